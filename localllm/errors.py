@@ -1,0 +1,55 @@
+"""Errors that people see: one line that says what is wrong, where, and what to do."""
+
+
+class LocalllmError(Exception):
+    """Base of every error this package raises on purpose. The command line prints it and exits with `status`."""
+
+    status = 1
+
+
+class FileError(LocalllmError):
+    """A file is missing, unreadable or not of a kind we can open."""
+
+
+class FormatError(LocalllmError):
+    """A model file says something impossible: names the file, the field, the value and the limit."""
+
+
+class UnsupportedError(LocalllmError):
+    """A valid file asks for an architecture, format or feature that is not here; names what is."""
+
+
+class TokenizerError(LocalllmError):
+    """The vocabulary of a file cannot be used, or a text cannot be encoded."""
+
+
+class TemplateError(LocalllmError):
+    """A chat template is broken, or asked for something it may not do."""
+
+
+class ContextFullError(LocalllmError):
+    """The prompt or the answer does not fit into the context; names both sizes."""
+
+
+class NotEnoughMemoryError(LocalllmError):
+    """More memory is needed than there is; said before anything is allocated."""
+
+
+class TargetError(LocalllmError):
+    """A kernel target was asked for that this processor cannot run."""
+
+
+class StoreError(LocalllmError):
+    """A model could not be found, fetched or verified."""
+
+
+class UsageError(LocalllmError):
+    """The command line was used wrongly."""
+
+    status = 2
+
+
+class Cancelled(LocalllmError):
+    """The work was stopped on request."""
+
+    status = 130
