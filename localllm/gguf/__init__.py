@@ -1,0 +1,1 @@
+"""GGUF files: a bounds-checked reader of metadata and tensor directory over a memory map."""

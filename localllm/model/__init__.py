@@ -1,0 +1,1 @@
+"""Architectures as specs, weights as validated views, the recorded forward, caches, contexts."""

@@ -1,0 +1,1 @@
+"""Plans of kernel calls and the team of threads that replays them."""
