@@ -1,1 +1,85 @@
-"""Run GGUF language models on the CPU."""
+"""Run GGUF language models on the CPU.
+
+    import localllm
+    model = localllm.load("model.gguf")
+    for piece in model.generate("Once upon a time", max_tokens=64):
+        print(piece, end="", flush=True)
+
+Importing this package costs neither numpy nor numba: what is heavy is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from localllm import errors
+
+if TYPE_CHECKING:
+    from localllm.generate.session import Chat, Model
+    from localllm.text.tokenizer import Tokenizer
+
+__all__ = ["Chat", "Model", "Tokenizer", "__version__", "errors", "load", "load_tokenizer"]
+
+_LAZY = {
+    "Model": "localllm.generate.session",
+    "Chat": "localllm.generate.session",
+    "Tokenizer": "localllm.text.tokenizer",
+}
+
+
+def load(
+    path_or_name: str | os.PathLike[str],
+    n_ctx: int | None = None,
+    n_threads: int | None = None,
+    kv_type: str = "f16",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Model:
+    """Load a model from a GGUF file, or by its name in the catalog (fetched when it is not there yet).
+
+    n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one a core.
+    kv_type: "f16" or "f32", what keys and values are stored in.
+    progress(text, done, total) is told while kernels compile for this processor the first time.
+    Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
+    """
+    from localllm.generate.session import Model
+    from localllm.store.catalog import resolve
+
+    path = resolve(os.fspath(path_or_name), fetch=True)
+    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, progress=progress)
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | None:
+    """Load the tokenizer of a GGUF file from its metadata alone: the file may hold no tensors.
+
+    None when the file has no vocabulary (`tokenizer.ggml.model` is `no_vocab`): such a model runs on ids.
+    Raises FileError, FormatError, TokenizerError or UnsupportedError.
+    """
+    from localllm.gguf.reader import open_gguf
+    from localllm.text.tokenizer import load_tokenizer as from_metadata
+
+    with open_gguf(os.fspath(path)) as file:
+        return from_metadata(file.metadata, file.path)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("localllm")
+    except PackageNotFoundError:
+        return "unknown (run from a tree that is not installed)"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'localllm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
