@@ -91,7 +91,7 @@ class GGUFFile:
         return memoryview(self._data)
 
     def check_unchanged(self) -> None:
-        """Raises FileError if the file was cut or written to since it was opened: reading a cut page ends the process."""
+        """Raises FileError if the file was written to since it was opened: reading a cut page kills the process."""
         if self._data is None:
             raise FileError(f"{self.path}: is closed")
         now = os.fstat(self._fd)
@@ -136,7 +136,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 
 def _open_regular(path: str) -> tuple[int, int]:
-    """(descriptor, size). Looks at the kind before opening, which may block on a pipe, and after, as it may have changed."""
+    """(descriptor, size). Looks at the kind before opening, which may block on a pipe, and after, as it may change."""
     try:
         _require_regular(path, os.stat(path).st_mode)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))

@@ -19,7 +19,7 @@ Value = Any
 STRING, ARRAY, BOOL = 8, 9, 7
 MAX_ARRAY = 1 << 22
 """Elements in one array: eight times the largest vocabulary's merges. Bounds what a hostile file can take."""
-MAX_ARRAYS, MAX_DEPTH = 1 << 17, 4
+MAX_ARRAYS, MAX_DEPTH = 1 << 14, 4
 """Arrays in one file, those in arrays included, and how deep they may be nested."""
 MAX_METADATA = 1 << 27
 """Bytes from the start of the file to the end of the tensor directory; large vocabularies take 1 << 24."""
