@@ -1,0 +1,106 @@
+"""One answer: an iterator over its pieces that knows its statistics, and the way from a prompt to token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from localllm.errors import UnsupportedError
+from localllm.generate.loop import Stats, Tape, answer_ids, answer_text, check_prompt
+from localllm.generate.sampling import Sampler
+
+if TYPE_CHECKING:
+    from localllm.generate.session import Model
+    from localllm.text.tokenizer import Tokenizer
+
+Message = dict[str, str]
+"""One turn: {"role": "system" | "user" | "assistant", "content": text}."""
+
+
+class Answer(Iterator[str]):
+    """The pieces of an answer, computed as they are asked for. Closing it early stops the work."""
+
+    def __init__(self, pieces: Iterator[str], stats: Stats, on_end: Callable[[Answer], None]) -> None:
+        self.stats = stats
+        self._pieces = pieces
+        self._shown: list[str] = []
+        self._on_end: Callable[[Answer], None] | None = on_end
+
+    @property
+    def text(self) -> str:
+        """What has been said so far."""
+        return "".join(self._shown)
+
+    def __next__(self) -> str:
+        try:
+            piece = next(self._pieces)
+        except BaseException:  # the end, Ctrl-C or an error: in each case nothing follows
+            self.close()
+            raise
+        self._shown.append(piece)
+        return piece
+
+    def close(self) -> None:
+        """Stop here. Does nothing when the answer has ended already."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        getattr(self._pieces, "close", lambda: None)()
+        self.stats.stop_reason = self.stats.stop_reason or "cancelled"
+        on_end(self)
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def answer(
+    model: Model,
+    tape: Tape,
+    ids: Sequence[int],
+    sampler: Sampler,
+    max_tokens: int | None,
+    stop: Sequence[str],
+    on_end: Callable[[Answer], None],
+) -> Answer:
+    """The answer to a prompt of ids. Raises ContextFullError here, before anything is computed, if it does not fit."""
+    check_prompt(len(ids), tape.engine.n_ctx)
+    tokenizer = vocabulary(model)
+    stats = Stats()
+    tokens = answer_ids(tape, ids, sampler, stats, tokenizer.eog_ids, max_tokens)
+    return Answer(answer_text(tokens, tokenizer.stream(), stats, stop), stats, on_end)
+
+
+def vocabulary(model: Model) -> Tokenizer:
+    """The model's tokenizer; UnsupportedError for a model that runs on ids alone."""
+    if model.tokenizer is None:
+        raise UnsupportedError(
+            f"{model.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it cannot make text; use model.logits"
+        )
+    return model.tokenizer
+
+
+def prompt_ids(model: Model, prompt: str | Sequence[int]) -> list[int]:
+    """A prompt as ids. Text gets the special tokens that the model wants; those written in it count as such."""
+    if isinstance(prompt, str):
+        return vocabulary(model).encode(prompt, add_special=True, parse_special=True)
+    return list(prompt)
+
+
+def chat_ids(model: Model, messages: Sequence[Message]) -> list[int]:
+    """Messages as ids, through the model's template, ready for the assistant's turn.
+
+    Most templates write the beginning-of-text token themselves: it is added only where the model wants it and the
+    template left it out. Raises TemplateError.
+    """
+    tokenizer = vocabulary(model)
+    text = model.template.render(list(messages), add_generation_prompt=True)
+    ids = tokenizer.encode(text, add_special=False, parse_special=True)
+    if tokenizer.add_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
+        ids.insert(0, tokenizer.bos_id)
+    return ids

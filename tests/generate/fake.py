@@ -1,0 +1,139 @@
+"""A model small enough to read: a language of 64 ids, and a context that says what comes next by a rule.
+
+After the ids [.., a] the likeliest next one is SCRIPT's, or (a + 1) % N_VOCAB; the logits fall off from there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from localllm.errors import Cancelled, ContextFullError, UnsupportedError
+from localllm.generate.answer import answer
+from localllm.generate.loop import Tape
+from localllm.generate.sampling import Sampler
+
+ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOPQ"
+N_VOCAB = len(ALPHABET)
+BOS = EOG = 0
+
+
+class FakeStream:
+    def __init__(self):
+        self.tail = ""
+
+    def push(self, token):
+        return ALPHABET[token]
+
+    def finish(self):
+        return self.tail
+
+
+class FakeTokenizer:
+    """One id a character; id 0 begins and ends texts."""
+
+    n_vocab = N_VOCAB
+    bos_id = BOS
+    add_bos = True
+    eog_ids = frozenset({EOG})
+
+    def encode(self, text, add_special=False, parse_special=False):
+        return [BOS] * add_special + [ALPHABET.index(c) for c in text]
+
+    def decode(self, ids, special=False):
+        return "".join(ALPHABET[i] for i in ids if i != BOS)
+
+    def stream(self, special=False):
+        return FakeStream()
+
+
+class FakeTemplate:
+    is_fallback = False
+    stop = ()
+
+    def render(self, messages, add_generation_prompt=True, **extra):
+        turns = "".join(f"{m['role'][0]}:{m['content']}\n" for m in messages)
+        return turns + "a:" * add_generation_prompt
+
+
+class FakeContext:
+    """Keeps what it was fed in `cells`, and every call in `calls`."""
+
+    def __init__(self, model, n_ctx=64, n_batch=8, can_cut=True):
+        self.model, self.n_ctx, self.n_batch, self.can_cut = model, n_ctx, n_batch, can_cut
+        self.n_seq = 1
+        self.cells: list[int] = []
+        self.calls: list[list[int]] = []
+        self.closed = False
+        self.interrupt_at = None
+        self.cancelled = False
+
+    def forward(self, tokens, positions=None, seq_ids=None, want_logits=None):
+        assert not self.closed
+        assert 0 < len(tokens) <= self.n_batch
+        if len(self.cells) + len(tokens) > self.n_ctx:
+            raise ContextFullError(f"{len(self.cells)} + {len(tokens)} > {self.n_ctx}")
+        if self.interrupt_at is not None and len(self.cells) + len(tokens) > self.interrupt_at:
+            self.interrupt_at = None
+            raise KeyboardInterrupt
+        if self.cancelled:
+            self.cancelled = False
+            raise Cancelled("stopped")
+        self.calls.append(list(tokens))
+        self.cells += tokens
+        return self.model.logits_after(self.cells)[None, :]
+
+    def n_past(self, seq_id=0):
+        return len(self.cells)
+
+    def cut(self, seq_id, position):
+        if not self.can_cut:
+            raise UnsupportedError("this cache cannot be cut")
+        del self.cells[position:]
+
+    def clear(self):
+        self.cells.clear()
+
+    def cancel(self):
+        self.cancelled = True
+
+    def close(self):
+        self.closed = True
+
+
+class FakeModel:
+    """`script`: what it answers; it is said letter by letter after any prompt that ends in ':', then EOG."""
+
+    path = "fake.gguf"
+    architecture = "fake"
+    description = "fake 64 F32"
+    n_params, n_bytes, n_threads, target = 1_234_567, 4_938_268, 2, "generic"
+    default_n_ctx = 64
+
+    def __init__(self, script="hello", can_cut=True):
+        self.script, self.can_cut = script, can_cut
+        self.tokenizer, self.template = FakeTokenizer(), FakeTemplate()
+        self.contexts: list[FakeContext] = []
+        self.closed = False
+
+    def logits_after(self, cells):
+        text = self.tokenizer.decode(cells)
+        said = text.rpartition(":")[2] if ":" in text else None
+        if said is not None and self.script.startswith(said):
+            rest = self.script[len(said) :]
+            nxt = ALPHABET.index(rest[0]) if rest else EOG
+        else:
+            nxt = (cells[-1] + 1) % N_VOCAB
+        distance = (np.arange(N_VOCAB) - nxt) % N_VOCAB
+        return (10.0 - distance).astype(np.float32)
+
+    def context(self, n_ctx=None, n_seq=1, n_batch=8):
+        made = FakeContext(self, n_ctx or self.default_n_ctx, min(n_batch, 8), self.can_cut)
+        self.contexts.append(made)
+        return made
+
+    def answer(self, ids, sampling, max_tokens=None, stop=(), n_ctx=None, n_batch=8):
+        context = self.context(n_ctx, n_batch=n_batch)
+        return answer(self, Tape(context), ids, Sampler(sampling), max_tokens, stop, lambda _: context.close())
+
+    def close(self):
+        self.closed = True

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from localllm.errors import ContextFullError, LocalllmError
+from localllm.generate.loop import Stats, Tape, answer_ids, answer_text
+from localllm.generate.params import Sampling
+from localllm.generate.sampling import Sampler
+from tests.generate.fake import ALPHABET, BOS, N_VOCAB, FakeContext, FakeModel, FakeStream
+
+GREEDY = Sampling(temperature=0)
+EOG = frozenset({0})
+
+
+def ids_of(text):
+    return [BOS] + [ALPHABET.index(c) for c in text]
+
+
+def run(context, prompt="say:", eog=EOG, max_tokens=None, sampling=GREEDY, tape=None):
+    stats = Stats()
+    ids = list(answer_ids(tape or Tape(context), ids_of(prompt), Sampler(sampling), stats, eog, max_tokens))
+    return "".join(ALPHABET[i] for i in ids), stats
+
+
+def test_until_the_model_ends():
+    text, stats = run(FakeContext(FakeModel("hello")))
+    assert text == "hello"
+    assert stats.stop_reason == "stop"
+    assert (stats.prompt_tokens, stats.answer_tokens, stats.steps) == (5, 5, 5)
+    assert stats.prompt_seconds > 0
+    assert stats.prompt_rate > 0
+    assert stats.answer_rate == stats.steps / stats.answer_seconds
+
+
+def test_prompt_is_fed_in_chunks_and_tokens_one_by_one():
+    context = FakeContext(FakeModel("hi"), n_batch=4)
+    run(context, "12345678:")
+    assert [len(c) for c in context.calls] == [4, 4, 2, 1, 1]
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_max_tokens(n):
+    context = FakeContext(FakeModel("hello"))
+    text, stats = run(context, max_tokens=n)
+    assert (text, stats.stop_reason, stats.answer_tokens) == ("hello"[:n], "length", n)
+    assert stats.steps == max(0, n - 1)  # the last token is not fed: nobody asked what follows
+
+
+def test_a_full_context_ends_the_answer_and_says_so():
+    context = FakeContext(FakeModel("x" * 100), n_ctx=10)
+    text, stats = run(context)
+    assert stats.stop_reason == "context"
+    assert text == "x" * 6  # five cells were free, and the token after the last cell is known too
+    assert len(context.cells) == 10
+
+
+def test_a_prompt_as_long_as_the_context_gives_one_token():
+    text, stats = run(FakeContext(FakeModel("hello"), n_ctx=5))
+    assert (text, stats.stop_reason) == ("h", "context")
+
+
+def test_a_prompt_that_does_not_fit_names_both_numbers():
+    with pytest.raises(ContextFullError, match=r"12 tokens.* holds 10.*-c"):
+        run(FakeContext(FakeModel(), n_ctx=10), "0123456789:")
+
+
+def test_an_empty_prompt():
+    with pytest.raises(LocalllmError, match="empty"):
+        list(answer_ids(Tape(FakeContext(FakeModel())), [], Sampler(GREEDY), Stats()))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_named(bad):
+    class Broken(FakeModel):
+        def logits_after(self, cells):
+            out = super().logits_after(cells)
+            if len(cells) == 7:
+                out[3] = bad
+            return out
+
+    with pytest.raises(LocalllmError, match=r"after 7 tokens the logit of token 3 is -?(nan|inf)"):
+        run(FakeContext(Broken()))
+
+
+def test_same_seed_same_text():
+    texts = [
+        run(FakeContext(FakeModel(), n_ctx=64), sampling=Sampling(2.0, seed=s), eog=frozenset())[0] for s in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_repeat_penalty_sees_the_prompt():
+    sampling = Sampling(temperature=0, repeat_penalty=3.0, repeat_last_n=-1)
+    text, _ = run(FakeContext(FakeModel("h")), "hi:", sampling=sampling, max_tokens=1)
+    assert text != "h"
+
+
+def test_closing_stops_the_work():
+    context, stats = FakeContext(FakeModel("hello")), Stats()
+    ids = answer_ids(Tape(context), ids_of("say:"), Sampler(GREEDY), stats, EOG)
+    next(ids)
+    n_calls = len(context.calls)
+    ids.close()
+    assert stats.stop_reason == "cancelled"
+    assert len(context.calls) == n_calls
+
+
+def test_cancel_ends_quietly():
+    context, stats = FakeContext(FakeModel("hello")), Stats()
+    ids = answer_ids(Tape(context), ids_of("say:"), Sampler(GREEDY), stats, EOG)
+    next(ids)
+    context.cancel()
+    assert list(ids) == []
+    assert stats.stop_reason == "cancelled"
+
+
+def test_ctrl_c_propagates_and_the_tape_stays_true():
+    context = FakeContext(FakeModel("hello"), n_batch=4)
+    context.interrupt_at = 6
+    tape = Tape(context)
+    with pytest.raises(KeyboardInterrupt):
+        run(context, "12345678:", tape=tape)
+    assert tape.ids == context.cells == ids_of("123")
+    text, stats = run(context, "12345678:", tape=tape)
+    assert (text, stats.cached_tokens) == ("hello", 4)
+
+
+class TestReuse:
+    def test_common_head(self):
+        context = FakeContext(FakeModel())
+        tape = Tape(context)
+        tape.feed(ids_of("abcdef"))
+        assert tape.reuse(ids_of("abcxyz")) == 4
+        assert tape.ids == context.cells == ids_of("abc")
+
+    def test_one_token_is_always_left_to_feed(self):
+        context = FakeContext(FakeModel())
+        tape = Tape(context)
+        tape.feed(ids_of("abc"))
+        assert tape.reuse(ids_of("abc")) == 3
+        assert context.cells == ids_of("ab")
+
+    @pytest.mark.parametrize("refusal", ["raises", "returns False"])
+    def test_a_refused_cut_starts_over(self, refusal):
+        context = FakeContext(FakeModel(), can_cut=False)
+        if refusal == "returns False":
+            context.cut = lambda seq_id, position: False
+        tape = Tape(context)
+        tape.feed(ids_of("abc"))
+        assert tape.reuse(ids_of("abd")) == 0
+        assert tape.ids == context.cells == []
+
+    def test_going_on_needs_no_cut(self):
+        context = FakeContext(FakeModel(), can_cut=False)
+        tape = Tape(context)
+        tape.feed(ids_of("abc"))
+        assert tape.reuse(ids_of("abcd")) == 4
+
+    def test_a_context_that_holds_something_else_starts_over(self):
+        context = FakeContext(FakeModel())
+        tape = Tape(context)
+        tape.feed(ids_of("abc"))
+        context.cells.append(1)
+        assert tape.reuse(ids_of("abcd")) == 0
+        assert context.cells == []
+
+
+class TestText:
+    def test_stop_string_is_not_shown(self):
+        stats = Stats()
+        assert "".join(answer_text(ids_of("hello. bye")[1:], FakeStream(), stats, [". b"])) == "hello"
+        assert stats.stop_reason == "stop"
+
+    def test_what_was_held_back_comes_at_the_end(self):
+        assert "".join(answer_text(ids_of("hello.")[1:], FakeStream(), Stats(), [". b"])) == "hello."
+
+    def test_the_decoders_rest_is_searched_too(self):
+        stream, stats = FakeStream(), Stats()
+        stream.tail = "!!x"
+        assert "".join(answer_text(ids_of("a")[1:], stream, stats, ["!x"])) == "a!"
+        assert stats.stop_reason == "stop"
+
+    def test_pieces_come_as_they_are_made(self):
+        pieces = answer_text(iter(ids_of("abc")[1:]), FakeStream(), Stats())
+        assert next(pieces) == "a"
+
+
+def test_the_alphabet_of_the_fake_is_whole():
+    assert len(set(ALPHABET)) == N_VOCAB == 64
