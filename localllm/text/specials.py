@@ -1,0 +1,96 @@
+"""Cuts special tokens out of a text before the model sees it.
+
+The order is llama.cpp's (`tokenizer_st_partition`): the longest token first, everywhere in the text, then the next.
+(Hugging Face's tokenizers go from left to right instead; the two differ only where special tokens overlap.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from localllm.text.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
+
+_SPACE = " \t\n\v\f\r"  # isspace() of C, as in llama.cpp
+
+
+class Specials:
+    """The special tokens of a vocabulary. `lstrip`, `rstrip`: ids that swallow the white space before or after them."""
+
+    def __init__(self, vocab: Vocabulary, lstrip: Collection[int] = (), rstrip: Collection[int] = ()) -> None:
+        self._always = _Finder(vocab, USER_DEFINED)
+        self._parsed = _Finder(vocab, USER_DEFINED, CONTROL, UNKNOWN)
+        self._lstrip = frozenset(lstrip)
+        self._rstrip = frozenset(rstrip)
+
+    def cut(self, text: str, parse_special: bool) -> list[str | int]:
+        """The text as a list of plain pieces (str, never empty) and ids of special tokens.
+
+        User-defined tokens are always cut out, control and unknown tokens only with `parse_special`.
+        """
+        pieces: list[str | int] = [text] if text else []
+        for token, token_id in (self._parsed if parse_special else self._always).found_in(text):
+            pieces = [
+                part
+                for piece in pieces
+                for part in (self._cut_one(piece, token, token_id) if type(piece) is str else (piece,))
+            ]
+        return pieces
+
+    def _cut_one(self, text: str, token: str, token_id: int) -> list[str | int]:
+        if token not in text:
+            return [text]
+        pieces: list[str | int] = []
+        parts = text.split(token)
+        for i, part in enumerate(parts):
+            if i and token_id in self._rstrip:
+                part = part.lstrip(_SPACE)
+            if i + 1 < len(parts) and token_id in self._lstrip:
+                part = part.rstrip(_SPACE)
+            if part:
+                pieces.append(part)
+            if i + 1 < len(parts):
+                pieces.append(token_id)
+        return pieces
+
+
+class _Finder:
+    """Finds which tokens of some types occur in a text.
+
+    Vocabularies hold thousands of them, texts few: look once, not once a token.
+    """
+
+    def __init__(self, vocab: Vocabulary, *types: int) -> None:
+        self._vocab = vocab
+        self._types = types
+        self._ids: dict[str, int] | None = None
+        self._start: re.Pattern[str] | None = None
+        self._lengths: dict[str, list[int]] = {}
+
+    def found_in(self, text: str) -> list[tuple[str, int]]:
+        """(token, id) of each token that occurs, the longest in UTF-8 first, equals by id."""
+        if self._ids is None:
+            self._prepare()
+        if not self._ids or self._start is None:
+            return []
+        ids, lengths, found = self._ids, self._lengths, set()
+        for match in self._start.finditer(text):
+            i = match.start()
+            for length in lengths[text[i]]:
+                if (token := text[i : i + length]) in ids:
+                    found.add(token)
+        return sorted(
+            ((token, ids[token]) for token in found),
+            key=lambda pair: (-len(pair[0].encode("utf-8", "replace")), pair[1]),
+        )
+
+    def _prepare(self) -> None:
+        tokens = self._vocab.tokens
+        ids = {tokens[i]: i for i in self._vocab.of_type(*self._types)}
+        lengths: dict[str, set[int]] = {}
+        for token in ids:
+            lengths.setdefault(token[0], set()).add(len(token))
+        self._lengths = {first: sorted(sizes) for first, sizes in lengths.items()}
+        if ids:
+            self._start = re.compile("[" + "".join(map(re.escape, lengths)) + "]")
+        self._ids = ids

@@ -1,0 +1,239 @@
+"""Tokenizers: text to ids and back, for the tokenizer models that `KINDS` lists.
+
+A tokenizer is built from a file's metadata alone. Building it reads the arrays and checks them; what encoding needs
+(tables of merges, compiled patterns, a loaded sentencepiece model) is made when the first text is encoded.
+"""
+
+from __future__ import annotations
+
+import codecs
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from localllm.errors import TokenizerError, UnsupportedError
+from localllm.text.endings import find_endings
+from localllm.text.specials import Specials
+from localllm.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A tokenizer model: `maker` in localllm/text/`module`.py makes its Encoder. The ids are llama.cpp's defaults."""
+
+    module: str
+    maker: str
+    bos: int | None = None
+    eos: int | None = None
+    space_prefix: bool = False
+    """A space goes before the text, and after each special token, unless the file says otherwise."""
+
+
+KINDS: dict[str, Kind] = {
+    "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
+    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, space_prefix=True),
+    "gemma4": Kind("bpe", "gemma4"),
+}
+"""By `tokenizer.ggml.model`."""
+
+_NO_VOCABULARY = ("no_vocab", "none")
+
+
+class Encoder(Protocol):
+    """What a kind of tokenizer model brings."""
+
+    add_bos: bool
+    """Begin with BOS where the file does not say."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text: no special tokens in it, no lone surrogates, never empty."""
+
+    def piece(self, token_id: int) -> bytes:
+        """The bytes of a token of the type NORMAL."""
+
+
+class Tokenizer:
+    """Text to ids and back. Safe to share between threads once it has encoded something.
+
+    n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, unk_id (None where there is none); eog_ids:
+    ids that end an answer; add_bos, add_eos: what `add_special` adds; kind: `tokenizer.ggml.model`.
+    """
+
+    def __init__(self, vocab: Vocabulary, kind_name: str) -> None:
+        kind = KINDS[kind_name]
+        self.kind = kind_name
+        self.n_vocab = vocab.n_vocab
+        self.tokens = vocab.tokens
+        self._vocab = vocab
+        self.bos_id = vocab.special_id("bos_token_id", kind.bos)
+        self.eos_id = vocab.special_id("eos_token_id", kind.eos)
+        self.unk_id = vocab.special_id("unknown_token_id")
+        self.eog_ids = find_endings(vocab, self.eos_id)
+        self._encoder: Encoder = getattr(importlib.import_module(f"localllm.text.{kind.module}"), kind.maker)(vocab)
+        self.add_bos = vocab.flag("add_bos_token", self._encoder.add_bos) and self._needs("bos", self.bos_id)
+        self.add_eos = vocab.flag("add_eos_token", False) and self._needs("eos", self.eos_id)
+        self._space_prefix = kind.space_prefix and vocab.flag("add_space_prefix", True)
+        self._specials = Specials(vocab, rstrip=_right_stripping(vocab))
+        self._byte_of = _byte_tokens(vocab)
+        self._pieces: dict[int, bytes] = {}
+        vocab.metadata = {}  # the arrays that were not kept can go
+
+    def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """Ids of `text`.
+
+        `add_special` adds BOS and EOS as the file asks; `parse_special` takes control tokens in the text
+        (`<|im_start|>`) for what they are; user-defined tokens always are. A lone surrogate, which UTF-8 cannot hold,
+        is read as U+FFFD.
+        """
+        text = _encodable(text)
+        ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
+        after_special = True
+        for part in self._specials.cut(text, parse_special):
+            if isinstance(part, int):
+                ids.append(part)
+                after_special = True
+                continue
+            ids += self._encoder.encode(" " + part if after_special and self._space_prefix else part)
+            after_special = False
+        if add_special and self.add_eos and self.eos_id is not None:
+            ids.append(self.eos_id)
+        return ids
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a prompt, such as a rendered chat: special tokens parsed, BOS in front if the file asks for it and the
+        text has none.
+
+        Chat templates differ in whether they write BOS themselves; two of them make a model worse.
+        """
+        ids = self.encode(text, parse_special=True)
+        if self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
+            ids.insert(0, self.bos_id)
+        return ids
+
+    def decode(self, ids: Iterable[int], special: bool = False) -> str:
+        """The text of `ids`. Control tokens are shown only with `special`; bytes that are no UTF-8 become U+FFFD.
+
+        The space that `encode` puts before a text is taken away again. TokenizerError for an id that is not in the
+        vocabulary.
+        """
+        decoder = self.stream(special, at_start=True)
+        return "".join(map(decoder.push, ids)) + decoder.finish()
+
+    def stream(self, special: bool = False, at_start: bool = False) -> Decoder:
+        """A decoder that takes one id after the other. `at_start`: they begin a text, they do not continue one."""
+        return Decoder(self, special, at_start and self._space_prefix)
+
+    def token_text(self, token_id: int) -> str:
+        """The vocabulary's own text of a token, such as `<|im_end|>` or `Ġthe`."""
+        return self.tokens[self._checked(token_id)]
+
+    def token_bytes(self, token_id: int, special: bool = False) -> bytes:
+        """What a token adds to a text; nothing for control tokens, unless `special`, and for unused ones."""
+        piece = self._pieces.get(token_id)
+        if piece is None:
+            piece = self._pieces[token_id] = self._make_piece(self._checked(token_id))
+        return piece if special or self._vocab.types[token_id] not in (CONTROL, UNKNOWN) else b""
+
+    def is_control(self, token_id: int) -> bool:
+        """Whether the token is one that texts do not show."""
+        return self._vocab.types[self._checked(token_id)] in (CONTROL, UNKNOWN)
+
+    def _make_piece(self, token_id: int) -> bytes:
+        kind = self._vocab.types[token_id]
+        if kind == NORMAL:
+            return self._encoder.piece(token_id)
+        if kind == BYTE:
+            return self._byte_of[token_id]
+        if kind in (CONTROL, UNKNOWN, USER_DEFINED):
+            return self.tokens[token_id].encode("utf-8", "surrogateescape")
+        return b""
+
+    def _checked(self, token_id: int) -> int:
+        if not 0 <= token_id < self.n_vocab:
+            raise TokenizerError(f"token id {token_id}: ids go from 0 to {self.n_vocab - 1}")
+        return token_id
+
+    def _needs(self, name: str, token_id: int | None) -> bool:
+        if token_id is None and self._vocab.flag(f"add_{name}_token", False):
+            raise self._vocab.error(f"add_{name}_token", f"is true, but the file names no {name}_token_id")
+        return token_id is not None
+
+
+class Decoder:
+    """Ids to text, piece by piece: never a part of a character, and never more held back than that."""
+
+    def __init__(self, tokenizer: Tokenizer, special: bool, strip_space: bool) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._strip_space = strip_space
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token_id: int) -> str:
+        """The text that is complete with this token; often all of the token's, sometimes nothing."""
+        piece = self._tokenizer.token_bytes(token_id, self._special)
+        if self._strip_space and piece and not self._tokenizer.is_control(token_id):
+            self._strip_space = False
+            piece = piece.removeprefix(b" ")
+        return self._utf8.decode(piece)
+
+    def finish(self) -> str:
+        """What is left at the end: U+FFFD for the beginning of a character that never ended."""
+        return self._utf8.decode(b"", final=True)
+
+
+def load_tokenizer(metadata: Mapping[str, Any], path: str = "") -> Tokenizer | None:
+    """The tokenizer that a file's metadata describe; None for `no_vocab`, a model that runs on ids.
+
+    `path` is for messages. Raises UnsupportedError for a tokenizer model that is not in KINDS, TokenizerError for a
+    vocabulary that cannot be used.
+    """
+    name = metadata.get("tokenizer.ggml.model")
+    where = f"{path}: " if path else ""
+    if not isinstance(name, str):
+        raise TokenizerError(
+            f"{where}tokenizer.ggml.model is {'missing' if name is None else repr(name)[:40]}: this file has no tokenizer"
+        )
+    if name in _NO_VOCABULARY:
+        return None
+    if name not in KINDS:
+        raise UnsupportedError(
+            f"{where}the tokenizer model {name!r:.40} is not supported; supported are {', '.join(KINDS)}"
+        )
+    return Tokenizer(Vocabulary(metadata, path), name)
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # pairs of surrogates become the character they stand for, lone ones U+FFFD
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _right_stripping(vocab: Vocabulary) -> list[int]:
+    """Special tokens that swallow the white space after them: GGUF has no key for it, llama.cpp goes by the model's
+    name.
+    """
+    name = vocab.metadata.get("general.name")
+    if not isinstance(name, str) or not any(part in name.lower() for part in ("phi-3", "phi3")):
+        return []
+    keep = {vocab.ids.get(token) for token in ("<unk>", "<s>", "<|endoftext|>")}
+    return [i for i in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if i not in keep]
+
+
+def _byte_tokens(vocab: Vocabulary) -> dict[int, bytes]:
+    """The byte of each token of the type BYTE, from its text, <0x00> to <0xFF>."""
+    found = {}
+    for i in vocab.of_type(BYTE):
+        text = vocab.tokens[i]
+        if (
+            len(text) != 6
+            or not text.startswith("<0x")
+            or text[5] != ">"
+            or not set(text[3:5]) <= set("0123456789abcdefABCDEF")
+        ):
+            raise vocab.error("tokens", f"entry {i} is {text!r:.40}: byte tokens are <0x00> to <0xFF>")
+        found[i] = bytes((int(text[3:5], 16),))
+    return found
