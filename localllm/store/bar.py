@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
 
 
 class Bar:
-    """Callable as progress(text, done, total); a context manager."""
+    """Callable as progress(text, done, total), in bytes; a total of 0 is a message alone. A context manager."""
 
     interval = 5.0
     """Seconds between lines where there is no terminal."""
@@ -19,7 +20,9 @@ class Bar:
         self._next_line = 0.0
 
     def __call__(self, text: str, done: int, total: int) -> None:
-        if sys.stderr.isatty():
+        if not total:
+            print(text, file=sys.stderr, flush=True)
+        elif sys.stderr.isatty():
             self._draw(text, done, total)
         else:
             self._line(text, done, total)
@@ -42,7 +45,8 @@ class Bar:
 
     def _line(self, text: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if text == self._text and now < self._next_line and done < total:
+        if text == self._text and now < self._next_line:
             return
-        self._text, self._next_line = text, now + self.interval
+        self._text = text
+        self._next_line = now + self.interval if done < total else math.inf
         print(f"{text}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", file=sys.stderr, flush=True)

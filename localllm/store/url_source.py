@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 import time
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -40,7 +41,7 @@ def download(url: str, size: int, part: Path, text: str, report: Progress) -> No
                 raise StoreError(f"{host}: {problem}") from None
         except URLError as error:
             problem = str(error.reason)
-        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
             problem = str(error) or type(error).__name__
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
