@@ -5,6 +5,8 @@ After the ids [.., a] the likeliest next one is SCRIPT's, or (a + 1) % N_VOCAB; 
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from localllm.errors import Cancelled, ContextFullError, UnsupportedError
@@ -12,7 +14,7 @@ from localllm.generate.answer import answer
 from localllm.generate.loop import Tape
 from localllm.generate.sampling import Sampler
 
-ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOPQ"
+ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
 N_VOCAB = len(ALPHABET)
 BOS = EOG = 0
 
@@ -108,6 +110,7 @@ class FakeModel:
     description = "fake 64 F32"
     n_params, n_bytes, n_threads, target = 1_234_567, 4_938_268, 2, "generic"
     default_n_ctx = 64
+    config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64)
 
     def __init__(self, script="hello", can_cut=True):
         self.script, self.can_cut = script, can_cut

@@ -1,0 +1,149 @@
+"""`localllm bench`: the tests, columns and keys of llama-bench."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from localllm.cli.common import load_model, one_model, options
+from localllm.errors import UsageError
+
+if TYPE_CHECKING:
+    from localllm.generate.session import Model
+    from localllm.tools.bench import Result
+
+
+class Numbers(click.ParamType):
+    """Whole numbers separated by commas: 128,512."""
+
+    name = "N,N..."
+
+    def __init__(self, least: int, most: int = 2**31 - 1) -> None:
+        self.least, self.most = least, most
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers, such as 128,512", param, ctx)
+        for number in numbers:
+            if not self.least <= number <= self.most:
+                self.fail(f"{number} must lie between {self.least} and {self.most}", param, ctx)
+        return numbers
+
+
+@click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("positional", metavar="[MODEL]", required=False)
+@options("model")
+@click.option("-p", "--n-prompt", type=Numbers(0), default="512", show_default=True, help="Tokens of a prompt.")
+@click.option("-n", "--n-gen", type=Numbers(0), default="128", show_default=True, help="Tokens to generate.")
+@click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens there before the test.")
+@click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Tokens at once.")
+@click.option("-t", "--threads", type=Numbers(1), help="Threads. [default: one a core]")
+@click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
+@click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
+@click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
+def command(
+    positional: str | None,
+    model: str | None,
+    n_prompt: tuple[int, ...],
+    n_gen: tuple[int, ...],
+    n_depth: tuple[int, ...],
+    batch_size: tuple[int, ...],
+    threads: tuple[int, ...] | None,
+    repetitions: int,
+    output: str,
+    no_warmup: bool,
+) -> None:
+    """Measure prompt processing (pp) and text generation (tg) in tokens a second.
+
+    Takes several values separated by commas, as llama-bench does, and runs all combinations.
+    """
+    from localllm.tools import bench
+
+    name = one_model(positional, model)
+    rows = bench.combinations(n_prompt, n_gen, n_depth, batch_size, threads or (None,))
+    if not rows:
+        raise UsageError("nothing to measure: -p and -n are both 0")
+
+    def load(n_threads: int | None) -> Model:
+        return load_model(name, n_threads=n_threads)
+
+    for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup)):
+        click.echo(text)
+
+
+def _size(n: int) -> str:
+    return f"{n / 2**20:.2f} MiB" if n < 2**30 else f"{n / 2**30:.2f} GiB"
+
+
+def _params(n: int) -> str:
+    return f"{n / 1e6:.2f} M" if n < 1e9 else f"{n / 1e9:.2f} B"
+
+
+COLUMNS: tuple[tuple[str, int, Callable[[Result], str]], ...] = (
+    ("model", -30, lambda r: r.model["model_type"]),
+    ("size", 10, lambda r: _size(r.model["model_size"])),
+    ("params", 10, lambda r: _params(r.model["model_n_params"])),
+    ("backend", -10, lambda r: r.model["backends"]),
+    ("threads", 7, lambda r: str(r.model["n_threads"])),
+    ("test", 15, lambda r: r.test.name),
+    ("t/s", 20, lambda r: "{avg_ts:.2f} ± {stddev_ts:.2f}".format(**r.fields())),
+)
+"""Header, width (negative: to the left) and cell of the Markdown table: llama-bench's."""
+
+
+def _cell(text: str, width: int) -> str:
+    return f" {text.ljust(-width) if width < 0 else text.rjust(width)} |"
+
+
+def markdown(results: Iterable[Result]) -> Iterator[str]:
+    yield "|" + "".join(_cell(name, width) for name, width, _ in COLUMNS)
+    yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in COLUMNS)
+    for result in results:
+        yield "|" + "".join(_cell(cell(result), width) for _, width, cell in COLUMNS)
+    from localllm.tools.bench import cpu_info, version
+
+    yield f"\nbuild: {version()}, {cpu_info()}"
+
+
+def _whole(result: Result) -> dict[str, object]:
+    return {**result.fields(), "samples_ns": result.samples_ns, "samples_ts": result.samples_ts}
+
+
+def as_json(results: Iterable[Result]) -> Iterator[str]:
+    yield json.dumps([_whole(result) for result in results], indent=2, ensure_ascii=False)
+
+
+def as_jsonl(results: Iterable[Result]) -> Iterator[str]:
+    return (json.dumps(_whole(result), ensure_ascii=False) for result in results)
+
+
+def as_csv(results: Iterable[Result]) -> Iterator[str]:
+    head = False
+    for result in results:
+        fields = result.fields()
+        if not head:
+            yield ",".join(fields)
+            head = True
+        line = io.StringIO()
+        csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields.values())
+        yield line.getvalue()
+
+
+WRITERS: dict[str, Callable[[Iterable[Result]], Iterator[str]]] = {
+    "md": markdown,
+    "json": as_json,
+    "jsonl": as_jsonl,
+    "csv": as_csv,
+}
+"""-o -> lines of text, each written as soon as it is known."""

@@ -1,0 +1,188 @@
+"""What the verbs share: options under llama.cpp's names, loading with progress, statistics, small terminal matters."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from localllm.errors import FileError, UsageError
+from localllm.generate.params import Sampling
+
+if TYPE_CHECKING:
+    from localllm.generate.loop import Stats
+    from localllm.generate.session import Model
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_DEFAULTS = Sampling()
+
+
+def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
+    return names, env, options
+
+
+OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
+    "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name of the catalog."),
+    "prompt": _row("-p", "--prompt", env=False, metavar="TEXT", help="The prompt."),
+    "system": _row("-sys", "--system", default="", metavar="TEXT", help="The system message."),
+    "predict": _row(
+        "-n", "--predict", "--n-predict", type=click.IntRange(-1), default=-1, metavar="N",
+        help="Most tokens of an answer; -1: until the model ends it. [default: -1]",
+    ),
+    "ctx_size": _row(
+        "-c", "--ctx-size", type=click.IntRange(1), metavar="N",
+        help="Tokens that the context holds. [default: chosen by the model]",
+    ),
+    "threads": _row("-t", "--threads", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]"),
+    "batch_size": _row(
+        "-b", "--batch-size", type=click.IntRange(1, 512), default=512, show_default=True, metavar="N",
+        help="Most tokens of a prompt that are computed at once.",
+    ),
+    "temp": _row(
+        "--temp", "--temperature", type=float, default=_DEFAULTS.temperature, show_default=True, metavar="X",
+        help="Temperature; 0: always the most likely token.",
+    ),
+    "top_k": _row(
+        "--top-k", type=int, default=_DEFAULTS.top_k, show_default=True, metavar="K",
+        help="Choose among the K most likely tokens; 0: among all.",
+    ),
+    "top_p": _row(
+        "--top-p", type=click.FloatRange(0, 1), default=_DEFAULTS.top_p, show_default=True, metavar="P",
+        help="Choose among the most likely tokens that together reach probability P; 1: among all.",
+    ),
+    "min_p": _row(
+        "--min-p", type=click.FloatRange(0, 1), default=_DEFAULTS.min_p, show_default=True, metavar="P",
+        help="Choose among tokens at least P times as likely as the most likely one; 0: among all.",
+    ),
+    "repeat_penalty": _row(
+        "--repeat-penalty", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.repeat_penalty,
+        show_default=True, metavar="X", help="Make tokens that were used lately less likely; 1: do not.",
+    ),
+    "repeat_last_n": _row(
+        "--repeat-last-n", type=click.IntRange(-1), default=_DEFAULTS.repeat_last_n, show_default=True, metavar="N",
+        help="Tokens that the penalty looks back; -1: all.",
+    ),
+    "seed": _row(
+        "-s", "--seed", type=click.IntRange(-1), default=-1, metavar="N",
+        help="Same seed, same text; -1: another one each time. [default: -1]",
+    ),
+}  # fmt: skip
+"""Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and what click is told."""
+
+GENERATION = (
+    "predict", "ctx_size", "threads", "batch_size",
+    "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed",
+)  # fmt: skip
+
+
+def options(*names: str) -> Callable[[_Command], _Command]:
+    """A decorator that adds rows of OPTIONS to a command, in the order given."""
+
+    def add(function: _Command) -> _Command:
+        for name in reversed(names):
+            flags, env, settings = OPTIONS[name]
+            variable = f"LOCALLLM_{name.upper()}" if env else None
+            function = click.option(name, *flags, envvar=variable, **settings)(function)
+        return function
+
+    return add
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The values of the options of GENERATION."""
+
+    sampling: Sampling
+    max_tokens: int | None
+    n_ctx: int | None
+    n_threads: int | None
+    n_batch: int
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Generation:
+        seed = given["seed"]
+        sampling = Sampling(
+            given["temp"], given["top_k"], given["top_p"], given["min_p"], given["repeat_penalty"],
+            given["repeat_last_n"], None if seed < 0 else seed,
+        )  # fmt: skip
+        n = given["predict"]
+        return cls(sampling, None if n < 0 else n, given["ctx_size"], given["threads"], given["batch_size"])
+
+
+def one_model(positional: str | None, option: str | None) -> str | None:
+    """The model that was named, once at most."""
+    if positional is not None and option is not None:
+        raise UsageError(f"the model is given twice: {option!r} by -m, and {positional!r}")
+    return option if positional is None else positional
+
+
+def load_model(name: str | None, n_ctx: int | None = None, n_threads: int | None = None) -> Model:
+    """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; tells progress."""
+    from localllm.store.catalog import resolve
+
+    path = resolve(name, fetch=True)
+    if not os.path.exists(path):  # said here too, so that the heavy imports below do not delay it
+        raise FileError(f"{path}: no such file")
+    from localllm.generate.session import Model
+
+    with Progress() as progress:
+        return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, progress=progress)
+
+
+class Progress:
+    """Steps of a long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere."""
+
+    interval = 5.0
+    """Seconds between lines where there is no terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._width = 0
+        self._next = 0.0
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        line = f"{text}: {done}/{total}"
+        if self._terminal:
+            self._stream.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        elif time.monotonic() >= self._next or done >= total:
+            self._stream.write(line + "\n")
+            self._next = time.monotonic() + self.interval
+        self._stream.flush()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._stream.flush()
+
+
+def note(text: str) -> None:
+    """A line for the reader on stderr, dim on a terminal that has colours."""
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        text = click.style(text, dim=True)
+    click.echo(text, err=True)
+
+
+def statistics(stats: Stats) -> str:
+    """One line: what an answer took."""
+    cached = f" ({stats.cached_tokens} kept)" if stats.cached_tokens else ""
+    parts = [
+        f"prompt {stats.prompt_tokens} tokens{cached}, {stats.prompt_rate:.1f} t/s",
+        f"answer {stats.answer_tokens} tokens" + (f", {stats.answer_rate:.1f} t/s" if stats.steps else ""),
+    ]
+    if stats.stop_reason in _REASONS:
+        parts.append(_REASONS[stats.stop_reason])
+    return f"[ {' | '.join(parts)} ]"
+
+
+_REASONS = {"length": "ended by -n", "context": "context full", "cancelled": "stopped"}
+"""Ends worth a word; that the model ended by itself is not."""

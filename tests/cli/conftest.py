@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tests.generate.fake import FakeModel
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The verbs load this model whatever they are asked for; `fake.loaded` tells what that was."""
+    made = FakeModel()
+    made.loaded = []
+
+    def load_model(name=None, n_ctx=None, n_threads=None):
+        made.loaded.append(SimpleNamespace(name=name, n_ctx=n_ctx, n_threads=n_threads))
+        made.closed = False
+        return made
+
+    for verb in ("run", "chat", "bench"):
+        monkeypatch.setattr(importlib.import_module(f"localllm.cli.{verb}"), "load_model", load_model)
+    return made
+
+
+@pytest.fixture
+def call(capfd, monkeypatch):
+    """call(*args, stdin=None) -> status, stdout, stderr, in this process; stdin: the bytes of a pipe."""
+    from localllm.cli.main import main
+
+    def call_(*args, stdin=None):
+        with open_stdin(stdin) as stream:
+            monkeypatch.setattr(sys, "stdin", stream)
+            status = main([str(a) for a in args])
+        out, err = capfd.readouterr()
+        return SimpleNamespace(status=status, out=out, err=err)
+
+    return call_
+
+
+def open_stdin(data):
+    import os
+
+    if data is None:
+        return open(os.devnull, encoding="utf-8")
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return os.fdopen(reader, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def command():
+    """command(*args, **options of subprocess.run): `localllm` in a process of its own."""
+
+    def run(*args, **options):
+        line = [sys.executable, "-m", "localllm.cli.main", *map(str, args)]
+        given = {"stdin": subprocess.DEVNULL} if "input" not in options else {}
+        return subprocess.run(line, capture_output=True, text=True, timeout=120, **{**given, **options})
+
+    return run

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+
+from localllm.tools import bench
+
+KEYS = [
+    *("cpu_info", "backends", "model_filename", "model_type", "model_size", "model_n_params", "n_batch", "n_ubatch"),
+    *("n_threads", "type_k", "type_v", "n_prompt", "n_gen", "n_depth", "test_time"),
+    *("avg_ns", "stddev_ns", "avg_ts", "stddev_ts"),
+]
+"""Of llama-bench."""
+
+
+def test_markdown(call, fake):
+    result = call("bench", "-m", "x", "-p", 16, "-n", "4,8", "-r", 2)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.out.splitlines() if "|" in line]
+    assert result.status == 0
+    assert lines[0] == ["model", "size", "params", "backend", "threads", "test", "t/s"]
+    assert [row[5] for row in lines[2:]] == ["pp16", "tg4", "tg8"]
+    assert lines[2][:5] == ["fake 64 F32", "4.71 MiB", "1.23 M", "generic", "2"]
+    assert all(len(row) == 7 and " ± " in row[6] for row in lines[2:])
+    assert len({len(line) for line in result.out.splitlines()[:2]}) == 1
+
+
+def test_json(call, fake):
+    rows = json.loads(call("bench", "-p", 16, "-n", 4, "-r", 3, "-o", "json").out)
+    assert len(rows) == 2
+    for row in rows:
+        assert [key for key in row if key in KEYS] == KEYS
+        assert len(row["samples_ns"]) == len(row["samples_ts"]) == 3
+        n = row["n_prompt"] + row["n_gen"]
+        assert row["samples_ts"] == [1e9 * n / ns for ns in row["samples_ns"]]
+        assert row["avg_ts"] == pytest.approx(statistics.mean(row["samples_ts"]))
+        assert row["stddev_ts"] == pytest.approx(statistics.stdev(row["samples_ts"]))
+    assert [(row["n_prompt"], row["n_gen"]) for row in rows] == [(16, 0), (0, 4)]
+    assert rows[0]["model_filename"] == "fake.gguf"
+
+
+def test_jsonl_and_csv_hold_the_same(call, fake):
+    lines = call("bench", "-p", 16, "-n", 4, "-r", 1, "-o", "jsonl").out.splitlines()
+    rows = list(csv.DictReader(io.StringIO(call("bench", "-p", 16, "-n", 4, "-r", 1, "-o", "csv").out)))
+    assert [row["n_prompt"] for row in rows] == [str(json.loads(line)["n_prompt"]) for line in lines]
+    assert list(rows[0]) == [key for key in json.loads(lines[0]) if not key.startswith("samples")]
+
+
+def test_threads_load_the_model_again(call, fake):
+    call("bench", "-t", "1,2", "-p", 8, "-n", 0, "-r", 1)
+    assert [loaded.n_threads for loaded in fake.loaded] == [1, 2]
+    assert fake.closed
+
+
+class TestMeasure:
+    def test_work_done(self, fake):
+        test = bench.Test(n_prompt=20, n_gen=0, n_depth=0, n_batch=8, n_threads=None)
+        result = bench.measure(fake, test, repetitions=2)
+        context = fake.contexts[0]
+        assert [len(c) for c in context.calls] == [8, 8, 4] * 3  # the first is the warm-up
+        assert context.n_ctx == 20
+        assert context.closed
+        assert len(result.samples_ns) == 2
+
+    def test_generation_feeds_one_token_a_pass(self, fake):
+        bench.measure(fake, bench.Test(0, 5, 0, 8, None), repetitions=1)
+        assert [len(c) for c in fake.contexts[0].calls] == [1] + [1] * 5
+
+    @pytest.mark.parametrize("can_cut", [True, False])
+    def test_depth_is_there_before_each_repetition(self, fake, can_cut):
+        fake.can_cut = can_cut
+        fed = [1] * 3
+        bench.measure(fake, bench.Test(0, 3, 10, 8, None), repetitions=2, warmup=False)
+        depth = [8, 2]
+        want = depth + fed + ([] if can_cut else depth) + fed
+        assert [len(c) for c in fake.contexts[0].calls] == want
+
+    def test_one_repetition_has_no_deviation(self, fake):
+        assert bench.measure(fake, bench.Test(4, 0, 0, 8, None), 1).fields()["stddev_ts"] == 0.0
+
+
+def test_names():
+    assert bench.Test(512, 0, 0, 512, None).name == "pp512"
+    assert bench.Test(0, 128, 4096, 512, None).name == "tg128 @ d4096"
+
+
+def test_all_combinations():
+    rows = bench.combinations([512, 0], [128], [0, 64], [256, 512], [1, 2])
+    assert len(rows) == 2 * 2 * 2 * 2
+    assert [row.n_threads for row in rows] == [1] * 8 + [2] * 8
+
+
+def test_cpu_info_names_something():
+    assert bench.cpu_info()

@@ -1,0 +1,170 @@
+"""The command itself: help, exit statuses, one line an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from localllm.cli import main as cli_main
+from localllm.cli.main import VERBS, main
+from localllm.errors import Cancelled, FormatError, LocalllmError, UsageError
+
+HEAVY = ("numpy", "numba", "llvmlite", "prompt_toolkit", "jinja2", "sentencepiece", "gguf")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """failing(error): makes a verb `fail` that raises it."""
+
+    def fail_with(error):
+        @click.command("fail")
+        def command():
+            raise error
+
+        module = type(sys)("failing_verb")
+        module.command = command
+        monkeypatch.setitem(sys.modules, "failing_verb", module)
+        monkeypatch.setitem(cli_main.VERBS, "fail", ("failing_verb", "Fails."))
+
+    return fail_with
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["--version"], ["run", "--help"], ["list", "--help"]])
+def test_help_imports_nothing_heavy(args):
+    code = f"from localllm.cli.main import main; import sys; main({args!r}); print(*sys.modules, file=sys.stderr)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(HEAVY) & set(out.stderr.split())
+
+
+def test_help_lists_every_verb(call):
+    out = call("--help").out
+    for verb, (_, text) in VERBS.items():
+        assert f"  {verb} " in out
+        assert text in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(call, verb):
+    result = call(verb, "--help")
+    assert result.status == 0
+    assert f"localllm {verb}" in result.out
+
+
+def test_version(call):
+    result = call("--version")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("localllm ")
+
+
+def test_without_a_verb_the_help(call):
+    result = call()
+    assert result.status == 2
+    assert "Commands:" in result.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["run", "--nonsense"],
+        ["run", "-n", "many"],
+        ["run", "-n", "-2"],
+        ["run", "--top-p", "1.5"],
+        ["run", "a.gguf", "b", "c"],
+        ["run", "-m", "a.gguf", "-p", "b", "c"],
+        ["run", "-p", "b", "a.gguf", "c"],
+        ["run", "a.gguf"],
+        ["run", "--raw", "--system", "x", "-p", "y"],
+        ["run", "--temp", "nan", "-p", "x"],
+        ["bench", "-p", "1,x"],
+        ["bench", "-p", "-1"],
+        ["bench", "-p", "0", "-n", "0"],
+        ["bench", "-o", "xml"],
+        ["bench", "a.gguf", "-m", "b.gguf"],
+        ["chat", "-c", "0"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(call, args):
+    result = call(*args)
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("localllm: ")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (FormatError("a.gguf: bad"), 1, "localllm: a.gguf: bad\n"),
+        (LocalllmError("two\nlines"), 1, "localllm: two lines\n"),
+        (UsageError("no"), 2, "localllm: no\n"),
+        (Cancelled("stopped"), 130, "localllm: stopped\n"),
+        (MemoryError(), 1, "localllm: not enough memory\n"),
+    ],
+)
+def test_errors_are_one_line_and_a_status(call, failing, error, status, line):
+    failing(error)
+    result = call("fail")
+    assert (result.status, result.out, result.err) == (status, "", line)
+
+
+def test_a_bug_is_called_one(call, failing, monkeypatch):
+    monkeypatch.delenv("LOCALLLM_DEBUG", raising=False)
+    failing(ZeroDivisionError("oh"))
+    result = call("fail")
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert "bug" in result.err
+    assert "LOCALLLM_DEBUG=1" in result.err
+    monkeypatch.setenv("LOCALLLM_DEBUG", "1")
+    assert "Traceback" in call("fail").err
+
+
+def test_ctrl_c(call, failing):
+    failing(KeyboardInterrupt())
+    result = call("fail")
+    assert result.status == 130
+    assert "Traceback" not in result.err
+
+
+def test_the_readers_end_of_a_pipe_may_close():
+    code = "import sys; from localllm.cli.main import main; sys.exit(main(['--help']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_terminal_without_the_character():
+    code = "import click; from localllm.cli import main as m; m._printable(__import__('sys').stdout); print('\\u00e9')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True
+    )
+    assert done.stdout == "?\n"
+
+
+def test_help_is_fast(command):
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert command("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0  # 0.14 s here
+
+
+def test_main_returns(capsys):
+    assert main(["--version"]) == 0
+
+
+def test_interrupted_is_the_shells_number():
+    assert cli_main.INTERRUPTED == 128 + signal.SIGINT
