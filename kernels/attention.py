@@ -1,0 +1,239 @@
+"""Attention over the cache, with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, 2205.14135).
+
+A unit of work is a block of rows, one key-value head, and (for few rows) one fixed stretch of cells, so that the result does
+not depend on the number of threads. Queries that share a key-value head go T at a time through chunks of CHUNK cells: scores
+with 16 cells in lanes, then the weighted sum of values with 16 elements in lanes.
+"""
+
+from .math import exp16, lanes_from
+from .simd import (
+    Struct,
+    bitcast,
+    f32,
+    f32x16,
+    f64,
+    from_half,
+    hmax,
+    hsum,
+    i32,
+    i32x16,
+    i64,
+    lane,
+    less,
+    load,
+    maximum,
+    select,
+    splat,
+    store,
+    tile_fill,
+    tile_fma,
+    tile_load,
+    tile_store,
+    u16x16,
+)
+from .thread import Step, Thread, claim
+
+Params = Struct(
+    "Attention",
+    (
+        "step", "q", "q_stride", "n_head", "n_head_kv", "k_dim", "v_dim", "k_cache", "v_cache", "n_cells",
+        "window", "scale", "out", "out_stride", "block", "split", "partial",
+    ),
+)  # fmt: skip
+"""q: f32 rows of n_head * k_dim; k_cache, v_cache: see rope.CacheParams; window: cells a row sees, or 0 for all up to its own;
+scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: cells of a unit, a
+multiple of CHUNK, whose results go to partial [n_rows][n_head][n_cells / split][2 + v_dim to a multiple of 16 + 14] for `merge`;
+or 0: all cells, straight to out."""
+
+CHUNK = 256
+_MASKED = -1e30
+"""A score that counts for nothing; not -inf, whose differences are NaN."""
+
+
+def partial_floats(v_dim: int) -> int:
+    """Floats of one partial result: greatest score, sum of weights, padding, weighted values."""
+    return 16 + (v_dim + 15) // 16 * 16
+
+
+def cells(kv_type: str, T: int):
+    """The kernel for a cache of f16 or f32, T queries at a time."""
+    half = kv_type == "f16"
+    size = 2 if half else 4
+    T2 = 2 * T
+
+    def values(address):
+        if half:
+            return from_half(load(u16x16, address))
+        return load(f32x16, address)
+
+    def kernel(params, thread):
+        p = Params(params)
+        step = Step(p.step)
+        group = p.n_head // p.n_head_kv
+        n_splits = 1
+        if p.split != 0:
+            n_splits = p.n_cells // p.split
+        n_blocks = (step.n_rows + p.block - 1) // p.block
+        unit = claim(thread, 1)
+        while unit < n_blocks * p.n_head_kv * n_splits:
+            split, rest = unit % n_splits, unit // n_splits
+            head, first = rest % p.n_head_kv, rest // p.n_head_kv * p.block
+            last = min(first + p.block, step.n_rows)
+            while first < last:
+                seq = load(i32, step.seqs + 4 * first)
+                end = first + 1
+                while end < last and load(i32, step.seqs + 4 * end) == seq:
+                    end += 1
+                for j in range(first * group, end * group, T):
+                    queries(p, step, Thread(thread).scratch, i64(seq), head, group, j, end * group, split, n_splits)
+                first = end
+            unit = claim(thread, 1)
+
+    def queries(p, step, scratch, seq, head, group, j0, j1, split, n_splits):
+        """Queries j0 to j0 + T of a sequence's rows: query j is head j % group of row j // group. Past j1 the last repeats."""
+        padded = (p.v_dim + 15) // 16 * 16
+        scores = scratch
+        state = scores + T * CHUNK * 4
+        q = state + T * 64
+        acc = q + T * p.k_dim * 4
+        low, high = i64(p.n_cells), i64(0)
+        factor = f32(bitcast(f64, p.scale))
+        for t in range(T):
+            j = min(j0 + t, j1 - 1)
+            position = i64(load(i32, step.positions + 4 * (j // group)))
+            high = max(high, position + 1)
+            if p.window != 0:
+                low = min(low, max(i64(0), position + 1 - p.window))
+            else:
+                low = i64(0)
+            x = p.q + j // group * p.q_stride + (head * group + j % group) * p.k_dim * 4
+            for i in range(p.k_dim):
+                store(q + (t * p.k_dim + i) * 4, f32(load(f32, x + 4 * i) * factor))
+            store(state + t * 64, f32(_MASKED))
+            store(state + t * 64 + 4, f32(0.0))
+            for i in range(0, padded, 16):
+                store(acc + (t * padded + i) * 4, splat(f32x16, 0.0))
+        if p.split != 0:
+            low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
+        slot = seq * p.n_head_kv + head
+        keys = p.k_cache + slot * p.n_cells * p.k_dim * size
+        vals = p.v_cache + slot * p.n_cells * p.v_dim * size
+        for c0 in range(low // 32 * 32, high, CHUNK):
+            c1 = min(c0 + CHUNK, high)
+            score(p, q, keys, scores, c0, c1)
+            for t in range(T):
+                j = min(j0 + t, j1 - 1)
+                position = i64(load(i32, step.positions + 4 * (j // group)))
+                start = i64(0)
+                if p.window != 0:
+                    start = max(i64(0), position + 1 - p.window)
+                soften(scores + t * CHUNK * 4, state + t * 64, acc + t * padded * 4, padded, c0, c1, start, position)
+            gather(scores, vals, acc, p.v_dim, padded, c0, c1)
+        for t in range(min(T, j1 - j0)):
+            j = j0 + t
+            row, h = j // group, head * group + j % group
+            if p.split == 0:
+                out = p.out + row * p.out_stride + h * p.v_dim * 4
+                inverse = f32(f32(1.0) / load(f32, state + t * 64 + 4))
+                for i in range(p.v_dim):
+                    store(out + 4 * i, f32(load(f32, acc + (t * padded + i) * 4) * inverse))
+            else:
+                out = p.partial + ((row * p.n_head + h) * n_splits + split) * (16 + padded) * 4
+                store(out, load(f32, state + t * 64))
+                store(out + 4, load(f32, state + t * 64 + 4))
+                for i in range(0, padded, 16):
+                    store(out + 64 + 4 * i, load(f32x16, acc + (t * padded + i) * 4))
+
+    def score(p, q, keys, scores, c0, c1):
+        """scores[t, cell] = q[t] . key[cell], 32 cells at a time."""
+        for c in range(c0, c1, 32):
+            k = keys + c * p.k_dim * size
+            a = tile_fill(T2, splat(f32x16, 0.0))
+            for i in range(p.k_dim):
+                pair = (values(k + 16 * size * i), values(k + (16 * size * (i + p.k_dim))))
+                a = tile_fma(a, q + 4 * i, p.k_dim * 4, pair)
+            tile_store(scores + 4 * (c - c0), CHUNK * 4, 64, a, 2)
+
+    def gather(scores, vals, acc, v_dim, padded, c0, c1):
+        """acc[t] += weights[t] . values, 32 elements at a time."""
+        i = 0
+        while i + 32 <= padded:
+            a = tile_load(f32x16, acc + 4 * i, T, padded * 4, 2, 64)
+            for c in range(c0, c1):
+                v = vals + (c * v_dim + i) * size
+                a = tile_fma(a, scores + 4 * (c - c0), CHUNK * 4, (values(v), values(v + 16 * size)))
+            tile_store(acc + 4 * i, padded * 4, 64, a, 2)
+            i += 32
+        if i < padded:
+            b = tile_load(f32x16, acc + 4 * i, T, padded * 4, 1, 64)
+            for c in range(c0, c1):
+                b = tile_fma(b, scores + 4 * (c - c0), CHUNK * 4, (values(vals + (c * v_dim + i) * size),))
+            tile_store(acc + 4 * i, padded * 4, 64, b, 1)
+
+    return kernel
+
+
+def soften(scores, state, acc, padded, c0, c1, start, position):
+    """Scores to weights; what was summed before is scaled to the new greatest score. A row sees cells start to position."""
+    greatest = splat(f32x16, load(f32, state))
+    for c in range(c0, c1, 16):
+        n = lanes_from(c)
+        s = load(f32x16, scores + 4 * (c - c0))
+        s = select(less(n, splat(i32x16, position + 1)), s, splat(f32x16, _MASKED))
+        s = select(less(n, splat(i32x16, start)), splat(f32x16, _MASKED), s)
+        store(scores + 4 * (c - c0), s)
+        greatest = maximum(s, greatest)
+    m = hmax(greatest)
+    total = splat(f32x16, 0.0)
+    for c in range(c0, c1, 16):
+        s = load(f32x16, scores + 4 * (c - c0))
+        w = select(less(splat(f32x16, 0.5 * _MASKED), s), exp16(s - m), splat(f32x16, 0.0))
+        store(scores + 4 * (c - c0), w)
+        total = total + w
+    shrink = lane(exp16(splat(f32x16, f32(load(f32, state) - m))), 0)
+    store(state, m)
+    store(state + 4, f32(f32(load(f32, state + 4) * shrink) + hsum(total)))
+    for i in range(0, padded, 16):
+        store(acc + 4 * i, load(f32x16, acc + 4 * i) * shrink)
+
+
+def merge():
+    """Join the partial results of a row's head; threads claim heads of rows. Params: the same block as for `cells`."""
+
+    def kernel(params, thread):
+        p = Params(params)
+        step = Step(p.step)
+        n_splits = p.n_cells // p.split
+        padded = (p.v_dim + 15) // 16 * 16
+        unit = claim(thread, 1)
+        while unit < step.n_rows * p.n_head:
+            row, head = unit // p.n_head, unit % p.n_head
+            position = i64(load(i32, step.positions + 4 * row))
+            start = i64(0)
+            if p.window != 0:
+                start = max(i64(0), position + 1 - p.window)
+            low, high = start // p.split, position // p.split + 1
+            parts = p.partial + unit * n_splits * (16 + padded) * 4
+            m = f32(_MASKED)
+            for s in range(low, high):
+                m = max(m, load(f32, parts + s * (16 + padded) * 4))
+            out = p.out + row * p.out_stride + head * p.v_dim * 4
+            total = f32(0.0)
+            for s in range(low, high):
+                part = parts + s * (16 + padded) * 4
+                total = f32(total + f32(weight(part, m) * load(f32, part + 4)))
+            for i in range(0, padded, 16):
+                a = splat(f32x16, 0.0)
+                for s in range(low, high):
+                    part = parts + s * (16 + padded) * 4
+                    a = a + load(f32x16, part + 64 + 4 * i) * weight(part, m)
+                a = a / splat(f32x16, total)
+                for e in range(min(16, p.v_dim - i)):
+                    store(out + 4 * (i + e), lane(a, e))
+            unit = claim(thread, 1)
+
+    return kernel
+
+
+def weight(part, m):
+    return lane(exp16(splat(f32x16, f32(load(f32, part) - m))), 0)

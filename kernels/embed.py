@@ -1,0 +1,112 @@
+"""Embedding rows: the dequantized rows of a matrix that the batch's tokens name.
+
+Exact: each element is what the `gguf` package's quants.py computes, before the factor.
+"""
+
+from . import formats
+from .simd import (
+    Lanes,
+    Struct,
+    bitcast,
+    cast,
+    f32,
+    f32x16,
+    f64,
+    i32,
+    i64,
+    lane,
+    load,
+    shuffle,
+    splat,
+    store,
+)
+from .thread import Step, claim
+
+Params = Struct("Embed", ("step", "table", "row_bytes", "k", "out", "factor"))
+"""table: [n_vocab] rows of k elements; out: f32 [n_rows, k]; factor: multiplies every element (bits of f64)."""
+
+_QUARTERS = tuple(Lanes(tuple(range(16 * i, 16 * i + 16))) for i in range(4))
+_Q0, _Q1, _Q2, _Q3 = _QUARTERS
+
+
+def rows(fmt: str):
+    """The kernel for a table in this format."""
+    fill = _ROW[formats.module(fmt).KIND](formats.module(fmt))
+
+    def kernel(params, thread):
+        p = Params(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            token = i64(load(i32, step.tokens + 4 * row))
+            fill(p.table + token * p.row_bytes, p.k, p.out + row * p.k * 4, f32(bitcast(f64, p.factor)))
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def row(fmt: str):
+    """fill(address of a row, k, out, factor): one row dequantized to f32; also the unpacking of float formats."""
+    return _ROW[formats.module(fmt).KIND](formats.module(fmt))
+
+
+def _float(fmt):
+    values, value, size = fmt.values, fmt.value, fmt.SIZE
+
+    def fill(w, k, out, factor):
+        whole = k // 16 * 16
+        for i in range(0, whole, 16):
+            store(out + 4 * i, values(w + i * size) * splat(f32x16, factor))
+        for i in range(whole, k):
+            store(out + 4 * i, f32(value(w + i * size) * factor))
+
+    return fill
+
+
+def _block32(fmt):
+    codes, scale, minimum = fmt.codes, fmt.scale, fmt.minimum
+    size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
+
+    def fill(w, k, out, factor):
+        for i in range(k // 32):
+            p = w + i * size
+            c = codes(p, p)
+            d, m, f = splat(f32x16, scale(p)), splat(f32x16, minimum(p)), splat(f32x16, factor)
+            low = cast(f32x16, shuffle(_Q0, c, c)) - float(offset)
+            high = cast(f32x16, shuffle(_Q1, c, c)) - float(offset)
+            if has_min:
+                store(out + 128 * i, (low * d + m) * f)
+                store(out + 128 * i + 64, (high * d + m) * f)
+            else:
+                store(out + 128 * i, low * d * f)
+                store(out + 128 * i + 64, high * d * f)
+
+    return fill
+
+
+def _super(fmt):
+    codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
+    size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
+
+    def group(out, c, scale, minimum, factor):
+        q = (cast(f32x16, c) - float(offset)) * scale
+        if has_min:
+            q = q - splat(f32x16, minimum)
+        store(out, q * factor)
+
+    def fill(w, k, out, factor):
+        for s in range(k // 256):
+            p = w + s * size
+            sc, mn = cast(f32x16, scales(p)) * d(p), cast(f32x16, minimums(p)) * dmin(p)
+            for run in range(4):
+                place, g = out + 1024 * s + 256 * run, 4 * run
+                c = codes(p, run)
+                group(place, shuffle(_Q0, c, c), lane(sc, g), lane(mn, g), factor)
+                group(place + 64, shuffle(_Q1, c, c), lane(sc, g + 1), lane(mn, g + 1), factor)
+                group(place + 128, shuffle(_Q2, c, c), lane(sc, g + 2), lane(mn, g + 2), factor)
+                group(place + 192, shuffle(_Q3, c, c), lane(sc, g + 3), lane(mn, g + 3), factor)
+
+    return fill
+
+
+_ROW = {"float": _float, "block32": _block32, "super": _super}

@@ -1,0 +1,84 @@
+"""Moves that several formats share: nibbles and single bits of packed bytes to one code a byte, in the order of elements."""
+
+from ..simd import (
+    Const,
+    Lanes,
+    bitcast,
+    cast,
+    constant,
+    from_half,
+    i16x16,
+    load,
+    mask64,
+    select,
+    shuffle,
+    splat,
+    u8x8,
+    u8x16,
+    u8x32,
+    u8x64,
+    u16,
+    u32,
+    u32x16,
+    u64,
+)
+
+_TWICE32 = Lanes(tuple(range(32)) * 2)
+_TWICE16 = Lanes((*range(16), *range(16), *range(16, 32), *range(16, 32)))
+_NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
+_NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
+_EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
+
+LOW6, LOW4, LOW2 = 0x3F3F3F3F, 0x0F0F0F0F, 0x03030303
+
+
+def half(address):
+    """The binary16 at `address`, as f32."""
+    return from_half(load(u16, address))
+
+
+def twice32(address):
+    """32 bytes, repeated, as u32x16: the lower copy serves elements 0-31, the upper one 32-63."""
+    v = load(u8x32, address)
+    return bitcast(u32x16, shuffle(_TWICE32, v, v))
+
+
+def nibbles32(address):
+    """Elements 0-31 are the low nibbles of 32 bytes, 32-63 the high ones: u8x64."""
+    return bitcast(u8x64, (twice32(address) >> constant(_NIBBLE_BY_32)) & LOW4)
+
+
+def nibbles16(a, b):
+    """Elements 0-15 are the low nibbles of the 16 bytes at a, 16-31 their high ones; 32-63 likewise from b: u8x64."""
+    v = bitcast(u32x16, shuffle(_TWICE16, load(u8x16, a), load(u8x16, b)))
+    return bitcast(u8x64, (v >> constant(_NIBBLE_BY_16)) & LOW4)
+
+
+def fifth_bits(a, b):
+    """16 in element e where bit e of the 32 bits at a is set, likewise 32-63 from b: u8x64."""
+    bits = u64(load(u32, a)) | (u64(load(u32, b)) << u64(32))
+    return select(mask64(bits), splat(u8x64, 16), splat(u8x64, 0))
+
+
+def each_twice(eight_bytes):
+    """The 8 bytes of a u64, each in two lanes: i16x16, a value a group of 16 from one a group of 32."""
+    v = bitcast(u8x8, eight_bytes)
+    return cast(i16x16, shuffle(_EACH_TWICE, v, v))
+
+
+def k_scales(address):
+    """Scales of Q4_K and Q5_K, 8 of 6 bits, from the 12 bytes at `address`: a u64 of bytes.
+
+    Bytes 0-3 hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of each belong to number
+    4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
+    """
+    a, c = load(u32, address), load(u32, address + 8)
+    high = (c & u32(LOW4)) | (((a >> u32(6)) & u32(LOW2)) << u32(4))
+    return u64(a & u32(LOW6)) | (u64(high) << u64(32))
+
+
+def k_minimums(address):
+    """Minimums of Q4_K and Q5_K; see k_scales."""
+    b, c = load(u32, address + 4), load(u32, address + 8)
+    high = ((c >> u32(4)) & u32(LOW4)) | (((b >> u32(6)) & u32(LOW2)) << u32(4))
+    return u64(b & u32(LOW6)) | (u64(high) << u64(32))

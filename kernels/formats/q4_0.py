@@ -1,0 +1,25 @@
+"""Q4_0: 4 bits, symmetric, a scale a block of 32 elements (18 bytes; `block_q4_0` of ggml-common.h).
+
+    byte  0  d    binary16
+          2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+
+    element = d * (q - 8)
+"""
+
+from .bits import half, nibbles16
+
+KIND = "block32"
+BYTES, OFFSET, HAS_MIN, U7 = 18, 8, 0, 1
+
+
+def codes(a, b):
+    """Elements of the blocks at a and b: u8x64."""
+    return nibbles16(a + 2, b + 2)
+
+
+def scale(p):
+    return half(p)
+
+
+def minimum(p):
+    return half(p)

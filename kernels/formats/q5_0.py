@@ -1,0 +1,26 @@
+"""Q5_0: 5 bits, symmetric, a scale a block of 32 elements (22 bytes; `block_q5_0` of ggml-common.h).
+
+    byte  0  d    binary16
+          2  qh   32 bits: bit e is the fifth bit of element e
+          6  qs   16 bytes: byte j holds the low bits of element j (low nibble) and element j + 16 (high nibble)
+
+    element = d * (q - 16)
+"""
+
+from .bits import fifth_bits, half, nibbles16
+
+KIND = "block32"
+BYTES, OFFSET, HAS_MIN, U7 = 22, 16, 0, 1
+
+
+def codes(a, b):
+    """Elements of the blocks at a and b: u8x64."""
+    return nibbles16(a + 6, b + 6) | fifth_bits(a + 2, b + 2)
+
+
+def scale(p):
+    return half(p)
+
+
+def minimum(p):
+    return half(p)

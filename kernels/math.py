@@ -1,0 +1,54 @@
+"""Functions of vectors, by operations that give the same bits on every target with FMA."""
+
+from .simd import (
+    Const,
+    bitcast,
+    cast,
+    constant,
+    f32x16,
+    fma,
+    i32x16,
+    maximum,
+    minimum,
+    splat,
+)
+
+LANE_NUMBERS = Const(i32x16, tuple(range(16)))
+
+_MAGIC = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer
+_LOG2E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+
+
+def exp16(x):
+    """e**x for f32x16, to 2 ulp; 0 below -87.3, the greatest finite value above 88.3. Coefficients: Cephes, expf."""
+    x = minimum(maximum(x, splat(f32x16, -87.33)), splat(f32x16, 88.37))
+    rounded = fma(x, splat(f32x16, _LOG2E), splat(f32x16, _MAGIC))
+    n = rounded - _MAGIC
+    x = fma(n, splat(f32x16, -_LN2_HIGH), x)
+    x = fma(n, splat(f32x16, -_LN2_LOW), x)
+    y = splat(f32x16, 1.9875691500e-4)
+    y = fma(y, x, splat(f32x16, 1.3981999507e-3))
+    y = fma(y, x, splat(f32x16, 8.3334519073e-3))
+    y = fma(y, x, splat(f32x16, 4.1665795894e-2))
+    y = fma(y, x, splat(f32x16, 1.6666665459e-1))
+    y = fma(y, x, splat(f32x16, 5.0000001201e-1))
+    y = fma(y, x * x, x) + 1.0
+    power = (cast(i32x16, n) + 127) << 23
+    return y * bitcast(f32x16, power)
+
+
+def silu16(x):
+    """x / (1 + e**-x)."""
+    return x / (exp16(splat(f32x16, 0.0) - x) + 1.0)
+
+
+def gelu16(x):
+    """The tanh form of GELU: x / (1 + e**(-2u)), u = sqrt(2/pi) (x + 0.044715 x**3)."""
+    u = x * (x * x * 0.044715 + 1.0) * 0.7978845608028654
+    return x / (exp16(u * -2.0) + 1.0)
+
+
+def lanes_from(first):
+    """first, first + 1, ...: i32x16."""
+    return constant(LANE_NUMBERS) + first

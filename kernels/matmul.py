@@ -1,0 +1,300 @@
+"""Matrix-matrix products, for every format: what a prompt costs. Weights are unpacked once a block of rows.
+
+Tokens are lanes: 16 of them to a vector, weights are broadcast, and nothing is transposed but the small result. A thread
+claims BLOCK_ROWS rows of weights; for each stretch of K it unpacks them into its scratch (second-level cache), then runs
+register tiles of R rows x V vectors over them. A token's result does not depend on how many others there are.
+"""
+
+from . import embed, formats
+from .simd import (
+    Lanes,
+    Struct,
+    cast,
+    f32,
+    f32x4,
+    f32x8,
+    f32x16,
+    fma,
+    i8x64,
+    i16,
+    i16x16,
+    i16x32,
+    i32x16,
+    i64,
+    lane,
+    load,
+    shuffle,
+    splat,
+    store,
+    tile_axpy,
+    tile_dot,
+    tile_fill,
+    tile_fma,
+    tile_load,
+    tile_pair,
+    tile_scale,
+    tile_scale2,
+    tile_spread,
+    tile_start,
+    tile_store,
+)
+from .simd.targets import current
+from .thread import Step, Thread, claim
+
+Params = Struct(
+    "MatMul",
+    ("n_rows_at", "w", "row_bytes", "n", "k", "x", "x_d", "x_s", "x_p", "bias", "add", "out", "stride", "step"),
+)
+"""out[t, n] = x[t] @ w[n, k] (+ bias) (+ add[t]), f32 rows `stride` bytes apart, for t < the int64 at n_rows_at.
+x, x_d, x_s, x_p: see quantize.tiles and .floats. bias: f32 [n] or 0; add: rows like out's, or 0. out 0: the step's logits."""
+
+BLOCK_ROWS = 32
+MAX_TOKENS = 512
+_SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
+
+
+def tiles(fmt: str):
+    """The kernel for weights in this format."""
+    format_ = formats.module(fmt)
+    target = current()
+    R = target.tile_rows
+    unpack, wide, stretch = _KINDS[format_.KIND](format_, R, target.tile_vectors)
+    _, narrow, _ = _KINDS[format_.KIND](format_, R, 1)
+    V = target.tile_vectors
+
+    def kernel(params, thread):
+        p = Params(params)
+        sums = Thread(thread).scratch
+        block = sums + _SUMS_BYTES
+        n_tokens = load(i64, p.n_rows_at)
+        n_tiles = (n_tokens + 15) // 16
+        unit = claim(thread, 1)
+        while unit * BLOCK_ROWS < p.n:
+            first = unit * BLOCK_ROWS
+            n_rows = min(BLOCK_ROWS, p.n - first)
+            padded = (n_rows + R - 1) // R * R
+            clear(sums, n_tiles * BLOCK_ROWS)
+            for k0 in range(0, p.k, stretch):
+                k1 = min(k0 + stretch, p.k)
+                for r in range(padded):
+                    # Rows past the end repeat the last one; their sums are not used.
+                    unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
+                t = 0
+                while t + V <= n_tiles:
+                    for r in range(0, padded, R):
+                        wide(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
+                    t += V
+                while t < n_tiles:
+                    for r in range(0, padded, R):
+                        narrow(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
+                    t += 1
+            write(p, sums, first, n_rows, n_tokens)
+            unit = claim(thread, 1)
+
+    return kernel
+
+
+def clear(sums, n):
+    for i in range(n):
+        store(sums + 64 * i, splat(f32x16, 0.0))
+
+
+# --- results: lanes are tokens, memory wants a row a token
+
+_ZIP_LOW = Lanes(tuple(i // 2 + 16 * (i % 2) for i in range(16)))
+_ZIP_HIGH = Lanes(tuple(8 + i // 2 + 16 * (i % 2) for i in range(16)))
+_PAIRS_LOW = Lanes(tuple(2 * (i // 4) + i % 2 + 16 * (i // 2 % 2) for i in range(16)))
+_PAIRS_HIGH = Lanes(tuple(8 + 2 * (i // 4) + i % 2 + 16 * (i // 2 % 2) for i in range(16)))
+_F0, _F1, _F2, _F3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
+
+
+def write(p, sums, first, n_rows, n_tokens):
+    """Add bias and residual, and store the sums of a block of rows."""
+    out = p.out
+    if out == 0:
+        out = Step(p.step).logits
+    for t in range(0, n_tokens, 16):
+        n = min(16, n_tokens - t)
+        source = sums + t // 16 * BLOCK_ROWS * 64
+        r = 0
+        while r + 4 <= n_rows:
+            a, b = load(f32x16, source + 64 * r), load(f32x16, source + 64 * r + 64)
+            c, d = load(f32x16, source + 64 * r + 128), load(f32x16, source + 64 * r + 192)
+            place = 4 * (first + r)
+            low_ab, high_ab = shuffle(_ZIP_LOW, a, b), shuffle(_ZIP_HIGH, a, b)
+            low_cd, high_cd = shuffle(_ZIP_LOW, c, d), shuffle(_ZIP_HIGH, c, d)
+            four(p, out, place, t, n, 0, shuffle(_PAIRS_LOW, low_ab, low_cd))
+            four(p, out, place, t, n, 4, shuffle(_PAIRS_HIGH, low_ab, low_cd))
+            four(p, out, place, t, n, 8, shuffle(_PAIRS_LOW, high_ab, high_cd))
+            four(p, out, place, t, n, 12, shuffle(_PAIRS_HIGH, high_ab, high_cd))
+            r += 4
+        while r < n_rows:
+            for j in range(n):
+                value = load(f32, source + 64 * r + 4 * j)
+                place = 4 * (first + r)
+                if p.bias != 0:
+                    value = f32(value + load(f32, p.bias + place))
+                if p.add != 0:
+                    value = f32(value + load(f32, p.add + (t + j) * p.stride + place))
+                store(out + (t + j) * p.stride + place, value)
+            r += 1
+
+
+def four(p, out, place, t, n, j, values):
+    """Four rows' results for tokens t + j to t + j + 3, as far as there are n."""
+    if j < n:
+        one(p, out, (t + j) * p.stride + place, place, shuffle(_F0, values, values))
+    if j + 1 < n:
+        one(p, out, (t + j + 1) * p.stride + place, place, shuffle(_F1, values, values))
+    if j + 2 < n:
+        one(p, out, (t + j + 2) * p.stride + place, place, shuffle(_F2, values, values))
+    if j + 3 < n:
+        one(p, out, (t + j + 3) * p.stride + place, place, shuffle(_F3, values, values))
+
+
+def one(p, out, at, place, values):
+    if p.bias != 0:
+        values = values + load(f32x4, p.bias + place)
+    if p.add != 0:
+        values = values + load(f32x4, p.add + at)
+    store(out + at, values)
+
+
+# --- float formats: f32 weights and f32 activations
+
+
+def _float(fmt, R, V):
+    K = 512
+    row = embed.row(fmt.__name__.rpartition(".")[2])
+    size = fmt.SIZE
+
+    def unpack(w, k0, k1, block, r):
+        row(w + k0 * size, k1 - k0, block + r * K * 4, f32(1.0))
+
+    def micro(p, block, r, k0, k1, t, c):
+        x = p.x + (t * p.k + k0) * 64
+        w = block + r * K * 4
+        acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
+        for k in range(k1 - k0):
+            acc = tile_fma(acc, w + 4 * k, K * 4, tile_spread(f32x16, x + 64 * k, p.k * 64, V))
+        tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
+
+    return unpack, micro, K
+
+
+# --- blocks of 32 with a float scale
+
+
+def _block32(fmt, R, V):
+    K = 2048
+    G = K // 32
+    SCALES = BLOCK_ROWS * K
+    MINIMUMS = SCALES + BLOCK_ROWS * G * 4
+    codes, scale, minimum = fmt.codes, fmt.scale, fmt.minimum
+    size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
+    minus_offset, RV = -offset, R * V
+
+    def unpack(w, k0, k1, block, r):
+        n = (k1 - k0) // 32
+        for i in range(0, n, 2):
+            a = w + (k0 // 32 + i) * size
+            b = w + (k0 // 32 + min(i + 1, n - 1)) * size
+            store(block + r * K + 32 * i, codes(a, b))
+        for i in range(n):
+            a = w + (k0 // 32 + i) * size
+            store(block + SCALES + (r * G + i) * 4, scale(a))
+            if has_min:
+                store(block + MINIMUMS + (r * G + i) * 4, minimum(a))
+
+    def micro(p, block, r, k0, k1, t, c):
+        groups = p.k // 32
+        g0 = t * groups + k0 // 32
+        x = p.x + (t * p.k + k0) * 16
+        w = block + r * K
+        acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
+        for g in range((k1 - k0) // 32):
+            if offset:
+                a = tile_start(tile_spread(i32x16, p.x_s + (g0 + g) * 64, groups * 64, V), minus_offset, R)
+            else:
+                a = tile_fill(RV, splat(i32x16, 0))
+            for j in range(8):
+                xs = tile_spread(i8x64, x + (8 * g + j) * 64, p.k * 16, V)
+                a = tile_dot(a, w + 32 * g + 4 * j, K, xs, u7)
+            d = tile_spread(f32x16, p.x_d + (g0 + g) * 64, groups * 64, V)
+            acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
+            if has_min:
+                s = tile_spread(f32x16, p.x_p + (g0 + g) * 64, groups * 64, V)
+                acc = tile_fma(acc, block + MINIMUMS + (r * G + g) * 4, G * 4, s)
+        tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
+
+    return unpack, micro, K
+
+
+# --- super-blocks of 256 with integer scales
+
+
+_EVEN8 = Lanes(tuple(range(0, 16, 2)))
+
+
+def _super(fmt, R, V):
+    K = 2048
+    GROUP, PER = fmt.GROUP, 256 // fmt.GROUP
+    S = K // 256
+    SCALES = BLOCK_ROWS * K
+    MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
+    DMINS = MINIMUMS + BLOCK_ROWS * S * 16
+    codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
+    size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
+    minus_offset, RV = -offset, R * V
+    steps = GROUP // 4
+
+    def unpack(w, k0, k1, block, r):
+        for s in range((k1 - k0) // 256):
+            p = w + (k0 // 256 + s) * size
+            for run in range(4):
+                store(block + r * K + 256 * s + 64 * run, codes(p, run))
+            sc = scales(p)
+            at = block + SCALES + (r * S + s) * PER * 4
+            if PER == 8:
+                store(at, cast(f32x8, shuffle(_EVEN8, sc, sc)) * d(p))
+            else:
+                store(at, cast(f32x16, sc) * d(p))
+            if has_min:
+                mn = minimums(p)
+                store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
+                store(block + DMINS + (r * S + s) * 4, f32(-dmin(p)))
+
+    def micro(p, block, r, k0, k1, t, c):
+        supers = p.k // 256
+        s0 = t * supers + k0 // 256
+        w = block + r * K
+        for s in range((k1 - k0) // 256):
+            x = p.x + (t * p.k + k0 + 256 * s) * 16
+            total = tile_fill(RV, splat(f32x16, 0.0))
+            for g in range(PER):
+                if offset:
+                    sums = p.x_s + ((s0 + s) * 16 + g) * 64
+                    a = tile_start(tile_spread(i32x16, sums, supers * 1024, V), minus_offset, R)
+                else:
+                    a = tile_fill(RV, splat(i32x16, 0))
+                for j in range(steps):
+                    xs = tile_spread(i8x64, x + (steps * g + j) * 64, p.k * 16, V)
+                    a = tile_dot(a, w + 256 * s + GROUP * g + 4 * j, K, xs, u7)
+                total = tile_scale(total, a, block + SCALES + ((r * S + s) * PER + g) * 4, S * PER * 4, V)
+            if has_min:
+                a = tile_fill(RV, splat(i32x16, 0))
+                for j in range(4):
+                    xs16 = tile_spread(i16x32, p.x_p + ((s0 + s) * 4 + j) * 64, supers * 256, V)
+                    a = tile_pair(a, block + MINIMUMS + (r * S + s) * 16 + 4 * j, S * 16, xs16)
+                total = tile_scale(total, a, block + DMINS + (r * S + s) * 4, S * 4, V)
+            acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
+            acc = tile_axpy(acc, total, tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V))
+            tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
+
+    return unpack, micro, K
+
+
+_KINDS = {"float": _float, "block32": _block32, "super": _super}
+
+SCRATCH = _SUMS_BYTES + BLOCK_ROWS * 2048 * 2
+"""Bytes of a thread's scratch that the kernels use at most."""

@@ -1,0 +1,180 @@
+"""Activations made ready for products: f32 rows to int8 codes with a scale a group of 32 or 256 elements, and their sums.
+
+`rows` writes them in order, for matvec; `tiles` packs 16 tokens side by side, for matmul, where tokens are lanes; `floats`
+packs f32 the same way, for weights in float formats. Rounding is to nearest even; a group's scale is its greatest
+magnitude / 127 (as llama.cpp's Q8_0, without rounding the scale to 16 bits).
+"""
+
+from .simd import (
+    Struct,
+    absolute,
+    bitcast,
+    cast,
+    f32,
+    f32x16,
+    hmax,
+    hsum,
+    i8x16,
+    i16,
+    i32,
+    i32x4,
+    i32x16,
+    i64,
+    lane,
+    load,
+    maximum,
+    splat,
+    store,
+)
+from .thread import claim
+
+Params = Struct("Quantize", ("n_rows_at", "k", "x", "stride", "q", "d", "s", "p"))
+"""x: f32 rows of k elements, `stride` bytes apart; n_rows_at: address of their number (int64).
+
+rows(group): the first row alone. q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32 [k / 32], d * sum;
+group 256: int16 [k / 16] sums.
+
+tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32 (group 32) or k / 16][16]
+sums; p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past n_rows are zeros.
+
+floats: q f32 [k][16] for each tile.
+"""
+
+_MAGIC = 12582912.0
+_MAGIC_BITS = 0x4B400000
+"""1.5 * 2**23: added to a float below 2**22 it leaves the nearest integer in the low bits."""
+
+
+def codes16(x, inverse):
+    """Nearest integers of 16 elements times `inverse`: i32x16."""
+    return bitcast(i32x16, load(f32x16, x) * inverse + _MAGIC) - _MAGIC_BITS
+
+
+def greatest(x, n):
+    """Greatest magnitude of n elements, n a multiple of 16."""
+    m = splat(f32x16, 0.0)
+    for i in range(0, n, 16):
+        m = maximum(absolute(load(f32x16, x + 4 * i)), m)
+    return hmax(m)
+
+
+def inverse_of(d):
+    if d > f32(0.0):
+        return f32(f32(1.0) / d)
+    return f32(0.0)
+
+
+def rows(group: int):
+    """Quantize one row; threads claim groups."""
+
+    def kernel(params, thread):
+        p = Params(params)
+        n = p.k // group
+        g = claim(thread, 1024 // group)
+        while g < n:
+            for i in range(g, min(g + 1024 // group, n)):
+                one_group(p.x + 4 * group * i, p.q + group * i, p.d + 4 * i, p.s + group_sums * i)
+            g = claim(thread, 1024 // group)
+
+    group_sums = 4 if group == 32 else 2 * group // 16
+
+    def one_group(x, q, d_at, s):
+        d = f32(greatest(x, group) / f32(127.0))
+        inverse = inverse_of(d)
+        store(d_at, d)
+        total = i32(0)
+        for i in range(0, group, 16):
+            c = codes16(x + 4 * i, inverse)
+            store(q + i, cast(i8x16, c))
+            n = hsum(c)
+            if group == 256:
+                store(s + i // 8, i16(n))
+            total = i32(total + n)
+        if group == 32:
+            store(s, f32(d * f32(total)))
+
+    return kernel
+
+
+def tiles(group: int):
+    """Pack tiles of 16 rows; threads claim pieces of a tile."""
+    sums_of = 32 if group == 32 else 16
+
+    def kernel(params, thread):
+        p = Params(params)
+        n_rows = load(i64, p.n_rows_at)
+        n_tiles, n_groups = (n_rows + 15) // 16, p.k // group
+        unit = claim(thread, 1)
+        pieces = (n_groups + STEP - 1) // STEP
+        while unit < n_tiles * pieces:
+            tile, first = unit // pieces, unit % pieces * STEP
+            for row in range(16):
+                for g in range(first, min(first + STEP, n_groups)):
+                    lane_group(p, tile, row, g, n_rows)
+            unit = claim(thread, 1)
+
+    STEP = 512 // group
+
+    def lane_group(p, tile, row, g, n_rows):
+        """One row's group: its codes four by four, 64 bytes apart."""
+        q = p.q + (tile * p.k + g * group) * 16 + row * 4
+        d_at = p.d + ((tile * (p.k // group) + g) * 16 + row) * 4
+        s = p.s + ((tile * (p.k // sums_of) + g * (group // sums_of)) * 16 + row) * 4
+        if tile * 16 + row >= n_rows:
+            store(d_at, f32(0.0))
+            for i in range(0, group, 4):
+                store(q + 16 * i, i32(0))
+            for i in range(group // sums_of):
+                store(s + 64 * i, i32(0))
+            if group == 32:
+                store(p.p + ((tile * (p.k // 32) + g) * 16 + row) * 4, f32(0.0))
+            else:
+                for i in range(group // 64):
+                    store(p.p + ((tile * (p.k // 64) + g * (group // 64) + i) * 16 + row) * 4, i32(0))
+            return
+        x = p.x + (tile * 16 + row) * p.stride + 4 * group * g
+        d = f32(greatest(x, group) / f32(127.0))
+        inverse = inverse_of(d)
+        store(d_at, d)
+        total = i32(0)
+        for i in range(0, group, 16):
+            c = codes16(x + 4 * i, inverse)
+            packed = bitcast(i32x4, cast(i8x16, c))
+            store(q + 16 * i, lane(packed, 0))
+            store(q + 16 * i + 64, lane(packed, 1))
+            store(q + 16 * i + 128, lane(packed, 2))
+            store(q + 16 * i + 192, lane(packed, 3))
+            n = hsum(c)
+            total = i32(total + n)
+            if group == 256:
+                store(s + 64 * (i // 16), n)
+                store(p.p + ((tile * (p.k // 64) + g * 4 + i // 64) * 16 + row) * 4 + i // 32 % 2 * 2, i16(total))
+                if i // 16 % 2 == 1:
+                    total = i32(0)
+        if group == 32:
+            store(s, total)
+            store(p.p + ((tile * (p.k // 32) + g) * 16 + row) * 4, f32(d * f32(total)))
+
+    return kernel
+
+
+def floats():
+    """Pack f32 rows into tiles of 16; threads claim pieces of 64 columns."""
+
+    def kernel(params, thread):
+        p = Params(params)
+        n_rows = load(i64, p.n_rows_at)
+        n_tiles, pieces = (n_rows + 15) // 16, (p.k + 63) // 64
+        unit = claim(thread, 1)
+        while unit < n_tiles * pieces:
+            tile, first = unit // pieces, unit % pieces * 64
+            for row in range(16):
+                x, q = p.x + (tile * 16 + row) * p.stride, p.q + (tile * p.k * 16 + row) * 4
+                for i in range(first, min(first + 64, p.k)):
+                    if tile * 16 + row < n_rows:
+                        store(q + 64 * i, load(f32, x + 4 * i))
+                    else:
+                        store(q + 64 * i, f32(0.0))
+            unit = claim(thread, 1)
+
+    return kernel

@@ -1,0 +1,171 @@
+"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and the writing of keys and values into the cache.
+
+`table` computes cosines and sines once a batch, `rotate` turns queries in place, `cache` turns keys and stores them with the
+values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
+"""
+
+from .simd import (
+    Struct,
+    bitcast,
+    f32,
+    f32x16,
+    f64,
+    i32,
+    i64,
+    lane,
+    load,
+    splat,
+    store,
+    to_half,
+)
+from .thread import Step, claim
+
+TableParams = Struct("RopeTable", ("step", "frequencies", "n", "scale", "out"))
+"""frequencies: f64 [n] radians a position; out: f32 [n_rows][n][2] cosine, sine, both times scale (bits of f64)."""
+
+RotateParams = Struct("Rope", ("step", "x", "stride", "n_head", "head_dim", "n_rot", "table"))
+"""x: f32 rows of n_head * head_dim elements, `stride` bytes apart; the first n_rot of each head turn. table: see table()."""
+
+CacheParams = Struct(
+    "CacheWrite",
+    (
+        "step", "k", "k_stride", "v", "v_stride", "n_head", "k_dim", "v_dim", "n_rot", "table", "k_cache", "v_cache", "n_cells",
+    ),
+)  # fmt: skip
+"""k, v: f32 rows. k_cache: [n_seq][n_head][n_cells / 16][k_dim][16], so that 16 cells are lanes; v_cache:
+[n_seq][n_head][n_cells][v_dim]. Position p of a sequence is its cell p."""
+
+# pi/2 in three parts for the reduction, and the polynomials of sine and cosine on [-pi/4, pi/4] (Cephes).
+_P1, _P2, _P3 = 1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21
+_TWO_OVER_PI = 0.6366197723675814
+_MAGIC = 6755399441055744.0  # 1.5 * 2**52
+
+
+def sine(z):
+    """sin(z) for |z| <= pi/4, f64."""
+    w = z * z
+    y = 1.58962301576546568060e-10
+    y = y * w - 2.50507477628578072866e-8
+    y = y * w + 2.75573136213857245213e-6
+    y = y * w - 1.98412698295895385996e-4
+    y = y * w + 8.33333333332211858878e-3
+    y = y * w - 1.66666666666666307295e-1
+    return z + z * w * y
+
+
+def cosine(z):
+    """cos(z) for |z| <= pi/4, f64."""
+    w = z * z
+    y = -1.13585365213876817300e-11
+    y = y * w + 2.08757008419747316778e-9
+    y = y * w - 2.75573141792967388112e-7
+    y = y * w + 2.48015872888517045348e-5
+    y = y * w - 1.38888888888730564116e-3
+    y = y * w + 4.16666666666665929218e-2
+    return 1.0 - 0.5 * w + w * w * y
+
+
+def table():
+    """Angles in f64: at position 100,000 an f32 angle would be off by a hundredth."""
+
+    def kernel(params, thread):
+        p = TableParams(params)
+        step = Step(p.step)
+        scale = bitcast(f64, p.scale)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            position = f64(load(i32, step.positions + 4 * row))
+            for i in range(p.n):
+                angle = position * load(f64, p.frequencies + 8 * i)
+                turns = angle * _TWO_OVER_PI + _MAGIC
+                quarter = bitcast(i64, turns) & 3
+                n = turns - _MAGIC
+                z = ((angle - n * _P1) - n * _P2) - n * _P3
+                s, c = sine(z), cosine(z)
+                if quarter == 1:
+                    s, c = c, -s
+                elif quarter == 2:
+                    s, c = -s, -c
+                elif quarter == 3:
+                    s, c = -c, s
+                out = p.out + (row * p.n + i) * 8
+                store(out, f32(c * scale))
+                store(out + 4, f32(s * scale))
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def turn(x, n_rot, table, step, apart, out):
+    """Turn n_rot elements: pair i is at i * step and i * step + apart."""
+    for i in range(n_rot // 2):
+        c, s = load(f32, table + 8 * i), load(f32, table + 8 * i + 4)
+        a, b = load(f32, x + 4 * i * step), load(f32, x + 4 * (i * step + apart))
+        store(out + 4 * i * step, f32(f32(a * c) - f32(b * s)))
+        store(out + 4 * (i * step + apart), f32(f32(a * s) + f32(b * c)))
+
+
+def turner(pairing: str):
+    """turn_head(x, n_rot, table): in place."""
+    adjacent = pairing == "adjacent"
+
+    def turn_head(x, n_rot, table):
+        if adjacent:
+            turn(x, n_rot, table, 2, 1, x)
+        else:
+            turn(x, n_rot, table, 1, n_rot // 2, x)
+
+    return turn_head
+
+
+def rotate(pairing: str):
+    """Threads claim heads of rows."""
+    turn_head = turner(pairing)
+
+    def kernel(params, thread):
+        p = RotateParams(params)
+        step = Step(p.step)
+        unit = claim(thread, 8)
+        while unit < step.n_rows * p.n_head:
+            for u in range(unit, min(unit + 8, step.n_rows * p.n_head)):
+                row, head = u // p.n_head, u % p.n_head
+                turn_head(p.x + row * p.stride + head * p.head_dim * 4, p.n_rot, p.table + row * p.n_rot * 4)
+            unit = claim(thread, 8)
+
+    return kernel
+
+
+def cache(pairing: str, kv_type: str):
+    """Turn keys in place and store them, and values, as f16 or f32; threads claim heads of rows."""
+    turn_head = turner(pairing)
+    half = kv_type == "f16"
+    size = 2 if half else 4
+
+    def put(v, i, place):
+        """Element i of 16, rounded."""
+        if half:
+            store(place, lane(to_half(v), i))
+        else:
+            store(place, lane(v, i))
+
+    def kernel(params, thread):
+        p = CacheParams(params)
+        step = Step(p.step)
+        unit = claim(thread, 4)
+        while unit < step.n_rows * p.n_head:
+            for u in range(unit, min(unit + 4, step.n_rows * p.n_head)):
+                row, head = u // p.n_head, u % p.n_head
+                cell = i64(load(i32, step.positions + 4 * row))
+                slot = i64(load(i32, step.seqs + 4 * row)) * p.n_head + head
+                k = p.k + row * p.k_stride + head * p.k_dim * 4
+                turn_head(k, p.n_rot, p.table + row * p.n_rot * 4)
+                place = p.k_cache + ((slot * p.n_cells + cell // 16 * 16) * p.k_dim + cell % 16) * size
+                for i in range(p.k_dim):
+                    put(splat(f32x16, load(f32, k + 4 * i)), 0, place + 16 * size * i)
+                v = p.v + row * p.v_stride + head * p.v_dim * 4
+                place = p.v_cache + (slot * p.n_cells + cell) * p.v_dim * size
+                for i in range(p.v_dim):
+                    put(splat(f32x16, load(f32, v + 4 * i)), 0, place + size * i)
+            unit = claim(thread, 4)
+
+    return kernel

@@ -1,0 +1,206 @@
+"""The operations that differ by target: a table each, from the operation's name to its emission.
+
+`e` is the Emitter, the rest are LLVM values. All tables compute the same integers; where FMA is missing (GENERIC) floats may
+differ in the last bit.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
+
+
+def _vec(element: ir.Type, n: int) -> ir.VectorType:
+    return ir.VectorType(element, n)
+
+
+def _const(type_: ir.Type, value):
+    if isinstance(type_, ir.VectorType):
+        return ir.Constant(type_, [value] * type_.count)
+    return ir.Constant(type_, value)
+
+
+def _like(type_: ir.Type, element: ir.Type) -> ir.Type:
+    """`element`, in as many lanes as type_ has."""
+    return _vec(element, type_.count) if isinstance(type_, ir.VectorType) else element
+
+
+def _suffix(type_: ir.Type) -> str:
+    return f"v{type_.count}f32" if isinstance(type_, ir.VectorType) else "f32"
+
+
+def _pieces(e, v, bytes_: int):
+    """The vector in pieces of `bytes_` bytes, or whole where it is no longer."""
+    n = bytes_ * 8 // v.type.element.width
+    if v.type.count <= n:
+        return [v]
+    return [e.shuffle(v, v, range(i, i + n)) for i in range(0, v.type.count, n)]
+
+
+def _join(e, pieces):
+    while len(pieces) > 1:
+        n = pieces[0].type.count
+        pieces = [e.shuffle(a, b, range(2 * n)) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
+    return pieces[0]
+
+
+def _by_piece(e, bytes_: int, f, *vectors):
+    """Apply f to corresponding pieces and join the results."""
+    return _join(e, [f(*piece) for piece in zip(*(_pieces(e, v, bytes_) for v in vectors), strict=True)])
+
+
+# --- shared by targets with FMA and half conversion in hardware
+
+
+def _fma(e, a, b, c):
+    return e.call(f"llvm.fma.{_suffix(a.type)}", a.type, a, b, c)
+
+
+def _from_half(e, v):
+    half = e.builder.bitcast(v, _like(v.type, ir.HalfType()))
+    return e.builder.fpext(half, _like(v.type, F32))
+
+
+def _to_half(e, v):
+    return e.builder.bitcast(e.builder.fptrunc(v, _like(v.type, ir.HalfType())), _like(v.type, I16))
+
+
+def _x86_pause(e):
+    e.call("llvm.x86.sse2.pause", ir.VoidType())
+
+
+# --- AVX-512 VNNI
+
+
+def _vpdpbusd(e, acc, u, s):
+    return e.call("llvm.x86.avx512.vpdpbusd.512", acc.type, acc, u, s)
+
+
+def _vpdpwssd(e, acc, a, b):
+    return e.call(f"llvm.x86.avx512.vpdpwssd.{32 * acc.type.count}", acc.type, acc, a, b)
+
+
+def _packssdw512(e, a, b):
+    return e.call("llvm.x86.avx512.packssdw.512", _vec(I16, 32), a, b)
+
+
+AVX512VNNI = {
+    "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
+    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "pack16": _packssdw512,
+}  # fmt: skip
+
+
+# --- AVX2
+
+
+def _pmaddwd(e, a, b):
+    name = {8: "llvm.x86.sse2.pmadd.wd", 16: "llvm.x86.avx2.pmadd.wd"}[a.type.count]
+    return e.call(name, _vec(I32, a.type.count // 2), a, b)
+
+
+def _pmaddubsw(e, u, s):
+    return e.call("llvm.x86.avx2.pmadd.ub.sw", _vec(I16, 16), u, s)
+
+
+def _avx2_dot4_u7(e, acc, u, s):
+    def piece(acc, u, s):
+        return e.builder.add(acc, _pmaddwd(e, _pmaddubsw(e, u, s), _const(_vec(I16, 16), 1)))
+
+    return _by_piece(e, 32, piece, acc, u, s)
+
+
+def _avx2_dot4(e, acc, u, s):
+    """pmaddubsw saturates for codes over 127: bit 7 goes its own way."""
+
+    def piece(acc, u, s):
+        b, bytes_ = e.builder, _vec(I8, 32)
+        low = _pmaddubsw(e, b.and_(u, _const(bytes_, 127)), s)
+        high = _pmaddubsw(e, b.lshr(u, _const(bytes_, 7)), s)
+        acc = b.add(acc, _pmaddwd(e, low, _const(_vec(I16, 16), 1)))
+        return b.add(acc, _pmaddwd(e, high, _const(_vec(I16, 16), 128)))
+
+    return _by_piece(e, 32, piece, acc, u, s)
+
+
+def _avx2_dot2(e, acc, a, b):
+    return _by_piece(e, 32, lambda acc, a, b: e.builder.add(acc, _pmaddwd(e, a, b)), acc, a, b)
+
+
+def _avx2_pack16(e, a, b):
+    return _by_piece(e, 32, lambda a, b: e.call("llvm.x86.avx2.packssdw", _vec(I16, 16), a, b), a, b)
+
+
+AVX2 = {
+    "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
+    "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "pack16": _avx2_pack16,
+}  # fmt: skip
+
+
+# --- plain LLVM, for any processor
+
+
+def _mul_add(e, a, b, c):
+    """Without the instruction llvm.fma would call a C library routine a lane."""
+    return e.builder.fadd(e.builder.fmul(a, b), c)
+
+
+def _soft_from_half(e, v):
+    """LLVM's own soft conversion calls a routine that is not in the process. A scale by 2**112 makes subnormals right."""
+    b, ints = e.builder, _like(v.type, I32)
+    bits = b.zext(v, ints)
+    sign = b.shl(b.and_(bits, _const(ints, 0x8000)), _const(ints, 16))
+    magnitude = b.shl(b.and_(bits, _const(ints, 0x7FFF)), _const(ints, 13))
+    floats = _like(v.type, F32)
+    scaled = b.bitcast(b.fmul(b.bitcast(magnitude, floats), _const(floats, 2.0**112)), ints)
+    special = b.or_(magnitude, _const(ints, 0x7F800000))
+    is_special = b.icmp_unsigned(">=", magnitude, _const(ints, 0x7C00 << 13))
+    return b.bitcast(b.or_(sign, b.select(is_special, special, scaled)), floats)
+
+
+def _soft_to_half(e, v):
+    """Round to nearest even by integer operations (F. Giesen, "float to half variants")."""
+    b, ints, floats = e.builder, _like(v.type, I32), _like(v.type, F32)
+    bits = b.bitcast(v, ints)
+    sign = b.and_(bits, _const(ints, -0x80000000))
+    magnitude = b.xor(bits, sign)
+    # Subnormal halves: adding 0.5 lets the float adder round at the right bit.
+    small = b.sub(b.bitcast(b.fadd(b.bitcast(magnitude, floats), _const(floats, 0.5)), ints), _const(ints, 0x3F000000))
+    odd = b.and_(b.lshr(magnitude, _const(ints, 13)), _const(ints, 1))
+    rounded = b.add(b.add(magnitude, _const(ints, ((15 - 127) << 23) + 0xFFF)), odd)
+    normal = b.lshr(rounded, _const(ints, 13))
+    is_nan = b.icmp_unsigned(">", magnitude, _const(ints, 0x7F800000))
+    large = b.select(is_nan, _const(ints, 0x7E00), _const(ints, 0x7C00))
+    half = b.select(b.icmp_unsigned("<", magnitude, _const(ints, 113 << 23)), small, normal)
+    half = b.select(b.icmp_unsigned(">=", magnitude, _const(ints, (127 + 16) << 23)), large, half)
+    return b.trunc(b.or_(half, b.lshr(sign, _const(ints, 16))), _like(v.type, I16))
+
+
+def _plain_dot4(e, acc, u, s):
+    """Byte j of each 32-bit lane by shifts: no lane crosses another."""
+    b, ints = e.builder, acc.type
+    u, s = b.bitcast(u, ints), b.bitcast(s, ints)
+    for j in range(4):
+        code = b.and_(b.lshr(u, _const(ints, 8 * j)), _const(ints, 255))
+        x = b.ashr(b.shl(s, _const(ints, 24 - 8 * j)), _const(ints, 24))
+        acc = b.add(acc, b.mul(code, x))
+    return acc
+
+
+def _plain_dot2(e, acc, a, b_):
+    b, ints, sixteen = e.builder, acc.type, _const(acc.type, 16)
+    a, b_ = b.bitcast(a, ints), b.bitcast(b_, ints)
+    low = b.mul(b.ashr(b.shl(a, sixteen), sixteen), b.ashr(b.shl(b_, sixteen), sixteen))
+    return b.add(b.add(acc, low), b.mul(b.ashr(a, sixteen), b.ashr(b_, sixteen)))
+
+
+def _plain_pack16(e, a, b):
+    shorts = _vec(I16, 16)
+    order = [16 * which + 4 * group + i for group in range(4) for which in range(2) for i in range(4)]
+    return e.shuffle(e.builder.trunc(a, shorts), e.builder.trunc(b, shorts), order)
+
+
+GENERIC = {
+    "fma": _mul_add, "from_half": _soft_from_half, "to_half": _soft_to_half, "pause": lambda e: None,
+    "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot2": _plain_dot2, "pack16": _plain_pack16,
+}  # fmt: skip

@@ -1,0 +1,453 @@
+"""What each operation of the vocabulary becomes in LLVM, on any target. What differs by target stands in `targets`.
+
+A lowering is a pair: a function from Numba argument types to the result type, and one that emits the instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .numba_types import VecType, llvm_type, named_type, numba_type, splat_value
+from .types import f32x16, i16x32, u8x64
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+VOID = ir.VoidType()
+
+
+@dataclass
+class Emitter:
+    """What an emission needs beside its arguments: the builder, and the target's own operations."""
+
+    context: object
+    builder: ir.IRBuilder
+    target: dict[str, Callable]
+
+    def call(self, name: str, returns: ir.Type, *args):
+        """Call an LLVM intrinsic by name."""
+        kind = ir.FunctionType(returns, [a.type for a in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), args)
+
+    def pointer(self, address, pointee: ir.Type):
+        return self.builder.inttoptr(address, pointee.as_pointer())
+
+    def load(self, type_: ir.Type, address, offset: int = 0):
+        if offset:
+            address = self.builder.add(address, ir.Constant(I64, offset))
+        value = self.builder.load(self.pointer(address, type_), typ=type_)
+        value.align = 1
+        return value
+
+    def store(self, address, value, offset: int = 0) -> None:
+        if offset:
+            address = self.builder.add(address, ir.Constant(I64, offset))
+        self.builder.store(value, self.pointer(address, value.type)).align = 1
+
+    def shuffle(self, a, b, pattern):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(pattern)), list(pattern)))
+
+    def fma(self, a, b, c):
+        return self.target["fma"](self, a, b, c)
+
+    def rows(self, address, stride, n_rows: int):
+        """Addresses of n_rows rows, `stride` bytes apart."""
+        for r in range(n_rows):
+            yield self.builder.add(address, self.builder.mul(stride, ir.Constant(I64, r))) if r else address
+
+
+def suffix(t: ir.Type) -> str:
+    """The overload suffix of an LLVM intrinsic: v16f32, f64, ..."""
+    if isinstance(t, ir.VectorType):
+        return f"v{t.count}{suffix(t.element)}"
+    return {"float": "f32", "double": "f64", "half": "f16"}.get(str(t), str(t))
+
+
+LOWERINGS: dict[str, tuple[Callable, Callable]] = {}
+
+
+def lowering(typing: Callable):
+    def register(emit: Callable) -> Callable:
+        LOWERINGS[emit.__name__.rstrip("_")] = (typing, emit)
+        return emit
+
+    return register
+
+
+def _same(*args):
+    return args[0]
+
+
+def _named(*args):
+    return named_type(args[0])
+
+
+def _nothing(*args):
+    return types.void
+
+
+# --- memory
+
+
+@lowering(_named)
+def load(e, args, vals):
+    return e.load(llvm_type(named_type(args[0])), vals[1])
+
+
+@lowering(_nothing)
+def store(e, args, vals):
+    e.store(vals[0], vals[1])
+
+
+@lowering(_nothing)
+def prefetch(e, args, vals):
+    p = e.pointer(vals[0], ir.IntType(8))
+    e.call("llvm.prefetch.p0", VOID, p, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1))
+
+
+# --- making and reshaping vectors
+
+
+@lowering(_named)
+def splat(e, args, vals):
+    vec = named_type(args[0])
+    return splat_value(e.builder, llvm_type(vec), e.context.cast(e.builder, vals[1], args[1], vec.elem))
+
+
+@lowering(lambda address: numba_type(u8x64))
+def splat4(e, args, vals):
+    return e.builder.bitcast(_splat_i32(e, vals[0]), llvm_type(numba_type(u8x64)))
+
+
+def _splat_i32(e, address):
+    return splat_value(e.builder, ir.VectorType(I32, 16), e.load(I32, address))
+
+
+@lowering(_named)
+def pair(e, args, vals):
+    vec = named_type(args[0])
+    out = ir.Constant(llvm_type(vec), ir.Undefined)
+    for i, (t, v) in enumerate(zip(args[1:], vals[1:], strict=True)):
+        out = e.builder.insert_element(out, e.context.cast(e.builder, v, t, vec.elem), ir.Constant(I32, i))
+    return out
+
+
+@lowering(lambda const: numba_type(const.value.type))
+def constant(e, args, vals):
+    const = args[0].value
+    return ir.Constant(llvm_type(numba_type(const.type)), list(const.values))
+
+
+@lowering(lambda lanes, a, b: VecType(a.elem, len(lanes.value.pattern)))
+def shuffle(e, args, vals):
+    return e.shuffle(vals[1], vals[2], args[0].value.pattern)
+
+
+@lowering(lambda v, i: v.elem)
+def lane(e, args, vals):
+    return e.builder.extract_element(vals[0], vals[1])
+
+
+@lowering(_named)
+def bitcast(e, args, vals):
+    return e.builder.bitcast(vals[1], llvm_type(named_type(args[0])))
+
+
+@lowering(_named)
+def cast(e, args, vals):
+    return _convert(e.builder, vals[1], _elem(args[1]), _elem(named_type(args[0])), llvm_type(named_type(args[0])))
+
+
+def _elem(t):
+    t = types.unliteral(t)
+    return t.elem if isinstance(t, VecType) else t
+
+
+def _convert(b, v, source, target, returns):
+    if isinstance(source, types.Float):
+        if isinstance(target, types.Float):
+            return v if source == target else (b.fpext if target.bitwidth > source.bitwidth else b.fptrunc)(v, returns)
+        return b.fptosi(v, returns)
+    if isinstance(target, types.Float):
+        return (b.sitofp if source.signed else b.uitofp)(v, returns)
+    if target.bitwidth <= source.bitwidth:
+        return v if target.bitwidth == source.bitwidth else b.trunc(v, returns)
+    return (b.sext if source.signed else b.zext)(v, returns)
+
+
+def _float_of(v):
+    return VecType(types.float32, v.lanes) if isinstance(v, VecType) else types.float32
+
+
+@lowering(_float_of)
+def from_half(e, args, vals):
+    return e.target["from_half"](e, vals[0])
+
+
+@lowering(_float_of)
+def from_bhalf(e, args, vals):
+    wide = ir.VectorType(I32, args[0].lanes)
+    shifted = e.builder.shl(e.builder.zext(vals[0], wide), ir.Constant(wide, [16] * args[0].lanes))
+    return e.builder.bitcast(shifted, llvm_type(_float_of(args[0])))
+
+
+@lowering(lambda v: VecType(types.uint16, v.lanes))
+def to_half(e, args, vals):
+    return e.target["to_half"](e, vals[0])
+
+
+# --- arithmetic
+
+
+@lowering(_same)
+def fma(e, args, vals):
+    return e.fma(*vals)
+
+
+def _choose(comparison):
+    def emit(e, args, vals):
+        a, b = vals
+        if isinstance(_elem(args[0]), types.Float):
+            mask = e.builder.fcmp_ordered(comparison, a, b)
+        else:
+            mask = (e.builder.icmp_signed if _elem(args[0]).signed else e.builder.icmp_unsigned)(comparison, a, b)
+        return e.builder.select(mask, a, b)
+
+    return emit
+
+
+LOWERINGS["minimum"] = (_same, _choose("<"))
+LOWERINGS["maximum"] = (_same, _choose(">"))
+
+
+@lowering(_same)
+def absolute(e, args, vals):
+    return e.call(f"llvm.fabs.{suffix(vals[0].type)}", vals[0].type, vals[0])
+
+
+@lowering(_same)
+def sqrt(e, args, vals):
+    return e.call(f"llvm.sqrt.{suffix(vals[0].type)}", vals[0].type, vals[0])
+
+
+@lowering(lambda a, b: VecType(types.boolean, a.lanes))
+def less(e, args, vals):
+    a, b = vals
+    if isinstance(args[0].elem, types.Float):
+        return e.builder.fcmp_ordered("<", a, b)
+    return (e.builder.icmp_signed if args[0].elem.signed else e.builder.icmp_unsigned)("<", a, b)
+
+
+@lowering(lambda bits: VecType(types.boolean, 64))
+def mask64(e, args, vals):
+    return e.builder.bitcast(vals[0], ir.VectorType(I1, 64))
+
+
+@lowering(lambda mask, a, b: a)
+def select(e, args, vals):
+    return e.builder.select(*vals)
+
+
+def _halves(e, v, combine):
+    """Combine the halves of a vector until one lane is left: the order of additions is part of the result."""
+    n = v.type.count
+    while n > 1:
+        n //= 2
+        v = combine(e.shuffle(v, v, range(n)), e.shuffle(v, v, range(n, 2 * n)))
+    return e.builder.extract_element(v, ir.Constant(I32, 0))
+
+
+@lowering(lambda v: v.elem)
+def hsum(e, args, vals):
+    return _halves(e, vals[0], e.builder.fadd if isinstance(args[0].elem, types.Float) else e.builder.add)
+
+
+@lowering(lambda v: v.elem)
+def hmax(e, args, vals):
+    return _halves(e, vals[0], lambda a, b: e.builder.select(e.builder.fcmp_ordered(">", a, b), a, b))
+
+
+@lowering(_same)
+def dot4(e, args, vals):
+    return e.target["dot4"](e, *vals)
+
+
+@lowering(_same)
+def dot4_u7(e, args, vals):
+    return e.target["dot4_u7"](e, *vals)
+
+
+@lowering(_same)
+def dot2(e, args, vals):
+    return e.target["dot2"](e, *vals)
+
+
+@lowering(lambda a, b: numba_type(i16x32))
+def pack16(e, args, vals):
+    return e.target["pack16"](e, *vals)
+
+
+# --- register tiles
+
+
+def _tile(vec, n: int):
+    return types.UniTuple(vec, n)
+
+
+def _unpack(e, value, n: int):
+    return [e.builder.extract_value(value, i) for i in range(n)]
+
+
+def _pack(e, vectors):
+    return cgutils.pack_array(e.builder, vectors)
+
+
+@lowering(lambda n, v: _tile(v, n.literal_value))
+def tile_fill(e, args, vals):
+    return _pack(e, [vals[1]] * args[0].literal_value)
+
+
+@lowering(lambda tile, i: tile.dtype)
+def tile_get(e, args, vals):
+    return e.builder.extract_value(vals[0], args[1].literal_value)
+
+
+@lowering(lambda type_, address, n_rows, row_stride, n, stride: _tile(named_type(type_), n_rows.literal_value * n.literal_value))
+def tile_load(e, args, vals):
+    vec, n_rows, n = llvm_type(named_type(args[0])), args[2].literal_value, args[4].literal_value
+    rows = e.rows(vals[1], vals[3], n_rows)
+    return _pack(e, [e.load(vec, place) for row in rows for place in e.rows(row, vals[5], n)])
+
+
+@lowering(_nothing)
+def tile_store(e, args, vals):
+    n = args[4].literal_value
+    vectors = iter(_unpack(e, vals[3], args[3].count))
+    for row in e.rows(vals[0], vals[1], args[3].count // n):
+        for place in e.rows(row, vals[2], n):
+            e.store(place, next(vectors))
+
+
+@lowering(lambda type_, address, stride, n: _tile(named_type(type_), n.literal_value))
+def tile_spread(e, args, vals):
+    vec = llvm_type(named_type(args[0]))
+    return _pack(e, [e.load(vec, place) for place in e.rows(vals[1], vals[2], args[3].literal_value)])
+
+
+@lowering(lambda x, factor, n_rows: _tile(x.dtype, x.count * n_rows.literal_value))
+def tile_start(e, args, vals):
+    xs = _unpack(e, vals[0], args[0].count)
+    factor = ir.Constant(xs[0].type, [args[1].literal_value] * xs[0].type.count)
+    return _pack(e, [e.builder.mul(x, factor) for x in xs] * args[2].literal_value)
+
+
+def _products(e, acc_type, acc, w, stride, xs, n_x: int, splatted: Callable, product: Callable):
+    """One row operand at a time is spread over a vector and combined with every x."""
+    n_rows = acc_type.count // n_x
+    accs, xs = _unpack(e, acc, acc_type.count), _unpack(e, xs, n_x)
+    for r, row in enumerate(e.rows(w, stride, n_rows)):
+        operand = splatted(row)
+        for v, x in enumerate(xs):
+            accs[r * n_x + v] = product(accs[r * n_x + v], operand, x)
+    return _pack(e, accs)
+
+
+@lowering(_same)
+def tile_dot(e, args, vals):
+    dot = e.target["dot4_u7" if args[4].literal_value else "dot4"]
+    bytes_ = llvm_type(numba_type(u8x64))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.builder.bitcast(_splat_i32(e, row), bytes_), lambda acc, w, x: dot(e, acc, w, x),
+    )  # fmt: skip
+
+
+@lowering(_same)
+def tile_pair(e, args, vals):
+    shorts = llvm_type(numba_type(i16x32))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.builder.bitcast(_splat_i32(e, row), shorts), lambda acc, w, x: e.target["dot2"](e, acc, w, x),
+    )  # fmt: skip
+
+
+def _splat_f32(e, address):
+    return splat_value(e.builder, ir.VectorType(ir.FloatType(), 16), e.load(ir.FloatType(), address))
+
+
+@lowering(_same)
+def tile_fma(e, args, vals):
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: _splat_f32(e, row), lambda acc, w, x: e.fma(w, x, acc),
+    )  # fmt: skip
+
+
+def _scaled(e, args, vals, n_x: int, combine):
+    """Combine acc[i] with f32(a[i]) and the scale of its row."""
+    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
+    floats = llvm_type(numba_type(f32x16))
+    for r, row in enumerate(e.rows(vals[2], vals[3], args[0].count // n_x)):
+        scale = _splat_f32(e, row)
+        for v in range(n_x):
+            i = r * n_x + v
+            accs[i] = combine(v, accs[i], e.builder.sitofp(a[i], floats), scale)
+    return _pack(e, accs)
+
+
+@lowering(_same)
+def tile_scale(e, args, vals):
+    return _scaled(e, args, vals, args[4].literal_value, lambda v, acc, a, scale: e.fma(a, scale, acc))
+
+
+@lowering(_same)
+def tile_scale2(e, args, vals):
+    xs = _unpack(e, vals[4], args[4].count)
+    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(e.builder.fmul(a, scale), xs[v], acc))
+
+
+@lowering(_same)
+def tile_axpy(e, args, vals):
+    n_x = args[2].count
+    accs, a, xs = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count), _unpack(e, vals[2], n_x)
+    return _pack(e, [e.fma(value, xs[i % n_x], acc) for i, (acc, value) in enumerate(zip(accs, a, strict=True))])
+
+
+# --- threads
+
+
+@lowering(lambda address, n: types.int64)
+def atomic_add(e, args, vals):
+    return e.builder.atomic_rmw("add", e.pointer(vals[0], I64), vals[1], "seq_cst")
+
+
+@lowering(lambda address: types.int64)
+def atomic_load(e, args, vals):
+    return e.builder.load_atomic(e.pointer(vals[0], I64), "acquire", 8, typ=I64)
+
+
+@lowering(_nothing)
+def atomic_store(e, args, vals):
+    e.builder.store_atomic(vals[1], e.pointer(vals[0], I64), "release", 8)
+
+
+@lowering(_nothing)
+def pause(e, args, vals):
+    e.target["pause"](e)
+
+
+@lowering(_nothing)
+def call_kernel(e, args, vals):
+    kind = ir.FunctionType(VOID, [I64, I64])
+    e.builder.call(e.builder.inttoptr(vals[0], kind.as_pointer()), vals[1:])
+
+
+@lowering(_nothing)
+def call_yield(e, args, vals):
+    kind = ir.FunctionType(I32, [])
+    e.builder.call(e.builder.inttoptr(vals[0], kind.as_pointer()), [])
+
+

@@ -1,0 +1,80 @@
+"""Targets: which instructions kernels may use. Chosen from the processor's features, or by LOCALLLM_TARGET.
+
+A target is an explicit pair of an LLVM processor name and features: with the host's own name LLVM would use whatever the
+host has. Imports llvmlite's binding alone, and only to ask for the host's features.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+from localllm.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row of the table: what a processor must have, what may be used beside it, and the register tile that fits."""
+
+    name: str
+    cpu: str
+    """LLVM's processor name: the baseline of features, and the model for scheduling."""
+    machine: str
+    """The architecture it is for."""
+    requires: tuple[str, ...]
+    optional: tuple[str, ...]
+    lowering: str
+    """The table in simd/instructions.py."""
+    tile_rows: int
+    tile_vectors: int
+    """Matrix product: weight rows and vectors of 16 tokens whose sums stay in registers."""
+
+    def features(self, host: frozenset[str]) -> str:
+        """LLVM's feature string on this host; it is part of the object cache's key."""
+        return ",".join(f"+{f}" for f in (*self.requires, *(o for o in self.optional if o in host)))
+
+
+_AVX2 = ("avx2", "fma", "f16c", "bmi", "bmi2", "popcnt", "sse4.2")
+_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512vnni")
+
+_MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+_BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}.get(_MACHINE, ("generic", ()))
+
+_ROWS = (
+    Target(
+        "avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512,
+        ("gfni", "avx512vbmi", "avx512vbmi2"), "AVX512VNNI", 4, 3,
+    ),
+    Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", 2, 1),
+    Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", 2, 1),
+)  # fmt: skip
+
+TARGETS: dict[str, Target] = {t.name: t for t in _ROWS if t.machine == _MACHINE}
+"""What this machine's architecture could have, best first."""
+
+
+@cache
+def host_features() -> frozenset[str]:
+    """LLVM's names of what this processor can do."""
+    import llvmlite.binding as llvm
+
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+def current() -> Target:
+    """The target of this process: LOCALLLM_TARGET, or the best that the processor can run.
+
+    Raises TargetError for one that does not exist or that this processor cannot run: an instruction it lacks would end
+    the process.
+    """
+    wanted = os.environ.get("LOCALLLM_TARGET", "")
+    if not wanted:
+        return next(t for t in TARGETS.values() if host_features().issuperset(t.requires))
+    if wanted not in TARGETS:
+        raise TargetError(f"LOCALLLM_TARGET={wanted}: no such target here; there is {', '.join(TARGETS)}")
+    missing = [f for f in TARGETS[wanted].requires if f not in host_features()]
+    if missing:
+        raise TargetError(f"LOCALLLM_TARGET={wanted}: this processor lacks {', '.join(missing)}; unset it to choose by itself")
+    return TARGETS[wanted]

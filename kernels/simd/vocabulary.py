@@ -1,0 +1,271 @@
+"""The operations of the vector vocabulary, by name and meaning. `lowering` says what each becomes.
+
+An address is an int64. Loads and stores need no alignment. Operators + - * & | ^ << >> work lane by lane on two vectors of
+one type, or on a vector and a scalar; >> is logical on unsigned lanes and arithmetic on signed ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+
+class Op:
+    """One operation: a name that `jit` replaces by instructions."""
+
+    def __init__(self, declaration: Callable) -> None:
+        self.name = declaration.__name__
+        self.__doc__ = declaration.__doc__
+        self._declaration = declaration
+
+    @property
+    def parameters(self):
+        return list(inspect.signature(self._declaration).parameters.values())
+
+    def __call__(self, *args):
+        raise TypeError(f"{self.name}() has a meaning inside kernels only")
+
+
+# --- memory
+
+
+@Op
+def load(type_, address):
+    """The scalar or vector of `type_` at `address`."""
+
+
+@Op
+def store(address, value):
+    """Write a scalar or vector."""
+
+
+@Op
+def prefetch(address):
+    """Ask for the cache line at `address`, which need not be mapped."""
+
+
+# --- making and reshaping vectors
+
+
+@Op
+def splat(type_, x):
+    """Every lane is x."""
+
+
+@Op
+def splat4(address):
+    """The four bytes at `address`, repeated: u8x64."""
+
+
+@Op
+def pair(type_, a, b):
+    """The vector of two lanes a, b."""
+
+
+@Op
+def constant(const):
+    """The vector of a `Const`."""
+
+
+@Op
+def shuffle(lanes, a, b):
+    """Lanes of a and b, joined, picked by a `Lanes` pattern known at compile time."""
+
+
+@Op
+def lane(v, i):
+    """Lane i of v, as a scalar."""
+
+
+@Op
+def bitcast(type_, v):
+    """The same bits as another type."""
+
+
+@Op
+def cast(type_, v):
+    """The same values as another type: sign or zero extension, truncation, int to float (nearest), float to int (towards 0)."""
+
+
+@Op
+def from_half(v):
+    """Bits of IEEE binary16 (u16 scalar or vector) to f32, exactly."""
+
+
+@Op
+def from_bhalf(v):
+    """Bits of bfloat16 (u16 vector) to f32, exactly."""
+
+
+@Op
+def to_half(v):
+    """f32 vector to bits of IEEE binary16, nearest even."""
+
+
+# --- arithmetic
+
+
+@Op
+def fma(a, b, c):
+    """a * b + c, rounded once (twice on the generic target)."""
+
+
+@Op
+def minimum(a, b):
+    """The lesser, lane by lane; b where either is NaN."""
+
+
+@Op
+def maximum(a, b):
+    """The greater, lane by lane; b where either is NaN."""
+
+
+@Op
+def absolute(a):
+    """|a| of floats."""
+
+
+@Op
+def sqrt(a):
+    """Square root of a scalar or vector of floats."""
+
+
+@Op
+def less(a, b):
+    """A mask: a < b, lane by lane."""
+
+
+@Op
+def mask64(bits):
+    """A mask of 64 lanes from the bits of a u64."""
+
+
+@Op
+def select(mask, a, b):
+    """a where the mask is set, else b."""
+
+
+@Op
+def hsum(v):
+    """Sum of all lanes, by halving: ((0+8)+(4+12))+...; the order is the same on every target."""
+
+
+@Op
+def hmax(v):
+    """Greatest lane."""
+
+
+@Op
+def dot4(acc, u, s):
+    """acc[i] + sum of u[4i+j] * s[4i+j], j < 4: i32x16, any u8x64, i8x64. Exact."""
+
+
+@Op
+def dot4_u7(acc, u, s):
+    """As dot4, for u of at most 127, which is cheaper on some targets."""
+
+
+@Op
+def dot2(acc, a, b):
+    """acc[i] + a[2i] * b[2i] + a[2i+1] * b[2i+1] of 16-bit lanes, exact."""
+
+
+@Op
+def pack16(a, b):
+    """i32x16 pair to i16x32: within each 128 bits four lanes of a, then four of b. Values must fit."""
+
+
+# --- register tiles: R rows x V vectors, kept as a tuple, row-major
+
+
+@Op
+def tile_fill(n, v):
+    """n copies of v."""
+
+
+@Op
+def tile_get(tile, i):
+    """Vector i, known at compile time."""
+
+
+@Op
+def tile_load(type_, address, n_rows, row_stride, n, stride):
+    """n_rows x n vectors: vector v of row r is at address + r * row_stride + v * stride (bytes)."""
+
+
+@Op
+def tile_store(address, row_stride, stride, tile, n):
+    """The inverse of tile_load, n vectors a row."""
+
+
+@Op
+def tile_spread(type_, address, stride, n):
+    """A tuple of n vectors, `stride` bytes apart."""
+
+
+@Op
+def tile_start(x, factor, n_rows):
+    """acc[r, v] = x[v] * factor; x a tuple of i32x16, factor known at compile time."""
+
+
+@Op
+def tile_dot(acc, w, w_stride, x, u7):
+    """acc[r, v] = dot4(acc[r, v], four bytes at w + r * w_stride, x[v]); x a tuple of i8x64; u7: 1 if codes are at most 127."""
+
+
+@Op
+def tile_pair(acc, w, w_stride, x):
+    """acc[r, v] = dot2(acc[r, v], two int16 at w + r * w_stride, x[v]); x a tuple of i16x32."""
+
+
+@Op
+def tile_fma(acc, w, w_stride, x):
+    """acc[r, v] = fma(float at w + r * w_stride, x[v], acc[r, v]); x a tuple of f32x16."""
+
+
+@Op
+def tile_scale(acc, a, w, w_stride, n):
+    """acc[r, v] = fma(f32(a[r, v]), float at w + r * w_stride, acc[r, v]), n vectors a row; a of i32x16."""
+
+
+@Op
+def tile_scale2(acc, a, w, w_stride, x):
+    """acc[r, v] = fma(f32(a[r, v]) * float at w + r * w_stride, x[v], acc[r, v])."""
+
+
+@Op
+def tile_axpy(acc, a, x):
+    """acc[r, v] = fma(a[r, v], x[v], acc[r, v]) of f32x16; x a tuple."""
+
+
+# --- threads
+
+
+@Op
+def atomic_add(address, n):
+    """Add to the int64 at `address`; its value before."""
+
+
+@Op
+def atomic_load(address):
+    """The int64 at `address`, acquire."""
+
+
+@Op
+def atomic_store(address, n):
+    """Set the int64 at `address`, release."""
+
+
+@Op
+def pause():
+    """Tell the core that this is a spin loop."""
+
+
+@Op
+def call_kernel(kernel, params, thread):
+    """Call the kernel at an address: void(int64 params, int64 thread)."""
+
+
+@Op
+def call_yield(function):
+    """Call the int(void) function at an address: the system's sched_yield."""

@@ -1,0 +1,21 @@
+"""What every kernel is handed beside its parameters: its thread, and the work it may claim."""
+
+from .simd import Struct, atomic_add, atomic_load
+
+Thread = Struct("Thread", ("ith", "nth", "scratch", "counter", "cancel", "team"))
+"""ith of nth threads; scratch: SCRATCH_BYTES of its own; counter, cancel: addresses of the operation's claim counter
+and of the word that stops everything; team: address of the team's block."""
+
+SCRATCH_BYTES = 1 << 20
+
+Step = Struct("Step", ("n_rows", "tokens", "positions", "seqs", "n_out", "out_rows", "logits"))
+"""What changes from call to call: rows in the batch; addresses of each row's token, position and sequence (int32); rows
+whose logits are wanted, the address of their numbers (int32), and where their logits go (float32 [n_out, n_vocab])."""
+
+
+def claim(thread, n):
+    """The first of n units of work that this thread may do, or a number past all units once cancelled."""
+    t = Thread(thread)
+    if atomic_load(t.cancel) != 0:
+        return 1 << 62
+    return atomic_add(t.counter, n)
