@@ -115,11 +115,11 @@ class Cursor:
         return text
 
     def identifier(self, field: str, limit: int) -> str:
-        """A name: a string that is neither empty nor holds a NUL."""
+        """A name: a string that is not empty and can be shown: no NUL, nothing that would steer a terminal."""
         start = self.pos
         text = self.string(field, limit)
-        if not text or "\0" in text:
-            raise self.fail(field, f"{text!r} is no name: it must not be empty or hold a NUL", start)
+        if not text or not text.isprintable():
+            raise self.fail(field, f"{text[:64]!r} is no name: it must not be empty or hold control characters", start)
         return text
 
     def value(self, kind: int, field: str) -> Value:

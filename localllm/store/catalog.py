@@ -134,7 +134,7 @@ def resolve(name_or_path: str | None = None, fetch: bool = False, progress: Prog
             return str(path)
     if os.path.exists(name):
         return name  # a directory, a pipe: the reader says what is wrong with it
-    raise _unknown(name)
+    raise unknown(name)
 
 
 def looks_like_model(text: str) -> bool:
@@ -172,7 +172,8 @@ def _near(text: str, cutoff: float = 0.4) -> list[str]:
     return [names[name] for name in difflib.get_close_matches(text.lower(), names, 3, cutoff)]
 
 
-def _unknown(name: str) -> FileError | StoreError:
+def unknown(name: str) -> FileError | StoreError:
+    """The error for a name that is no model: names the nearest ones."""
     if _is_path(name):
         return FileError(f"{name}: no such file")
     near = _near(name)

@@ -62,6 +62,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "key over the limit": (b.gguf([b.kv("x" * 65536, b.U8, 1)]), "the limit is 65535 bytes"),
     "key empty": (b.gguf([b.kv("", b.U32, 1)]), "key 0: '' is no name"),
     "key with NUL": (b.gguf([b.kv("a\0b", b.U8, 1)]), "is no name"),
+    "key that steers the terminal": (b.gguf([b.kv("a\x1b[2Jb", b.U8, 1)]), "'a\\x1b[2Jb' is no name"),
     "key not UTF-8": (b.gguf([K, b.kv(b"a\xff", b.U8, 1)]), "key 1: not UTF-8"),
     "value type 13": (b.gguf([b.string("k") + b.pack("I", 13) + bytes(8)]), "k: value type 13 is unknown"),
     "value type -1": (b.gguf([b.string("k") + b.pack("I", 2**32 - 1) + bytes(8)]), "k: value type 4294967295"),

@@ -1,0 +1,239 @@
+"""`localllm show`: what a file holds, whether it can be run here, and the memory it needs. Imports no numpy."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from typing import Any
+
+import click
+
+from localllm.cli.list import table
+from localllm.errors import FormatError
+from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
+from localllm.store.catalog import resolve
+
+CTX_CAP = 4096
+"""Tokens of context that memory is counted for unless -c says otherwise: models allow many times what a chat needs."""
+_MAX_TEXT = 60
+_MAX_ITEMS = 8
+F16_BYTES = 2
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("-m", "--model", "option", metavar="MODEL", help="The same as MODEL.")
+@click.option("-c", "--ctx-size", type=click.IntRange(1), metavar="N", help="Count the cache for N tokens.")
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
+def command(model: str | None, option: str | None, ctx_size: int | None, tensors: bool, output: str) -> None:
+    """Show what a model file holds, whether it is supported, and the memory it needs.
+
+    MODEL is the path of a GGUF file or a name of `localllm list`; without it, the default model.
+    """
+    if model is not None and option is not None:
+        raise click.UsageError("the model is given twice, as MODEL and by -m")
+    with open_gguf(resolve(model if model is not None else option)) as file:
+        facts = collect(file, ctx_size, tensors)
+    click.echo(json.dumps(facts, indent=1) if output == "json" else _text(facts))
+
+
+def collect(file: GGUFFile, n_ctx: int | None, all_tensors: bool) -> dict[str, Any]:
+    """Everything that is shown, as JSON values; sizes in bytes."""
+    architecture = _optional(file, "general.architecture", str)
+    facts = {
+        "file": file.path,
+        "size": file.size,
+        "gguf_version": file.version,
+        "alignment": file.alignment,
+        "architecture": architecture,
+        "name": _optional(file, "general.name", str),
+        "n_params": sum(tensor.n_elements for tensor in file.tensors.values()),
+        "formats": _formats(file),
+        "support": _support(file, architecture),
+        "memory": _memory(file, architecture, n_ctx),
+        "metadata": {key: _summary(file, key) for key in file.metadata},
+    }
+    if all_tensors:
+        facts["tensors"] = [_tensor(tensor) for tensor in file.tensors.values()]
+    return facts
+
+
+def _formats(file: GGUFFile) -> list[dict[str, Any]]:
+    by_format: dict[str, list[TensorInfo]] = defaultdict(list)
+    for tensor in file.tensors.values():
+        by_format[tensor.format.name].append(tensor)
+    rows = []
+    for name, tensors in by_format.items():
+        n_bytes, fmt = sum(tensor.n_bytes for tensor in tensors), tensors[0].format
+        rows.append({"format": name, "tensors": len(tensors), "bytes": n_bytes, "bits_per_weight": fmt.bits_per_weight})
+    return sorted(rows, key=lambda row: -row["bytes"])
+
+
+def _support(file: GGUFFile, architecture: str | None) -> dict[str, str]:
+    """What it is -> "supported" or why not."""
+    refused = sorted({t.format.name for t in file.tensors.values() if not t.format.supported})
+    return {
+        "formats": f"not supported: {', '.join(refused)}" if refused else "supported",
+        "tokenizer": _tokenizer_support(file),
+    }
+
+
+def _tokenizer_support(file: GGUFFile) -> str:
+    from localllm.text.pretokenizers import PRETOKENIZERS
+    from localllm.text.tokenizer import KINDS
+
+    kind = _optional(file, "tokenizer.ggml.model", str)
+    if kind in (None, "no_vocab", "none"):
+        return "none: the model runs on token ids"
+    if kind not in KINDS:
+        return f"not supported: {kind!r}"
+    pre = _optional(file, "tokenizer.ggml.pre", str) or "default"
+    if kind == "gpt2" and pre not in PRETOKENIZERS:
+        return f"not supported: pre-tokenizer {pre!r}"
+    return "supported"
+
+
+def _memory(file: GGUFFile, architecture: str | None, n_ctx: int | None) -> dict[str, int | None]:
+    trained = _optional(file, f"{architecture}.context_length", int)
+    wanted = n_ctx or min(max(trained or CTX_CAP, 1), CTX_CAP)
+    try:
+        cell = _cell_bytes(file, str(architecture))
+    except FormatError:
+        cell = None
+    cache = None if cell is None else wanted * cell
+    return {
+        "file": file.size,
+        "n_ctx": wanted,
+        "n_ctx_train": trained,
+        "cache": cache,
+        "total": None if cache is None else file.size + cache,
+    }
+
+
+def _cell_bytes(file: GGUFFile, architecture: str) -> int | None:
+    """Bytes of keys and values of one token in all layers, as F16; None where the file does not describe attention."""
+    n_layer = file.get(f"{architecture}.block_count", int)
+    n_head = _per_layer(file, f"{architecture}.attention.head_count", n_layer)
+    n_head_kv = _per_layer(file, f"{architecture}.attention.head_count_kv", n_layer) or n_head
+    n_embd = file.get(f"{architecture}.embedding_length", int)
+    if not n_head or not n_head_kv:
+        return None
+    per_head = n_embd // max(n_head)
+    key = file.get(f"{architecture}.attention.key_length", int, per_head)
+    value = file.get(f"{architecture}.attention.value_length", int, per_head)
+    return sum(n_head_kv) * (key + value) * F16_BYTES
+
+
+def _per_layer(file: GGUFFile, key: str, n_layer: int) -> list[int]:
+    """A count a layer; one number stands for all layers. Empty: the file does not say."""
+    if key not in file.metadata or not 0 < n_layer <= len(file.tensors):
+        return []
+    if file.metadata.describe(key)[1] is not None:
+        counts: list[int] = file.get_array(key, int)
+        return counts if len(counts) == n_layer and max(counts) > 0 else []
+    count = file.get(key, int)
+    return [count] * n_layer if count > 0 else []
+
+
+def _summary(file: GGUFFile, key: str) -> Any:
+    """A value as it is; a long text cut; a long array as its type and length."""
+    kind, count = file.metadata.describe(key)
+    if count is not None and (count > _MAX_ITEMS or kind == "arr"):
+        return {"type": kind, "count": count}
+    value = file.metadata[key]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no NaN
+
+
+def _optional(file: GGUFFile, key: str, kind: type) -> Any:
+    """A value, or None where it is missing or of a wrong type: a file that cannot be run can still be shown."""
+    try:
+        return file.get(key, kind, None)
+    except FormatError:
+        return None
+
+
+def _tensor(tensor: TensorInfo) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "format": tensor.format.name,
+        "shape": list(tensor.shape),
+        "offset": tensor.offset,
+        "bytes": tensor.n_bytes,
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    parts = [table(_head(facts)), "Metadata\n" + _metadata_table(facts["metadata"])]
+    if facts["formats"]:
+        parts.append("Tensors by format\n" + _formats_table(facts["formats"]))
+    if "tensors" in facts:
+        parts.append("Tensors (shape[0] is contiguous)\n" + _tensors_table(facts["tensors"]))
+    return "\n\n".join(parts)
+
+
+def _head(facts: dict[str, Any]) -> list[list[str]]:
+    support, memory = facts["support"], facts["memory"]
+    n_bits = 8 * sum(row["bytes"] for row in facts["formats"])
+    weights = f"{facts['n_params'] / 1e6:.1f} M"
+    if facts["n_params"]:
+        weights += f", {n_bits / facts['n_params']:.2f} bits each"
+    rows = [
+        ["File", f"{facts['file']} ({_mb(facts['size'])}, GGUF version {facts['gguf_version']})"],
+        ["Name", _shown(facts["name"])],
+        ["Architecture", _with(facts["architecture"], support.get("architecture"))],
+        ["Weights", weights],
+        ["Formats", _with(", ".join(row["format"] for row in facts["formats"]) or None, support["formats"])],
+        ["Tokenizer", _with(facts["metadata"].get("tokenizer.ggml.model"), support["tokenizer"])],
+        ["Memory", _memory_line(memory)],
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _with(what: Any, support: str | None) -> str:
+    shown = what if isinstance(what, str) and what.isprintable() else _shown(what)
+    return ": ".join(part for part in (shown, support) if part)
+
+
+def _memory_line(memory: dict[str, Any]) -> str:
+    if memory["cache"] is None:
+        return f"{_mb(memory['file'])} for the file, and a cache that the file does not let us count"
+    trained = f", the model allows {memory['n_ctx_train']}" if memory["n_ctx_train"] else ""
+    cache = f"{_mb(memory['cache'])} for a context of {memory['n_ctx']} tokens in F16 (-c{trained})"
+    return f"{_mb(memory['total'])}: {_mb(memory['file'])} for the file, mapped; {cache}"
+
+
+def _metadata_table(metadata: dict[str, Any]) -> str:
+    return table([[key, _shown(value)] for key, value in metadata.items()] or [["(none)", ""]], indent="  ")
+
+
+def _shown(value: Any) -> str:
+    """A value on one line. Text goes through repr: a file must not send control codes to the terminal."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return f"{value['count']} × {value['type']}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    if isinstance(value, str) and len(value) > _MAX_TEXT:
+        return f"{value[:_MAX_TEXT]!r}… ({len(value)} characters)"
+    return f"{value:.9g}" if isinstance(value, float) else repr(value)
+
+
+def _formats_table(rows: list[dict[str, Any]]) -> str:
+    cells = [["format", "tensors", "size", "bits a weight"]]
+    for row in rows:
+        cells.append([row["format"], str(row["tensors"]), _mb(row["bytes"]), f"{row['bits_per_weight']:.4g}"])
+    return table(cells, right=(1, 2, 3), indent="  ")
+
+
+def _tensors_table(rows: list[dict[str, Any]]) -> str:
+    cells = [["name", "format", "shape", "bytes"]]
+    for row in rows:
+        cells.append([row["name"], row["format"], " × ".join(map(str, row["shape"])), str(row["bytes"])])
+    return table(cells, right=(3,), indent="  ")
+
+
+def _mb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"

@@ -1,0 +1,218 @@
+"""The verbs that look and fetch: what they print, and that they stay light."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from localllm.cli import list as list_verb
+from localllm.cli import pull, show
+from localllm.errors import FileError, StoreError
+from localllm.store import catalog as c
+from localllm.store import fetch
+from tests.gguf import build as b
+
+CONTEXT, LAYERS = 64, 2
+
+
+def model_bytes(architecture: str = "llama", *extra: bytes, type_id: int = 2) -> bytes:
+    a = architecture
+    kvs = [
+        b.kv("general.architecture", b.STR, a),
+        b.kv("general.name", b.STR, "Tiny \x1b[31mred"),
+        b.kv(f"{a}.context_length", b.U32, CONTEXT),
+        b.kv(f"{a}.embedding_length", b.U32, 64),
+        b.kv(f"{a}.block_count", b.U32, LAYERS),
+        b.kv(f"{a}.attention.head_count", b.U32, 4),
+        b.kv(f"{a}.attention.head_count_kv", b.U32, 2),
+        b.kv("tokenizer.ggml.model", b.STR, "llama"),
+        b.array("tokenizer.ggml.tokens", b.STR, [f"token{i}" for i in range(100)]),
+        b.kv("tokenizer.chat_template", b.STR, "{{ x }}\n" * 100),
+        *extra,
+    ]
+    tensors = [b.tensor("token_embd.weight", (256, 2), type_id), b.tensor("output_norm.weight", (32,), 0, 288)]
+    return b.gguf(kvs, tensors, bytes(288 + 128))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store, and a catalog of one small model."""
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home/models"
+    folder.mkdir(parents=True)
+    content = model_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    tiny = dataclasses.replace(
+        c.catalog().default, name="tiny", file="tiny.gguf", size=len(content), sha256=digest, sources=()
+    )
+    for module in (c, list_verb):
+        monkeypatch.setattr(module, "catalog", lambda: c.Catalog(tiny, {"tiny": tiny}))
+    return folder
+
+
+def invoke(verb: object, *args: str) -> Result:
+    result = CliRunner().invoke(verb.command, args)  # type: ignore[attr-defined]
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def shown(home: Path, content: bytes, *args: str) -> str:
+    (home / "x.gguf").write_bytes(content)
+    return invoke(show, str(home / "x.gguf"), *args).stdout
+
+
+def facts(home: Path, content: bytes, *args: str) -> dict:  # type: ignore[type-arg]
+    return json.loads(shown(home, content, "-o", "json", *args))
+
+
+def test_show(home: Path) -> None:
+    text = shown(home, model_bytes())
+    for words in (
+        "Architecture  llama",
+        "Formats       Q4_0, F32: supported",
+        "Tokenizer     llama: supported",
+        "context of 64 tokens in F16 (-c, the model allows 64)",
+        "tokenizer.ggml.tokens             100 × str",
+        "(800 characters)",
+        "Q4_0          1  0.0 MB            4.5",
+    ):
+        assert words in text
+    assert "\x1b" not in text
+    assert max(len(line) for line in text.splitlines()) < 200
+
+
+def test_show_counts_memory(home: Path) -> None:
+    memory = facts(home, model_bytes())["memory"]
+    assert memory["cache"] == CONTEXT * LAYERS * 2 * (16 + 16) * 2
+    assert memory["total"] == memory["cache"] + memory["file"]
+    assert facts(home, model_bytes(), "-c", "128")["memory"]["cache"] == 2 * memory["cache"]
+    wide = model_bytes("llama", b.kv("llama.attention.key_length", b.U32, 32))
+    assert facts(home, wide)["memory"]["cache"] == CONTEXT * LAYERS * 2 * (32 + 16) * 2
+
+
+def test_show_caps_the_context(home: Path) -> None:
+    content = model_bytes().replace(
+        b.kv("llama.context_length", b.U32, CONTEXT), b.kv("llama.context_length", b.U32, 1 << 20)
+    )
+    assert facts(home, content)["memory"]["n_ctx"] == show.CTX_CAP
+
+
+def test_show_lists_tensors(home: Path) -> None:
+    text = shown(home, model_bytes(), "--tensors")
+    assert "token_embd.weight   Q4_0    256 × 2" in text
+    tensors = facts(home, model_bytes(), "--tensors")["tensors"]
+    assert [t["shape"] for t in tensors] == [[256, 2], [32]]
+    assert tensors[1]["offset"] == tensors[0]["offset"] + 288
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (model_bytes(type_id=20), "Formats       IQ4_NL, F32: not supported: IQ4_NL"),
+        (model_bytes("rwkv9"), "rwkv9"),
+        (
+            model_bytes().replace(
+                b.string("llama") + b.string("tokenizer.ggml.tokens"),
+                b.string("t5xyz") + b.string("tokenizer.ggml.tokens"),
+            ),
+            "t5xyz: not supported: 't5xyz'",
+        ),
+        (model_bytes("llama", b.kv("odd", b.F32, math.nan)), "nan"),
+        (b.gguf(), "Metadata\n  (none)"),
+        (b.gguf([b.kv("general.architecture", b.U8, 3)]), "cache that the file does not let us count"),
+        (
+            model_bytes().replace(
+                b.kv("llama.attention.head_count", b.U32, 4), b.kv("llama.attention.head_count", b.U32, 0)
+            ),
+            "cache that",
+        ),
+        (
+            model_bytes().replace(b.kv("llama.block_count", b.U32, 2), b.kv("llama.block_count", b.U32, 2**32 - 1)),
+            "cache that",
+        ),
+        (
+            model_bytes().replace(b.kv("llama.block_count", b.U32, 2), b.kv("llama.block_count", b.F32, 0.5)),
+            "cache that",
+        ),
+    ],
+    ids=[
+        "format",
+        "architecture",
+        "tokenizer",
+        "nan",
+        "empty",
+        "wrong type",
+        "no heads",
+        "many layers",
+        "half a layer",
+    ],
+)
+def test_show_what_cannot_be_run(home: Path, content: bytes, words: str) -> None:
+    assert words in shown(home, content)
+    facts(home, content)
+
+
+def test_show_by_name(home: Path) -> None:
+    with pytest.raises(StoreError, match="tiny is not here yet"):
+        invoke(show)
+    (home / "tiny.gguf").write_bytes(model_bytes())
+    for args in ([], ["tiny"], ["-m", "Tiny"]):
+        assert "Architecture  llama" in invoke(show, *args).stdout
+    assert invoke(show, "tiny", "-m", "tiny").exit_code == 2
+    with pytest.raises(FileError, match="no such file"):
+        invoke(show, "none.gguf")
+
+
+def test_list(home: Path) -> None:
+    (home / "other.gguf").write_bytes(b"12345")
+    text = invoke(list_verb).stdout
+    assert "tiny *  to fetch" in text
+    assert "other   here" in text
+    assert str(home) in text
+    (home / "tiny.gguf").write_bytes(model_bytes())
+    rows = json.loads(invoke(list_verb, "-o", "json").stdout)["models"]
+    assert [(row["name"], row["here"], row["default"]) for row in rows] == [
+        ("tiny", True, True),
+        ("other", True, False),
+    ]
+    assert rows[1]["path"] == str(home / "other.gguf")
+
+
+def test_pull(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def fake(entry: c.Entry) -> Path:
+        fetched.append(entry.name)
+        entry.path.write_bytes(model_bytes())
+        return entry.path
+
+    monkeypatch.setattr(fetch, "fetch_model", fake)
+    result = invoke(pull, "TINY")
+    assert result.stdout == f"{home / 'tiny.gguf'}\n"
+    (home / "tiny.gguf").write_bytes(model_bytes()[:-1] + b"x")
+    assert "damaged" in invoke(pull, "tiny").stderr
+    assert (home / "tiny.gguf").read_bytes() == model_bytes()
+    with pytest.raises(StoreError, match="near it: tiny"):
+        invoke(pull, "tinny")
+    assert invoke(pull).exit_code == 2
+
+
+@pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["list"], ["pull", "--help"], ["show", "MODEL"]])
+def test_light_verbs_import_nothing_heavy(args: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(model_bytes())
+    code = (
+        "import sys; from localllm.cli.main import main; status = main(sys.argv[1:]); heavy = "
+        "{'numpy', 'numba', 'llvmlite', 'prompt_toolkit', 'jinja2', 'tqdm', 'gguf'} & set(sys.modules); "
+        "print(status, sorted(heavy), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *(str(path) if arg == "MODEL" else arg for arg in args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "0 []"
