@@ -100,17 +100,6 @@ class Tokenizer:
             ids.append(self.eos_id)
         return ids
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a prompt, such as a rendered chat: special tokens parsed, BOS in front if the file asks for it and the
-        text has none.
-
-        Chat templates differ in whether they write BOS themselves; two of them make a model worse.
-        """
-        ids = self.encode(text, parse_special=True)
-        if self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
-            ids.insert(0, self.bos_id)
-        return ids
-
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of `ids`. Control tokens are shown only with `special`; bytes that are no UTF-8 become U+FFFD.
 
@@ -191,9 +180,8 @@ def load_tokenizer(metadata: Mapping[str, Any], path: str = "") -> Tokenizer | N
     name = metadata.get("tokenizer.ggml.model")
     where = f"{path}: " if path else ""
     if not isinstance(name, str):
-        raise TokenizerError(
-            f"{where}tokenizer.ggml.model is {'missing' if name is None else repr(name)[:40]}: this file has no tokenizer"
-        )
+        found = "missing" if name is None else f"{name!r:.40}"
+        raise TokenizerError(f"{where}tokenizer.ggml.model is {found}: this file has no tokenizer")
     if name in _NO_VOCABULARY:
         return None
     if name not in KINDS:

@@ -1,0 +1,178 @@
+"""Chat templates: messages to the text that a model was trained on.
+
+A file brings its own template, in Jinja, as `tokenizer.chat_template`; more of them may be there by name
+(`tokenizer.chat_template.<name>`). What templates may call is what `apply_chat_template` of transformers offers them.
+None is written down here: a file without one gets plain turns, and `is_fallback` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from localllm.errors import TemplateError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from localllm.text.tokenizer import Tokenizer
+
+MAX_SOURCE = 1 << 18
+"""Characters of a template; the longest on the hub have some 30,000."""
+
+_KEY = "tokenizer.chat_template"
+
+
+class ChatTemplate:
+    """A file's Jinja template. `bos` and `eos` are the texts of those tokens, which templates write themselves."""
+
+    is_fallback = False
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer; none, as the model's own end tokens do."""
+
+    def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
+        if len(source) > MAX_SOURCE:
+            raise TemplateError(f"chat template: {len(source)} characters long, at most {MAX_SOURCE} are taken")
+        self.source = source
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._compiled: Template | None = None
+
+    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
+        """The text of `messages` ({"role": ..., "content": ...}), ready for the assistant's turn.
+
+        `extra` are further variables (tools, enable_thinking, ...). TemplateError when the template is broken, refuses
+        the messages, or goes beyond a limit of localllm.text.sandbox.
+        """
+        from localllm.text.sandbox import check_clock, check_text, start_rendering
+
+        start_rendering()  # compiling counts: it computes what is constant
+        if self._compiled is None:
+            self._compiled = _compile(self.source)
+        variables = {"tools": None, "documents": None, **self._tokens, **extra}
+        variables |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
+        pieces, size = [], 0
+        try:
+            for piece in self._compiled.generate(variables):
+                check_clock()
+                size += len(piece)
+                check_text(size)
+                pieces.append(piece)
+        except Exception as error:  # what a template computes may raise anything
+            _fail(error)
+        return "".join(pieces)
+
+
+class PlainTurns:
+    """Turns in plain words, for models that know no chat format. `stop` keeps the model from playing the user, too."""
+
+    is_fallback = True
+    stop: tuple[str, ...] = ("\nUser:",)
+    _NAMES = {"user": "User", "assistant": "Assistant"}  # noqa: RUF012
+
+    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
+        """The text of `messages`; a system message stands before the turns as it is."""
+        turns = []
+        for message in messages:
+            role, content = str(message.get("role", "user")), str(message.get("content") or "").strip()
+            if role == "system":
+                turns.append(f"{content}\n\n")
+            else:
+                turns.append(f"{self._NAMES.get(role, role.capitalize())}: {content}\n")
+        return "".join(turns) + ("Assistant:" if add_generation_prompt else "")
+
+
+def chat_template(
+    metadata: Mapping[str, Any], tokenizer: Tokenizer | None, name: str | None = None
+) -> ChatTemplate | PlainTurns:
+    """The template of a file, or that of the given name; PlainTurns for a file without any.
+
+    TemplateError for a name that is not there, naming those that are.
+    """
+    source = metadata.get(_KEY if name is None else f"{_KEY}.{name}")
+    if source is None and name is None:
+        source = metadata.get(f"{_KEY}.default")
+    if source is None and name is not None:
+        names = ", ".join(sorted(key[len(_KEY) + 1 :] for key in metadata if key.startswith(_KEY + "."))) or "none"
+        raise TemplateError(f"the file has no chat template called {name!r:.60}; by name it has: {names}")
+    if source is None:
+        return PlainTurns()
+    if not isinstance(source, str):
+        raise TemplateError(f"{_KEY} is {type(source).__name__}, not a text")
+    return ChatTemplate(source, _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"))
+
+
+def _text(tokenizer: Tokenizer | None, which: str) -> str:
+    token_id = None if tokenizer is None else getattr(tokenizer, which)
+    return "" if tokenizer is None or token_id is None else tokenizer.token_text(token_id)
+
+
+def _compile(source: str) -> Template:
+    from localllm.text.sandbox import TemplateSandbox
+
+    sandbox = TemplateSandbox()
+    sandbox.filters["tojson"] = _to_json
+    sandbox.globals["raise_exception"] = _refuse
+    sandbox.globals["strftime_now"] = _now
+    try:
+        return sandbox.from_string(source)
+    except Exception as error:  # beside syntax errors: deep nesting ends in RecursionError, MemoryError or SyntaxError
+        _fail(error)
+
+
+class _RefusedError(Exception):
+    """A template called raise_exception."""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _RefusedError(message)
+
+
+def _now(form: str) -> str:
+    from datetime import datetime
+
+    from localllm.text.sandbox import check_text
+
+    check_text(100 * len(form))
+    return datetime.now().strftime(form)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as transformers writes it: jinja2's own escapes `<`, `>` and `&` for HTML."""
+    from localllm.text.sandbox import MAX_WIDTH, LimitError, TemplateSandbox
+
+    if (indent if isinstance(indent, int) else len(indent or "")) > MAX_WIDTH:
+        raise LimitError(f"it asks for an indentation of more than {MAX_WIDTH}")
+    encoder = json.JSONEncoder(
+        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, check_circular=True
+    )
+    chunks: Iterable[str] = encoder.iterencode(value)
+    return TemplateSandbox.concat(chunks)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """TemplateError with one clear line, and the line of the template where it can be told."""
+    from jinja2.exceptions import TemplateSyntaxError
+
+    from localllm.text.sandbox import LimitError
+
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, TemplateSyntaxError):
+        line = error.lineno
+    where = "chat template" if line is None else f"chat template, line {line}"
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, _RefusedError):
+        raise TemplateError(f"{where}: it refuses these messages: {text}") from None
+    if isinstance(error, LimitError):
+        raise TemplateError(f"{where}: {text}") from None
+    raise TemplateError(f"{where}: {type(error).__name__}: {text or 'no more is known'}") from None
