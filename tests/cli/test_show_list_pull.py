@@ -79,7 +79,7 @@ def test_show(home: Path) -> None:
         "Formats       Q4_0, F32: supported",
         "Tokenizer     llama: supported",
         "context of 64 tokens in F16 (-c, the model allows 64)",
-        "tokenizer.ggml.tokens             100 × str",
+        "  100 × str",
         "(800 characters)",
         "Q4_0          1  0.0 MB            4.5",
     ):

@@ -168,6 +168,9 @@ class Server(ThreadingHTTPServer):
         self.plan: list[str] = []
         self.seen: list[str | None] = []
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up early is part of the tests."""
+
     @property
     def source(self) -> UrlSource:
         return UrlSource(f"http://127.0.0.1:{self.server_address[1]}/tiny.gguf")
