@@ -218,9 +218,9 @@ class Terminal:
                 if "\x1b[6n" in data:  # prompt_toolkit asks where the cursor is
                     os.write(self.master, b"\x1b[1;1R")
                 self.seen += data
+        self.seen = self.seen.partition(text)[2]
 
     def send(self, text):
-        self.seen = ""
         os.write(self.master, text.encode())
 
 
@@ -231,7 +231,7 @@ def test_a_real_terminal(tmp_path):
     try:
         terminal.wait_for(">>>")
         terminal.send("hi\r")
-        terminal.wait_for("xx")
+        terminal.wait_for("so xx")
         os.kill(terminal.process.pid, signal.SIGINT)
         terminal.wait_for("stopped ]")
         terminal.wait_for(">>>")
