@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import localllm
 from localllm.cli.common import load_model, one_model, options
 from localllm.errors import UsageError
 
@@ -78,7 +79,8 @@ def command(
     def load(n_threads: int | None) -> Model:
         return load_model(name, n_threads=n_threads)
 
-    for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup)):
+    build = f"localllm {localllm.__version__}"
+    for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup, build=build)):
         click.echo(text)
 
 
@@ -109,11 +111,11 @@ def _cell(text: str, width: int) -> str:
 def markdown(results: Iterable[Result]) -> Iterator[str]:
     yield "|" + "".join(_cell(name, width) for name, width, _ in COLUMNS)
     yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in COLUMNS)
+    fields = {}
     for result in results:
+        fields = result.fields()
         yield "|" + "".join(_cell(cell(result), width) for _, width, cell in COLUMNS)
-    from localllm.tools.bench import cpu_info, version
-
-    yield f"\nbuild: {version()}, {cpu_info()}"
+    yield "\nbuild: {build_commit}, {cpu_info}".format(**fields)
 
 
 def _whole(result: Result) -> dict[str, object]:

@@ -52,6 +52,8 @@ class Result:
     """model_filename, model_type, model_size (bytes), model_n_params, n_threads, type_k, type_v, backends."""
     test_time: str
     samples_ns: list[int]
+    build: str = ""
+    """What was measured: where llama-bench puts its commit."""
 
     @property
     def samples_ts(self) -> list[float]:
@@ -63,7 +65,7 @@ class Result:
         """The row under llama-bench's keys, in its order, without the samples."""
         model, test = self.model, self.test
         return {
-            "build_commit": version(),
+            "build_commit": self.build,
             "cpu_info": cpu_info(),
             "backends": model["backends"],
             **{key: model[key] for key in ("model_filename", "model_type", "model_size", "model_n_params")},
@@ -105,6 +107,7 @@ def run(
     repetitions: int = 5,
     warmup: bool = True,
     kv_type: str = "f16",
+    build: str = "",
 ) -> Iterator[Result]:
     """Run the tests one after another, each result as soon as it is known.
 
@@ -118,13 +121,15 @@ def run(
                 if model is not None:
                     model.close()
                 model, threads = load(test.n_threads), test.n_threads
-            yield measure(model, test, repetitions, warmup, kv_type)
+            yield measure(model, test, repetitions, warmup, kv_type, build)
     finally:
         if model is not None:
             model.close()
 
 
-def measure(model: Model, test: Test, repetitions: int, warmup: bool = True, kv_type: str = "f16") -> Result:
+def measure(
+    model: Model, test: Test, repetitions: int, warmup: bool = True, kv_type: str = "f16", build: str = ""
+) -> Result:
     """Run one test in a context of its own."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     chance = random.Random(_SEED)
@@ -144,7 +149,7 @@ def measure(model: Model, test: Test, repetitions: int, warmup: bool = True, kv_
             samples.append(time.perf_counter_ns() - start)
     finally:
         context.close()
-    return Result(test, _describe(model, kv_type), now, samples)
+    return Result(test, _describe(model, kv_type), now, samples, build)
 
 
 def _ids(model: Model, n: int, chance: random.Random) -> list[int]:
@@ -206,10 +211,3 @@ def cpu_info() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def version() -> str:
-    """This package's version, where llama-bench puts its commit."""
-    import localllm
-
-    return f"localllm {localllm.__version__}"
