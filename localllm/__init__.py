@@ -41,13 +41,14 @@ def load(
 
     n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one a core.
     kv_type: "f16" or "f32", what keys and values are stored in.
-    progress(text, done, total) is told while kernels compile for this processor the first time.
+    progress(text, done, total) is told while the file is fetched (bytes) and while kernels compile for this processor
+    the first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
     Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
     """
     from localllm.generate.session import Model
     from localllm.store.catalog import resolve
 
-    path = resolve(os.fspath(path_or_name), fetch=True)
+    path = resolve(os.fspath(path_or_name), fetch=True, progress=progress)
     return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, progress=progress)
 
 

@@ -100,15 +100,18 @@ class Talk:
 
     def show(self, ask: Callable[[], Answer]) -> None:
         """Write an answer as it comes; Ctrl-C stops it, and keeps what was said."""
-        answer = ask()
+        answer: Answer | None = None
         try:
+            answer = ask()
             for piece in answer:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            answer.close()
             if not self.interactive:
                 raise
+            if answer is None:  # the question was still being prepared
+                return
+            answer.close()
         sys.stdout.write("\n")
         sys.stdout.flush()
         if answer.stats.stop_reason == "context":

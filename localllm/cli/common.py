@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from localllm.errors import FileError, UsageError
+from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...]
 OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
     "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name of the catalog."),
     "prompt": _row("-p", "--prompt", env=False, metavar="TEXT", help="The prompt."),
-    "system": _row("-sys", "--system", default="", metavar="TEXT", help="The system message."),
+    "system": _row("-sys", "--system", "--system-prompt", default="", metavar="TEXT", help="The system message."),
     "predict": _row(
         "-n", "--predict", "--n-predict", type=click.IntRange(-1), default=-1, metavar="N",
         help="Most tokens of an answer; -1: until the model ends it. [default: -1]",
@@ -126,8 +126,6 @@ def load_model(name: str | None, n_ctx: int | None = None, n_threads: int | None
     from localllm.store.catalog import resolve
 
     path = resolve(name, fetch=True)
-    if not os.path.exists(path):  # said here too, so that the heavy imports below do not delay it
-        raise FileError(f"{path}: no such file")
     from localllm.generate.session import Model
 
     with Progress() as progress:

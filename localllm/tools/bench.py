@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from localllm.errors import LocalllmError
 
 if TYPE_CHECKING:
+    from localllm.generate.loop import Engine
     from localllm.generate.session import Model
-    from localllm.model.model import Context
 
 _SEED = 1
 
@@ -156,17 +156,17 @@ def _ids(model: Model, n: int, chance: random.Random) -> list[int]:
     return [chance.randrange(model.config.n_vocab) for _ in range(n)]
 
 
-def _prompt(context: Context, ids: Sequence[int]) -> None:
+def _prompt(context: Engine, ids: Sequence[int]) -> None:
     for start in range(0, len(ids), context.n_batch):
         context.forward(ids[start : start + context.n_batch])
 
 
-def _generate(context: Context, ids: Sequence[int]) -> None:
+def _generate(context: Engine, ids: Sequence[int]) -> None:
     for token in ids:
         context.forward([token])
 
 
-def _to_depth(context: Context, model: Model, n_depth: int, chance: random.Random) -> None:
+def _to_depth(context: Engine, model: Model, n_depth: int, chance: random.Random) -> None:
     """Leave exactly n_depth tokens in the context; what is there already is used when the cache can be cut."""
     if n_depth and context.n_past(0) > n_depth:
         try:

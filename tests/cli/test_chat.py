@@ -137,6 +137,19 @@ def test_ctrl_c_stops_the_answer_and_then_leaves(talk):
     assert [m["content"] for m in chat.messages] == ["hi", "hel", "yo", "hello"]
 
 
+def test_ctrl_c_while_a_question_is_prepared_goes_back_to_the_prompt(talk):
+    model = FakeModel()
+    render, first = model.template.render, iter([KeyboardInterrupt()])
+
+    def interrupted(*args, **options):
+        for error in first:
+            raise error
+        return render(*args, **options)
+
+    model.template.render = interrupted
+    assert talk("hi", "yo", model=model)[1] == "hello\n"
+
+
 def test_ctrl_d_leaves(talk):
     assert talk("hi", EOFError(), "never")[1] == "hello\n"
 

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import io
+
+import click
+import pytest
+
+from localllm.cli import common
+from localllm.cli.common import GENERATION, OPTIONS, Generation, Progress, note, one_model, statistics
+from localllm.errors import UsageError
+from localllm.generate.loop import Stats
+from localllm.generate.params import Sampling
+
+TEXT = "Compiling kernels for this processor (happens once)"
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+def generation(*args):
+    @click.command()
+    @common.options(*GENERATION)
+    def command(**given):
+        return Generation.of(given)
+
+    return command.main(args, standalone_mode=False)
+
+
+class TestProgress:
+    def test_a_terminal_sees_one_line_that_goes_away(self):
+        stream = Stream(terminal=True)
+        with Progress(stream) as progress:
+            for done in range(12):
+                progress(TEXT, done, 11)
+        assert stream.getvalue().startswith(f"\r{TEXT}: 0/11\r{TEXT}: 1/11")
+        assert "\n" not in stream.getvalue()
+        assert stream.getvalue().endswith("\r" + " " * len(f"{TEXT}: 11/11") + "\r")
+
+    def test_elsewhere_the_first_and_the_last_line(self):
+        stream = Stream(terminal=False)
+        with Progress(stream) as progress:
+            for done in range(18):
+                progress(TEXT, done, 17)
+        assert stream.getvalue().splitlines() == [f"{TEXT}: 0/17", f"{TEXT}: 17/17"]
+
+    def test_and_one_now_and_then(self):
+        stream = Stream(terminal=False)
+        with Progress(stream) as progress:
+            progress.interval = 0.0
+            for done in range(3):
+                progress(TEXT, done, 17)
+        assert len(stream.getvalue().splitlines()) == 3
+
+    def test_nothing_to_do_writes_nothing(self):
+        stream = Stream(terminal=True)
+        with Progress(stream):
+            pass
+        assert stream.getvalue() == ""
+
+
+class TestStatistics:
+    def test_line(self):
+        stats = Stats(41, 0, 41 / 310.2, 128, 127 / 45.1, 127, "stop")
+        assert statistics(stats) == "[ prompt 41 tokens, 310.2 t/s | answer 128 tokens, 45.1 t/s ]"
+
+    def test_what_was_kept_and_why_it_ended(self):
+        stats = Stats(41, 20, 0.1, 2, 0.1, 1, "length")
+        assert (
+            statistics(stats) == "[ prompt 41 tokens (20 kept), 210.0 t/s | answer 2 tokens, 10.0 t/s | ended by -n ]"
+        )
+
+    def test_nothing_to_measure(self):
+        assert (
+            statistics(Stats(prompt_tokens=5, answer_tokens=1, stop_reason="cancelled"))
+            == "[ prompt 5 tokens, 0.0 t/s | answer 1 tokens | stopped ]"
+        )
+
+
+def test_defaults_are_the_samplers():
+    assert generation() == Generation(Sampling(), None, None, None, 512)
+
+
+def test_llama_cpps_flags():
+    got = generation(
+        *("-n", "5", "-c", "64", "-t", "3", "-b", "32", "--temp", "0.5", "--top-k", "7", "--top-p", "0.5"),
+        *("--min-p", "0.1", "--repeat-penalty", "1.1", "--repeat-last-n", "-1", "--seed", "42"),
+    )
+    assert got == Generation(Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42), 5, 64, 3, 32)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, env, _) in OPTIONS.items() if env and name in GENERATION])
+def test_every_option_has_a_variable(monkeypatch, name):
+    value = "1" if name != "batch_size" else "9"
+    monkeypatch.setenv(f"LOCALLLM_{name.upper()}", value)
+    assert generation() != Generation(Sampling(), None, None, None, 512) or name in ("repeat_penalty", "top_p")
+
+
+def test_one_model():
+    assert one_model("a", None) == one_model(None, "a") == "a"
+    assert one_model(None, None) is None
+    with pytest.raises(UsageError, match="twice"):
+        one_model("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "dim"), [(True, None, True), (True, "1", False), (False, None, False), (True, "", True)]
+)
+def test_colours(monkeypatch, terminal, no_color, dim):
+    stream = Stream(terminal)
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    note("hi")
+    assert ("\x1b[2m" in stream.getvalue()) == dim
