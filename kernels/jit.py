@@ -43,7 +43,11 @@ class Compiler:
         """Object code of `void symbol(int64 params, int64 thread)`."""
         from numba import cfunc, types
 
-        kernel = cfunc(types.void(types.int64, types.int64), nopython=True, forceinline=True, **FLAGS)(self._rebound(function))
+        entry = self._rebound(function)
+        # Numba names code after the function and a number of this process's own: the kernels of two factories' calls, compiled
+        # in two processes, would share one symbol, and the linker would give the first for both.
+        entry.__qualname__ = symbol
+        kernel = cfunc(types.void(types.int64, types.int64), nopython=True, forceinline=True, **FLAGS)(entry)
         library = kernel._library
         _check_self_contained(library.get_llvm_str(), symbol)
         _, _, (code, _) = library.serialize_using_object_code()
