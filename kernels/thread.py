@@ -13,9 +13,13 @@ Step = Struct("Step", ("n_rows", "tokens", "positions", "seqs", "n_out", "out_ro
 whose logits are wanted, the address of their numbers (int32), and where their logits go (float32 [n_out, n_vocab])."""
 
 
+PAST_ALL = 1 << 40
+"""More than any number of units, yet small enough to be multiplied by the size of one."""
+
+
 def claim(thread, n):
     """The first of n units of work that this thread may do, or a number past all units once cancelled."""
     t = Thread(thread)
     if atomic_load(t.cancel) != 0:
-        return 1 << 62
+        return PAST_ALL
     return atomic_add(t.counter, n)
