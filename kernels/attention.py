@@ -99,13 +99,15 @@ def cells(kv_type: str, T: int):
         low, high = i64(p.n_cells), i64(0)
         factor = f32(bitcast(f64, p.scale))
         for t in range(T):
-            j = min(j0 + t, j1 - 1)
-            position = i64(load(i32, step.positions + 4 * (j // group)))
+            position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
             high = max(high, position + 1)
-            if p.window != 0:
-                low = min(low, max(i64(0), position + 1 - p.window))
-            else:
-                low = i64(0)
+            low = min(low, first_seen(position, p.window))
+        if p.split != 0:
+            low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
+            if low >= high:
+                return
+        for t in range(T):
+            j = min(j0 + t, j1 - 1)
             x = p.q + j // group * p.q_stride + (head * group + j % group) * p.k_dim * 4
             for i in range(p.k_dim):
                 store(q + (t * p.k_dim + i) * 4, f32(load(f32, x + 4 * i) * factor))
@@ -113,8 +115,6 @@ def cells(kv_type: str, T: int):
             store(state + t * 64 + 4, f32(0.0))
             for i in range(0, padded, 16):
                 store(acc + (t * padded + i) * 4, splat(f32x16, 0.0))
-        if p.split != 0:
-            low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
         slot = seq * p.n_head_kv + head
         keys = p.k_cache + slot * p.n_cells * p.k_dim * size
         vals = p.v_cache + slot * p.n_cells * p.v_dim * size
@@ -124,9 +124,7 @@ def cells(kv_type: str, T: int):
             for t in range(T):
                 j = min(j0 + t, j1 - 1)
                 position = i64(load(i32, step.positions + 4 * (j // group)))
-                start = i64(0)
-                if p.window != 0:
-                    start = max(i64(0), position + 1 - p.window)
+                start = first_seen(position, p.window)
                 soften(scores + t * CHUNK * 4, state + t * 64, acc + t * padded * 4, padded, c0, c1, start, position)
             gather(scores, vals, acc, p.v_dim, padded, c0, c1)
         for t in range(min(T, j1 - j0)):
@@ -173,6 +171,13 @@ def cells(kv_type: str, T: int):
     return kernel
 
 
+def first_seen(position, window):
+    """The first cell that a row at this position sees."""
+    if window == 0:
+        return i64(0)
+    return max(i64(0), position + 1 - window)
+
+
 def soften(scores, state, acc, padded, c0, c1, start, position):
     """Scores to weights; what was summed before is scaled to the new greatest score. A row sees cells start to position."""
     greatest = splat(f32x16, load(f32, state))
@@ -209,9 +214,7 @@ def merge():
         while unit < step.n_rows * p.n_head:
             row, head = unit // p.n_head, unit % p.n_head
             position = i64(load(i32, step.positions + 4 * row))
-            start = i64(0)
-            if p.window != 0:
-                start = max(i64(0), position + 1 - p.window)
+            start = first_seen(position, p.window)
             low, high = start // p.split, position // p.split + 1
             parts = p.partial + unit * n_splits * (16 + padded) * 4
             m = f32(_MASKED)

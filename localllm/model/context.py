@@ -1,0 +1,181 @@
+"""A context: caches, memory for what is computed, plans, and how far each sequence has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
+from localllm.kernels.thread import Step
+from localllm.model.cache import LayerCache, cache_bytes, n_cells
+from localllm.model.forward import record_body, record_head
+from localllm.runtime.plan import Bound, Plan, aligned
+from localllm.runtime.system import available_memory
+
+if TYPE_CHECKING:
+    from localllm.model.model import Model
+
+PHASES = (1, 16, 512)
+"""Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
+_SPARE = 128 << 20
+"""Bytes that are left to the rest of the process."""
+
+
+class Context:
+    """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`; not for two threads at once, but for `cancel`."""
+
+    def __init__(self, model: Model, n_ctx: int, n_seq: int = 1, n_batch: int = 512) -> None:
+        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, PHASES[-1])):
+            if not 1 <= value <= high:
+                raise UsageError(f"{name} is {value}, must be 1 to {high}")
+        self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
+        _check_memory(model, n_ctx, n_seq)
+        config = model.config
+        self._caches = [LayerCache(config, n_seq, n_cells(n_ctx), model.kv_type) for _ in range(config.n_layer)]
+        self._step = aligned(Step.size).view(np.int64)
+        self._rows = np.zeros((4, PHASES[-1]), np.int32)
+        """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
+        self._hidden = np.zeros((PHASES[-1], config.n_embd), np.float32)
+        for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
+            self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
+        self._plans: dict[tuple[str, int], Bound] = {}
+        self._arenas: dict[int, np.ndarray] = {}
+        self._past = [0] * n_seq
+        self._closed = False
+
+    def n_past(self, seq_id: int = 0) -> int:
+        """Tokens that a sequence holds."""
+        return self._past[seq_id]
+
+    def cut(self, seq_id: int, position: int) -> None:
+        """Forget what a sequence holds from `position` on."""
+        if not 0 <= position <= self._past[seq_id]:
+            raise UsageError(f"sequence {seq_id} holds {self._past[seq_id]} tokens: it cannot be cut at {position}")
+        self._past[seq_id] = position
+
+    def copy(self, source: int, target: int) -> None:
+        """Give sequence `target` what `source` holds."""
+        for cache in self._caches:
+            cache.copy(source, target, self._past[source])
+        self._past[target] = self._past[source]
+
+    def save(self, seq_id: int = 0) -> list[bytes]:
+        """What a sequence holds, a layer at a time."""
+        return [cache.save(seq_id, self._past[seq_id]) for cache in self._caches]
+
+    def restore(self, seq_id: int, n_past: int, content: Sequence[bytes]) -> None:
+        """Put back what `save` gave when the sequence held n_past tokens."""
+        for cache, part in zip(self._caches, content, strict=True):
+            cache.restore(seq_id, n_past, part)
+        self._past[seq_id] = n_past
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        self._past = [0] * self.n_seq
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the caches."""
+        return sum(cache.n_bytes for cache in self._caches)
+
+    def cancel(self) -> None:
+        """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms."""
+        self.model.team.cancel()
+
+    def close(self) -> None:
+        """Release the memory. May be called twice."""
+        self._closed = True
+        self._plans.clear()
+        self._arenas.clear()
+        self._caches = []
+
+    def forward(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int] | None = None,
+        seq_ids: Sequence[int] | None = None,
+        want_logits: Sequence[bool] | None = None,
+    ) -> np.ndarray:
+        """Evaluate a batch of at most n_batch rows; float32 [n_wanted, n_vocab], a fresh array.
+
+        positions: None, or each row's place in its sequence: a sequence goes on where it ended, without holes.
+        seq_ids: None (all rows belong to sequence 0), or a sequence a row. want_logits: None (the last row's), or a flag a row.
+        Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, Cancelled after `cancel`; whatever it
+        raises, the sequences hold what they held before.
+        """
+        past = self._fill(tokens, positions, seq_ids)
+        wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
+        n_rows, n_out = len(tokens), len(wanted)
+        logits = np.empty((n_out, self.model.config.n_vocab), np.float32)
+        self._rows[3, :n_out] = wanted
+        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("logits", int(logits.ctypes.data))):
+            self._step[Step.offset(field) // 8] = value
+        self.model.file.check_unchanged()
+        self.model.team.run(self._plan("body", n_rows))
+        if n_out:
+            self.model.team.run(self._plan("head", n_out))
+        self._past = past
+        return logits
+
+    def _fill(
+        self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None
+    ) -> list[int]:
+        """Check a batch and write its rows; how far the sequences will have come."""
+        if self._closed:
+            raise LocalllmError("this context is closed")
+        n, n_vocab, past = len(tokens), self.model.config.n_vocab, list(self._past)
+        if not 1 <= n <= self.n_batch:
+            raise UsageError(f"a batch has 1 to {self.n_batch} rows, not {n}")
+        ids = [0] * n if seq_ids is None else seq_ids
+        if len(ids) != n or (positions is not None and len(positions) != n):
+            raise UsageError(f"{n} tokens need as many sequence ids and positions")
+        for i, (token, seq) in enumerate(zip(tokens, ids, strict=True)):
+            if not 0 <= token < n_vocab:
+                raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
+            if not 0 <= seq < self.n_seq:
+                raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
+            if positions is not None and positions[i] != past[seq]:
+                raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
+            if past[seq] >= self.n_ctx:
+                raise ContextFullError(f"the context is full: it holds {self.n_ctx} tokens (-c, n_ctx for more)")
+            self._rows[1, i] = past[seq]
+            past[seq] += 1
+        self._rows[0, :n], self._rows[2, :n] = tokens, ids
+        return past
+
+    def _plan(self, part: str, n_rows: int) -> Bound:
+        phase = next(p for p in PHASES if p >= n_rows)
+        if (part, phase) not in self._plans:
+            plan = self.record(part, phase)
+            _, size = plan.place()
+            arena = self._arenas.get(phase)
+            if arena is None or arena.size < size:
+                arena = aligned(size)
+                if phase in self._arenas:
+                    self._plans.pop(("body" if part == "head" else "head", phase), None)
+                self._arenas[phase] = arena
+            self._plans[part, phase] = plan.bind(int(arena.ctypes.data))
+        return self._plans[part, phase]
+
+    def record(self, part: str, phase: int) -> Plan:
+        """The plan of a part ("body", "head") for up to `phase` rows."""
+        network, step, hidden = self.model.network, int(self._step.ctypes.data), int(self._hidden.ctypes.data)
+        if part == "body":
+            return record_body(network, phase, step, self._caches, hidden)
+        return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
+
+
+def _check_memory(model: Model, n_ctx: int, n_seq: int) -> None:
+    """Refuse, before anything is allocated, a context for which there is no memory."""
+    free = available_memory() - _SPARE
+    need = cache_bytes(model.config, n_ctx, n_seq, model.kv_type)
+    if need <= free:
+        return
+    one = cache_bytes(model.config, n_cells(1), n_seq, model.kv_type)
+    fits = max(0, free // one) * n_cells(1)
+    advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
+    raise NotEnoughMemoryError(
+        f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, {max(0, free) / 1e9:.1f} GB are free; {advice}"
+    )

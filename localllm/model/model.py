@@ -1,0 +1,147 @@
+"""A model: configuration, weights and tokenizer of one file. Immutable, shared by contexts and threads."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from localllm.errors import LocalllmError, UsageError
+from localllm.gguf.reader import open_gguf
+from localllm.kernels.objects import load as load_kernels
+from localllm.kernels.simd.targets import current
+from localllm.model.cache import SIZES
+from localllm.model.context import PHASES, Context
+from localllm.model.network import build
+from localllm.model.weights import Weights
+from localllm.runtime.system import default_threads
+from localllm.runtime.team import WAIT, WORKER, Team
+from localllm.text.tokenizer import Tokenizer, load_tokenizer
+
+Progress = Callable[[str, int, int], None]
+DEFAULT_N_CTX = 4096
+MAX_THREADS = 512
+
+
+class Model:
+    """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` what it says."""
+
+    def __init__(self, path: str, n_ctx: int | None, n_threads: int | None, kv_type: str, progress: Progress | None) -> None:
+        if kv_type not in SIZES:
+            raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(SIZES)}")
+        if n_threads is not None and not 1 <= n_threads <= MAX_THREADS:
+            raise UsageError(f"n_threads is {n_threads}, must be 1 to {MAX_THREADS}")
+        self.path, self.kv_type, self._progress = path, kv_type, progress
+        self.target = current().name
+        self.file = self.metadata = open_gguf(path)
+        try:
+            self._weights = Weights(self.file)
+            self.network, self._pinned, self.skipped = build(self.file, self._weights)
+        except BaseException:
+            self.file.close()
+            raise
+        self.config = self.network.config
+        self.architecture = self.config.architecture
+        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, DEFAULT_N_CTX)
+        self.n_threads = n_threads or default_threads()
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        n_ctx: int | None = None,
+        n_threads: int | None = None,
+        kv_type: str = "f16",
+        progress: Progress | None = None,
+    ) -> Self:
+        """Open and check a file; no weight is read yet.
+
+        progress(text, done, total) is told while kernels are compiled, which happens once.
+        Raises FileError, FormatError, UnsupportedError, TargetError or UsageError.
+        """
+        return cls(os.fspath(path), n_ctx, n_threads, kv_type, progress)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """None for a model that runs on ids (`no_vocab`)."""
+        return load_tokenizer(self.file.metadata, self.path)
+
+    @cached_property
+    def team(self) -> Team:
+        """The threads, started when first needed."""
+        return Team(self.n_threads)
+
+    @property
+    def n_params(self) -> int:
+        return sum(t.n_elements for t in self.file.tensors.values())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(t.n_bytes for t in self.file.tensors.values())
+
+    @property
+    def description(self) -> str:
+        """Like "qwen2 1.5B Q4_K": architecture, size label or parameters, and the format of most weights."""
+        size = self.file.get("general.size_label", str, "") or _label(self.n_params)
+        formats: Counter[str] = Counter()
+        for t in self.file.tensors.values():
+            formats[t.format.name] += t.n_elements
+        return f"{self.architecture} {size} {formats.most_common(1)[0][0]}"
+
+    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1]) -> Context:
+        """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time.
+
+        Compiles the kernels it needs, the first time. Raises NotEnoughMemoryError or UsageError.
+        """
+        if self._closed:
+            raise LocalllmError(f"{self.path}: this model is closed")
+        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch)
+        keys = [WORKER, WAIT]
+        for part in ("body", "head"):
+            for phase in PHASES:
+                keys += context.record(part, phase).keys()
+        load_kernels(keys, self._told)
+        return context
+
+    def _told(self, done: int, total: int) -> None:
+        if self._progress:
+            self._progress("Compiling kernels for this processor (happens once)", done, total)
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """Logits of every position, float32 [len(ids), n_vocab], from an empty context."""
+        context = self.context()
+        try:
+            chunks = []
+            for start in range(0, len(ids), context.n_batch):
+                chunk = ids[start : start + context.n_batch]
+                chunks.append(context.forward(chunk, want_logits=[True] * len(chunk)))
+            return np.concatenate(chunks) if chunks else np.empty((0, self.config.n_vocab), np.float32)
+        finally:
+            context.close()
+
+    def close(self) -> None:
+        """Release the file and the threads. Contexts of this model must not be used any more. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            if "team" in self.__dict__:
+                self.team.close()
+            self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _label(n_params: int) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if n_params >= size:
+            return f"{n_params / size:.2f}{unit}" if size == 1e9 else f"{n_params / size:.0f}{unit}"
+    return str(n_params)

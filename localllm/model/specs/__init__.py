@@ -1,0 +1,1 @@
+"""Architectures, a file each: see `localllm.model.spec` for what the fields mean."""

@@ -1,0 +1,166 @@
+"""Plans: operations recorded once, replayed for every token without Python.
+
+A plan is a list of stages; the operations of a stage do not depend on each other, and all threads meet where it ends. Buffers
+live from the stage that first names them to the last one; those that do not overlap in time share memory of one arena.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from localllm.kernels.objects import Key, load
+from localllm.kernels.simd.types import Struct
+from localllm.kernels.team import Op as OpBlock
+
+ALIGNMENT = 64
+_SLACK = 256
+"""Bytes after each buffer: kernels may read past the last row, by less than this."""
+
+
+@dataclass
+class Buffer:
+    """Memory that operations share: `bytes` of it, at an address known once the plan is bound."""
+
+    name: str
+    bytes: int
+    address: int = 0
+    first: int = -1
+    last: int = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """A byte offset into a buffer."""
+
+    buffer: Buffer
+    offset: int
+
+
+Value = int | float | Buffer | Place
+"""A parameter: a number or an address, a float (its bits as float64 are stored), or memory of the arena."""
+
+
+@dataclass
+class Operation:
+    """One kernel with its parameters, as recorded. `shape` is that of its output, for people who look at a plan."""
+
+    name: str
+    key: Key
+    block: Struct
+    values: dict[str, Value]
+    shape: tuple[int, ...]
+    stage: int
+    meet: bool = True
+
+
+@dataclass
+class Bound:
+    """A plan in memory: what the team replays."""
+
+    operations: list[Operation]
+    ops: np.ndarray
+    keep: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def address(self) -> int:
+        return int(self.ops.ctypes.data)
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+
+class Plan:
+    """Records operations; `bind` turns them into memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operations: list[Operation] = []
+        self.buffers: list[Buffer] = []
+        self._stage = 0
+        self._in_stage = False
+
+    def buffer(self, name: str, bytes_: int) -> Buffer:
+        """Memory of the arena, whose life its users decide."""
+        buffer = Buffer(name, -(-(bytes_ + _SLACK) // ALIGNMENT) * ALIGNMENT)
+        self.buffers.append(buffer)
+        return buffer
+
+    def op(self, name: str, key: Key, block: Struct, shape: tuple[int, ...], /, **values: Value) -> None:
+        """Record an operation, in a stage of its own unless one is open. Every field of `block` must be given."""
+        if set(values) != set(block.fields):
+            raise ValueError(f"{name}: {block.name} has fields {block.fields}, given {tuple(values)}")
+        self.operations.append(Operation(name, key, block, values, shape, self._stage))
+        for value in values.values():
+            buffer = value.buffer if isinstance(value, Place) else value
+            if isinstance(buffer, Buffer):
+                buffer.first = self._stage if buffer.first < 0 else buffer.first
+                buffer.last = self._stage
+        if not self._in_stage:
+            self._stage += 1
+
+    @contextmanager
+    def stage(self) -> Iterator[None]:
+        """Operations recorded inside may run at the same time."""
+        self._in_stage = True
+        yield
+        self._in_stage = False
+        self._stage += 1
+
+    def keys(self) -> Iterable[Key]:
+        return (o.key for o in self.operations)
+
+    def place(self) -> tuple[dict[str, int], int]:
+        """Offsets of the buffers in an arena, by position in `buffers`, and its size: first fit, the largest first."""
+        placed: list[tuple[Buffer, int]] = []
+        for buffer in sorted(self.buffers, key=lambda b: -b.bytes):
+            alive = sorted((o, b.bytes) for b, o in placed if b.first <= buffer.last and buffer.first <= b.last)
+            offset = 0
+            for start, size in alive:
+                if offset + buffer.bytes <= start:
+                    break
+                offset = max(offset, start + size)
+            placed.append((buffer, offset))
+        self._offsets = placed
+        return {b.name: o for b, o in placed}, max((o + b.bytes for b, o in placed), default=0)
+
+    def bind(self, arena: int, resolve: Callable[[Iterable[Key]], dict[Key, int]] = load) -> Bound:
+        """Fill in addresses, the arena's being at `arena`, and make the blocks that kernels read."""
+        self.place()
+        for buffer, offset in self._offsets:
+            buffer.address = arena + offset
+        addresses = resolve(self.keys())
+        n = len(self.operations)
+        counters = aligned(n * 8 * ALIGNMENT // 8).view(np.int64)
+        blocks = aligned(sum(-(-o.block.size // ALIGNMENT) * ALIGNMENT for o in self.operations)).view(np.int64)
+        ops = aligned(n * OpBlock.size).view(OpBlock.dtype)
+        at = 0
+        for i, o in enumerate(self.operations):
+            numbers = [_number(o.values[name]) for name in o.block.fields]
+            blocks[at : at + len(numbers)] = numbers
+            meet = i + 1 == n or self.operations[i + 1].stage != o.stage
+            counter = counters.ctypes.data + i * ALIGNMENT
+            ops[i] = (addresses[o.key], blocks.ctypes.data + 8 * at, counter, int(meet))
+            at += -(-o.block.size // ALIGNMENT) * ALIGNMENT // 8
+        return Bound(self.operations, ops, [counters, blocks])
+
+
+def aligned(n_bytes: int) -> np.ndarray:
+    """Zeroed bytes that start at a cache line."""
+    raw = np.zeros(n_bytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + n_bytes]
+
+
+def _number(value: Value) -> int:
+    if isinstance(value, Buffer):
+        return value.address
+    if isinstance(value, Place):
+        return value.buffer.address + value.offset
+    if isinstance(value, float):
+        return int(struct.unpack("<q", struct.pack("<d", value))[0])
+    return int(value)

@@ -1,0 +1,151 @@
+"""The thread team: workers that replay plans while the calling thread waits, interruptibly.
+
+Workers are Python threads that stay in compiled code (ctypes drops the GIL): they spin for the next job for a few
+milliseconds, giving way to others, and then sleep, so that an idle process takes no processor time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Final
+
+import numpy as np
+
+from localllm.errors import Cancelled
+from localllm.kernels.objects import Key, load
+from localllm.kernels.team import Team as TeamBlock
+from localllm.kernels.team import Wait
+from localllm.kernels.thread import SCRATCH_BYTES, Thread
+from localllm.runtime.plan import ALIGNMENT, Bound, aligned
+from localllm.runtime.system import yield_address
+
+_SPINS = 2000
+"""Looks at a word before the first sched_yield: some 50 microseconds."""
+_PATIENCE = 4000
+"""Looks (most of them yields) for a next job before a worker goes to sleep: a few milliseconds."""
+_POLL_SECONDS: Final = 1.0
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+WORKER, WAIT = Key("team", "worker"), Key("team", "wait")
+
+
+class Team:
+    """n threads. `run` replays a plan on all of them; runs of several callers take turns."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        addresses = load([WORKER, WAIT])
+        self._worker, self._wait = _KERNEL(addresses[WORKER]), _KERNEL(addresses[WAIT])
+        # One line between the words that different threads write.
+        self._block = aligned(-(-TeamBlock.size // ALIGNMENT) * ALIGNMENT)
+        self._words = self._block.view(np.int64)
+        self._scratch = np.zeros(n_threads * SCRATCH_BYTES + ALIGNMENT, np.uint8)
+        self._threads = aligned(n_threads * 2 * ALIGNMENT)
+        self._turn = threading.Lock()
+        self._finished = [_held() for _ in range(n_threads)]
+        self._sleeping = [_held() for _ in range(n_threads)]
+        self._asleep = [False] * n_threads
+        self._gate = threading.Lock()
+        self._closed = False
+        self._started = False
+        self._set("n_threads", n_threads)
+        self._set("spins", _SPINS)
+        self._set("yield_", yield_address())
+
+    def _set(self, field: str, value: int) -> None:
+        self._words[TeamBlock.offset(field) // 8] = value
+
+    def _get(self, field: str) -> int:
+        return int(self._words[TeamBlock.offset(field) // 8])
+
+    def _start(self) -> None:
+        base = self._block.ctypes.data
+        scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
+        for ith in range(self.n_threads):
+            block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
+            block[0] = (
+                ith, self.n_threads, scratch + ith * SCRATCH_BYTES, 0, base + TeamBlock.offset("cancel"), base,
+            )  # fmt: skip
+            name = f"localllm-{ith}"
+            threading.Thread(target=self._work, args=(ith, block.ctypes.data), name=name, daemon=True).start()
+        self._started = True
+
+    def run(self, plan: Bound) -> None:
+        """Replay a plan and wait for its end. KeyboardInterrupt stops it and goes on to the caller.
+
+        Raises Cancelled if `cancel` was called meanwhile.
+        """
+        with self._turn:
+            if not self._started:
+                self._start()
+            self._set("cancel", 0)
+            self._set("stop", 0)
+            self._set("ops", plan.address)
+            self._set("n_ops", len(plan))
+            with self._gate:
+                self._set("job", self._get("job") + 1)
+                for ith in range(self.n_threads):
+                    self._wake(ith)
+            self._await_end()
+            if self._get("stop"):
+                raise Cancelled("stopped")
+
+    def _wake(self, ith: int) -> None:
+        """Only with the gate held."""
+        if self._asleep[ith]:
+            self._asleep[ith] = False
+            self._sleeping[ith].release()
+
+    def _await_end(self) -> None:
+        waiting = list(self._finished)
+        interrupted: BaseException | None = None
+        while waiting:
+            try:
+                if waiting[-1].acquire(timeout=_POLL_SECONDS):
+                    waiting.pop()
+            except BaseException as error:  # Ctrl-C: stop the threads first, they use memory of the caller
+                interrupted = interrupted or error
+                self.cancel()
+        if interrupted:
+            raise interrupted
+
+    def cancel(self) -> None:
+        """Stop the run under way, from any thread: kernels claim no more work, and the plan ends at its next stage."""
+        self._set("cancel", 1)
+
+    def close(self) -> None:
+        """Let the threads end. A team that is closed cannot run again."""
+        with self._turn, self._gate:
+            self._closed = True
+            for ith in range(self.n_threads):
+                self._wake(ith)
+
+    def _work(self, ith: int, thread: int) -> None:
+        seen = aligned(Wait.size).view(Wait.dtype)
+        job = 0
+        while True:
+            seen[0] = (job, _PATIENCE)
+            self._wait(seen.ctypes.data, thread)
+            if int(seen["job"][0]) == job and not self._sleep(ith, job):
+                return
+            if self._get("job") == job:
+                continue
+            job += 1
+            self._worker(thread, thread)
+            self._finished[ith].release()
+
+    def _sleep(self, ith: int, job: int) -> bool:
+        """Sleep until the next job, or not at all if it has come meanwhile; False once the team is closed."""
+        with self._gate:
+            if self._get("job") != job or self._closed:
+                return not self._closed
+            self._asleep[ith] = True
+        self._sleeping[ith].acquire()
+        return not self._closed
+
+
+def _held() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
