@@ -128,12 +128,14 @@ def load_model(name: str | None, n_ctx: int | None = None, n_threads: int | None
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model
 
-    with Progress() as progress:
-        return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, progress=progress)
+    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, progress=Progress())
 
 
 class Progress:
-    """Steps of a long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere."""
+    """Steps of a long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
+
+    When the work is done, a terminal's line goes away.
+    """
 
     interval = 5.0
     """Seconds between lines where there is no terminal."""
@@ -148,19 +150,13 @@ class Progress:
         line = f"{text}: {done}/{total}"
         if self._terminal:
             self._stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
+            self._width = max(self._width, len(line))
+            if done >= total:
+                self._stream.write("\r" + " " * self._width + "\r")
         elif time.monotonic() >= self._next or done >= total:
             self._stream.write(line + "\n")
             self._next = time.monotonic() + self.interval
         self._stream.flush()
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._stream.flush()
 
 
 def note(text: str) -> None:

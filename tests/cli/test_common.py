@@ -35,33 +35,27 @@ def generation(*args):
 class TestProgress:
     def test_a_terminal_sees_one_line_that_goes_away(self):
         stream = Stream(terminal=True)
-        with Progress(stream) as progress:
-            for done in range(12):
-                progress(TEXT, done, 11)
+        progress = Progress(stream)
+        for done in range(12):
+            progress(TEXT, done, 11)
         assert stream.getvalue().startswith(f"\r{TEXT}: 0/11\r{TEXT}: 1/11")
         assert "\n" not in stream.getvalue()
         assert stream.getvalue().endswith("\r" + " " * len(f"{TEXT}: 11/11") + "\r")
 
     def test_elsewhere_the_first_and_the_last_line(self):
         stream = Stream(terminal=False)
-        with Progress(stream) as progress:
-            for done in range(18):
-                progress(TEXT, done, 17)
+        progress = Progress(stream)
+        for done in range(18):
+            progress(TEXT, done, 17)
         assert stream.getvalue().splitlines() == [f"{TEXT}: 0/17", f"{TEXT}: 17/17"]
 
     def test_and_one_now_and_then(self):
         stream = Stream(terminal=False)
-        with Progress(stream) as progress:
-            progress.interval = 0.0
-            for done in range(3):
-                progress(TEXT, done, 17)
+        progress = Progress(stream)
+        progress.interval = 0.0
+        for done in range(3):
+            progress(TEXT, done, 17)
         assert len(stream.getvalue().splitlines()) == 3
-
-    def test_nothing_to_do_writes_nothing(self):
-        stream = Stream(terminal=True)
-        with Progress(stream):
-            pass
-        assert stream.getvalue() == ""
 
 
 class TestStatistics:
