@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from localllm.errors import StoreError
@@ -61,6 +61,8 @@ def _fetch(entry: Entry, work: Path, report: Progress) -> Path:
             continue
         shutil.rmtree(work, ignore_errors=True)
         return entry.path
+    with suppress(OSError):  # not empty: something is there to go on from
+        work.rmdir()
     raise StoreError(f"{entry.name} could not be fetched: {'; '.join(problems)}. {_what_to_do(entry)}")
 
 
@@ -117,5 +119,6 @@ def _put(part: Path, path: Path) -> None:
 
 
 def _what_to_do(entry: Entry) -> str:
-    place = f"put {entry.file} (from {entry.homepage}) into {entry.path.parent}"
+    link = next((source.url for source in entry.sources if isinstance(source, UrlSource)), entry.homepage)
+    place = f"fetch {link} by other means and put it at {entry.path}"
     return f"Try again, or {place}, or name any other GGUF file by its path"
