@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -109,10 +109,11 @@ def _cell(text: str, width: int) -> str:
 
 
 def markdown(results: Iterable[Result]) -> Iterator[str]:
-    yield "|" + "".join(_cell(name, width) for name, width, _ in COLUMNS)
-    yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in COLUMNS)
-    fields = {}
+    fields: dict[str, Any] = {}
     for result in results:
+        if not fields:  # no head before the model is known to load
+            yield "|" + "".join(_cell(name, width) for name, width, _ in COLUMNS)
+            yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in COLUMNS)
         fields = result.fields()
         yield "|" + "".join(_cell(cell(result), width) for _, width, cell in COLUMNS)
     yield "\nbuild: {build_commit}, {cpu_info}".format(**fields)

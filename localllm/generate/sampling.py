@@ -7,7 +7,7 @@ result never depends on how a sort treats ties.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,7 +103,7 @@ class Sampler:
     params: Sampling
 
     def __post_init__(self) -> None:
-        self.seed = secrets.randbits(32) if self.params.seed is None else self.params.seed
+        self.seed = int.from_bytes(os.urandom(4), "little") if self.params.seed is None else self.params.seed
         self._random: np.random.Generator | None = None
 
     @property

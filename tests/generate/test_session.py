@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from localllm.errors import ContextFullError, UsageError
+from localllm.generate import session
 from tests.generate.fake import FakeModel
-
-session = pytest.importorskip("localllm.generate.session")
 
 
 class Model(session.Model):
