@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from localllm.cli.list import table
-from localllm.errors import FormatError
+from localllm.errors import FormatError, LocalllmError
 from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
 from localllm.store.catalog import resolve
 
@@ -75,9 +75,27 @@ def _support(file: GGUFFile, architecture: str | None) -> dict[str, str]:
     """What it is -> "supported" or why not."""
     refused = sorted({t.format.name for t in file.tensors.values() if not t.format.supported})
     return {
+        "architecture": _architecture_support(file, architecture),
         "formats": f"not supported: {', '.join(refused)}" if refused else "supported",
         "tokenizer": _tokenizer_support(file),
     }
+
+
+def _architecture_support(file: GGUFFile, architecture: str | None) -> str:
+    from localllm.gguf.config import read_config
+    from localllm.model.spec import architectures, spec_for
+
+    if architecture not in architectures():
+        return f"not supported; supported are {', '.join(architectures())}"
+    try:
+        spec = spec_for(architecture, file.path)
+        for key in spec.refused_keys:
+            if file.metadata.get(f"{architecture}.{key}"):
+                return f"not supported with {key}"
+        read_config(file, spec.swa_period, spec.rope_freq_base_local)
+    except LocalllmError as error:
+        return f"not supported: {str(error).removeprefix(file.path + ': ')}"
+    return "supported"
 
 
 def _tokenizer_support(file: GGUFFile) -> str:
@@ -182,7 +200,7 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
     rows = [
         ["File", f"{facts['file']} ({_mb(facts['size'])}, GGUF version {facts['gguf_version']})"],
         ["Name", _shown(facts["name"])],
-        ["Architecture", _with(facts["architecture"], support.get("architecture"))],
+        ["Architecture", _with(facts["architecture"], support["architecture"])],
         ["Weights", weights],
         ["Formats", _with(", ".join(row["format"] for row in facts["formats"]) or None, support["formats"])],
         ["Tokenizer", _with(facts["metadata"].get("tokenizer.ggml.model"), support["tokenizer"])],

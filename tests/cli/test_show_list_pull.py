@@ -29,6 +29,8 @@ def model_bytes(architecture: str = "llama", *extra: bytes, type_id: int = 2) ->
         b.kv(f"{a}.context_length", b.U32, CONTEXT),
         b.kv(f"{a}.embedding_length", b.U32, 64),
         b.kv(f"{a}.block_count", b.U32, LAYERS),
+        b.kv(f"{a}.feed_forward_length", b.U32, 128),
+        b.kv(f"{a}.attention.layer_norm_rms_epsilon", b.F32, 1e-5),
         b.kv(f"{a}.attention.head_count", b.U32, 4),
         b.kv(f"{a}.attention.head_count_kv", b.U32, 2),
         b.kv("tokenizer.ggml.model", b.STR, "llama"),
@@ -75,7 +77,7 @@ def facts(home: Path, content: bytes, *args: str) -> dict:  # type: ignore[type-
 def test_show(home: Path) -> None:
     text = shown(home, model_bytes())
     for words in (
-        "Architecture  llama",
+        "Architecture  llama: supported\n",
         "Formats       Q4_0, F32: supported",
         "Tokenizer     llama: supported",
         "context of 64 tokens in F16 (-c, the model allows 64)",
@@ -116,7 +118,7 @@ def test_show_lists_tensors(home: Path) -> None:
     ("content", "words"),
     [
         (model_bytes(type_id=20), "Formats       IQ4_NL, F32: not supported: IQ4_NL"),
-        (model_bytes("rwkv9"), "rwkv9"),
+        (model_bytes("rwkv9"), "rwkv9: not supported; supported are gemma3, llama, qwen2"),
         (
             model_bytes().replace(
                 b.string("llama") + b.string("tokenizer.ggml.tokens"),
