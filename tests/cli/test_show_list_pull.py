@@ -100,6 +100,9 @@ def test_show_counts_memory(home: Path) -> None:
 
 
 def test_show_caps_the_context(home: Path) -> None:
+    from localllm.model.model import DEFAULT_N_CTX
+
+    assert show.CTX_CAP == DEFAULT_N_CTX
     content = model_bytes().replace(
         b.kv("llama.context_length", b.U32, CONTEXT), b.kv("llama.context_length", b.U32, 1 << 20)
     )
