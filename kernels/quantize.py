@@ -58,8 +58,12 @@ def greatest(x, n):
     return hmax(m)
 
 
+_LEAST = 2.0**-126
+"""The least scale that counts: 1 / d is infinite below a quarter of it, and codes would be garbage."""
+
+
 def inverse_of(d):
-    if d > f32(0.0):
+    if d >= f32(_LEAST):
         return f32(f32(1.0) / d)
     return f32(0.0)
 
