@@ -21,7 +21,10 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def exp16(x):
-    """e**x for f32x16, to 2 ulp; 0 below -87.3, the greatest finite value above 88.3. Coefficients: Cephes, expf."""
+    """e**x for f32x16, to 2 ulp, for x between -87.33 and 88.37; past an end, and for NaN, the value there (1.2e-38, 2.4e38).
+
+    Coefficients: Cephes, expf.
+    """
     x = minimum(maximum(x, splat(f32x16, -87.33)), splat(f32x16, 88.37))
     rounded = fma(x, splat(f32x16, _LOG2E), splat(f32x16, _MAGIC))
     n = rounded - _MAGIC
@@ -38,13 +41,20 @@ def exp16(x):
     return y * bitcast(f32x16, power)
 
 
+def bounded(x):
+    """x, but not so far below 0 that divided by exp16's greatest value it would count for something. NaN stays."""
+    return maximum(splat(f32x16, -1e4), x)
+
+
 def silu16(x):
     """x / (1 + e**-x)."""
+    x = bounded(x)
     return x / (exp16(splat(f32x16, 0.0) - x) + 1.0)
 
 
 def gelu16(x):
     """The tanh form of GELU: x / (1 + e**(-2u)), u = sqrt(2/pi) (x + 0.044715 x**3)."""
+    x = bounded(x)
     u = x * (x * x * 0.044715 + 1.0) * 0.7978845608028654
     return x / (exp16(u * -2.0) + 1.0)
 
