@@ -12,6 +12,8 @@ from collections.abc import Collection
 from localllm.text.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 
 _SPACE = " \t\n\v\f\r"  # isspace() of C, as in llama.cpp
+_LONG = 64
+"""Longer tokens, which odd vocabularies alone have, are looked for one by one: slices to compare would be quadratic."""
 
 
 class Specials:
@@ -57,7 +59,7 @@ class Specials:
 class _Finder:
     """Finds which tokens of some types occur in a text.
 
-    Vocabularies hold thousands of them, texts few: look once, not once a token.
+    Vocabularies hold thousands of special tokens, texts few: look once, not once a token.
     """
 
     def __init__(self, vocab: Vocabulary, *types: int) -> None:
@@ -66,31 +68,35 @@ class _Finder:
         self._ids: dict[str, int] | None = None
         self._start: re.Pattern[str] | None = None
         self._lengths: dict[str, list[int]] = {}
+        self._long: list[str] = []
 
     def found_in(self, text: str) -> list[tuple[str, int]]:
         """(token, id) of each token that occurs, the longest in UTF-8 first, equals by id."""
         if self._ids is None:
-            self._prepare()
-        if not self._ids or self._start is None:
-            return []
-        ids, lengths, found = self._ids, self._lengths, set()
-        for match in self._start.finditer(text):
+            self._ids = self._prepare()
+        ids, lengths = self._ids, self._lengths
+        found = {token for token in self._long if token in text}
+        for match in self._start.finditer(text) if self._start else ():
             i = match.start()
             for length in lengths[text[i]]:
                 if (token := text[i : i + length]) in ids:
                     found.add(token)
-        return sorted(
-            ((token, ids[token]) for token in found),
-            key=lambda pair: (-len(pair[0].encode("utf-8", "replace")), pair[1]),
-        )
+        return sorted(((token, ids[token]) for token in found), key=_longest_first)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> dict[str, int]:
         tokens = self._vocab.tokens
         ids = {tokens[i]: i for i in self._vocab.of_type(*self._types)}
         lengths: dict[str, set[int]] = {}
         for token in ids:
-            lengths.setdefault(token[0], set()).add(len(token))
+            if len(token) > _LONG:
+                self._long.append(token)
+            else:
+                lengths.setdefault(token[0], set()).add(len(token))
         self._lengths = {first: sorted(sizes) for first, sizes in lengths.items()}
-        if ids:
+        if lengths:
             self._start = re.compile("[" + "".join(map(re.escape, lengths)) + "]")
-        self._ids = ids
+        return ids
+
+
+def _longest_first(pair: tuple[str, int]) -> tuple[int, int]:
+    return -len(pair[0].encode("utf-8", "surrogateescape")), pair[1]

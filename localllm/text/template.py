@@ -44,7 +44,7 @@ class ChatTemplate:
         `extra` are further variables (tools, enable_thinking, ...). TemplateError when the template is broken, refuses
         the messages, or goes beyond a limit of localllm.text.sandbox.
         """
-        from localllm.text.sandbox import check_clock, check_text, start_rendering
+        from localllm.text.sandbox import MAX_TEXT, LimitError, check_clock, check_text, start_rendering
 
         start_rendering()  # compiling counts: it computes what is constant
         if self._compiled is None:
@@ -55,8 +55,10 @@ class ChatTemplate:
         try:
             for piece in self._compiled.generate(variables):
                 check_clock()
+                check_text(len(piece))
                 size += len(piece)
-                check_text(size)
+                if size > MAX_TEXT:
+                    raise LimitError(f"it writes more than {MAX_TEXT} characters")
                 pieces.append(piece)
         except Exception as error:  # what a template computes may raise anything
             _fail(error)
