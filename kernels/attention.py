@@ -126,7 +126,7 @@ def cells(kv_type: str, T: int):
                 position = i64(load(i32, step.positions + 4 * (j // group)))
                 start = first_seen(position, p.window)
                 soften(scores + t * CHUNK * 4, state + t * 64, acc + t * padded * 4, padded, c0, c1, start, position)
-            gather(scores, vals, acc, p.v_dim, padded, c0, c1)
+            gather(scores, vals, acc, p.v_dim, padded, c0, max(c0, low), c1)
         for t in range(min(T, j1 - j0)):
             j = j0 + t
             row, h = j // group, head * group + j % group
@@ -152,19 +152,19 @@ def cells(kv_type: str, T: int):
                 a = tile_fma(a, q + 4 * i, p.k_dim * 4, pair)
             tile_store(scores + 4 * (c - c0), CHUNK * 4, 64, a, 2)
 
-    def gather(scores, vals, acc, v_dim, padded, c0, c1):
-        """acc[t] += weights[t] . values, 32 elements at a time."""
+    def gather(scores, vals, acc, v_dim, padded, c0, first, c1):
+        """acc[t] += weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold NaN."""
         i = 0
         while i + 32 <= padded:
             a = tile_load(f32x16, acc + 4 * i, T, padded * 4, 2, 64)
-            for c in range(c0, c1):
+            for c in range(first, c1):
                 v = vals + (c * v_dim + i) * size
                 a = tile_fma(a, scores + 4 * (c - c0), CHUNK * 4, (values(v), values(v + 16 * size)))
             tile_store(acc + 4 * i, padded * 4, 64, a, 2)
             i += 32
         if i < padded:
             b = tile_load(f32x16, acc + 4 * i, T, padded * 4, 1, 64)
-            for c in range(c0, c1):
+            for c in range(first, c1):
                 b = tile_fma(b, scores + 4 * (c - c0), CHUNK * 4, (values(vals + (c * v_dim + i) * size),))
             tile_store(acc + 4 * i, padded * 4, 64, b, 1)
 
