@@ -1,0 +1,41 @@
+"""Writes a hash of what each kernel computes from fixed numbers, for the target at hand, as JSON."""
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+
+from tests.kernels import blocks, harness, test_attention, test_embed, test_products, test_quantize, test_rope, test_rows
+
+
+def outcomes():
+    """(name of the kernel, array) pairs."""
+    for name in test_products.NAMES:
+        k = test_products.lengths(name)[3]
+        raw, x = blocks.weights(name, 37, k, np.random.default_rng(0)), test_products.inputs(50, k, 1)
+        yield f"embed {name}", test_embed.embed(name, raw, [0, 3, 36], 1.7)
+        yield f"matvec {name}", test_products.matvec(name, raw, x[:1])
+        yield f"matmul {name}", test_products.matmul(name, raw, x)
+    for group in (32, 256):
+        for field, array in test_quantize.tiles(test_quantize.some_rows(20, 512), group, 2048).items():
+            yield f"quantize {group} {field}", array
+    x, w = test_rows.normal(5, 897), test_rows.normal(897, seed=1)
+    yield "rms", test_rows.rms(x, w, 897, 1, harness.buffer(x.shape))
+    for function in test_rows.FUNCTIONS:
+        out = harness.buffer(x.shape)
+        harness.run("activation.gated", function, n_rows_at=np.array([5]), n=897, gate=x, up=x, out=out)
+        yield function, out
+    yield "rope table", test_rope.table(test_rope.POSITIONS, test_rope.frequencies(32))
+    for kv, T in harness.ATTENTION:
+        case = test_attention.Case(range(250, 280), kv=kv, window=200)
+        yield f"attention {kv} {T}", case.run(T, block=8)
+        yield f"attention {kv} {T} split", case.run(T, split=256)
+
+
+def hashes() -> dict[str, str]:
+    return {name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16] for name, array in outcomes()}
+
+
+if __name__ == "__main__":
+    json.dump(hashes(), sys.stdout)

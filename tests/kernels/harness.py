@@ -1,0 +1,148 @@
+"""How tests run kernels: every key that they use, memory with slack around it, and one call by address."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from localllm.kernels import activation, attention, embed, matmul, matvec, norm, objects, quantize, rope
+from localllm.kernels.formats.table import FORMATS, Format
+from localllm.kernels.objects import Key
+from localllm.kernels.simd.targets import TARGETS, host_features
+from localllm.kernels.thread import SCRATCH_BYTES, Step, Thread
+
+ROOT = Path(__file__).parent.parent.parent
+
+SUPPORTED: list[Format] = [f for f in FORMATS.values() if f.supported]
+FLOATS = ("F32", "F16", "BF16")
+"""Formats whose products take f32 activations."""
+
+ATTENTION = [("f16", 3), ("f16", 4), ("f32", 3), ("f32", 4)]
+PAIRINGS = ("adjacent", "halves")
+
+KEYS: list[Key] = [
+    *(Key(module, factory, (f.module,)) for f in SUPPORTED for module, factory in (("embed", "rows"), ("matvec", "rows"), ("matmul", "tiles"))),
+    *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
+    Key("quantize", "floats"),
+    Key("norm", "rms"),
+    *(Key("activation", "gated", (function,)) for function in ("silu", "gelu")),
+    Key("rope", "table"),
+    *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
+    *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in ("f16", "f32")),
+    *(Key("attention", "cells", arguments) for arguments in ATTENTION),
+    Key("attention", "merge"),
+]  # fmt: skip
+"""The kernels of a plan, for every argument in use; team.worker and team.wait are tested with the team."""
+
+_PARAMS = {
+    "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params, "norm": norm.Params,
+    "activation": activation.Params, "attention": attention.Params, "rope.table": rope.TableParams,
+    "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams,
+}  # fmt: skip
+
+SLACK = 512
+"""Bytes behind each buffer: kernels read whole vectors at the end of a row."""
+
+
+@cache
+def addresses() -> dict[Key, int]:
+    """All kernels, loaded together: on a cold cache two processes compile."""
+    return objects.load(KEYS)
+
+
+def runnable_targets() -> list[str]:
+    return [t.name for t in TARGETS.values() if host_features().issuperset(t.requires)]
+
+
+def environment(target: str, **more: str) -> dict[str, str]:
+    return os.environ | {"LOCALLLM_TARGET": target, "PYTHONPATH": str(ROOT)} | more
+
+
+def python(target: str, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """This Python in another process, for another target."""
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment(target, **more), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def buffer(shape: int | tuple[int, ...], dtype: type = np.float32, fill: int = 0xA5) -> np.ndarray:
+    """An array of `fill` bytes, 64-byte aligned, with slack of the same bytes behind it."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.full(size + 64 + SLACK, fill, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def placed(array: np.ndarray) -> np.ndarray:
+    """A copy of an array with slack behind it; the slack holds 0xFF, which is NaN as a float."""
+    out = buffer(array.shape, array.dtype.type, 0xFF)
+    out[...] = array
+    return out
+
+
+def bits(x: float) -> int:
+    """A float field of a parameter block."""
+    return struct.unpack("<q", struct.pack("<d", x))[0]
+
+
+def block(struct_, **fields: int | np.ndarray) -> np.ndarray:
+    """A parameter block; an array stands for its address. The caller keeps arrays alive (they are its arguments)."""
+    out = np.zeros(1, struct_.dtype)
+    for name, value in fields.items():
+        out[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    return out
+
+
+def step(positions=None, seqs=None, tokens=None, logits=None, n_rows: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A step block, and the arrays to keep alive."""
+    rows = [None if v is None else np.asarray(v, np.int32) for v in (tokens, positions, seqs)]
+    n = n_rows if n_rows is not None else next(len(r) for r in rows if r is not None)
+    names = dict(zip(("tokens", "positions", "seqs"), rows, strict=True))
+    fields = {k: v for k, v in names.items() if v is not None} | ({} if logits is None else {"logits": logits})
+    return block(Step, n_rows=n, **fields), [r for r in rows if r is not None]
+
+
+class Team:
+    """One or several thread blocks, run one after another: what a kernel claims does not depend on who claims it."""
+
+    def __init__(self, cancelled: bool = False) -> None:
+        self.counter = np.zeros(1, np.int64)
+        self.cancel = np.full(1, int(cancelled), np.int64)
+        self.scratch = buffer(SCRATCH_BYTES, np.uint8, 0xFF)
+        self.block = block(Thread, nth=1, scratch=self.scratch, counter=self.counter, cancel=self.cancel)
+
+    def call(self, address: int, params: np.ndarray) -> None:
+        self.counter[:] = 0
+        ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)(params.ctypes.data, self.block.ctypes.data)
+
+
+@cache
+def team() -> Team:
+    return Team()
+
+
+def run(name: str, *arguments: str | int, on: Team | None = None, **fields: int | np.ndarray) -> None:
+    """Run the kernel of `module.factory`(arguments) on a parameter block with these fields."""
+    module, factory = name.split(".")
+    params = block(_PARAMS.get(name) or _PARAMS[module], **fields)
+    (on or team()).call(addresses()[Key(module, factory, arguments)], params)
+
+
+def elf_symbols(code: bytes) -> list[tuple[str, int]]:
+    """Names in an ELF64 object's symbol table and the number of the section that defines each (0: none does)."""
+    (table,), (size, count) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<HH", code, 58)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + i * size) for i in range(count)]
+    symbols = next(s for s in sections if s[1] == 2)
+    names = sections[symbols[6]][4]
+    out = []
+    for at in range(symbols[4], symbols[4] + symbols[5], 24):
+        name, _, _, section = struct.unpack_from("<IBBH", code, at)
+        out.append((code[names + name : code.index(b"\0", names + name)].decode(), section))
+    return [(name, section) for name, section in out if name]

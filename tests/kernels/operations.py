@@ -1,0 +1,314 @@
+"""One tiny kernel an operation of the vocabulary. Parameters: addresses a, b, c of inputs, out, and a number n.
+
+Run as a program it compiles them for the target at hand and writes symbols and object code, base64, a line each.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+
+from localllm.kernels.math import exp16
+from localllm.kernels.simd import (
+    Const,
+    Lanes,
+    Struct,
+    absolute,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    bitcast,
+    cast,
+    constant,
+    dot2,
+    dot4,
+    dot4_u7,
+    f32,
+    f32x2,
+    f32x16,
+    fma,
+    from_bhalf,
+    from_half,
+    hmax,
+    hsum,
+    i8x16,
+    i8x64,
+    i16,
+    i16x16,
+    i16x32,
+    i32,
+    i32x8,
+    i32x16,
+    i64,
+    lane,
+    less,
+    load,
+    mask64,
+    maximum,
+    minimum,
+    pack16,
+    pair,
+    pause,
+    prefetch,
+    select,
+    shuffle,
+    splat,
+    splat4,
+    sqrt,
+    store,
+    tile_axpy,
+    tile_dot,
+    tile_fill,
+    tile_fma,
+    tile_get,
+    tile_load,
+    tile_pair,
+    tile_scale,
+    tile_scale2,
+    tile_spread,
+    tile_start,
+    tile_store,
+    to_half,
+    u8x64,
+    u16,
+    u16x16,
+    u32x16,
+    u64,
+)
+
+Params = Struct("Operation", ("a", "b", "c", "out", "n"))
+
+KERNELS = {}
+
+
+def operation(function):
+    """Register `function(p)` as the kernel of its name."""
+
+    def kernel(params, thread):
+        function(Params(params))
+
+    KERNELS[function.__name__] = kernel
+    return function
+
+
+# --- memory and making
+
+
+@operation
+def load_store_scalars(p):
+    store(p.out, load(i16, p.a))
+    store(p.out + 2, load(u16, p.a + 2))
+    store(p.out + 4, load(i32, p.a + 4))
+    store(p.out + 8, load(u64, p.a + 8))
+    store(p.out + 16, load(f32, p.a + 16))
+
+
+@operation
+def splats(p):
+    store(p.out, splat(i32x16, p.n))
+    store(p.out + 64, splat(f32x16, load(f32, p.a)))
+    store(p.out + 128, splat4(p.a + 1))
+    store(p.out + 192, splat(u8x64, p.n))
+
+
+@operation
+def pairs(p):
+    store(p.out, pair(f32x2, load(f32, p.a), load(f32, p.a + 8)))
+
+
+_NUMBERS = Const(i32x16, tuple(range(-8, 8)))
+_SCATTERED = Lanes(tuple((7 * i) % 32 for i in range(16)))
+
+
+@operation
+def constants_and_shuffles(p):
+    store(p.out, constant(_NUMBERS))
+    store(p.out + 64, shuffle(_SCATTERED, load(i32x16, p.a), load(i32x16, p.b)))
+
+
+@operation
+def lanes(p):
+    v = load(i32x16, p.a)
+    for i in range(16):
+        store(p.out + 4 * i, lane(v, 15 - i))
+
+
+@operation
+def prefetch_and_pause(p):
+    prefetch(p.a)
+    prefetch(i64(0))
+    pause()
+    store(p.out, i64(1))
+
+
+# --- conversions
+
+
+@operation
+def casts(p):
+    v = load(i32x16, p.a)
+    store(p.out, cast(f32x16, v))
+    store(p.out + 64, cast(i32x16, load(f32x16, p.b)))
+    store(p.out + 128, cast(i32x16, load(i8x16, p.c)))
+    store(p.out + 192, cast(i16x16, load(i8x16, p.c)))
+    store(p.out + 224, cast(i8x16, v))
+    store(p.out + 240, cast(u32x16, load(u16x16, p.a)))
+
+
+@operation
+def halves_to_floats(p):
+    for i in range(0, p.n, 16):
+        store(p.out + 4 * i, from_half(load(u16x16, p.a + 2 * i)))
+
+
+@operation
+def half_scalars_to_floats(p):
+    for i in range(p.n):
+        store(p.out + 4 * i, from_half(load(u16, p.a + 2 * i)))
+
+
+@operation
+def bhalves_to_floats(p):
+    for i in range(0, p.n, 16):
+        store(p.out + 4 * i, from_bhalf(load(u16x16, p.a + 2 * i)))
+
+
+@operation
+def floats_to_halves(p):
+    for i in range(0, p.n, 16):
+        store(p.out + 2 * i, to_half(load(f32x16, p.a + 4 * i)))
+
+
+# --- arithmetic
+
+
+@operation
+def float_operators(p):
+    a, b = load(f32x16, p.a), load(f32x16, p.b)
+    store(p.out, a + b)
+    store(p.out + 64, a - b)
+    store(p.out + 128, a * b)
+    store(p.out + 192, a / b)
+    store(p.out + 256, minimum(a, b))
+    store(p.out + 320, maximum(a, b))
+    store(p.out + 384, absolute(a))
+    store(p.out + 448, sqrt(absolute(a)))
+    store(p.out + 512, select(less(a, b), a, b))
+    store(p.out + 576, fma(a, b, load(f32x16, p.c)))
+
+
+@operation
+def integer_operators(p):
+    a, b = load(i32x16, p.a), load(i32x16, p.b)
+    store(p.out, a + b)
+    store(p.out + 64, a - b)
+    store(p.out + 128, a * b)
+    store(p.out + 192, a & b)
+    store(p.out + 256, a | b)
+    store(p.out + 320, a ^ b)
+    store(p.out + 384, a << 3)
+    store(p.out + 448, a >> 3)
+    store(p.out + 512, bitcast(u32x16, a) >> 3)
+    store(p.out + 576, minimum(a, b))
+    store(p.out + 640, maximum(bitcast(u32x16, a), bitcast(u32x16, b)))
+    store(p.out + 704, select(less(a, b), a, b))
+
+
+@operation
+def masks(p):
+    store(p.out, select(mask64(load(u64, p.a)), splat(u8x64, 7), splat(u8x64, 250)))
+
+
+@operation
+def reductions(p):
+    store(p.out, hsum(load(f32x16, p.a)))
+    store(p.out + 4, hmax(load(f32x16, p.a)))
+    store(p.out + 8, hsum(load(i32x16, p.b)))
+    store(p.out + 12, hsum(load(i32x8, p.b)))
+    store(p.out + 16, hsum(load(f32x2, p.a)))
+
+
+@operation
+def exponentials(p):
+    for i in range(0, p.n, 16):
+        store(p.out + 4 * i, exp16(load(f32x16, p.a + 4 * i)))
+
+
+# --- dot products
+
+
+@operation
+def dots4(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot4(load(i32x16, p.c + 64 * i), load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+@operation
+def dots4_u7(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot4_u7(load(i32x16, p.c + 64 * i), load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+@operation
+def dots2(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot2(load(i32x16, p.c + 64 * i), load(i16x32, p.a + 64 * i), load(i16x32, p.b + 64 * i)))
+
+
+@operation
+def dots2_of_8(p):
+    store(p.out, dot2(load(i32x8, p.c), load(i16x16, p.a), load(i16x16, p.b)))
+
+
+@operation
+def packs(p):
+    store(p.out, pack16(load(i32x16, p.a), load(i32x16, p.b)))
+
+
+# --- tiles of 2 rows x 3 vectors; rows of operands are 16 bytes apart
+
+
+@operation
+def tiles_of_integers(p):
+    x = tile_spread(i8x64, p.a, 64, 3)
+    acc = tile_start(tile_spread(i32x16, p.c, 64, 3), -5, 2)
+    store(p.out, tile_get(acc, 4))
+    tile_store(p.out + 64, 192, 64, tile_dot(acc, p.b, 16, x, 0), 3)
+    tile_store(p.out + 448, 192, 64, tile_dot(acc, p.b + 4, 16, x, 1), 3)
+    shorts = tile_spread(i16x32, p.a, 64, 3)
+    tile_store(p.out + 832, 192, 64, tile_pair(tile_fill(6, splat(i32x16, 9)), p.b, 16, shorts), 3)
+
+
+@operation
+def tiles_of_floats(p):
+    x = tile_spread(f32x16, p.a, 64, 3)
+    acc = tile_load(f32x16, p.c, 2, 192, 3, 64)
+    counts = tile_start(tile_spread(i32x16, p.n, 64, 3), 1, 2)
+    tile_store(p.out, 192, 64, tile_fma(acc, p.b, 16, x), 3)
+    tile_store(p.out + 384, 192, 64, tile_scale(acc, counts, p.b, 16, 3), 3)
+    tile_store(p.out + 768, 192, 64, tile_scale2(acc, counts, p.b, 16, x), 3)
+    tile_store(p.out + 1152, 192, 64, tile_axpy(acc, acc, x), 3)
+
+
+# --- threads
+
+
+@operation
+def atomics(p):
+    store(p.out, atomic_add(p.a, p.n))
+    store(p.out + 8, atomic_load(p.a))
+    atomic_store(p.a, i64(77))
+
+
+def main() -> None:
+    from localllm.kernels import objects
+    from localllm.kernels.jit import Compiler
+    from localllm.kernels.simd.targets import current
+
+    compiler = Compiler(current(), current().features(objects.host()))
+    for name, kernel in KERNELS.items():
+        sys.stdout.write(f"{name} {base64.b64encode(compiler.compile(kernel, f'operations-{name}')).decode()}\n")
+
+
+if __name__ == "__main__":
+    main()

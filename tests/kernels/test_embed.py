@@ -1,0 +1,67 @@
+"""Embedding rows are the gguf package's dequantization, bit for bit."""
+
+import numpy as np
+import pytest
+
+from tests import reference
+from tests.kernels import blocks, harness
+
+LENGTHS = {1: (1, 15, 16, 31, 96, 640), 32: (32, 96, 288, 576, 640, 896), 256: (256, 512, 1536)}
+QUANTIZED = [f.name for f in harness.SUPPORTED if f.name in blocks.SCALES]
+
+
+def embed(name: str, raw: np.ndarray, tokens: list[int], factor: float = 1.0) -> np.ndarray:
+    raw = harness.placed(raw)
+    k = reference.row_length(name, raw)
+    out = harness.buffer((len(tokens), k))
+    step, _alive = harness.step(tokens=tokens)
+    harness.run("embed.rows", harness.FORMATS[name].module, step=step, table=raw, row_bytes=raw.shape[1], k=k, out=out, factor=harness.bits(factor))
+    return out
+
+
+def assert_same_bits(got: np.ndarray, expected: np.ndarray) -> None:
+    """Equal bit for bit, signs of zero included; a NaN is a NaN."""
+    nan = np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(got), nan)
+    np.testing.assert_array_equal(np.where(nan, 0, got.view(np.uint32)), np.where(nan, 0, expected.view(np.uint32)))
+
+
+@pytest.mark.parametrize("name", [f.name for f in harness.SUPPORTED])
+def test_random_blocks(name):
+    rng = np.random.default_rng(1)
+    for k in LENGTHS[harness.FORMATS[name].block]:
+        raw = blocks.any_rows(name, 40, k, rng)
+        tokens = rng.permutation(40)[:17].tolist()
+        assert_same_bits(embed(name, raw, tokens), reference.dequantize(name, raw)[tokens])
+
+
+@pytest.mark.parametrize("half", [0x0000, 0x8000, 0x0001, 0x03FF, 0x0400, 0x3C00, 0x7BFF, 0xFBFF], ids=hex)
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_extreme_blocks(name, half):
+    """Zero, subnormal, least normal, greatest scales, with codes (and a K-format's own scales) of all zeros, ones, and mixed bits."""
+    k = 3 * harness.FORMATS[name].block
+    for byte in (0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0, 0x55):
+        raw = blocks.filled_rows(name, byte, half, 2, k)
+        assert_same_bits(embed(name, raw, [1]), reference.dequantize(name, raw)[1:])
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_every_16_bit_value(name):
+    raw = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(64, -1)
+    assert_same_bits(embed(name, raw, list(range(64))), reference.dequantize(name, raw))
+
+
+@pytest.mark.parametrize("name", [f.name for f in harness.SUPPORTED])
+def test_the_factor_multiplies_last(name):
+    """Gemma's sqrt(n_embd), say: one rounding after the exact element."""
+    raw = blocks.weights(name, 3, harness.FORMATS[name].block * 2, np.random.default_rng(2))
+    expected = reference.dequantize(name, raw) * np.float32(33.94)
+    assert_same_bits(embed(name, raw, [0, 1, 2], 33.94), expected)
+
+
+def test_the_same_token_twice_and_nothing_past_the_rows():
+    raw = blocks.any_rows("Q4_K", 4, 256, np.random.default_rng(3))
+    out = embed("Q4_K", raw, [2, 2, 0])
+    assert_same_bits(out, reference.dequantize("Q4_K", raw)[[2, 2, 0]])
+    behind = np.lib.stride_tricks.as_strided(out.view(np.uint8).reshape(-1)[-1:], (harness.SLACK,), (1,))[1:]
+    assert (behind == 0xA5).all()

@@ -1,0 +1,177 @@
+"""Matrix products against the exact product of the dequantized weights and the quantized activations, in float64.
+
+The integer part of a product is exact, so what is left are roundings to f32: two for the scales of a block and one for each of
+the k / 32 / 2 or k / 256 additions of a lane, then five halvings. They are random, of 6e-8 of the sum so far: measured, at most 7e-8 of |w| |x|
+for quantized and 1.6e-7 for float formats, whose lanes add up k / 16 terms. (llama.cpp's own bound for a product, NMSE 5e-4, is 2e-2 by this measure.)
+"""
+
+import numpy as np
+import pytest
+
+from tests import reference
+from tests.kernels import blocks, harness
+
+BUDGET = 4e-7
+NAMES = [f.name for f in harness.SUPPORTED]
+LENGTHS = {1: (1, 31, 96, 577, 896), 32: (32, 96, 288, 576, 640, 896, 2080), 256: (256, 512, 1536, 2304)}
+TOKENS = (1, 3, 16, 17, 48, 65)
+
+
+def lengths(name: str) -> tuple[int, ...]:
+    return LENGTHS[harness.FORMATS[name].block]
+
+
+def group_of(name: str) -> int:
+    """Activations a scale; 0 where they stay f32."""
+    return {1: 0, 32: 32, 256: 256}[harness.FORMATS[name].block]
+
+
+def inputs(n: int, k: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+
+
+def seen(name: str, x: np.ndarray) -> np.ndarray:
+    """What the kernel sees of the activations, float64."""
+    return reference.activations(x, group_of(name)) if group_of(name) else x.astype(np.float64)
+
+
+def vector_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Activations of one row, made by the twin, so that this test stands alone; what lies behind them is garbage."""
+    group = group_of(name)
+    if not group:
+        return {"x": harness.placed(x[0])}
+    codes, d = reference.quantize(x, group)
+    s = d * reference.sums(codes, 32).astype(np.float32) if group == 32 else reference.sums(codes, 16).astype(np.int16)
+    return {"x": harness.placed(codes[0]), "x_d": harness.placed(d[0]), "x_s": harness.placed(s[0])}
+
+
+def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
+    group = group_of(name)
+    if not group:
+        return {"x": harness.placed(reference.to_tiles(x, 1))}
+    codes, d = reference.quantize(x, group)
+    s = reference.sums(codes, 32 if group == 32 else 16)
+    s32 = reference.sums(codes, 32)
+    p = reference.to_tiles(d * s32.astype(np.float32), 1) if group == 32 else reference.to_tiles(s32.astype(np.int16), 2)
+    tiles = {"x": reference.to_tiles(codes, 4), "x_d": reference.to_tiles(d, 1), "x_s": reference.to_tiles(s, 1), "x_p": p}
+    return {field: harness.placed(np.ascontiguousarray(v)) for field, v in tiles.items()}
+
+
+def matvec(name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, **more) -> np.ndarray:
+    raw, out = harness.placed(raw), harness.buffer(len(raw))
+    fields = {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "out": out} | vector_fields(name, x) | more
+    harness.run("matvec.rows", harness.FORMATS[name].module, w=raw, **fields)
+    return out
+
+
+def matmul(name: str, raw: np.ndarray, x: np.ndarray, **more) -> np.ndarray:
+    raw, out = harness.placed(raw), harness.buffer((len(x), len(raw)))
+    fields = {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "stride": 4 * len(raw), "out": out} | tile_fields(name, x) | more
+    harness.run("matmul.tiles", harness.FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
+    return out
+
+
+def assert_close(got: np.ndarray, name: str, raw: np.ndarray, x: np.ndarray, extra=0.0, budget: float = BUDGET) -> None:
+    w, x = reference.dequantize(name, raw).astype(np.float64), seen(name, x)
+    scale = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(w, axis=1) + np.abs(extra)
+    error = np.abs(got - (x @ w.T + extra)) / scale
+    assert not (error > budget).any(), f"{name} k={x.shape[1]}: {error.max():.2e} at {np.unravel_index(error.argmax(), error.shape)}"
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matvec(name):
+    for k in lengths(name):
+        for n, chunk in ((1, 2), (5, 4), (37, 8), (64, 16)):
+            raw, x = blocks.weights(name, n, k, np.random.default_rng(k + n)), inputs(1, k, n)
+            assert_close(matvec(name, raw, x, chunk)[None], name, raw, x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matvec_bias_and_residual(name):
+    k, n = lengths(name)[2], 37
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(1)), inputs(1, k, 2)
+    bias, add = harness.placed(inputs(1, n, 3)[0]), harness.placed(inputs(1, n, 4)[0])
+    plain = matvec(name, raw, x)
+    np.testing.assert_array_equal(matvec(name, raw, x, bias=bias), plain + bias)
+    np.testing.assert_array_equal(matvec(name, raw, x, bias=bias, add=add), plain + bias + add)
+    in_place = harness.placed(add)
+    np.testing.assert_array_equal(matvec(name, raw, x, out=in_place, add=in_place)[:0], plain[:0])
+    np.testing.assert_array_equal(in_place, plain + add)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_products_into_the_logits_of_the_step(name):
+    k, n = lengths(name)[1], 37
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(5)), inputs(3, k, 6)
+    logits = harness.buffer((3, n))
+    step, _alive = harness.step(n_rows=3, logits=logits)
+    matvec(name, raw, x[:1], out=0, step=step)
+    np.testing.assert_array_equal(logits[0], matvec(name, raw, x[:1]))
+    matmul(name, raw, x, out=0, step=step)
+    np.testing.assert_array_equal(logits, matmul(name, raw, x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matmul(name):
+    for k in lengths(name):
+        for n in (1, 33, 70):
+            raw, x = blocks.weights(name, n, k, np.random.default_rng(k + n)), inputs(65, k, n)
+            assert_close(matmul(name, raw, x), name, raw, x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matmul_gives_a_token_the_same_bits_whatever_stands_beside_it(name):
+    k, n = lengths(name)[3], 35
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(7)), inputs(65, k, 8)
+    whole = matmul(name, raw, x)
+    for n_tokens in TOKENS:
+        np.testing.assert_array_equal(matmul(name, raw, x[:n_tokens]), whole[:n_tokens])
+    np.testing.assert_array_equal(matmul(name, raw, x[40:57]), whole[40:57])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matmul_bias_residual_and_stride(name):
+    k, n = lengths(name)[2], 37
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(9)), inputs(17, k, 10)
+    plain = matmul(name, raw, x)
+    bias = harness.placed(inputs(1, n, 11)[0])
+    wide = harness.buffer((17, n + 11))
+    wide[...] = inputs(17, n + 11, 12)
+    expected = wide.copy()
+    expected[:, :n] = plain + bias + wide[:, :n]
+    matmul(name, raw, x, bias=bias, add=wide, out=wide, stride=4 * (n + 11))
+    np.testing.assert_array_equal(wide, expected)  # columns past n are not touched
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
+def test_extreme_codes_do_not_overflow(name):
+    """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates."""
+    block = harness.FORMATS[name].block
+    for byte in (0x00, 0xFF, 0x80, 0x7F):
+        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
+        for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
+            x = x.astype(np.float32)
+            for got in (matvec(name, raw, x[:1])[None], matmul(name, raw, x)):
+                exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
+                # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
+                terms = 2 * block * 0.01 * {32: 129, 256: 128 * 32 if name == "Q6_K" else 32 * 63}[block]
+                np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
+def test_zero_weights_and_zero_activations(name):
+    k = 3 * harness.FORMATS[name].block
+    zero = np.zeros((3, harness.FORMATS[name].row_bytes(k)), np.uint8)
+    raw = blocks.weights(name, 3, k, np.random.default_rng(13))
+    for weights, x in ((zero, inputs(17, k, 14)), (raw, np.zeros((17, k), np.float32))):
+        assert (matvec(name, weights, x[:1]) == 0).all()
+        assert (matmul(name, weights, x) == 0).all()
+
+
+def test_the_longest_chunk_fits_in_scratch():
+    """512 tokens at once, as the plan's largest prefill."""
+    for name in ("F32", "Q8_0", "Q5_K"):
+        k = lengths(name)[-1]
+        raw, x = blocks.weights(name, 70, k, np.random.default_rng(15)), inputs(512, k, 16)
+        assert_close(matmul(name, raw, x), name, raw, x)

@@ -1,0 +1,97 @@
+"""Activations as int8: codes, scales, sums and layouts are exactly those of the NumPy twin."""
+
+import numpy as np
+import pytest
+
+from tests import reference
+from tests.kernels import harness
+
+LENGTHS = {32: (32, 96, 576, 896), 256: (256, 512, 1536)}
+
+
+def some_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
+    """Rows of different magnitudes: an outlier, a zero row, zeros in part, ties, tiny and huge values."""
+    x = np.random.default_rng(seed).standard_normal((n, k)).astype(np.float32)
+    x[0, k // 2] = 300.0
+    if n > 1:
+        x[1] = 0.0
+        x[-1, :32] = 0.0
+    if n > 3:
+        x[2], x[3] = x[2] * np.float32(1e-30), x[3] * np.float32(1e30)
+    if n > 5:
+        x[4] = np.arange(k) % 255 - 127.0
+        x[5] = x[4] / 2 + 0.25
+    return x
+
+
+@pytest.mark.parametrize("group", [32, 256])
+def test_rows(group):
+    for k in LENGTHS[group]:
+        for i in range(6):
+            x = some_rows(6, k)[i : i + 1]
+            padded = (k + 63) // 64 * 64
+            q, d = harness.buffer(padded, np.int8), harness.buffer(k // group)
+            s = harness.buffer(k // 32) if group == 32 else harness.buffer(k // 16, np.int16)
+            n_rows = np.ones(1, np.int64)
+            harness.run("quantize.rows", group, n_rows_at=n_rows, k=k, x=harness.placed(x), stride=4 * k, q=q, d=d, s=s)
+            codes, scales = reference.quantize(x, group)
+            np.testing.assert_array_equal(q[:k], codes[0])
+            np.testing.assert_array_equal(d, scales[0])
+            if group == 32:
+                np.testing.assert_array_equal(s, scales[0] * reference.sums(codes, 32)[0].astype(np.float32))
+            else:
+                np.testing.assert_array_equal(s, reference.sums(codes, 16)[0])
+
+
+def tiles(x: np.ndarray, group: int, stride: int) -> dict[str, np.ndarray]:
+    n, k = x.shape
+    n_tiles = (n + 15) // 16
+    rows = harness.buffer((n, stride // 4), fill=0xFF)
+    rows[:, :k] = x
+    sums_of, p_of = (32, 32) if group == 32 else (16, 64)
+    out = {
+        "q": harness.buffer((n_tiles, k // 4, 16, 4), np.int8),
+        "d": harness.buffer((n_tiles, k // group, 16, 1)),
+        "s": harness.buffer((n_tiles, k // sums_of, 16, 1), np.int32),
+        "p": harness.buffer((n_tiles, k // p_of, 16, 1) if group == 32 else (n_tiles, k // p_of, 16, 2), np.float32 if group == 32 else np.int16),
+    }
+    harness.run("quantize.tiles", group, n_rows_at=np.array([n]), k=k, x=rows, stride=stride, **out)
+    return out
+
+
+@pytest.mark.parametrize("n", [1, 3, 16, 17, 48, 65])
+@pytest.mark.parametrize("group", [32, 256])
+def test_tiles(group, n):
+    for k in LENGTHS[group]:
+        x = some_rows(n, k, n)
+        got = tiles(x, group, stride=4 * k + 64)
+        codes, d = reference.quantize(x, group)
+        np.testing.assert_array_equal(got["q"], reference.to_tiles(codes, 4))
+        np.testing.assert_array_equal(got["d"], reference.to_tiles(d, 1))
+        np.testing.assert_array_equal(got["s"], reference.to_tiles(reference.sums(codes, 32 if group == 32 else 16), 1))
+        sums = reference.sums(codes, 32)
+        if group == 32:
+            np.testing.assert_array_equal(got["p"], reference.to_tiles(d * sums.astype(np.float32), 1))
+        else:
+            np.testing.assert_array_equal(got["p"], reference.to_tiles(sums.astype(np.int16), 2))
+
+
+@pytest.mark.parametrize("k", [1, 63, 64, 96, 577])
+def test_floats(k):
+    for n in (1, 3, 16, 17, 48, 65):
+        x = some_rows(n, k, n)
+        q = harness.buffer(((n + 15) // 16, k, 16, 1))
+        harness.run("quantize.floats", n_rows_at=np.array([n]), k=k, x=harness.placed(x), stride=4 * k, q=q)
+        np.testing.assert_array_equal(q, reference.to_tiles(x, 1))
+
+
+@pytest.mark.parametrize("group", [32, 256])
+@pytest.mark.parametrize("greatest", [1e-45, 1e-40, 3e-37, 1.4e-36, 2e-36, 3e38])
+def test_magnitudes_at_the_ends_of_f32(group, greatest):
+    """Where the scale has no inverse in f32 the codes are zeros, and the sums agree with the codes."""
+    x = (np.random.default_rng(4).uniform(-1, 1, (2, group)) * greatest).astype(np.float32)
+    x[0, 3] = greatest
+    got = tiles(x, group, 4 * group)
+    codes, _ = reference.quantize(x, group)
+    np.testing.assert_array_equal(got["q"], reference.to_tiles(codes, 4))
+    np.testing.assert_array_equal(got["s"], reference.to_tiles(reference.sums(codes, 32 if group == 32 else 16), 1))

@@ -1,0 +1,107 @@
+"""All lowerings: the whole folder again for each other target, the same bits, and no register that a target lacks."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from localllm.errors import TargetError
+from localllm.kernels import objects
+from localllm.kernels.simd import targets
+from localllm.kernels.simd.targets import current
+from tests.kernels import harness
+
+NESTED = "LOCALLLM_TEST_NESTED"
+outermost = pytest.mark.skipif(NESTED in os.environ, reason="runs once, not for each target")
+
+OTHERS = [t for t in harness.runnable_targets() if t != current().name]
+
+FORBIDDEN = {"avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
+
+
+@outermost
+@pytest.mark.parametrize("target", OTHERS)
+def test_all_of_this_folder_on(target, request):
+    done = harness.python(target, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/kernels", **{NESTED: "1"})
+    assert done.returncode == 0, f"LOCALLLM_TARGET={target}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
+
+
+def hashes(target: str) -> dict[str, str]:
+    done = harness.python(target, "-m", "tests.kernels.bits")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@outermost
+@pytest.mark.skipif(not {"avx512vnni", "avx2"}.issubset(harness.runnable_targets()), reason="this processor has one of them at most")
+def test_avx512_and_avx2_give_the_same_bits():
+    assert hashes("avx2") == hashes("avx512vnni")
+
+
+@outermost
+@pytest.mark.skipif(len(harness.runnable_targets()) < 2, reason="one target")
+def test_generic_gives_the_same_bits_where_no_fma_is_meant():
+    best, generic = hashes(harness.runnable_targets()[0]), hashes("generic")
+    exact = [name for name in best if name.split()[0] in ("embed", "quantize", "rope")]
+    assert len(exact) > 15
+    assert {n: generic[n] for n in exact} == {n: best[n] for n in exact}
+
+
+@outermost
+@pytest.mark.parametrize("target", [t for t in harness.runnable_targets() if t in FORBIDDEN])
+def test_no_register_that_the_target_lacks(target, request):
+    """Compiling all again takes half a minute: what was found is kept, by the cache folder's name, a digest of all that matters."""
+    folder = harness.python(target, "-c", "from localllm.kernels import objects; print(objects.folder().name)").stdout.strip()
+    known = Path(request.config.cache.mkdir("localllm-registers")) / folder
+    if not known.exists():
+        done = harness.python(target, "-m", "tests.kernels.registers", stdin="".join(f"{key}\n" for key in harness.KEYS))
+        assert done.returncode == 0, done.stderr
+        known.write_text(done.stdout)
+    lines = [line.split() for line in known.read_text().splitlines()]
+    assert [key for key, *_ in lines] == [str(key) for key in harness.KEYS]
+    assert [key for key, *used in lines if FORBIDDEN[target] & set(used)] == []
+    assert {"avx2": "ymm", "generic": "xmm"}[target] in lines[0]  # the look itself works
+
+
+# --- choosing
+
+
+def test_the_best_target_is_chosen(monkeypatch):
+    monkeypatch.delenv("LOCALLLM_TARGET", raising=False)
+    assert current().name == harness.runnable_targets()[0]
+    monkeypatch.setattr(targets, "host_features", lambda: frozenset(targets.TARGETS["generic"].requires))
+    assert current().name == "generic"
+
+
+@pytest.mark.parametrize("target", list(targets.TARGETS))
+def test_a_target_can_be_forced(monkeypatch, target):
+    monkeypatch.setattr(targets, "host_features", lambda: frozenset(f for t in targets.TARGETS.values() for f in t.requires))
+    monkeypatch.setenv("LOCALLLM_TARGET", target)
+    assert current().name == target
+
+
+def test_an_unknown_target_is_refused(monkeypatch):
+    monkeypatch.setenv("LOCALLLM_TARGET", "nonsense")
+    with pytest.raises(TargetError, match=r"^LOCALLLM_TARGET=nonsense: no such target here; there is [a-z0-9, ]+$"):
+        current()
+
+
+@pytest.mark.skipif("avx2" not in targets.TARGETS, reason="x86-64 only")
+def test_a_target_that_the_processor_lacks_is_refused(monkeypatch):
+    """Running it would end the process."""
+    monkeypatch.setattr(targets, "host_features", lambda: frozenset(targets.TARGETS["avx2"].requires) - {"fma"})
+    monkeypatch.setenv("LOCALLLM_TARGET", "avx2")
+    with pytest.raises(TargetError, match=r"^LOCALLLM_TARGET=avx2: this processor lacks fma; [^\n]+$"):
+        current()
+
+
+def test_features_leave_out_what_the_host_lacks():
+    target = next(iter(targets.TARGETS.values()))
+    bare, full = target.features(frozenset()), target.features(frozenset(target.optional))
+    assert bare == ",".join(f"+{f}" for f in target.requires)
+    assert set(full.split(",")) == set(bare.split(",")) | {f"+{f}" for f in target.optional}
+
+
+def test_targets_have_folders_of_their_own():
+    assert objects.folder().name.startswith(f"{current().name}-")

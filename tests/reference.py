@@ -1,0 +1,111 @@
+"""Slow, obvious NumPy twins of the kernels, in float64 where rounding is not part of the promise, and in float32 where it is."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+
+from localllm.kernels.formats.table import FORMATS
+
+
+def dequantize(name: str, raw: np.ndarray) -> np.ndarray:
+    """Rows of bytes [n, row_bytes] to float32 [n, k], by the gguf package."""
+    kind = gguf.GGMLQuantizationType[name]
+    if name == "F32":
+        return raw.view(np.float32)
+    with np.errstate(all="ignore"):
+        return gguf.quants.dequantize(raw, kind).reshape(len(raw), -1).astype(np.float32)
+
+
+def row_length(name: str, raw: np.ndarray) -> int:
+    return raw.shape[-1] // FORMATS[name].bytes * FORMATS[name].block
+
+
+# --- activations
+
+
+def quantize(x: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int8 [n, k] and scales float32 [n, k / group]: the greatest magnitude of a group becomes 127.
+
+    Every step is rounded to float32, as the kernel does. A group whose scale has no float32 inverse is all zeros.
+    """
+    groups = x.astype(np.float32).reshape(len(x), -1, group)
+    d = (np.abs(groups).max(-1) / np.float32(127)).astype(np.float32)
+    usable = d >= np.finfo(np.float32).tiny
+    inverse = np.where(usable, np.float32(1) / np.where(usable, d, np.float32(1)), np.float32(0))
+    codes = np.rint((groups * inverse[..., None]).astype(np.float32))
+    return codes.astype(np.int8).reshape(x.shape), d
+
+
+def activations(x: np.ndarray, group: int) -> np.ndarray:
+    """What the quantized activations stand for: float64 [n, k]."""
+    codes, d = quantize(x, group)
+    return (codes.reshape(len(x), -1, group) * d[..., None].astype(np.float64)).reshape(x.shape)
+
+
+def sums(codes: np.ndarray, n: int) -> np.ndarray:
+    """Sums of n neighbours: int32 [n_rows, k / n]."""
+    return codes.reshape(len(codes), -1, n).sum(-1, dtype=np.int32)
+
+
+def to_tiles(rows: np.ndarray, per_lane: int) -> np.ndarray:
+    """[n_rows, m * per_lane] to [tiles][m][16][per_lane]: 16 rows side by side, zeros past the last."""
+    n, width = rows.shape
+    padded = np.zeros(((n + 15) // 16 * 16, width), rows.dtype)
+    padded[:n] = rows
+    return padded.reshape(-1, 16, width // per_lane, per_lane).transpose(0, 2, 1, 3)
+
+
+# --- one row after another
+
+
+def rms_norm(x: np.ndarray, w: np.ndarray, eps: float) -> np.ndarray:
+    x = x.astype(np.float64)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    return x / (1 + np.exp(-x))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """The tanh form."""
+    x = x.astype(np.float64)
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+# --- rotary position embedding
+
+
+def rope_angles(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    return np.asarray(positions, np.float64)[:, None] * frequencies
+
+
+def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) -> np.ndarray:
+    """x [n_rows, n_head, head_dim] turned by [n_rows, n_rot / 2] angles; float32 steps, as the kernel does."""
+    half = cosines.shape[1]
+    first, second = (np.arange(half) * 2, np.arange(half) * 2 + 1) if pairing == "adjacent" else (np.arange(half), np.arange(half) + half)
+    a, b, out = x[..., first], x[..., second], x.copy()
+    c, s = cosines[:, None], sines[:, None]
+    out[..., first], out[..., second] = a * c - b * s, a * s + b * c
+    return out
+
+
+# --- attention
+
+
+def attention(q: np.ndarray, keys: np.ndarray, values: np.ndarray, positions, seqs, window: int, scale: float) -> np.ndarray:
+    """q [n_rows, n_head, k_dim]; keys [n_seq, n_head_kv, n_cells, k_dim], values likewise: float64 [n_rows, n_head, v_dim]."""
+    n_rows, n_head, _ = q.shape
+    out = np.zeros((n_rows, n_head, values.shape[-1]))
+    for row in range(n_rows):
+        end = positions[row] + 1
+        start = max(0, end - window) if window else 0
+        for head in range(n_head):
+            kv = head // (n_head // keys.shape[1])
+            k = keys[seqs[row], kv, start:end].astype(np.float64)
+            scores = k @ q[row, head].astype(np.float64) * scale
+            weights = np.exp(scores - scores.max())
+            out[row, head] = weights / weights.sum() @ values[seqs[row], kv, start:end].astype(np.float64)
+    return out
