@@ -45,7 +45,8 @@ class TestAsInTransformers:
             ("{{ {'b': 1, 'a': 2}|tojson(sort_keys=true, separators=(',', ':')) }}", '{"a":2,"b":1}'),
             ("{{ 'é'|tojson(ensure_ascii=true) }}", '"\\u00e9"'),
             (
-                "{% for i in range(4) %}{% if i == 1 %}{% continue %}{% elif i > 2 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+                "{% for i in range(4) %}{% if i == 1 %}{% continue %}{% elif i > 2 %}{% break %}{% endif %}"
+                "{{ i }}{% endfor %}",
                 "02",
             ),
             ("{% generation %}x{{ 1 }}{% endgeneration %}", "x1"),
