@@ -1,0 +1,72 @@
+"""Files that are valid GGUF and yet cannot be run: one clear line, naming the key or the tensor."""
+
+import numpy as np
+import pytest
+from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
+from localllm.model.model import Model
+
+from tests import tiny_models
+
+
+def without(name):
+    return {k: v for k, v in tiny_models.weights("llama").items() if k != name}
+
+
+CASES = {
+    "missing tensor": (FormatError, "blk.1.ffn_down.weight", {"tensors": without("blk.1.ffn_down.weight")}),
+    "wrong shape": (
+        FormatError, r"blk.0.attn_q.weight.*\[256, 191\]",
+        {"tensors": tiny_models.weights("llama") | {"blk.0.attn_q.weight": np.zeros((191, 256), np.float32)}},
+    ),
+    "tensor without a use": (
+        UnsupportedError, "blk.0.attn_sinks.weight",
+        {"tensors": tiny_models.weights("llama") | {"blk.0.attn_sinks.weight": np.zeros(6, np.float32)}},
+    ),
+    "experts": (UnsupportedError, "llama.expert_count", {"llama__expert_count": 8}),
+    "scaling": (FormatError, "rope.scaling.type.*yarn", {"llama__rope__scaling__type": "yarn"}),
+    "odd rotation": (FormatError, "rope.dimension_count.*31", {"llama__rope__dimension_count": 31}),
+    "heads do not divide": (FormatError, "head_count_kv", {"llama__attention__head_count_kv": 5}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(tmp_path, case, monkeypatch):
+    error, match, change = CASES[case]
+    if "llama__attention__head_count_kv" in change:
+        d = tiny_models.dimensions("llama") | {"n_head_kv": change.pop("llama__attention__head_count_kv")}
+        tensors = tiny_models.weights("llama")
+        monkeypatch.setattr(tiny_models, "dimensions", lambda _: d)
+        change["tensors"] = tensors
+    path = tiny_models.write(tmp_path / "m.gguf", "llama", **change)
+    with pytest.raises(error, match=match) as raised:
+        Model.load(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_unknown_architecture(tmp_path):
+    import gguf
+
+    writer = gguf.GGUFWriter(str(tmp_path / "m.gguf"), "perceptron")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedError, match="'perceptron'.*llama"):
+        Model.load(tmp_path / "m.gguf")
+
+
+def test_more_memory_than_there_is(tmp_path):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama")
+    with Model.load(path) as model, pytest.raises(NotEnoughMemoryError, match=r"GB are free; the largest context"):
+        model.context(n_ctx=1 << 30)
+
+
+def test_file_that_changes_under_us(tmp_path):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama")
+    with Model.load(path, n_ctx=64) as model:
+        context = model.context()
+        context.forward([1, 2])
+        with open(path, "ab") as file:
+            file.write(b"more")
+        with pytest.raises(LocalllmError, match="changed"):
+            context.forward([3])
