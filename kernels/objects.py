@@ -79,9 +79,13 @@ def folder() -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
     except OSError as error:
-        raise FileError(f"{path}: cannot make the folder for compiled kernels ({error.strerror}); set LOCALLLM_CACHE") from error
+        raise FileError(
+            f"{path}: cannot make the folder for compiled kernels ({error.strerror}); set LOCALLLM_CACHE"
+        ) from error
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077):
-        raise FileError(f"{path}: compiled kernels must lie in a folder of yours alone (mode 0700); remove it, or set LOCALLLM_CACHE")
+        raise FileError(
+            f"{path}: compiled kernels must lie in a folder of yours alone (mode 0700); remove it, or set LOCALLLM_CACHE"
+        )
     os.utime(path)
     return path
 
@@ -160,21 +164,17 @@ def _compile(keys: list[Key], progress: Progress | None) -> None:
     waiting: queue.SimpleQueue[Key] = queue.SimpleQueue()
     for key in keys:
         waiting.put(key)
-    done: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
     workers = [_Worker(waiting, done) for _ in range(min(len(keys), _n_workers()))]
     try:
         if progress:
             progress(0, len(keys))
-        finished = failed = 0
-        while finished < len(keys) and failed < len(workers):
-            if done.get() is None:
-                failed += 1
-            else:
-                finished += 1
-                if progress:
-                    progress(finished, len(keys))
-        if finished < len(keys):
-            raise LocalllmError(f"kernels could not be compiled: {workers[0].complaint()}")
+        for finished in range(1, len(keys) + 1):
+            # A worker that fails takes its kernel with it: no other will do that one.
+            if broken := done.get():
+                raise LocalllmError(f"kernels could not be compiled: {broken.complaint()}")
+            if progress:
+                progress(finished, len(keys))
     finally:
         for worker in workers:
             worker.stop()
@@ -187,7 +187,8 @@ def _n_workers() -> int:
 class _Worker:
     """A process that compiles one kernel after another, and the thread that feeds it."""
 
-    def __init__(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[str | None]) -> None:
+    def __init__(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[_Worker | None]) -> None:
+        """To `done` go None for each kernel that is in the cache, and the worker itself when it fails."""
         package_root = str(Path(import_module("localllm").__file__ or "").parent.parent)
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
@@ -203,7 +204,7 @@ class _Worker:
         for reader in self._readers:
             reader.start()
 
-    def _feed(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[str | None]) -> None:
+    def _feed(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[_Worker | None]) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout
         try:
@@ -212,13 +213,13 @@ class _Worker:
                 stdin.write(f"{key}\n")
                 stdin.flush()
                 if stdout.readline().strip() != str(key):
-                    done.put(None)
+                    done.put(self)
                     return
-                done.put(str(key))
+                done.put(None)
         except queue.Empty:
             stdin.close()
         except OSError:
-            done.put(None)
+            done.put(self)
 
     def _listen(self) -> None:
         stderr = self._process.stderr
