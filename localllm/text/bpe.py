@@ -27,6 +27,7 @@ _LONG_WORD = 64
 _NO_RANK = 1 << 62
 _MAX_MERGES = 1 << 22
 _POSITION_BITS = 40
+_REVERSE = 0x400  # regex.REVERSE, without importing it
 
 
 class BytePairEncoder:
@@ -196,16 +197,17 @@ def _ranks_of(merges: list[str]) -> dict[str, int]:
 
 
 def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
-    """Matches of `pattern` and the gaps between them, in order."""
+    """Matches of `pattern` and the gaps between them, in order; also for patterns that search from the end, `(?r)`."""
     words: list[str] = pattern.findall(text)
+    backwards = pattern.flags & _REVERSE
     if sum(map(len, words)) == len(text):
-        return words
+        return words[::-1] if backwards else words
     words, end = [], 0
-    for match in pattern.finditer(text):
+    matches = pattern.finditer(text)
+    for match in reversed(list(matches)) if backwards else matches:
         if match.start() > end:
             words.append(text[end : match.start()])
-        if match.end() > match.start():
-            words.append(match[0])
+        words.append(match[0])
         end = match.end()
     if end < len(text):
         words.append(text[end:])

@@ -78,6 +78,28 @@ _BAILING = PreTokenizer(
 _LINES = PreTokenizer((r"[^\n]+|\n+",), spaces_as_blocks=True)
 _JAIS2_SPACES = "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4)) + r"|\s{1,2}(?!\S)|\s"
 
+_LETTERS = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+"
+_YOUTU_EAST = (
+    r"[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f"
+    r"\ufe30-\ufe4f]+|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+)
+_AFMOE_EAST = (
+    r"[\u4e00-\u9fff\u3400-\u4dbf\u8c48-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"
+    r"\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+)
+# Groups of three digits from the right: 1 234 567. They stand alone, as tokenizer.json files say; llama.cpp glues the
+# text before them to the first group.
+_THREES = r"(?r)\p{N}{1,3}"
+_UPPER, _LOWER = r"(?:(?=[\p{L}\p{M}])[^a-z])", r"(?:(?=[\p{L}\p{M}])[^A-Z])"
+_GRANITE = "|".join(
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}{upper}{_LOWER}{lower}{_CONTRACTION}?" for upper, lower in (("*", "+"), ("+", "*"))
+)
+_EXAONE_MOE = r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?"
+_SPARK = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|"
+    r"[\r\n]|\s+(?!\S)|\s+"
+)
+
 PRETOKENIZERS: dict[str, PreTokenizer] = {
     "default": _DEFAULT,
     **dict.fromkeys(
@@ -130,12 +152,27 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     "viking": PreTokenizer((_WORDS_BY_PUNCTUATION, r"\p{N}")),
     **dict.fromkeys(("bailingmoe", "bailingmoe2", "llada-moe"), _BAILING),
     "seed-coder": PreTokenizer((rf"{_CONTRACTION}|{_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",)),
-    "superbpe": PreTokenizer((r"\p{N}+", r"(?=(?:[0-9]{3})+(?![0-9]))")),
+    "superbpe": PreTokenizer((r"\p{N}+", r"(?r)[0-9]{3}")),
     "minicpm5": PreTokenizer(
         (r"\p{N}{1,3}", rf"{_CONTRACTION}|{_WORD}|\p{{N}}+|{_SYMBOLS}|{_SPACES}"), ignore_merges=True
     ),
     "jais-2": PreTokenizer((rf"{_CONTRACTION}|{_WORD}|\p{{N}}{{1,3}}|{_SYMBOLS}|\s*[\r\n]+|{_JAIS2_SPACES}",)),
-    "gemma4": _LINES,
+    "youtu": PreTokenizer(
+        (_YOUTU_EAST, rf"{_LETTERS}{_CONTRACTION}?|\p{{N}}|{_SYMBOLS_SLASH}|{_SPACES}"), ignore_merges=True
+    ),
+    **dict.fromkeys(
+        ("tiny_aya", "cohere2moe"),
+        PreTokenizer((_THREES, rf"{_LETTERS}{_CONTRACTION}?|\p{{N}}{{1,3}}|{_SYMBOLS_SLASH}|{_SPACES}")),
+    ),
+    "afmoe": PreTokenizer((_THREES, _AFMOE_EAST, _DEEPSEEK3)),
+    "granite-embed-multi-97m": PreTokenizer(
+        (rf"{_GRANITE}|\p{{N}}{{1,3}}|{_SYMBOLS_SLASH}|{_SPACES}",), ignore_merges=True
+    ),
+    "exaone-moe": PreTokenizer((rf"{_CONTRACTION}|{_EXAONE_MOE}|\s*[\r\n]|\s+(?!\S)|\s+",)),
+    "spark2_5": PreTokenizer((r"\p{N}{1,3}", _HAN_KANA, _SPARK, r"\p{N}")),
+    "ufakzeka": PreTokenizer((rf"{_WORD}|\p{{N}}|{_SYMBOLS}|{_SPACES}",)),
+    "laguna": PreTokenizer((r"[^\n]+|\n+", _QWEN2)),
+    **dict.fromkeys(("gemma4", "granite-embed-multi-311m", "sarvam-moe"), _LINES),
 }
 
 

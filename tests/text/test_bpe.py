@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
 from localllm.errors import TokenizerError
+from localllm.text.bpe import _split
 from localllm.text.bytelevel import BYTE_TO_CHAR, CHAR_TO_BYTE, to_alphabet, to_bytes
 from localllm.text.pretokenizers import PRETOKENIZERS
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
@@ -158,12 +159,29 @@ def test_every_pattern_compiles_and_loses_nothing() -> None:
         ("deepseek-v3", "x世界1234", ["x", "世界", "123", "4"]),
         ("deepseek-llm", "\u3000。 a", ["\u3000", "。", " a"]),
         ("superbpe", "1234567", ["1", "234", "567"]),
+        ("superbpe", "x1234 12３456", ["x", "1", "234", " ", "12３", "456"]),
+        ("tiny_aya", "a1234567 12", ["a", "1", "234", "567", " ", "12"]),
+        ("laguna", "a b\n\nc", ["a", " b", "\n\n", "c"]),
         ("qwen35", "नमस्ते", ["नमस्ते"]),
         ("qwen2", "नमस्ते", ["नमस", "्त", "े"]),
     ],
 )
 def test_words(pre: str, text: str, words: list[str]) -> None:
     assert list(build(pre=pre)._encoder._words(text)) == words
+
+
+RUNS = ["{}", "{}x", "x{}x"]
+
+
+@pytest.mark.parametrize("run", [" ", "\n", " \n", "a", "A", "aA", "1", "漢", "!", "'", "\u0301", "=a", "\u3000"])
+def test_patterns_take_linear_time(run: str) -> None:
+    for row in set(PRETOKENIZERS.values()):
+        for pattern in map(regex.compile, row.patterns):
+            for form in RUNS:
+                text = form.format(run * 20_000)
+                start = time.perf_counter()
+                assert "".join(_split(pattern, text)) == text
+                assert time.perf_counter() - start < 2, (pattern.pattern, form)
 
 
 @pytest.mark.parametrize(("pre", "said"), [("brand-new", "'brand-new'"), (None, "names no pre-tokenizer")])
