@@ -139,7 +139,7 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
             r"[\r\n]",
             rf"\s?[{_CASED}]+",
             r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3001-\u3002]+",
-            r"\s+\Z",
+            r"(?<!\s)\s++\Z",  # \s+\Z, without a second look at white space that ends nothing
             _EAST,
             r"\p{N}+",
         )
