@@ -1,8 +1,8 @@
 """The only door to Numba: plain functions over the vector vocabulary become object code for one target.
 
 Runs as a worker process of `objects` (`python -m localllm.kernels.jit`), so that no other process imports Numba: the
-target is set by environment variables before that import. Reads kernel keys from standard input, a line each, and writes
-`<object file>` to the cache as each is done.
+target is set by environment variables before that import. Reads kernel keys from standard input, a line each, and
+writes `<object file>` to the cache as each is done.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Compiler:
         from numba import cfunc, types
 
         entry = self._rebound(function)
-        # Numba names code after the function and a number of this process's own: the kernels of two factories' calls, compiled
-        # in two processes, would share one symbol, and the linker would give the first for both.
+        # Numba names code after the function and a number of this process's own: the kernels of two factories' calls,
+        # compiled in two processes, would share one symbol, and the linker would give the first for both.
         entry.__qualname__ = symbol
         kernel = cfunc(types.void(types.int64, types.int64), nopython=True, forceinline=True, **FLAGS)(entry)
         library = kernel._library
@@ -57,7 +57,8 @@ class Compiler:
         """The machine code as text, for tests and for the curious."""
         from numba import cfunc, types
 
-        return cfunc(types.void(types.int64, types.int64), nopython=True, forceinline=True, **FLAGS)(self._rebound(function))._library.get_asm_str()
+        compile_ = cfunc(types.void(types.int64, types.int64), nopython=True, forceinline=True, **FLAGS)
+        return compile_(self._rebound(function))._library.get_asm_str()
 
     def _rebound(self, function: Callable) -> Callable:
         """The function with every name of the vocabulary, and every helper, replaced by what Numba understands."""
@@ -137,7 +138,8 @@ def _struct_view(struct: Struct):
 
 def _check_self_contained(llvm_ir: str, symbol: str) -> None:
     """A kernel that calls anything outside itself could not be loaded without Numba: that is a bug in the kernel."""
-    outside = [n for n in re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", llvm_ir, re.MULTILINE) if not n.startswith("llvm.")]
+    declared = re.findall(r"^declare [^@]*@\"?([^\s\"(]+)", llvm_ir, re.MULTILINE)
+    outside = [name for name in declared if not name.startswith("llvm.")]
     if outside:
         raise RuntimeError(f"kernel {symbol} calls {', '.join(outside)}")
 

@@ -21,7 +21,7 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def exp16(x):
-    """e**x for f32x16, to 2 ulp, for x between -87.33 and 88.37; past an end, and for NaN, the value there (1.2e-38, 2.4e38).
+    """e**x for f32x16, to 2 ulp, for x from -87.33 to 88.37; past an end, or for NaN, the value there: 1.2e-38, 2.4e38.
 
     Coefficients: Cephes, expf.
     """

@@ -18,8 +18,8 @@ from .simd import (
 from .thread import claim
 
 Params = Struct("RmsNorm", ("n_rows_at", "gather", "heads", "n", "x", "stride", "w", "eps", "add", "out", "out_stride"))
-"""out = x / sqrt(mean(x**2) + eps) * w (+ add), for `heads` stretches of n floats in each row. n_rows_at: address of the
-number of rows; gather: address of their numbers in x (int32), or 0 for all in order; w: f32 [n]; eps: bits of f64;
+"""out = x / sqrt(mean(x**2) + eps) * w (+ add), for `heads` stretches of n floats in each row. n_rows_at: address of
+the number of rows; gather: address of their numbers in x (int32), or 0 for all in order; w: f32 [n]; eps: bits of f64;
 add: rows like out's, or 0; may be out. x may be out."""
 
 

@@ -1,7 +1,7 @@
 """The object cache: machine code of compiled kernels on disk, loaded without Numba.
 
-A folder per (source of kernels/, target, features, versions), of mode 0700 and owned by the user; a file per kernel: its
-symbol, a newline, its object code. What is missing is compiled by worker processes that run `jit`.
+A folder per (source of kernels/, target, features, versions), of mode 0700 and owned by the user; a file per kernel:
+its symbol, a newline, its object code. What is missing is compiled by worker processes that run `jit`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def folder() -> Path:
         ) from error
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077):
         raise FileError(
-            f"{path}: compiled kernels must lie in a folder of yours alone (mode 0700); remove it, or set LOCALLLM_CACHE"
+            f"{path}: compiled kernels need a folder that is yours alone (mode 0700); remove it, or set LOCALLLM_CACHE"
         )
     os.utime(path)
     return path
@@ -153,6 +153,8 @@ def load(keys: Iterable[Key], progress: Progress | None = None) -> dict[Key, int
     if missing:
         _compile(missing, progress)
         found |= {k: content for k in missing if (content := _read(path(k)))}
+        if len(found) < len(fresh):
+            raise LocalllmError(f"{folder()}: compiled kernels are not there; were the sources changed meanwhile? Start again")
         _prune()
     if found:
         linker.add(found)
@@ -206,7 +208,8 @@ class _Worker:
 
     def _feed(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[_Worker | None]) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin and stdout
+        assert stdin is not None  # both are pipes: for mypy
+        assert stdout is not None
         try:
             while True:
                 key = waiting.get_nowait()

@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and the writing of keys and values into the cache.
 
-`table` computes cosines and sines once a batch, `rotate` turns queries in place, `cache` turns keys and stores them with the
-values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
+`table` computes cosines and sines once a batch, `rotate` turns queries in place, `cache` turns keys and stores them
+with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
 """
 
 from .simd import (
@@ -24,12 +24,13 @@ TableParams = Struct("RopeTable", ("step", "frequencies", "n", "scale", "out"))
 """frequencies: f64 [n] radians a position; out: f32 [n_rows][n][2] cosine, sine, both times scale (bits of f64)."""
 
 RotateParams = Struct("Rope", ("step", "x", "stride", "n_head", "head_dim", "n_rot", "table"))
-"""x: f32 rows of n_head * head_dim elements, `stride` bytes apart; the first n_rot of each head turn. table: see table()."""
+"""x: f32 rows of n_head * head_dim elements, `stride` bytes apart; n_rot of each head turn. table: table()'s out."""
 
 CacheParams = Struct(
     "CacheWrite",
     (
-        "step", "k", "k_stride", "v", "v_stride", "n_head", "k_dim", "v_dim", "n_rot", "table", "k_cache", "v_cache", "n_cells",
+        "step", "k", "k_stride", "v", "v_stride", "n_head", "k_dim", "v_dim", "n_rot", "table",
+        "k_cache", "v_cache", "n_cells",
     ),
 )  # fmt: skip
 """k, v: f32 rows. k_cache: [n_seq][n_head][n_cells / 16][k_dim][16], so that 16 cells are lanes; v_cache:

@@ -1,7 +1,7 @@
 """The loops that threads run: a worker that waits for plans, and the replay of a plan.
 
-Nothing of Python runs between the first and the last operation of a plan. Between operations of different stages all threads
-meet at a barrier; the last to arrive decides whether the plan goes on, so that all decide alike.
+Nothing of Python runs between the first and the last operation of a plan. Between operations of different stages all
+threads meet at a barrier; the last to arrive decides whether the plan goes on, so that all decide alike.
 """
 
 from .simd import Struct, atomic_add, atomic_load, atomic_store, call_kernel, call_yield, pause, store
@@ -11,14 +11,15 @@ Team = Struct(
     "Team",
     (
         "job", "job_gap1", "job_gap2", "job_gap3", "job_gap4", "job_gap5", "job_gap6", "job_gap7",
-        "arrived", "arrived_gap1", "arrived_gap2", "arrived_gap3", "arrived_gap4", "arrived_gap5", "arrived_gap6", "arrived_gap7",
+        "arrived", "arrived_gap1", "arrived_gap2", "arrived_gap3", "arrived_gap4", "arrived_gap5",
+        "arrived_gap6", "arrived_gap7",
         "generation", "generation_gap1", "generation_gap2", "generation_gap3", "generation_gap4", "generation_gap5",
         "generation_gap6", "generation_gap7",
         "cancel", "stop", "n_threads", "ops", "n_ops", "done", "yield_", "spins",
     ),
 )  # fmt: skip
-"""job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); cancel: set by
-anyone; stop: cancel as the barrier saw it; ops: Op blocks; done: number of the last job finished; yield_: address of
+"""job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); cancel: set
+by anyone; stop: cancel as the barrier saw it; ops: Op blocks; done: number of the last job finished; yield_: address of
 sched_yield; spins: how often to look before yielding."""
 
 Op = Struct("Op", ("kernel", "params", "counter", "meet"))
@@ -40,7 +41,7 @@ def barrier(t, first_op, last_op):
 
 
 def wait_change(t, address, old):
-    """Spin, then give way: a thread that the system took off its core must not be waited for by burning the core it needs."""
+    """Spin, then give way: who waits for a thread that lost its core must not burn the core that it needs."""
     team = Team(t)
     n = 0
     while atomic_load(address) == old:
@@ -56,7 +57,7 @@ OP_BYTES = Op.size
 
 
 def worker():
-    """Do one job: replay the team's plan. Called with the thread block in both arguments; returns when the plan has ended."""
+    """Do one job: replay the team's plan. Takes the thread block in both arguments; returns when the plan has ended."""
 
     def kernel(params, thread):
         t = Thread(thread).team
@@ -82,7 +83,7 @@ COUNTER = Thread.offset("counter")
 
 
 def wait():
-    """Wait for a job other than the one whose number is at params, for a bounded time; its number replaces the old one."""
+    """Wait for a job other than the one whose number is at params, for a while; its number replaces the old one."""
 
     def kernel(params, thread):
         t = Thread(thread).team

@@ -1,4 +1,4 @@
-"""Moves that several formats share: nibbles and single bits of packed bytes to one code a byte, in the order of elements."""
+"""Moves that several formats share: nibbles and bits of packed bytes to one code a byte, in the order of elements."""
 
 from ..simd import (
     Const,
@@ -69,8 +69,8 @@ def each_twice(eight_bytes):
 def k_scales(address):
     """Scales of Q4_K and Q5_K, 8 of 6 bits, from the 12 bytes at `address`: a u64 of bytes.
 
-    Bytes 0-3 hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of each belong to number
-    4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
+    Bytes 0-3 hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of each belong to
+    number 4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
     """
     a, c = load(u32, address), load(u32, address + 8)
     high = (c & u32(LOW4)) | (((a >> u32(6)) & u32(LOW2)) << u32(4))

@@ -1,7 +1,7 @@
 """The operations that differ by target: a table each, from the operation's name to its emission.
 
-`e` is the Emitter, the rest are LLVM values. All tables compute the same integers; where FMA is missing (GENERIC) floats may
-differ in the last bit.
+`e` is the Emitter, the rest are LLVM values. All tables compute the same integers; where FMA is missing (GENERIC)
+floats may differ in the last bit.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _mul_add(e, a, b, c):
 
 
 def _soft_from_half(e, v):
-    """LLVM's own soft conversion calls a routine that is not in the process. A scale by 2**112 makes subnormals right."""
+    """LLVM's own soft conversion calls a routine that is not in the process. Times 2**112, subnormals are right."""
     b, ints = e.builder, _like(v.type, I32)
     bits = b.zext(v, ints)
     sign = b.shl(b.and_(bits, _const(ints, 0x8000)), _const(ints, 16))

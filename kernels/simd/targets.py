@@ -1,7 +1,7 @@
 """Targets: which instructions kernels may use. Chosen from the processor's features, or by LOCALLLM_TARGET.
 
-A target is an explicit pair of an LLVM processor name and features: with the host's own name LLVM would use whatever the
-host has. Imports llvmlite's binding alone, and only to ask for the host's features.
+A target is an explicit pair of an LLVM processor name and features: with the host's own name LLVM would use whatever
+the host has. Imports llvmlite's binding alone, and only to ask for the host's features.
 """
 
 from __future__ import annotations
@@ -76,5 +76,7 @@ def current() -> Target:
         raise TargetError(f"LOCALLLM_TARGET={wanted}: no such target here; there is {', '.join(TARGETS)}")
     missing = [f for f in TARGETS[wanted].requires if f not in host_features()]
     if missing:
-        raise TargetError(f"LOCALLLM_TARGET={wanted}: this processor lacks {', '.join(missing)}; unset it to choose by itself")
+        raise TargetError(
+            f"LOCALLLM_TARGET={wanted}: this processor lacks {', '.join(missing)}; unset it to choose by itself"
+        )
     return TARGETS[wanted]
