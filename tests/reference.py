@@ -1,4 +1,4 @@
-"""Slow, obvious NumPy twins of the kernels, in float64 where rounding is not part of the promise, and in float32 where it is."""
+"""Slow, obvious NumPy twins of the kernels: in float64, or in float32 where the rounding is part of the promise."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def rope_angles(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
 def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) -> np.ndarray:
     """x [n_rows, n_head, head_dim] turned by [n_rows, n_rot / 2] angles; float32 steps, as the kernel does."""
     half = cosines.shape[1]
-    first, second = (np.arange(half) * 2, np.arange(half) * 2 + 1) if pairing == "adjacent" else (np.arange(half), np.arange(half) + half)
+    i = np.arange(half)
+    first, second = (2 * i, 2 * i + 1) if pairing == "adjacent" else (i, i + half)
     a, b, out = x[..., first], x[..., second], x.copy()
     c, s = cosines[:, None], sines[:, None]
     out[..., first], out[..., second] = a * c - b * s, a * s + b * c
@@ -95,8 +96,10 @@ def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) 
 # --- attention
 
 
-def attention(q: np.ndarray, keys: np.ndarray, values: np.ndarray, positions, seqs, window: int, scale: float) -> np.ndarray:
-    """q [n_rows, n_head, k_dim]; keys [n_seq, n_head_kv, n_cells, k_dim], values likewise: float64 [n_rows, n_head, v_dim]."""
+def attention(
+    q: np.ndarray, keys: np.ndarray, values: np.ndarray, positions, seqs, window: int, scale: float
+) -> np.ndarray:
+    """q [n_rows, n_head, k_dim]; keys [n_seq, n_head_kv, n_cells, k_dim], values alike: f64 [n_rows, n_head, v_dim]."""
     n_rows, n_head, _ = q.shape
     out = np.zeros((n_rows, n_head, values.shape[-1]))
     for row in range(n_rows):

@@ -1,4 +1,4 @@
-"""Tiny random models, written by code, and their forward in float64: the twin that the recorded forward is held against."""
+"""Tiny random models, written by code, and their forward in float64, against which the recorded one is held."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ N_VOCAB, N_CTX_TRAIN = 96, 4096
 
 def dimensions(architecture: str) -> dict:
     """Small, uneven numbers: heads of 32, a group of 3 queries, a window that binds early."""
-    d = {"n_embd": 256, "n_layer": 3, "n_ff": 320, "n_head": 6, "n_head_kv": 2, "head": 32, "eps": 1e-5, "base": 10000.0}
+    d = {
+        "n_embd": 256,
+        "n_layer": 3,
+        "n_ff": 320,
+        "n_head": 6,
+        "n_head_kv": 2,
+        "head": 32,
+        "eps": 1e-5,
+        "base": 10000.0,
+    }
     d |= {"window": 0, "local": (False,) * 3, "norm_heads": False, "post_norms": False, "bias": architecture == "qwen2"}
     if architecture == "gemma3":
         d |= {"window": 20, "local": (True, False, True), "norm_heads": True, "post_norms": True, "base": 1e6}
@@ -23,7 +32,10 @@ def shapes(architecture: str) -> dict[str, tuple[int, ...]]:
     """Tensor shapes, rows first (as NumPy has them)."""
     d = dimensions(architecture)
     n_q, n_kv = d["n_head"] * d["head"], d["n_head_kv"] * d["head"]
-    out: dict[str, tuple[int, ...]] = {"token_embd.weight": (N_VOCAB, d["n_embd"]), "output_norm.weight": (d["n_embd"],)}
+    out: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (N_VOCAB, d["n_embd"]),
+        "output_norm.weight": (d["n_embd"],),
+    }
     if architecture != "gemma3":
         out["output.weight"] = (N_VOCAB, d["n_embd"])
     for i in range(d["n_layer"]):
@@ -77,8 +89,10 @@ def metadata(writer: gguf.GGUFWriter, architecture: str) -> None:
         writer.add_array(f"{architecture}.attention.sliding_window_pattern", [bool(x) for x in d["local"]])
 
 
-def write(path: Path, architecture: str, fmt: str = "F32", tensors: dict[str, np.ndarray] | None = None, **extra) -> Path:
-    """Write a model; matrices in `fmt`, rows that it does not fit stay F32. extra: metadata, `key=value`, dots as __."""
+def write(
+    path: Path, architecture: str, fmt: str = "F32", tensors: dict[str, np.ndarray] | None = None, **extra
+) -> Path:
+    """Write a model; matrices in `fmt`, rows it does not fit stay F32. extra: metadata, `key=value`, dots as __."""
     tensors = weights(architecture) if tensors is None else tensors
     writer = gguf.GGUFWriter(str(path), architecture)
     metadata(writer, architecture)

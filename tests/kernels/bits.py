@@ -6,7 +6,16 @@ import sys
 
 import numpy as np
 
-from tests.kernels import blocks, harness, test_attention, test_embed, test_products, test_quantize, test_rope, test_rows
+from tests.kernels import (
+    blocks,
+    harness,
+    test_attention,
+    test_embed,
+    test_products,
+    test_quantize,
+    test_rope,
+    test_rows,
+)
 
 
 def outcomes():

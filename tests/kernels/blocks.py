@@ -7,7 +7,8 @@ import numpy as np
 from localllm.kernels.formats.table import FORMATS
 
 SCALES = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
+    "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
 }  # fmt: skip
 """Where the binary16 numbers of a block stand."""
 
@@ -40,7 +41,11 @@ def weights(name: str, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
     """Rows as models have them: any codes, scales of one magnitude and either sign."""
     if name in SCALES:
         raw = any_rows(name, n, k, rng)
-        return with_scales(name, raw, lambda m: (rng.uniform(0.005, 0.02, m) * rng.choice([-1, 1], m)).astype(np.float16).view(np.uint16))
+        return with_scales(
+            name,
+            raw,
+            lambda m: (rng.uniform(0.005, 0.02, m) * rng.choice([-1, 1], m)).astype(np.float16).view(np.uint16),
+        )
     values = rng.standard_normal((n, k)).astype(np.float32)
     if name == "BF16":
         return np.ascontiguousarray((values.view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)

@@ -28,7 +28,8 @@ ATTENTION = [("f16", 3), ("f16", 4), ("f32", 3), ("f32", 4)]
 PAIRINGS = ("adjacent", "halves")
 
 KEYS: list[Key] = [
-    *(Key(module, factory, (f.module,)) for f in SUPPORTED for module, factory in (("embed", "rows"), ("matvec", "rows"), ("matmul", "tiles"))),
+    *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec")),
+    *(Key("matmul", "tiles", (f.module,)) for f in SUPPORTED),
     *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
     Key("quantize", "floats"),
     Key("norm", "rms"),
@@ -42,8 +43,8 @@ KEYS: list[Key] = [
 """The kernels of a plan, for every argument in use; team.worker and team.wait are tested with the team."""
 
 _PARAMS = {
-    "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params, "norm": norm.Params,
-    "activation": activation.Params, "attention": attention.Params, "rope.table": rope.TableParams,
+    "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
+    "norm": norm.Params, "activation": activation.Params, "attention": attention.Params, "rope.table": rope.TableParams,
     "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams,
 }  # fmt: skip
 
@@ -68,7 +69,8 @@ def environment(target: str, **more: str) -> dict[str, str]:
 def python(target: str, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """This Python in another process, for another target."""
     return subprocess.run(
-        [sys.executable, *arguments], env=environment(target, **more), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], env=environment(target, **more), cwd=ROOT, input=stdin,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -100,7 +102,9 @@ def block(struct_, **fields: int | np.ndarray) -> np.ndarray:
     return out
 
 
-def step(positions=None, seqs=None, tokens=None, logits=None, n_rows: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+def step(
+    positions=None, seqs=None, tokens=None, logits=None, n_rows: int | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """A step block, and the arrays to keep alive."""
     rows = [None if v is None else np.asarray(v, np.int32) for v in (tokens, positions, seqs)]
     n = n_rows if n_rows is not None else next(len(r) for r in rows if r is not None)

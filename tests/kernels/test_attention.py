@@ -7,17 +7,22 @@ from localllm.kernels import attention as kernel
 from tests import reference
 from tests.kernels import harness
 
-# Scores here reach 13 and are off by a few roundings of 6e-8 of that, weights as much; values reach 4. Sums of weighted values
-# add less.
+# Scores here reach 13 and are off by a few roundings of 6e-8 of that, weights as much; values reach 4. Sums of weighted
+# values add less.
 BUDGET = 1e-5
 
 
 class Case:
     """Queries, and a cache in which every cell that no row may look at is NaN."""
 
-    def __init__(self, positions, seqs=None, n_head=4, n_head_kv=2, k_dim=32, v_dim=32, n_cells=512, n_seq=1, window=0, kv="f16", seed=0):
+    def __init__(
+        self,
+        positions, seqs=None, n_head=4, n_head_kv=2, k_dim=32, v_dim=32, n_cells=512, n_seq=1, window=0,
+        kv="f16", seed=0,
+    ):  # fmt: skip
         self.positions, self.seqs = list(positions), list(seqs or [0] * len(positions))
-        self.n_head, self.n_head_kv, self.k_dim, self.v_dim, self.n_cells, self.window, self.kv = n_head, n_head_kv, k_dim, v_dim, n_cells, window, kv
+        self.n_head, self.n_head_kv, self.k_dim, self.v_dim = n_head, n_head_kv, k_dim, v_dim
+        self.n_cells, self.window, self.kv = n_cells, window, kv
         rng = np.random.default_rng(seed)
         dtype = np.float16 if kv == "f16" else np.float32
         self.scale = 1 / np.sqrt(k_dim)
@@ -37,13 +42,15 @@ class Case:
     def run(self, T: int, block: int = 1, split: int = 0) -> np.ndarray:
         n_rows = len(self.positions)
         out = harness.buffer((n_rows, self.n_head, self.v_dim), fill=0xFF)
-        partial = harness.buffer((n_rows, self.n_head, self.n_cells // (split or self.n_cells), kernel.partial_floats(self.v_dim)), fill=0xFF)
+        partial = harness.buffer(
+            (n_rows, self.n_head, self.n_cells // (split or self.n_cells), kernel.partial_floats(self.v_dim)), fill=0xFF
+        )
         step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
         fields = {
-            "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head, "n_head_kv": self.n_head_kv,
-            "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache, "v_cache": self.v_cache, "n_cells": self.n_cells,
-            "window": self.window, "scale": harness.bits(self.scale), "out": out, "out_stride": out.strides[0], "block": block,
-            "split": split, "partial": partial,
+            "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head,
+            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
+            "v_cache": self.v_cache, "n_cells": self.n_cells, "window": self.window, "scale": harness.bits(self.scale),
+            "out": out, "out_stride": out.strides[0], "block": block, "split": split, "partial": partial,
         }  # fmt: skip
         harness.run("attention.cells", self.kv, T, **fields)
         if split:

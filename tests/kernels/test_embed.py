@@ -15,7 +15,16 @@ def embed(name: str, raw: np.ndarray, tokens: list[int], factor: float = 1.0) ->
     k = reference.row_length(name, raw)
     out = harness.buffer((len(tokens), k))
     step, _alive = harness.step(tokens=tokens)
-    harness.run("embed.rows", harness.FORMATS[name].module, step=step, table=raw, row_bytes=raw.shape[1], k=k, out=out, factor=harness.bits(factor))
+    harness.run(
+        "embed.rows",
+        harness.FORMATS[name].module,
+        step=step,
+        table=raw,
+        row_bytes=raw.shape[1],
+        k=k,
+        out=out,
+        factor=harness.bits(factor),
+    )
     return out
 
 
@@ -38,7 +47,7 @@ def test_random_blocks(name):
 @pytest.mark.parametrize("half", [0x0000, 0x8000, 0x0001, 0x03FF, 0x0400, 0x3C00, 0x7BFF, 0xFBFF], ids=hex)
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_extreme_blocks(name, half):
-    """Zero, subnormal, least normal, greatest scales, with codes (and a K-format's own scales) of all zeros, ones, and mixed bits."""
+    """Zero, subnormal, least normal, greatest scales; codes (and a K-format's own scales) all zeros, ones, mixed."""
     k = 3 * harness.FORMATS[name].block
     for byte in (0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0, 0x55):
         raw = blocks.filled_rows(name, byte, half, 2, k)

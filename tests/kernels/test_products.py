@@ -1,8 +1,9 @@
 """Matrix products against the exact product of the dequantized weights and the quantized activations, in float64.
 
-The integer part of a product is exact, so what is left are roundings to f32: two for the scales of a block and one for each of
-the k / 32 / 2 or k / 256 additions of a lane, then five halvings. They are random, of 6e-8 of the sum so far: measured, at most 7e-8 of |w| |x|
-for quantized and 1.6e-7 for float formats, whose lanes add up k / 16 terms. (llama.cpp's own bound for a product, NMSE 5e-4, is 2e-2 by this measure.)
+The integer part of a product is exact, so what is left are roundings to f32: two for the scales of a block and one for
+each of the k / 32 / 2 or k / 256 additions of a lane, then five halvings. They are random, of 6e-8 of the sum so far:
+measured, at most 7e-8 of |w| |x| for quantized and 1.6e-7 for float formats, whose lanes add up k / 16 terms.
+(llama.cpp's own bound for a product, NMSE 5e-4, is 2e-2 by this measure.)
 """
 
 import numpy as np
@@ -52,21 +53,38 @@ def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
     codes, d = reference.quantize(x, group)
     s = reference.sums(codes, 32 if group == 32 else 16)
     s32 = reference.sums(codes, 32)
-    p = reference.to_tiles(d * s32.astype(np.float32), 1) if group == 32 else reference.to_tiles(s32.astype(np.int16), 2)
-    tiles = {"x": reference.to_tiles(codes, 4), "x_d": reference.to_tiles(d, 1), "x_s": reference.to_tiles(s, 1), "x_p": p}
+    p = (
+        reference.to_tiles(d * s32.astype(np.float32), 1)
+        if group == 32
+        else reference.to_tiles(s32.astype(np.int16), 2)
+    )
+    tiles = {
+        "x": reference.to_tiles(codes, 4),
+        "x_d": reference.to_tiles(d, 1),
+        "x_s": reference.to_tiles(s, 1),
+        "x_p": p,
+    }
     return {field: harness.placed(np.ascontiguousarray(v)) for field, v in tiles.items()}
 
 
 def matvec(name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, **more) -> np.ndarray:
     raw, out = harness.placed(raw), harness.buffer(len(raw))
-    fields = {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "out": out} | vector_fields(name, x) | more
+    fields = (
+        {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "out": out}
+        | vector_fields(name, x)
+        | more
+    )
     harness.run("matvec.rows", harness.FORMATS[name].module, w=raw, **fields)
     return out
 
 
 def matmul(name: str, raw: np.ndarray, x: np.ndarray, **more) -> np.ndarray:
     raw, out = harness.placed(raw), harness.buffer((len(x), len(raw)))
-    fields = {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "stride": 4 * len(raw), "out": out} | tile_fields(name, x) | more
+    fields = (
+        {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "stride": 4 * len(raw), "out": out}
+        | tile_fields(name, x)
+        | more
+    )
     harness.run("matmul.tiles", harness.FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
     return out
 
@@ -75,7 +93,9 @@ def assert_close(got: np.ndarray, name: str, raw: np.ndarray, x: np.ndarray, ext
     w, x = reference.dequantize(name, raw).astype(np.float64), seen(name, x)
     scale = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(w, axis=1) + np.abs(extra)
     error = np.abs(got - (x @ w.T + extra)) / scale
-    assert not (error > budget).any(), f"{name} k={x.shape[1]}: {error.max():.2e} at {np.unravel_index(error.argmax(), error.shape)}"
+    assert not (error > budget).any(), (
+        f"{name} k={x.shape[1]}: {error.max():.2e} at {np.unravel_index(error.argmax(), error.shape)}"
+    )
     assert np.isfinite(got).all()
 
 
@@ -175,3 +195,11 @@ def test_the_longest_chunk_fits_in_scratch():
         k = lengths(name)[-1]
         raw, x = blocks.weights(name, 70, k, np.random.default_rng(15)), inputs(512, k, 16)
         assert_close(matmul(name, raw, x), name, raw, x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matvec_and_matmul_give_the_same_bits(name):
+    """A token alone and one in a batch: floats are added in one order."""
+    k, n = lengths(name)[-1], 37
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(17)), inputs(1, k, 18)
+    np.testing.assert_array_equal(matvec(name, raw, x), matmul(name, raw, x)[0])

@@ -53,7 +53,10 @@ def tiles(x: np.ndarray, group: int, stride: int) -> dict[str, np.ndarray]:
         "q": harness.buffer((n_tiles, k // 4, 16, 4), np.int8),
         "d": harness.buffer((n_tiles, k // group, 16, 1)),
         "s": harness.buffer((n_tiles, k // sums_of, 16, 1), np.int32),
-        "p": harness.buffer((n_tiles, k // p_of, 16, 1) if group == 32 else (n_tiles, k // p_of, 16, 2), np.float32 if group == 32 else np.int16),
+        "p": harness.buffer(
+            (n_tiles, k // p_of, 16, 1) if group == 32 else (n_tiles, k // p_of, 16, 2),
+            np.float32 if group == 32 else np.int16,
+        ),
     }
     harness.run("quantize.tiles", group, n_rows_at=np.array([n]), k=k, x=rows, stride=stride, **out)
     return out

@@ -56,7 +56,15 @@ def test_rotate(pairing, head_dim, n_rot):
     x = harness.placed(np.random.default_rng(0).standard_normal((rows, n_head * head_dim + 7)).astype(np.float32))
     before = x.copy()
     step, _alive = harness.step(positions=positions)
-    fields = {"step": step, "x": x, "stride": x.strides[0], "n_head": n_head, "head_dim": head_dim, "n_rot": n_rot, "table": t}
+    fields = {
+        "step": step,
+        "x": x,
+        "stride": x.strides[0],
+        "n_head": n_head,
+        "head_dim": head_dim,
+        "n_rot": n_rot,
+        "table": t,
+    }
     harness.run("rope.rotate", pairing, **fields)
     heads = before[:, : n_head * head_dim].reshape(rows, n_head, head_dim)
     np.testing.assert_array_equal(x[:, : n_head * head_dim], turned(heads, t, n_rot, pairing).reshape(rows, -1))
@@ -86,8 +94,8 @@ def test_cache(pairing, kv, k_dim, v_dim, n_rot):
             v_expected[seq, :, position] = v[row].reshape(n_head, v_dim).astype(dtype)
     step, _alive = harness.step(positions=positions, seqs=seqs)
     harness.run(
-        "rope.cache", pairing, kv, step=step, k=k, k_stride=k.strides[0], v=v, v_stride=v.strides[0], n_head=n_head, k_dim=k_dim,
-        v_dim=v_dim, n_rot=n_rot, table=t, k_cache=k_cache, v_cache=v_cache, n_cells=n_cells,
+        "rope.cache", pairing, kv, step=step, k=k, k_stride=k.strides[0], v=v, v_stride=v.strides[0], n_head=n_head,
+        k_dim=k_dim, v_dim=v_dim, n_rot=n_rot, table=t, k_cache=k_cache, v_cache=v_cache, n_cells=n_cells,
     )  # fmt: skip
     np.testing.assert_array_equal(k_cache.view(np.uint8), k_expected.view(np.uint8))
     np.testing.assert_array_equal(v_cache.view(np.uint8), v_expected.view(np.uint8))

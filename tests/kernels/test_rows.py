@@ -14,7 +14,12 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def rms(x: np.ndarray, w: np.ndarray, n: int, heads: int, out: np.ndarray, eps: float = 1e-6, **more) -> np.ndarray:
-    fields = {"n_rows_at": np.array([len(out)]), "stride": x.strides[0], "out_stride": out.strides[0], "eps": harness.bits(eps)} | more
+    fields = {
+        "n_rows_at": np.array([len(out)]),
+        "stride": x.strides[0],
+        "out_stride": out.strides[0],
+        "eps": harness.bits(eps),
+    } | more
     harness.run("norm.rms", x=x, w=w, n=n, heads=heads, out=out, **fields)
     return out
 
@@ -47,7 +52,9 @@ def test_rms_norm_gathers_and_adds(n):
     x, w, add = normal(20, n), normal(n, seed=1), normal(4, n, seed=2)
     rows = np.array([19, 0, 7, 7], np.int32)
     expected = reference.rms_norm(x[rows], w, 1e-6) + add
-    np.testing.assert_allclose(rms(x, w, n, 1, harness.buffer((4, n)), gather=rows, add=add), expected, rtol=RMS_BUDGET, atol=1e-6)
+    np.testing.assert_allclose(
+        rms(x, w, n, 1, harness.buffer((4, n)), gather=rows, add=add), expected, rtol=RMS_BUDGET, atol=1e-6
+    )
     in_place = harness.placed(add)
     rms(x, w, n, 1, in_place, gather=rows, add=in_place)
     np.testing.assert_allclose(in_place, expected, rtol=RMS_BUDGET, atol=1e-6)
@@ -88,7 +95,9 @@ def test_gated(function, n):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_gated_far_from_zero(function):
     """To the right it is x, to the left 0, and nothing overflows."""
-    gate = harness.placed(np.array([0.0, -0.0, 20, 100, 1e4, 1e12, 3e38, np.inf, -20, -87, -88, -100, -1e4, -1e12, -3e38], np.float32))
+    gate = harness.placed(
+        np.array([0.0, -0.0, 20, 100, 1e4, 1e12, 3e38, np.inf, -20, -87, -88, -100, -1e4, -1e12, -3e38], np.float32)
+    )
     up = harness.placed(np.ones_like(gate))
     out = harness.buffer(gate.shape)
     harness.run("activation.gated", function, n_rows_at=np.array([1]), n=gate.size, gate=gate, up=up, out=out)

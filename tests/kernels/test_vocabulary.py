@@ -75,7 +75,13 @@ def test_loads_and_stores_need_no_alignment(run):
 
 def test_splats(run):
     a = np.frombuffer(np.float32(1.5).tobytes() + b"\1\2\3\4", np.uint8)
-    assert_vectors(run("splats", 256, a, n=-7 & 0x7F), np.full(16, 0x79, I32), np.full(16, 1.5, F32), np.tile(a[1:5], 16), np.full(64, 0x79, np.uint8))
+    assert_vectors(
+        run("splats", 256, a, n=-7 & 0x7F),
+        np.full(16, 0x79, I32),
+        np.full(16, 1.5, F32),
+        np.tile(a[1:5], 16),
+        np.full(64, 0x79, np.uint8),
+    )
 
 
 def test_pairs(run):
@@ -84,7 +90,9 @@ def test_pairs(run):
 
 def test_constants_and_shuffles(run):
     a, b = np.arange(16, dtype=I32), np.arange(16, 32, dtype=I32)
-    assert_vectors(run("constants_and_shuffles", 128, a, b), np.arange(-8, 8, dtype=I32), (7 * np.arange(16) % 32).astype(I32))
+    assert_vectors(
+        run("constants_and_shuffles", 128, a, b), np.arange(-8, 8, dtype=I32), (7 * np.arange(16) % 32).astype(I32)
+    )
 
 
 def test_lanes(run):
@@ -98,8 +106,17 @@ def test_prefetch_of_unmapped_memory_and_pause(run):
 
 def test_casts(run):
     a, c = random_bits(I32, 16), random_bits(np.int8, 16)
-    b = np.array([0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 1e9, -1e9, 126.99999, 2**24 + 2, -(2.0**31), 1e-40, 3, -3, 7], F32)
-    expected = (a.astype(F32), b.astype(I32), c.astype(I32), c.astype(np.int16), a.astype(np.int8), a.view(np.uint16)[:16].astype(np.uint32))
+    b = np.array(
+        [0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 1e9, -1e9, 126.99999, 2**24 + 2, -(2.0**31), 1e-40, 3, -3, 7], F32
+    )
+    expected = (
+        a.astype(F32),
+        b.astype(I32),
+        c.astype(I32),
+        c.astype(np.int16),
+        a.astype(np.int8),
+        a.view(np.uint16)[:16].astype(np.uint32),
+    )
     assert_vectors(run("casts", 304, a, b, c), *expected)
 
 
@@ -118,8 +135,8 @@ def test_from_bhalf_on_every_value(run):
 
 
 def test_to_half(run):
-    """Each half and, between each and the next, the middle (a tie, to even) and its neighbours; the greatest, infinities, NaN."""
-    exact = ALL_HALVES[: 0x7C00].view(np.float16).astype(F32)
+    """Each half; between two, the middle (a tie, to even) and its neighbours; the greatest, infinities, NaN."""
+    exact = ALL_HALVES[:0x7C00].view(np.float16).astype(F32)
     middles = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(F32)
     below, above = np.nextafter(middles, F32(0)), np.nextafter(middles, F32(np.inf))
     ends = np.array([65519.996, 65520, 65536, 3e38, np.inf, np.nan, 1e-45, 2.9802322e-08, 2.9802326e-08, 2.0**-14], F32)
@@ -145,10 +162,13 @@ def test_float_operators(run):
     out = run("float_operators", 640, a, b, c)
     with np.errstate(all="ignore"):
         less, root = np.where(a < b, a, b), np.sqrt(np.abs(a))
-        assert_vectors(out, a + b, a - b, a * b, a / b, np.where(a < b, a, b), np.where(a > b, a, b), np.abs(a), root, less)
+        assert_vectors(
+            out, a + b, a - b, a * b, a / b, np.where(a < b, a, b), np.where(a > b, a, b), np.abs(a), root, less
+        )
         rounded = (a.astype(np.float64) * b + c).astype(F32) if FMA else a * b + c
     np.testing.assert_array_equal(out[576:].view(F32), rounded)
-    np.testing.assert_array_equal(np.signbit(out[256:320].view(F32)[3:5]), [False, True])  # equal: the second, zeros' signs too
+    # Where they are equal: the second, with a zero's sign.
+    np.testing.assert_array_equal(np.signbit(out[256:320].view(F32)[3:5]), [False, True])
 
 
 def test_integer_operators(run):
@@ -156,7 +176,8 @@ def test_integer_operators(run):
     ua, ub = a.view(np.uint32), b.view(np.uint32)
     with np.errstate(over="ignore"):
         expected = (
-            a + b, a - b, a * b, a & b, a | b, a ^ b, a << 3, a >> 3, ua >> 3, np.minimum(a, b), np.maximum(ua, ub), np.where(a < b, a, b),
+            a + b, a - b, a * b, a & b, a | b, a ^ b, a << 3, a >> 3, ua >> 3,
+            np.minimum(a, b), np.maximum(ua, ub), np.where(a < b, a, b),
         )  # fmt: skip
     assert_vectors(run("integer_operators", 768, a, b), *expected)
 
@@ -177,7 +198,9 @@ def test_reductions_add_by_halving(run):
     a, b = (rng().standard_normal(16) * 10.0 ** rng().integers(-6, 6, 16)).astype(F32), random_bits(I32, 16)
     with np.errstate(over="ignore"):
         out = run("reductions", 20, a, b)
-        assert_vectors(out, np.array([halving_sum(a), a.max()], F32), np.array([halving_sum(b), halving_sum(b[:8])], I32))
+        assert_vectors(
+            out, np.array([halving_sum(a), a.max()], F32), np.array([halving_sum(b), halving_sum(b[:8])], I32)
+        )
     assert out[16:].view(F32)[0] == a[0] + a[1]
     # 1 + 2**24 is 2**24: in this order the 1 is lost, in order of lanes it would not be.
     a[:] = 0
@@ -249,7 +272,13 @@ def test_integer_tiles(run):
         return (acc + (w[:, None, None, at : at + 4].astype(I32) * x.reshape(3, 16, 4)).sum(-1)).astype(I32)
 
     pairs = 9 + (w.view(np.int16)[:, None, None, :2].astype(I64) * x.view(np.int16).reshape(3, 16, 2)).sum(-1)
-    assert_vectors(run("tiles_of_integers", 1216, x, w, starts), acc[1, 1], dot(0).reshape(-1), dot(4).reshape(-1), pairs.astype(I32).reshape(-1))
+    assert_vectors(
+        run("tiles_of_integers", 1216, x, w, starts),
+        acc[1, 1],
+        dot(0).reshape(-1),
+        dot(4).reshape(-1),
+        pairs.astype(I32).reshape(-1),
+    )
 
 
 def test_float_tiles(run):

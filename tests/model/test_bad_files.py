@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
 from localllm.model.model import Model
-
 from tests import tiny_models
 
 
@@ -51,7 +51,7 @@ def test_unknown_architecture(tmp_path):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with pytest.raises(UnsupportedError, match="'perceptron'.*llama"):
+    with pytest.raises(UnsupportedError, match=r"'perceptron'.*llama"):
         Model.load(tmp_path / "m.gguf")
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from localllm.errors import ContextFullError, UsageError
 from localllm.model.model import Model
-
 from tests import tiny_models
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3")
@@ -138,8 +138,10 @@ def test_save_copy_restore(model_of):
 def test_impossible_batches_change_nothing(model_of):
     context = model_of("llama").context(n_ctx=40)
     context.forward(IDS[:8])
-    for wrong in ({"tokens": []}, {"tokens": [96]}, {"tokens": [-1]}, {"tokens": [1], "positions": [9]},
-                  {"tokens": [1], "seq_ids": [1]}, {"tokens": [1, 2], "seq_ids": [0]}, {"tokens": [1] * 513}):  # fmt: skip
+    for wrong in (
+        {"tokens": []}, {"tokens": [96]}, {"tokens": [-1]}, {"tokens": [1], "positions": [9]},
+        {"tokens": [1], "seq_ids": [1]}, {"tokens": [1, 2], "seq_ids": [0]}, {"tokens": [1] * 513},
+    ):  # fmt: skip
         with pytest.raises(UsageError):
             context.forward(**wrong)
     with pytest.raises(ContextFullError, match="40"):

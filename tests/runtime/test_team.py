@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import pytest
+
 from localllm.errors import Cancelled
 from localllm.model.model import Model
-
 from tests import tiny_models
 
 
