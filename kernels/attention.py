@@ -27,7 +27,6 @@ from .simd import (
     store,
     tile_fill,
     tile_fma,
-    tile_load,
     tile_store,
     u16x16,
 )
@@ -41,8 +40,8 @@ Params = Struct(
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * k_dim; k_cache, v_cache: see rope.CacheParams; window: cells a row sees, or 0 for all up to its own;
-scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: cells of a unit, a
-multiple of CHUNK, whose results go to partial [n_rows][n_head][n_cells / split][2 + v_dim to a multiple of 16 + 14] for `merge`;
+scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: CHUNK,
+and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for `merge`;
 or 0: all cells, straight to out."""
 
 CHUNK = 256
@@ -51,8 +50,8 @@ _MASKED = -1e30
 
 
 def partial_floats(v_dim: int) -> int:
-    """Floats of one partial result: greatest score, sum of weights, padding, weighted values."""
-    return 16 + (v_dim + 15) // 16 * 16
+    """Floats of one partial result."""
+    return part_bytes(v_dim) // 4
 
 
 def cells(kv_type: str, T: int):
@@ -91,13 +90,11 @@ def cells(kv_type: str, T: int):
 
     def queries(p, step, scratch, seq, head, group, j0, j1, split, n_splits):
         """Queries j0 to j0 + T of a sequence's rows: query j is head j % group of row j // group. Past j1 the last repeats."""
-        padded = (p.v_dim + 15) // 16 * 16
-        scores = scratch
-        state = scores + T * CHUNK * 4
-        q = state + T * 64
-        acc = q + T * p.k_dim * 4
+        size_of_part = part_bytes(p.v_dim)
+        parts = scratch + T * CHUNK * 4
+        totals = parts + T * size_of_part
+        q = totals + T * size_of_part
         low, high = i64(p.n_cells), i64(0)
-        factor = f32(bitcast(f64, p.scale))
         for t in range(T):
             position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
             high = max(high, position + 1)
@@ -106,41 +103,33 @@ def cells(kv_type: str, T: int):
             low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
             if low >= high:
                 return
+        factor = f32(bitcast(f64, p.scale))
         for t in range(T):
             j = min(j0 + t, j1 - 1)
             x = p.q + j // group * p.q_stride + (head * group + j % group) * p.k_dim * 4
             for i in range(p.k_dim):
                 store(q + (t * p.k_dim + i) * 4, f32(load(f32, x + 4 * i) * factor))
-            store(state + t * 64, f32(_MASKED))
-            store(state + t * 64 + 4, f32(0.0))
-            for i in range(0, padded, 16):
-                store(acc + (t * padded + i) * 4, splat(f32x16, 0.0))
+            empty(totals + t * size_of_part, size_of_part)
         slot = seq * p.n_head_kv + head
         keys = p.k_cache + slot * p.n_cells * p.k_dim * size
         vals = p.v_cache + slot * p.n_cells * p.v_dim * size
-        for c0 in range(low // 32 * 32, high, CHUNK):
-            c1 = min(c0 + CHUNK, high)
-            score(p, q, keys, scores, c0, c1)
+        for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
+            first, c1 = max(c0, low), min(c0 + CHUNK, high)
+            score(p, q, keys, scratch - 4 * c0, first // 32 * 32, c1)
             for t in range(T):
-                j = min(j0 + t, j1 - 1)
-                position = i64(load(i32, step.positions + 4 * (j // group)))
-                start = first_seen(position, p.window)
-                soften(scores + t * CHUNK * 4, state + t * 64, acc + t * padded * 4, padded, c0, c1, start, position)
-            gather(scores, vals, acc, p.v_dim, padded, c0, max(c0, low), c1)
+                position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
+                weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
+                weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), position)
+            gather(scratch - 4 * c0, vals, parts + 64, size_of_part, p.v_dim, first, c1)
+            for t in range(T):
+                fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
         for t in range(min(T, j1 - j0)):
-            j = j0 + t
-            row, h = j // group, head * group + j % group
+            row, h = (j0 + t) // group, head * group + (j0 + t) % group
             if p.split == 0:
-                out = p.out + row * p.out_stride + h * p.v_dim * 4
-                inverse = f32(f32(1.0) / load(f32, state + t * 64 + 4))
-                for i in range(p.v_dim):
-                    store(out + 4 * i, f32(load(f32, acc + (t * padded + i) * 4) * inverse))
+                divide(totals + t * size_of_part, p.v_dim, p.out + row * p.out_stride + h * p.v_dim * 4)
             else:
-                out = p.partial + ((row * p.n_head + h) * n_splits + split) * (16 + padded) * 4
-                store(out, load(f32, state + t * 64))
-                store(out + 4, load(f32, state + t * 64 + 4))
-                for i in range(0, padded, 16):
-                    store(out + 64 + 4 * i, load(f32x16, acc + (t * padded + i) * 4))
+                # One chunk: its part goes as it is, for `merge` to fold in the same order as is done above.
+                copy(parts + t * size_of_part, size_of_part, p.partial + ((row * p.n_head + h) * n_splits + split) * size_of_part)
 
     def score(p, q, keys, scores, c0, c1):
         """scores[t, cell] = q[t] . key[cell], 32 cells at a time."""
@@ -150,23 +139,23 @@ def cells(kv_type: str, T: int):
             for i in range(p.k_dim):
                 pair = (values(k + 16 * size * i), values(k + (16 * size * (i + p.k_dim))))
                 a = tile_fma(a, q + 4 * i, p.k_dim * 4, pair)
-            tile_store(scores + 4 * (c - c0), CHUNK * 4, 64, a, 2)
+            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
 
-    def gather(scores, vals, acc, v_dim, padded, c0, first, c1):
-        """acc[t] += weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold NaN."""
+    def gather(weights, vals, out, out_stride, v_dim, first, c1):
+        """out[t] = weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold NaN."""
         i = 0
-        while i + 32 <= padded:
-            a = tile_load(f32x16, acc + 4 * i, T, padded * 4, 2, 64)
+        while i + 16 < v_dim:
+            a = tile_fill(T2, splat(f32x16, 0.0))
             for c in range(first, c1):
                 v = vals + (c * v_dim + i) * size
-                a = tile_fma(a, scores + 4 * (c - c0), CHUNK * 4, (values(v), values(v + 16 * size)))
-            tile_store(acc + 4 * i, padded * 4, 64, a, 2)
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(v), values(v + 16 * size)))
+            tile_store(out + 4 * i, out_stride, 64, a, 2)
             i += 32
-        if i < padded:
-            b = tile_load(f32x16, acc + 4 * i, T, padded * 4, 1, 64)
+        if i < v_dim:
+            b = tile_fill(T, splat(f32x16, 0.0))
             for c in range(first, c1):
-                b = tile_fma(b, scores + 4 * (c - c0), CHUNK * 4, (values(vals + (c * v_dim + i) * size),))
-            tile_store(acc + 4 * i, padded * 4, 64, b, 1)
+                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (values(vals + (c * v_dim + i) * size),))
+            tile_store(out + 4 * i, out_stride, 64, b, 1)
 
     return kernel
 
@@ -178,28 +167,64 @@ def first_seen(position, window):
     return max(i64(0), position + 1 - window)
 
 
-def soften(scores, state, acc, padded, c0, c1, start, position):
-    """Scores to weights; what was summed before is scaled to the new greatest score. A row sees cells start to position."""
-    greatest = splat(f32x16, load(f32, state))
+def part_bytes(v_dim):
+    return 64 + (v_dim + 15) // 16 * 64
+
+
+def weigh(scores, part, c0, c1, start, position):
+    """Scores of one chunk to weights, relative to its greatest score. A row sees cells start to position."""
+    greatest = splat(f32x16, _MASKED)
     for c in range(c0, c1, 16):
         n = lanes_from(c)
-        s = load(f32x16, scores + 4 * (c - c0))
+        s = load(f32x16, scores + 4 * c)
         s = select(less(n, splat(i32x16, position + 1)), s, splat(f32x16, _MASKED))
         s = select(less(n, splat(i32x16, start)), splat(f32x16, _MASKED), s)
-        store(scores + 4 * (c - c0), s)
+        store(scores + 4 * c, s)
         greatest = maximum(s, greatest)
     m = hmax(greatest)
     total = splat(f32x16, 0.0)
     for c in range(c0, c1, 16):
-        s = load(f32x16, scores + 4 * (c - c0))
+        s = load(f32x16, scores + 4 * c)
         w = select(less(splat(f32x16, 0.5 * _MASKED), s), exp16(s - m), splat(f32x16, 0.0))
-        store(scores + 4 * (c - c0), w)
+        store(scores + 4 * c, w)
         total = total + w
-    shrink = lane(exp16(splat(f32x16, f32(load(f32, state) - m))), 0)
-    store(state, m)
-    store(state + 4, f32(f32(load(f32, state + 4) * shrink) + hsum(total)))
-    for i in range(0, padded, 16):
-        store(acc + 4 * i, load(f32x16, acc + 4 * i) * shrink)
+    store(part, m)
+    store(part + 4, hsum(total))
+
+
+# A part, and a total: greatest score, sum of weights, then from byte 64 the weighted values. Chunks are folded one after
+# another, whoever computed them, so that a row's result does not depend on how the work was divided.
+
+
+def empty(total, n_bytes):
+    for i in range(0, n_bytes, 64):
+        store(total + i, splat(f32x16, 0.0))
+    store(total, f32(_MASKED))
+
+
+def copy(source, n_bytes, target):
+    for i in range(0, n_bytes, 64):
+        store(target + i, load(f32x16, source + i))
+
+
+def fold(total, part, n_bytes):
+    """Add a part, scaled to the greater of both greatest scores."""
+    m = max(load(f32, total), load(f32, part))
+    a, b = exp1(f32(load(f32, total) - m)), exp1(f32(load(f32, part) - m))
+    store(total, m)
+    store(total + 4, f32(f32(load(f32, total + 4) * a) + f32(load(f32, part + 4) * b)))
+    for i in range(64, n_bytes, 64):
+        store(total + i, load(f32x16, total + i) * a + load(f32x16, part + i) * b)
+
+
+def exp1(x):
+    return lane(exp16(splat(f32x16, x)), 0)
+
+
+def divide(total, v_dim, out):
+    inverse = f32(f32(1.0) / load(f32, total + 4))
+    for i in range(v_dim):
+        store(out + 4 * i, f32(load(f32, total + 64 + 4 * i) * inverse))
 
 
 def merge():
@@ -209,34 +234,16 @@ def merge():
         p = Params(params)
         step = Step(p.step)
         n_splits = p.n_cells // p.split
-        padded = (p.v_dim + 15) // 16 * 16
+        size = part_bytes(p.v_dim)
+        total = Thread(thread).scratch
         unit = claim(thread, 1)
         while unit < step.n_rows * p.n_head:
             row, head = unit // p.n_head, unit % p.n_head
             position = i64(load(i32, step.positions + 4 * row))
-            start = first_seen(position, p.window)
-            low, high = start // p.split, position // p.split + 1
-            parts = p.partial + unit * n_splits * (16 + padded) * 4
-            m = f32(_MASKED)
-            for s in range(low, high):
-                m = max(m, load(f32, parts + s * (16 + padded) * 4))
-            out = p.out + row * p.out_stride + head * p.v_dim * 4
-            total = f32(0.0)
-            for s in range(low, high):
-                part = parts + s * (16 + padded) * 4
-                total = f32(total + f32(weight(part, m) * load(f32, part + 4)))
-            for i in range(0, padded, 16):
-                a = splat(f32x16, 0.0)
-                for s in range(low, high):
-                    part = parts + s * (16 + padded) * 4
-                    a = a + load(f32x16, part + 64 + 4 * i) * weight(part, m)
-                a = a / splat(f32x16, total)
-                for e in range(min(16, p.v_dim - i)):
-                    store(out + 4 * (i + e), lane(a, e))
+            empty(total, size)
+            for s in range(first_seen(position, p.window) // p.split, position // p.split + 1):
+                fold(total, p.partial + (unit * n_splits + s) * size, size)
+            divide(total, p.v_dim, p.out + row * p.out_stride + head * p.v_dim * 4)
             unit = claim(thread, 1)
 
     return kernel
-
-
-def weight(part, m):
-    return lane(exp16(splat(f32x16, f32(load(f32, part) - m))), 0)

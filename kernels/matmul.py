@@ -1,11 +1,12 @@
-"""Matrix-matrix products, for every format: what a prompt costs. Weights are unpacked once a block of rows.
+"""Matrix-matrix products, for every quantized format: what a prompt costs. Weights are unpacked once a block of rows.
 
 Tokens are lanes: 16 of them to a vector, weights are broadcast, and nothing is transposed but the small result. A thread
 claims BLOCK_ROWS rows of weights; for each stretch of K it unpacks them into its scratch (second-level cache), then runs
-register tiles of R rows x V vectors over them. A token's result does not depend on how many others there are.
+register tiles of R rows x V vectors over them. Floats are added in the order in which matvec adds them: a token gives the
+same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
 """
 
-from . import embed, formats
+from . import formats, matmul_float
 from .simd import (
     Lanes,
     Struct,
@@ -14,19 +15,14 @@ from .simd import (
     f32x4,
     f32x8,
     f32x16,
-    fma,
     i8x64,
-    i16,
-    i16x16,
     i16x32,
     i32x16,
     i64,
-    lane,
     load,
     shuffle,
     splat,
     store,
-    tile_axpy,
     tile_dot,
     tile_fill,
     tile_fma,
@@ -34,6 +30,7 @@ from .simd import (
     tile_pair,
     tile_scale,
     tile_scale2,
+    tile_scaled,
     tile_spread,
     tile_start,
     tile_store,
@@ -46,7 +43,7 @@ Params = Struct(
     ("n_rows_at", "w", "row_bytes", "n", "k", "x", "x_d", "x_s", "x_p", "bias", "add", "out", "stride", "step"),
 )
 """out[t, n] = x[t] @ w[n, k] (+ bias) (+ add[t]), f32 rows `stride` bytes apart, for t < the int64 at n_rows_at.
-x, x_d, x_s, x_p: see quantize.tiles and .floats. bias: f32 [n] or 0; add: rows like out's, or 0. out 0: the step's logits."""
+x, x_d, x_s, x_p: see quantize.tiles; x alone, f32 rows of k, for float formats. bias: f32 [n] or 0; add: rows like out's, or 0. out 0: the step's logits."""
 
 BLOCK_ROWS = 32
 MAX_TOKENS = 512
@@ -56,6 +53,8 @@ _SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
 def tiles(fmt: str):
     """The kernel for weights in this format."""
     format_ = formats.module(fmt)
+    if format_.KIND == "float":
+        return matmul_float.rows(format_, Params)
     target = current()
     R = target.tile_rows
     unpack, wide, stretch = _KINDS[format_.KIND](format_, R, target.tile_vectors)
@@ -160,28 +159,6 @@ def one(p, out, at, place, values):
     store(out + at, values)
 
 
-# --- float formats: f32 weights and f32 activations
-
-
-def _float(fmt, R, V):
-    K = 512
-    row = embed.row(fmt.__name__.rpartition(".")[2])
-    size = fmt.SIZE
-
-    def unpack(w, k0, k1, block, r):
-        row(w + k0 * size, k1 - k0, block + r * K * 4, f32(1.0))
-
-    def micro(p, block, r, k0, k1, t, c):
-        x = p.x + (t * p.k + k0) * 64
-        w = block + r * K * 4
-        acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
-        for k in range(k1 - k0):
-            acc = tile_fma(acc, w + 4 * k, K * 4, tile_spread(f32x16, x + 64 * k, p.k * 64, V))
-        tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
-
-    return unpack, micro, K
-
-
 # --- blocks of 32 with a float scale
 
 
@@ -242,7 +219,7 @@ def _super(fmt, R, V):
     S = K // 256
     SCALES = BLOCK_ROWS * K
     MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
-    DMINS = MINIMUMS + BLOCK_ROWS * S * 16
+    FACTORS = MINIMUMS + BLOCK_ROWS * S * 16
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
     minus_offset, RV = -offset, R * V
@@ -256,13 +233,14 @@ def _super(fmt, R, V):
             sc = scales(p)
             at = block + SCALES + (r * S + s) * PER * 4
             if PER == 8:
-                store(at, cast(f32x8, shuffle(_EVEN8, sc, sc)) * d(p))
+                store(at, cast(f32x8, shuffle(_EVEN8, sc, sc)))
             else:
-                store(at, cast(f32x16, sc) * d(p))
+                store(at, cast(f32x16, sc))
+            store(block + FACTORS + (r * S + s) * 8, f32(d(p)))
             if has_min:
                 mn = minimums(p)
                 store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
-                store(block + DMINS + (r * S + s) * 4, f32(-dmin(p)))
+                store(block + FACTORS + (r * S + s) * 8 + 4, f32(-dmin(p)))
 
     def micro(p, block, r, k0, k1, t, c):
         supers = p.k // 256
@@ -270,6 +248,7 @@ def _super(fmt, R, V):
         w = block + r * K
         for s in range((k1 - k0) // 256):
             x = p.x + (t * p.k + k0 + 256 * s) * 16
+            # Whole numbers below 2**24: float sums of them are as exact as matvec's integer ones.
             total = tile_fill(RV, splat(f32x16, 0.0))
             for g in range(PER):
                 if offset:
@@ -281,20 +260,21 @@ def _super(fmt, R, V):
                     xs = tile_spread(i8x64, x + (steps * g + j) * 64, p.k * 16, V)
                     a = tile_dot(a, w + 256 * s + GROUP * g + 4 * j, K, xs, u7)
                 total = tile_scale(total, a, block + SCALES + ((r * S + s) * PER + g) * 4, S * PER * 4, V)
+            acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
+            xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)
+            acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8, S * 8, xd)
             if has_min:
                 a = tile_fill(RV, splat(i32x16, 0))
                 for j in range(4):
                     xs16 = tile_spread(i16x32, p.x_p + ((s0 + s) * 4 + j) * 64, supers * 256, V)
                     a = tile_pair(a, block + MINIMUMS + (r * S + s) * 16 + 4 * j, S * 16, xs16)
-                total = tile_scale(total, a, block + DMINS + (r * S + s) * 4, S * 4, V)
-            acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
-            acc = tile_axpy(acc, total, tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V))
+                acc = tile_scaled(acc, a, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
             tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
     return unpack, micro, K
 
 
-_KINDS = {"float": _float, "block32": _block32, "super": _super}
+_KINDS = {"block32": _block32, "super": _super}
 
 SCRATCH = _SUMS_BYTES + BLOCK_ROWS * 2048 * 2
 """Bytes of a thread's scratch that the kernels use at most."""

@@ -1,14 +1,14 @@
 """Matrix-vector products in place: what a token costs. Weights are read once, at the speed of memory.
 
 A thread claims a few rows at a time; two rows run together, so that each load of the activations serves both. The integer
-part of a product is exact, and floats are added in one order: 16 lanes along the row, then by halving.
+part of a product is exact, and floats are added in the order in which matmul adds them, so that a token gives the same bits
+alone and in a batch.
 """
 
 from . import formats
 from .simd import (
     Lanes,
     Struct,
-    bitcast,
     cast,
     dot2,
     dot4,
@@ -17,20 +17,18 @@ from .simd import (
     f32x8,
     f32x16,
     fma,
-    from_half,
     hsum,
     i8x64,
     i16x16,
     i32x8,
     i32x16,
+    lane,
     load,
     pack16,
-    pair,
     prefetch,
     shuffle,
     splat,
     store,
-    f32x2,
     u8x64,
 )
 from .thread import Step, claim
@@ -101,7 +99,21 @@ def _float(fmt):
     return two_rows
 
 
-_SPREAD = Lanes((0,) * 8 + (1,) * 8)
+# Four vectors of two sums of eight lanes each, halved three times into one vector of eight sums.
+_LOW32 = Lanes(tuple(4 * q + i // 2 + 16 * (i % 2) for q in range(4) for i in range(4)))
+_HIGH32 = Lanes(tuple(4 * q + 2 + i // 2 + 16 * (i % 2) for q in range(4) for i in range(4)))
+_LOW64 = Lanes(tuple(4 * q + i % 2 + 16 * (i // 2) for q in range(4) for i in range(4)))
+_HIGH64 = Lanes(tuple(4 * q + 2 + i % 2 + 16 * (i // 2) for q in range(4) for i in range(4)))
+_EVEN128 = Lanes((0, 1, 2, 3, 8, 9, 10, 11))
+_ODD128 = Lanes((4, 5, 6, 7, 12, 13, 14, 15))
+
+
+def sums8(t0, t1, t2, t3):
+    """Sums of lanes 0-7 of t0, t1, t2, t3, then of their lanes 8-15: i32x8."""
+    a = shuffle(_LOW32, t0, t1) + shuffle(_HIGH32, t0, t1)
+    b = shuffle(_LOW32, t2, t3) + shuffle(_HIGH32, t2, t3)
+    c = shuffle(_LOW64, a, b) + shuffle(_HIGH64, a, b)
+    return shuffle(_EVEN128, c, c) + shuffle(_ODD128, c, c)
 
 
 def _block32(fmt):
@@ -109,39 +121,56 @@ def _block32(fmt):
     size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
     dot = dot4_u7 if fmt.U7 else dot4
 
-    def blocks(pa, pb, x, start, d, s, acc, low):
-        """Add 64 elements; d, s: scale and scaled sum of the activations, a block each (0 for a block that is not there)."""
-        prefetch(pa + AHEAD)
-        t = dot(start, codes(pa, pb), x)
-        both = pair(f32x2, scale(pa), scale(pb)) * d
-        acc = fma(cast(f32x16, t), shuffle(_SPREAD, both, both), acc)
+    def start_of(x):
+        """What the codes' offset adds to a product, taken off beforehand."""
+        if offset:
+            return splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), x)
+        return splat(i32x16, 0)
+
+    def add(total, p, d, s, acc):
+        """One block: its exact integer product, scaled. matmul does the same, in the same order."""
+        acc = fma(f32(total * scale(p)), load(f32, d), acc)
         if has_min:
-            low = fma(pair(f32x2, minimum(pa), minimum(pb)), s, low)
-        return acc, low
+            acc = fma(minimum(p), load(f32, s), acc)
+        return acc
+
+    def eight(p, x0, x1, x2, x3, s0, s1, s2, s3, d, s, acc):
+        prefetch(p + AHEAD)
+        prefetch(p + AHEAD + 64)
+        prefetch(p + AHEAD + 128)
+        t0, t1 = dot(s0, codes(p, p + size), x0), dot(s1, codes(p + 2 * size, p + 3 * size), x1)
+        t2, t3 = dot(s2, codes(p + 4 * size, p + 5 * size), x2), dot(s3, codes(p + 6 * size, p + 7 * size), x3)
+        totals = cast(f32x8, sums8(t0, t1, t2, t3))
+        for j in range(8):
+            acc = add(lane(totals, j % 2 * 4 + j // 2), p + j * size, d + 4 * j, s + 4 * j, acc)
+        return acc
+
+    def one(p, x, start, d, s, acc):
+        t = dot(start, codes(p, p), x)
+        return add(f32(hsum(shuffle(_FIRST8, t, t))), p, d, s, acc)
 
     def two_rows(wa, wb, k, x, x_d, x_s):
-        acc_a, low_a = splat(f32x16, 0.0), splat(f32x2, 0.0)
-        acc_b, low_b = acc_a, low_a
-        start, none = splat(i32x16, 0), splat(f32x2, 0.0)
+        a, b = f32(0.0), f32(0.0)
         n = k // 32
-        for i in range(0, n - 1, 2):
-            xq, d, s = load(i8x64, x + 32 * i), load(f32x2, x_d + 4 * i), load(f32x2, x_s + 4 * i)
-            if offset:
-                start = splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), xq)
-            pa, pb = wa + i * size, wb + i * size
-            acc_a, low_a = blocks(pa, pa + size, xq, start, d, s, acc_a, low_a)
-            acc_b, low_b = blocks(pb, pb + size, xq, start, d, s, acc_b, low_b)
-        if n % 2:
-            i = n - 1
-            xq, d, s = load(i8x64, x + 32 * i), pair(f32x2, load(f32, x_d + 4 * i), 0.0), pair(f32x2, load(f32, x_s + 4 * i), 0.0)
-            if offset:
-                start = splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), xq)
-            acc_a, low_a = blocks(wa + i * size, wa + i * size, xq, start, d, s, acc_a, low_a)
-            acc_b, low_b = blocks(wb + i * size, wb + i * size, xq, start, d, s, acc_b, low_b)
-        return f32(hsum(acc_a) + hsum(low_a)), f32(hsum(acc_b) + hsum(low_b))
+        whole = n // 8 * 8
+        for i in range(0, whole, 8):
+            q, d, s, at = x + 32 * i, x_d + 4 * i, x_s + 4 * i, i * size
+            x0, x1, x2, x3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
+            s0, s1, s2, s3 = start_of(x0), start_of(x1), start_of(x2), start_of(x3)
+            a = eight(wa + at, x0, x1, x2, x3, s0, s1, s2, s3, d, s, a)
+            b = eight(wb + at, x0, x1, x2, x3, s0, s1, s2, s3, d, s, b)
+        for i in range(whole, n):
+            # The upper half of what is loaded belongs to the next block; its sums are left aside.
+            xq = load(i8x64, x + 32 * i)
+            start = start_of(xq)
+            a = one(wa + i * size, xq, start, x_d + 4 * i, x_s + 4 * i, a)
+            b = one(wb + i * size, xq, start, x_d + 4 * i, x_s + 4 * i, b)
+        return a, b
 
     return two_rows
 
+
+_FIRST8 = Lanes(tuple(range(8)))
 
 # Lane 4i + j of a packed pair of runs holds group i of the first run (j < 4 of each 8) or of the second.
 _PAIR01 = Lanes(tuple(g + 4 * run for g in range(4) for run in (0, 1) for _ in range(4)))
@@ -153,8 +182,17 @@ def _super(fmt):
     size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
     dot = dot4_u7 if fmt.U7 else dot4
 
-    def block(p, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, acc, low):
-        """Add a super-block: four products of 64 codes, narrowed to 16 bits, times their groups' scales in one more product."""
+    def start_of(x):
+        """What the codes' offset adds to a product, taken off beforehand."""
+        if offset:
+            return splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), x)
+        return splat(i32x16, 0)
+
+    def block(p, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, acc):
+        """Add a super-block: four products of 64 codes, narrowed to 16 bits, times their groups' scales in one more product.
+
+        The integer result is exact; two float operations a super-block remain, which matmul does in the same order.
+        """
         prefetch(p + AHEAD)
         prefetch(p + AHEAD + 64)
         sc = scales(p)
@@ -162,27 +200,22 @@ def _super(fmt):
         t2, t3 = dot(s2, codes(p, 2), x2), dot(s3, codes(p, 3), x3)
         t = dot2(splat(i32x16, 0), pack16(t0, t1), shuffle(_PAIR01, sc, sc))
         t = dot2(t, pack16(t2, t3), shuffle(_PAIR23, sc, sc))
-        acc = fma(cast(f32x16, t), splat(f32x16, d(p) * xd), acc)
+        acc = fma(f32(hsum(t)), f32(d(p) * xd), acc)
         if has_min:
             m = dot2(splat(i32x8, 0), minimums(p), sums)
-            low = fma(cast(f32x8, m), splat(f32x8, dmin(p) * xd), low)
-        return acc, low
+            acc = fma(f32(hsum(m)), f32(f32(-dmin(p)) * xd), acc)
+        return acc
 
     def two_rows(wa, wb, k, x, x_d, x_s):
-        acc_a, low_a = splat(f32x16, 0.0), splat(f32x8, 0.0)
-        acc_b, low_b = acc_a, low_a
-        zero = splat(i32x16, 0)
-        s0, s1, s2, s3 = zero, zero, zero, zero
+        a, b = f32(0.0), f32(0.0)
         for i in range(k // 256):
             q = x + 256 * i
             x0, x1, x2, x3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
-            if offset:
-                o = splat(u8x64, offset)
-                s0, s1, s2, s3 = zero - dot(zero, o, x0), zero - dot(zero, o, x1), zero - dot(zero, o, x2), zero - dot(zero, o, x3)
+            s0, s1, s2, s3 = start_of(x0), start_of(x1), start_of(x2), start_of(x3)
             xd, sums = load(f32, x_d + 4 * i), load(i16x16, x_s + 32 * i)
-            acc_a, low_a = block(wa + i * size, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, acc_a, low_a)
-            acc_b, low_b = block(wb + i * size, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, acc_b, low_b)
-        return f32(hsum(acc_a) - hsum(low_a)), f32(hsum(acc_b) - hsum(low_b))
+            a = block(wa + i * size, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, a)
+            b = block(wb + i * size, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, b)
+        return a, b
 
     return two_rows
 

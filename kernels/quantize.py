@@ -1,8 +1,8 @@
-"""Activations made ready for products: f32 rows to int8 codes with a scale a group of 32 or 256 elements, and their sums.
+"""Activations made ready for products: f32 rows to int8 codes with a scale a group of 32 or 256 elements, and sums.
 
-`rows` writes them in order, for matvec; `tiles` packs 16 tokens side by side, for matmul, where tokens are lanes; `floats`
-packs f32 the same way, for weights in float formats. Rounding is to nearest even; a group's scale is its greatest
-magnitude / 127 (as llama.cpp's Q8_0, without rounding the scale to 16 bits).
+`rows` writes them in order, for matvec; `tiles` packs 16 tokens side by side, for matmul, where tokens are lanes.
+Rounding is to nearest even; a group's scale is its greatest magnitude / 127 (as llama.cpp's Q8_0, without rounding the
+scale to 16 bits).
 """
 
 from .simd import (
@@ -34,10 +34,9 @@ Params = Struct("Quantize", ("n_rows_at", "k", "x", "stride", "q", "d", "s", "p"
 rows(group): the first row alone. q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32 [k / 32], d * sum;
 group 256: int16 [k / 16] sums.
 
-tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32 (group 32) or k / 16][16]
-sums; p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past n_rows are zeros.
-
-floats: q f32 [k][16] for each tile.
+tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32][16] sums (group
+256: [k / 16][16]); p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past
+n_rows are zeros.
 """
 
 _MAGIC = 12582912.0
@@ -158,27 +157,5 @@ def tiles(group: int):
         if group == 32:
             store(s, total)
             store(p.p + ((tile * (p.k // 32) + g) * 16 + row) * 4, f32(d * f32(total)))
-
-    return kernel
-
-
-def floats():
-    """Pack f32 rows into tiles of 16; threads claim pieces of 64 columns."""
-
-    def kernel(params, thread):
-        p = Params(params)
-        n_rows = load(i64, p.n_rows_at)
-        n_tiles, pieces = (n_rows + 15) // 16, (p.k + 63) // 64
-        unit = claim(thread, 1)
-        while unit < n_tiles * pieces:
-            tile, first = unit // pieces, unit % pieces * 64
-            for row in range(16):
-                x, q = p.x + (tile * 16 + row) * p.stride, p.q + (tile * p.k * 16 + row) * 4
-                for i in range(first, min(first + 64, p.k)):
-                    if tile * 16 + row < n_rows:
-                        store(q + 64 * i, load(f32, x + 4 * i))
-                    else:
-                        store(q + 64 * i, f32(0.0))
-            unit = claim(thread, 1)
 
     return kernel

@@ -1,7 +1,8 @@
 """The vector vocabulary: types and operations that kernels are written in.
 
 Importing it costs nothing: what stands here are names. `jit` turns them into LLVM instructions for the target at hand.
-Vectors are 512 bits wide in every kernel; LLVM splits them where registers are narrower, so all targets compute in one order.
+Vectors are 512 bits wide in every kernel; LLVM splits them where registers are narrower, so all targets compute in one
+order.
 """
 
 from .types import (
@@ -72,15 +73,16 @@ from .vocabulary import (
     splat4,
     sqrt,
     store,
-    tile_axpy,
     tile_dot,
     tile_fill,
     tile_fma,
     tile_get,
     tile_load,
+    tile_multiply,
     tile_pair,
     tile_scale,
     tile_scale2,
+    tile_scaled,
     tile_spread,
     tile_start,
     tile_store,

@@ -315,7 +315,11 @@ def tile_get(e, args, vals):
     return e.builder.extract_value(vals[0], args[1].literal_value)
 
 
-@lowering(lambda type_, address, n_rows, row_stride, n, stride: _tile(named_type(type_), n_rows.literal_value * n.literal_value))
+@lowering(
+    lambda type_, address, n_rows, row_stride, n, stride: _tile(
+        named_type(type_), n_rows.literal_value * n.literal_value
+    )
+)
 def tile_load(e, args, vals):
     vec, n_rows, n = llvm_type(named_type(args[0])), args[2].literal_value, args[4].literal_value
     rows = e.rows(vals[1], vals[3], n_rows)
@@ -394,7 +398,8 @@ def _scaled(e, args, vals, n_x: int, combine):
         scale = _splat_f32(e, row)
         for v in range(n_x):
             i = r * n_x + v
-            accs[i] = combine(v, accs[i], e.builder.sitofp(a[i], floats), scale)
+            value = a[i] if a[i].type == floats else e.builder.sitofp(a[i], floats)
+            accs[i] = combine(v, accs[i], value, scale)
     return _pack(e, accs)
 
 
@@ -410,10 +415,18 @@ def tile_scale2(e, args, vals):
 
 
 @lowering(_same)
-def tile_axpy(e, args, vals):
-    n_x = args[2].count
-    accs, a, xs = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count), _unpack(e, vals[2], n_x)
-    return _pack(e, [e.fma(value, xs[i % n_x], acc) for i, (acc, value) in enumerate(zip(accs, a, strict=True))])
+def tile_scaled(e, args, vals):
+    xs = _unpack(e, vals[4], args[4].count)
+    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(a, e.builder.fmul(scale, xs[v]), acc))
+
+
+@lowering(_same)
+def tile_multiply(e, args, vals):
+    floats = llvm_type(numba_type(f32x16))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.load(floats, row), lambda acc, w, x: e.fma(w, x, acc),
+    )  # fmt: skip
 
 
 # --- threads
@@ -449,5 +462,3 @@ def call_kernel(e, args, vals):
 def call_yield(e, args, vals):
     kind = ir.FunctionType(I32, [])
     e.builder.call(e.builder.inttoptr(vals[0], kind.as_pointer()), [])
-
-

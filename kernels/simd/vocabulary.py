@@ -1,7 +1,7 @@
 """The operations of the vector vocabulary, by name and meaning. `lowering` says what each becomes.
 
-An address is an int64. Loads and stores need no alignment. Operators + - * & | ^ << >> work lane by lane on two vectors of
-one type, or on a vector and a scalar; >> is logical on unsigned lanes and arithmetic on signed ones.
+An address is an int64. Loads and stores need no alignment. Operators + - * & | ^ << >> work lane by lane on two vectors
+of one type, or on a vector and a scalar; >> is logical on unsigned lanes and arithmetic on signed ones.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def bitcast(type_, v):
 
 @Op
 def cast(type_, v):
-    """The same values as another type: sign or zero extension, truncation, int to float (nearest), float to int (towards 0)."""
+    """The same values as another type: sign or zero extended, cut, int to float (nearest), float to int (towards 0)."""
 
 
 @Op
@@ -210,7 +210,7 @@ def tile_start(x, factor, n_rows):
 
 @Op
 def tile_dot(acc, w, w_stride, x, u7):
-    """acc[r, v] = dot4(acc[r, v], four bytes at w + r * w_stride, x[v]); x a tuple of i8x64; u7: 1 if codes are at most 127."""
+    """acc[r, v] = dot4(acc[r, v], 4 bytes at w + r * w_stride, x[v]); x: i8x64 tuple; u7: 1 if codes are below 128."""
 
 
 @Op
@@ -234,8 +234,13 @@ def tile_scale2(acc, a, w, w_stride, x):
 
 
 @Op
-def tile_axpy(acc, a, x):
-    """acc[r, v] = fma(a[r, v], x[v], acc[r, v]) of f32x16; x a tuple."""
+def tile_scaled(acc, a, w, w_stride, x):
+    """acc[r, v] = fma(f32(a[r, v]), float at w + r * w_stride * x[v], acc[r, v]); a of i32x16 or f32x16, x a tuple."""
+
+
+@Op
+def tile_multiply(acc, w, w_stride, x):
+    """acc[r, v] = fma(f32x16 at w + r * w_stride, x[v], acc[r, v]); x a tuple of f32x16."""
 
 
 # --- threads

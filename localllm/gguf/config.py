@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from localllm.errors import FormatError
 from localllm.gguf.reader import GGUFFile
 
-_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 16}
+_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 12}
 
 
 @dataclass(frozen=True)

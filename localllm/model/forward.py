@@ -108,11 +108,7 @@ class Recorder:
     def _prepare(self, kind: str, x: Value, k: int) -> dict[str, Value]:
         """Activations in the form that a kind of weights takes; see kernels.quantize."""
         if kind == "float":
-            if self.n_rows == 1:
-                return {"x": x, "x_d": 0, "x_s": 0, "x_p": 0}
-            packed = self.plan.buffer("x f32", self._tiles() * _TILE * k * F32)
-            self._quantize(Key("quantize", "floats"), x, k, packed, 0, 0, 0)
-            return {"x": packed, "x_d": 0, "x_s": 0, "x_p": 0}
+            return {"x": x, "x_d": 0, "x_s": 0, "x_p": 0}
         group = _GROUP_OF_KIND[kind]
         rows = self._tiles() * _TILE if self.n_rows > 1 else 1
         q = self.plan.buffer(f"x q8 by {group}", rows * (k + 63) // 64 * 64)

@@ -68,9 +68,10 @@ def test_bits_do_not_depend_on_threads(model_of, architecture, fmt):
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 16, 33])
-@pytest.mark.parametrize(("fmt", "bound"), [("F32", 1e-9), ("Q4_1", 1e-5), ("Q8_0", 1e-5)])
+@pytest.mark.parametrize("fmt", ["F32", "F16", "Q4_1", "Q8_0"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_chunks_equal_one_pass(model_of, architecture, fmt, bound, chunk):
+def test_chunks_equal_one_pass(model_of, architecture, fmt, chunk):
+    """Bit for bit: how a prompt is cut decides which kernels run, and they add in one order."""
     model = model_of(architecture, fmt)
     context = model.context()
     parts = []
@@ -78,12 +79,12 @@ def test_chunks_equal_one_pass(model_of, architecture, fmt, bound, chunk):
         ids = IDS[start : start + chunk]
         parts.append(context.forward(ids, want_logits=[True] * len(ids)))
     context.close()
-    assert tiny_models.nmse(model.logits(IDS), np.concatenate(parts)) < bound
+    assert np.array_equal(model.logits(IDS), np.concatenate(parts))
 
 
-@pytest.mark.parametrize(("fmt", "bound"), [("F32", 1e-9), ("Q4_1", 1e-5)])
+@pytest.mark.parametrize("fmt", ["F32", "F16", "Q4_1", "Q8_0"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_four_sequences_in_one_batch(model_of, architecture, fmt, bound):
+def test_four_sequences_in_one_batch(model_of, architecture, fmt):
     """Sequences of different lengths, interleaved row by row, then stepped together."""
     model = model_of(architecture, fmt)
     prompts = [IDS[:30], IDS[30:47], IDS[47:48], IDS[50:71]]
@@ -95,7 +96,7 @@ def test_four_sequences_in_one_batch(model_of, architecture, fmt, bound):
     context.close()
     for s, prompt in enumerate(prompts):
         alone = model.logits([*prompt, 5 + s])[-1]
-        assert tiny_models.nmse(alone, together[s]) < bound
+        assert np.array_equal(alone, together[s])
 
 
 def test_wanted_rows_only(model_of):
