@@ -8,12 +8,11 @@ first, until no pair is in the list of merges. Words are cached. Ids equal those
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from localllm.text.bytelevel import to_alphabet, to_bytes
+from localllm.text.merge import merge_long, merge_short
 from localllm.text.pretokenizers import PreTokenizer, pretokenizer
 from localllm.text.vocabulary import Vocabulary
 
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
 _CACHED_WORDS = 1 << 16
 _CACHED_LENGTH = 64
 _LONG_WORD = 64
-"""Symbols from which a heap is faster than looking for the lowest rank again after each merge."""
-_NO_RANK = 1 << 62
+"""Symbols from which it pays not to look for the lowest rank again after each merge."""
 _MAX_MERGES = 1 << 22
-_POSITION_BITS = 40
 _REVERSE = 0x400  # regex.REVERSE, without importing it
 
 
@@ -47,7 +44,6 @@ class BytePairEncoder:
         """Ids of a text without lone surrogates."""
         if self._ranks is None:
             self._ranks = _ranks_of(self._merges)
-            self._merges = []
         if self._pre.spaces_as_blocks:
             text = text.replace(" ", "\u2581")
         ids: list[int] = []
@@ -85,7 +81,7 @@ class BytePairEncoder:
         whole = self._ids.get(symbols)
         if whole is not None and (len(symbols) == 1 or self._is_word(word)):
             return [whole]
-        parts = self._merge(symbols) if len(symbols) < _LONG_WORD else self._merge_long(symbols)
+        parts = (merge_short if len(symbols) < _LONG_WORD else merge_long)(symbols, self._ranks or {})
         ids = self._ids
         if all(part in ids for part in parts):
             return [ids[part] for part in parts]
@@ -106,55 +102,6 @@ class BytePairEncoder:
         else:
             names = [char for char in symbol if char.isascii()]
         return [self._ids[name] for name in names if name in self._ids]
-
-    def _merge(self, symbols: str) -> list[str]:
-        """The merged parts of a short word."""
-        rank = self._rank_of
-        parts = list(symbols)
-        ranks = [rank(left, right) for left, right in pairwise(parts)]
-        while ranks and (lowest := min(ranks)) != _NO_RANK:
-            i = ranks.index(lowest)
-            parts[i : i + 2] = [parts[i] + parts[i + 1]]
-            del ranks[i]
-            if i:
-                ranks[i - 1] = rank(parts[i - 1], parts[i])
-            if i < len(ranks):
-                ranks[i] = rank(parts[i], parts[i + 1])
-        return parts
-
-    def _merge_long(self, symbols: str) -> list[str]:
-        """The same for a long word, in n log n: a linked list, and a heap of (rank, position) packed into integers."""
-        rank = self._rank_of
-        n = len(symbols)
-        parts: list[str] = list(symbols)
-        following, previous = list(range(1, n + 1)), list(range(-1, n - 1))
-        heap = [
-            found << _POSITION_BITS | i
-            for i, (left, right) in enumerate(pairwise(symbols))
-            if (found := rank(left, right)) != _NO_RANK
-        ]
-        heapq.heapify(heap)
-        while heap:
-            item = heapq.heappop(heap)
-            i = item & ((1 << _POSITION_BITS) - 1)
-            j = following[i]
-            # A rank names one pair: an entry is out of date exactly when another pair, or none, begins here now
-            if not parts[i] or j >= n or rank(parts[i], parts[j]) != item >> _POSITION_BITS:
-                continue
-            parts[i] += parts[j]
-            parts[j] = ""
-            after, before = following[j], previous[i]
-            following[i] = after
-            if after < n:
-                previous[after] = i
-                if (found := rank(parts[i], parts[after])) != _NO_RANK:
-                    heapq.heappush(heap, found << _POSITION_BITS | i)
-            if before >= 0 and (found := rank(parts[before], parts[i])) != _NO_RANK:
-                heapq.heappush(heap, found << _POSITION_BITS | before)
-        return [part for part in parts if part]
-
-    def _rank_of(self, left: str, right: str) -> int:
-        return self._ranks.get(f"{left} {right}", _NO_RANK)  # type: ignore[union-attr]  # encode() has set it
 
 
 def gpt2(vocab: Vocabulary) -> BytePairEncoder:

@@ -66,7 +66,6 @@ class SentencePieceEncoder:
             processor.LoadFromSerializedProto(model_proto(self._vocab, self._scores))
         except RuntimeError as error:
             raise self._vocab.error("tokens", f"cannot be loaded by sentencepiece: {error}") from None
-        self._scores = []
         return processor
 
 

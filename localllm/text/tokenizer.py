@@ -54,7 +54,7 @@ class Encoder(Protocol):
 
 
 class Tokenizer:
-    """Text to ids and back. Safe to share between threads once it has encoded something.
+    """Text to ids and back. Safe to share between threads.
 
     n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, unk_id (None where there is none); eog_ids:
     ids that end an answer; add_bos, add_eos: what `add_special` adds; kind: `tokenizer.ggml.model`.

@@ -12,6 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from localllm.errors import TokenizerError
 from localllm.text.bpe import _split
 from localllm.text.bytelevel import BYTE_TO_CHAR, CHAR_TO_BYTE, to_alphabet, to_bytes
+from localllm.text.merge import merge_long, merge_short
 from localllm.text.pretokenizers import PRETOKENIZERS
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from tests.text.build import SAMPLE, byte_level
@@ -57,8 +58,27 @@ def test_same_ids_as_the_tokenizers_package(text: str) -> None:
 def test_long_words_merge_like_short_ones(text: str) -> None:
     symbols = to_alphabet(text)
     want = merge_by_rank(list(symbols), RANKS)
-    assert TINY._encoder._merge_long(symbols) == want
-    assert TINY._encoder._merge(symbols) == want
+    assert merge_long(symbols, WRITTEN) == want
+    assert merge_short(symbols, WRITTEN) == want
+
+
+@given(
+    st.permutations(["a b", "b c", "ab c", "a bc", "c a", "ab ca", "abc abc", "a a", "aa a", "aa aa"]),
+    st.text("abc", max_size=60),
+)
+@settings(max_examples=400, deadline=None)
+def test_merges_in_any_order(merges: list[str], word: str) -> None:
+    """Orders that no training makes: a merge may make a pair of lower rank."""
+    ranks = {merge: i for i, merge in enumerate(merges)}
+    want = merge_by_rank(list(word), {tuple(merge.split(" ")): i for merge, i in ranks.items()})
+    assert merge_long(word, ranks) == want
+    assert merge_short(word, ranks) == want
+
+
+def test_pairs_of_lower_rank_all_the_way_take_linear_time() -> None:
+    start = time.perf_counter()
+    assert merge_long("abc" * 100_000, {"ab c": 0, "a b": 1}) == ["abc"] * 100_000
+    assert time.perf_counter() - start < 5
 
 
 def test_ranks_decide_not_length() -> None:
@@ -194,6 +214,7 @@ def test_unknown_pretokenizer_is_said(pre: str | None, said: str, caplog: pytest
 
 TINY = build()
 RANKS = {tuple(merge.split(" ")): i for i, merge in enumerate(byte_level()["tokenizer.ggml.merges"])}
+WRITTEN = {" ".join(pair): rank for pair, rank in RANKS.items()}
 PEER = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(TINY.tokens)}, list(RANKS)))
 PEER.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 PEER.decoder = decoders.ByteLevel()

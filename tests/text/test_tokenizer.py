@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -214,6 +215,15 @@ class TestHostile:
         data = with_tokens(sentencepiece(), ("x" * 3_000_000, 4)) | prefixed({"scores": [0.0] * 9999})
         with pytest.raises(TokenizerError, match="cannot be loaded by sentencepiece"):
             load_tokenizer(data).encode("x")
+
+
+@pytest.mark.parametrize("make", [byte_level, sentencepiece])
+def test_threads_may_share_one_that_is_new(make: Any) -> None:
+    text = "The quick brown fox <user> jumps" * 20
+    for _ in range(5):
+        tokenizer = load_tokenizer(make())
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda _, t=tokenizer: tuple(t.encode(text)), range(16)))) == 1
 
 
 def test_importing_is_cheap() -> None:
