@@ -15,7 +15,7 @@ Team = Struct(
         "arrived_gap6", "arrived_gap7",
         "generation", "generation_gap1", "generation_gap2", "generation_gap3", "generation_gap4", "generation_gap5",
         "generation_gap6", "generation_gap7",
-        "cancel", "stop", "n_threads", "ops", "n_ops", "done", "yield_", "spins",
+        "stop", "n_threads", "ops", "n_ops", "yield_", "spins",
     ),
 )  # fmt: skip
 """job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); cancel: set
@@ -26,14 +26,14 @@ Op = Struct("Op", ("kernel", "params", "counter", "meet"))
 """kernel, params: addresses; counter: address of its claim counter; meet: 1 where a stage ends."""
 
 
-def barrier(t, first_op, last_op):
+def barrier(t, thread, first_op, last_op):
     """Wait for all threads; the last to arrive clears the claim counters of the operations that ended."""
     generation = atomic_load(t + GENERATION)
     team = Team(t)
     if atomic_add(t + ARRIVED, 1) == team.n_threads - 1:
         for i in range(first_op, last_op + 1):
             store(Op(team.ops + i * OP_BYTES).counter, 0)
-        store(t + STOP, atomic_load(t + CANCEL))
+        store(t + STOP, atomic_load(Thread(thread).cancel))
         atomic_store(t + ARRIVED, 0)
         atomic_store(t + GENERATION, generation + 1)
     else:
@@ -51,8 +51,7 @@ def wait_change(t, address, old):
             call_yield(team.yield_)
 
 
-ARRIVED, GENERATION, CANCEL, STOP = (Team.offset(f) for f in ("arrived", "generation", "cancel", "stop"))
-JOB, DONE = Team.offset("job"), Team.offset("done")
+ARRIVED, GENERATION, STOP, JOB = (Team.offset(f) for f in ("arrived", "generation", "stop", "job"))
 OP_BYTES = Op.size
 
 
@@ -70,7 +69,7 @@ def worker():
             store(thread + COUNTER, op.counter)
             call_kernel(op.kernel, op.params, thread)
             if op.meet != 0:
-                barrier(t, first, i)
+                barrier(t, thread, first, i)
                 first = i + 1
                 if Team(t).stop != 0:
                     i = n_ops

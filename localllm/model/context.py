@@ -43,6 +43,7 @@ class Context:
         self._plans: dict[tuple[str, int], Bound] = {}
         self._arenas: dict[int, np.ndarray] = {}
         self._past = [0] * n_seq
+        self._cancel = np.zeros(1, np.int64)
         self._closed = False
 
     def n_past(self, seq_id: int = 0) -> int:
@@ -81,8 +82,9 @@ class Context:
         return sum(cache.n_bytes for cache in self._caches)
 
     def cancel(self) -> None:
-        """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms."""
-        self.model.team.cancel()
+        """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms. One that begins later is
+        not affected."""
+        self._cancel[0] = 1
 
     def close(self) -> None:
         """Release the memory. May be called twice."""
@@ -113,9 +115,10 @@ class Context:
         for field, value in (("n_rows", n_rows), ("n_out", n_out), ("logits", int(logits.ctypes.data))):
             self._step[Step.offset(field) // 8] = value
         self.model.file.check_unchanged()
-        self.model.team.run(self._plan("body", n_rows))
+        self._cancel[0] = 0
+        self.model.team.run(self._plan("body", n_rows), self._cancel)
         if n_out:
-            self.model.team.run(self._plan("head", n_out))
+            self.model.team.run(self._plan("head", n_out), self._cancel)
         self._past = past
         return logits
 

@@ -6,6 +6,7 @@ milliseconds, giving way to others, and then sleep, so that an idle process take
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from typing import Final
@@ -42,8 +43,12 @@ class Team:
         self._words = self._block.view(np.int64)
         self._scratch = np.zeros(n_threads * SCRATCH_BYTES + ALIGNMENT, np.uint8)
         self._threads = aligned(n_threads * 2 * ALIGNMENT)
+        self._blocks: list[np.ndarray] = []
         self._turn = threading.Lock()
-        self._finished = [_held() for _ in range(n_threads)]
+        self._done = [0] * n_threads
+        """The last job that each worker has finished."""
+        self._news = _held()
+        """Released by a worker that has finished a job: a hint to look at _done."""
         self._sleeping = [_held() for _ in range(n_threads)]
         self._asleep = [False] * n_threads
         self._gate = threading.Lock()
@@ -64,62 +69,61 @@ class Team:
         scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
         for ith in range(self.n_threads):
             block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
-            block[0] = (
-                ith, self.n_threads, scratch + ith * SCRATCH_BYTES, 0, base + TeamBlock.offset("cancel"), base,
-            )  # fmt: skip
+            block[0] = (ith, self.n_threads, scratch + ith * SCRATCH_BYTES, 0, 0, base)
+            self._blocks.append(block)
             name = f"localllm-{ith}"
             threading.Thread(target=self._work, args=(ith, block.ctypes.data), name=name, daemon=True).start()
         self._started = True
 
-    def run(self, plan: Bound) -> None:
+    def run(self, plan: Bound, cancel: np.ndarray) -> None:
         """Replay a plan and wait for its end. KeyboardInterrupt stops it and goes on to the caller.
 
-        Raises Cancelled if `cancel` was called meanwhile.
+        cancel: an int64, not 0 to stop: kernels then claim no more work, and the plan ends at its next stage. Any thread may
+        set it, before the run or while it lasts. Raises Cancelled if the plan did not come to its end.
         """
         with self._turn:
-            if not self._started:
-                self._start()
-            self._set("cancel", 0)
-            self._set("stop", 0)
-            self._set("ops", plan.address)
-            self._set("n_ops", len(plan))
-            with self._gate:
-                self._set("job", self._get("job") + 1)
-                for ith in range(self.n_threads):
-                    self._wake(ith)
-            self._await_end()
+            interrupted: BaseException | None = None
+            job = self._get("job") + 1
+            try:
+                self._post(plan, cancel, job)
+            except BaseException as error:
+                interrupted = error
+            # An interrupt may come at any point; the threads use memory of the caller, so they are waited for all the same.
+            while self._get("job") == job and min(self._done) < job:
+                try:
+                    if interrupted:
+                        cancel[0] = 1
+                    self._wake_all()
+                    self._news.acquire(timeout=_POLL_SECONDS)
+                except BaseException as error:
+                    interrupted = interrupted or error
+            if interrupted:
+                raise interrupted
             if self._get("stop"):
                 raise Cancelled("stopped")
 
-    def _wake(self, ith: int) -> None:
-        """Only with the gate held."""
-        if self._asleep[ith]:
-            self._asleep[ith] = False
-            self._sleeping[ith].release()
+    def _post(self, plan: Bound, cancel: np.ndarray, job: int) -> None:
+        if not self._started:
+            self._start()
+        for block in self._blocks:
+            block["cancel"] = cancel.ctypes.data
+        self._set("stop", 0)
+        self._set("ops", plan.address)
+        self._set("n_ops", len(plan))
+        self._set("job", job)
 
-    def _await_end(self) -> None:
-        waiting = list(self._finished)
-        interrupted: BaseException | None = None
-        while waiting:
-            try:
-                if waiting[-1].acquire(timeout=_POLL_SECONDS):
-                    waiting.pop()
-            except BaseException as error:  # Ctrl-C: stop the threads first, they use memory of the caller
-                interrupted = interrupted or error
-                self.cancel()
-        if interrupted:
-            raise interrupted
-
-    def cancel(self) -> None:
-        """Stop the run under way, from any thread: kernels claim no more work, and the plan ends at its next stage."""
-        self._set("cancel", 1)
+    def _wake_all(self) -> None:
+        with self._gate:
+            for ith in range(self.n_threads):
+                if self._asleep[ith]:
+                    self._asleep[ith] = False
+                    self._sleeping[ith].release()
 
     def close(self) -> None:
         """Let the threads end. A team that is closed cannot run again."""
-        with self._turn, self._gate:
+        with self._turn:
             self._closed = True
-            for ith in range(self.n_threads):
-                self._wake(ith)
+            self._wake_all()
 
     def _work(self, ith: int, thread: int) -> None:
         seen = aligned(Wait.size).view(Wait.dtype)
@@ -133,7 +137,10 @@ class Team:
                 continue
             job += 1
             self._worker(thread, thread)
-            self._finished[ith].release()
+            self._done[ith] = job
+            # Released twice without a wait in between: one hint is enough.
+            with contextlib.suppress(RuntimeError):
+                self._news.release()
 
     def _sleep(self, ith: int, job: int) -> bool:
         """Sleep until the next job, or not at all if it has come meanwhile; False once the team is closed."""
