@@ -1,0 +1,174 @@
+"""Writes the parts of README.md that the code knows best: tables of commands, formats, architectures; the layout.
+
+    python docs/generate.py            rewrite them
+    python docs/generate.py --check    exit status 1 when they are out of date
+
+A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. What stands between other marks is left alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+_SHORT = 115
+"""Characters of a phrase in the layout, from which on it is cut at its colon."""
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def phrase(doc: str | None) -> str:
+    """The first sentence of a docstring, without what stands in brackets."""
+    text = " ".join((doc or "").split("\n\n")[0].split())
+    text = re.split(r"(?<=[^.])\.(?: |$)", re.sub(r" \([^)]*\)", "", text))[0]
+    return text.partition(": ")[0] if len(text) > _SHORT else text
+
+
+def commands() -> str:
+    from localllm.cli.main import VERBS
+
+    return table(("Command", "What it does"), ((f"`localllm {verb}`", text) for verb, (_, text) in VERBS.items()))
+
+
+def chat_commands() -> str:
+    from localllm.cli.chat import COMMANDS
+
+    rows = ((f"`{f'{word} {argument}'.strip()}`", text) for word, (argument, text, _) in COMMANDS.items())
+    return table(("In a chat", ""), rows)
+
+
+def options() -> str:
+    from localllm.cli.common import GENERATION, OPTIONS
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name in GENERATION:
+            flags, env, settings = OPTIONS[name]
+            default = f" [default: {settings['default']}]" if settings.get("show_default") else ""
+            variable = f"`LOCALLLM_{name.upper()}`" if env else ""
+            yield " ".join(f"`{flag}`" for flag in flags), settings["help"] + default, variable
+
+    return table(("Option", "Meaning", "Variable"), rows())
+
+
+def catalog() -> str:
+    from localllm.store.catalog import catalog as read
+
+    entries = read().entries.values()
+    rows = ((f"`{e.name}`", e.quantization, f"{e.size / 1e6:.0f} MB", e.licence, e.about) for e in entries)
+    return table(("Name", "Format", "Size", "Licence", "About"), rows)
+
+
+def formats() -> str:
+    from localllm.kernels.formats.table import FORMATS
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for fmt in FORMATS.values():
+            if fmt.supported:
+                about = docstring(ROOT / "kernels/formats" / f"{fmt.module}.py")
+                yield fmt.name, f"{fmt.bits_per_weight:g}", phrase(about).removeprefix(f"{fmt.name}: ")
+
+    known = ", ".join(f.name for f in FORMATS.values() if not f.supported)
+    note = f"\n\nKnown, shown by `localllm show`, and not computed with yet: {known}." if known else ""
+    return table(("Format", "Bits a weight", "What it is"), rows()) + note
+
+
+def architectures() -> str:
+    from localllm.model import specs
+    from localllm.model.spec import architectures as names
+
+    by_file: dict[str, list[str]] = {}
+    for name in names():
+        by_file.setdefault(getattr(specs, "FILES", {}).get(name, name), []).append(f"`{name}`")
+
+    def about(file: str) -> str:
+        doc = docstring(ROOT / "localllm/model/specs" / f"{file}.py") or ""
+        return re.split(r"\. ", " ".join(doc.split("\n\n")[0].split()))[0].removesuffix(".")
+
+    rows = ((", ".join(found), about(file)) for file, found in by_file.items())
+    return table(("`general.architecture`", "What it is"), rows)
+
+
+def tokenizers() -> str:
+    from localllm.text.pretokenizers import PRETOKENIZERS
+    from localllm.text.tokenizer import KINDS
+
+    def about(name: str) -> str:
+        return phrase(docstring(ROOT / "localllm/text" / f"{KINDS[name].module}.py")).partition(": ")[0]
+
+    kinds = table(("`tokenizer.ggml.model`", "What it is"), ((f"`{name}`", about(name)) for name in KINDS))
+    return f"{kinds}\n\nPre-tokenizers: {', '.join(f'`{name}`' for name in sorted(PRETOKENIZERS))}."
+
+
+def docstring(path: Path) -> str | None:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def source_files() -> list[Path]:
+    """All Python files of the package; kernels/ under its own name, not through its symlink."""
+    found = [path.relative_to(ROOT) for top in ("localllm", "kernels") for path in (ROOT / top).rglob("*.py")]
+    return sorted({path for path in found if path.parts[:2] != ("localllm", "kernels")}, key=_by_folder)
+
+
+def _by_folder(path: Path) -> tuple[bool, tuple[str, ...], bool, str]:
+    # localllm before kernels; in a folder its own phrase first, then its files, then its folders.
+    return path.parts[0] != "localllm", path.parent.parts, path.name != "__init__.py", path.name
+
+
+def layout() -> str:
+    rows = []
+    for path in source_files():
+        is_folder = path.name == "__init__.py"
+        depth = len(path.parts) - (2 if is_folder else 1)
+        name = f"{path.parent.name}/" if is_folder else path.name
+        rows.append(("  " * depth + name, phrase(docstring(ROOT / path))))
+    width = max(len(name) for name, _ in rows)
+    return "```\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in rows) + "\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "chat-commands": chat_commands,
+    "options": options,
+    "catalog": catalog,
+    "formats": formats,
+    "architectures": architectures,
+    "tokenizers": tokenizers,
+    "layout": layout,
+}
+"""Mark -> what stands there."""
+
+
+def generated(text: str) -> str:
+    """The text with its parts as the code has them now. Raises ValueError for a part that has no place."""
+    for name, make in PARTS.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not mark.search(text):
+            raise ValueError(f"README.md has no <!-- {name} --> ... <!-- /{name} -->")
+        body = make()
+        text = mark.sub(lambda found, body=body: f"{found[1]}{body}\n{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    old = README.read_text(encoding="utf-8")
+    new = generated(old)
+    if "--check" in sys.argv[1:]:
+        if new != old:
+            print("README.md is out of date: python docs/generate.py", file=sys.stderr)
+        return int(new != old)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main())

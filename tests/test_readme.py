@@ -1,0 +1,96 @@
+"""README.md says what the code says: its tables are generated, its links lead somewhere, its Python runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "kernels/README.md", ROOT / "models/README.md"]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_generated_parts(generate):
+    assert generate.generated(README) == README, "README.md is out of date: python docs/generate.py"
+
+
+def test_layout_names_each_file_once(generate):
+    layout = generate.layout().splitlines()[1:-1]
+    files = [path for path in generate.source_files() if path.name != "__init__.py"]
+    assert [line.split()[0] for line in layout if not line.split()[0].endswith("/")] == [path.name for path in files]
+    for line in layout:
+        assert len(line.split(maxsplit=1)) == 2, f"{line.strip()}: its file has no docstring"
+
+
+def test_a_part_without_a_place(generate):
+    with pytest.raises(ValueError, match="<!-- commands -->"):
+        generate.generated("# localllm\n")
+
+
+def test_the_two_commands():
+    first = re.search(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    install, test = first[1].splitlines()
+    assert install == "pip install . && localllm chat"
+    assert test == "pip install -e '.[dev]' && pytest -q"
+
+
+def test_every_variable_is_named():
+    named = set(re.findall(r"LOCALLLM_[A-Z_]+", README))
+    for top in ("localllm", "kernels"):
+        for path in (ROOT / top).rglob("*.py"):
+            for name in re.findall(r"environ[^\n]{0,6}\"(LOCALLLM_[A-Z_]+)\"", path.read_text(encoding="utf-8")):
+                assert name in named, f"{path}: README.md does not name {name}"
+
+
+def test_every_target_is_named():
+    from localllm.kernels.simd.targets import TARGETS
+
+    for name in TARGETS:
+        assert f"| `{name}` |" in README
+
+
+def test_command_lines_exist():
+    """Each `localllm VERB --options` shown names a verb and options that there are."""
+    from click import Context
+
+    from localllm.cli.main import VERBS, cli
+
+    lines = [line for block in blocks("(?:console|sh)") for line in block.splitlines() if "localllm " in line]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.split("localllm ", 1)[1].partition(" | ")[0], comments=True)
+        assert words[0] in VERBS, line
+        command = cli.get_command(Context(cli), words[0])
+        known = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
+        used = {word for word in words[1:] if re.fullmatch(r"--?[a-z][a-z-]*", word)}
+        assert used <= known, line
+
+
+def test_python_examples_compile():
+    for block in blocks("python"):
+        compile(block, "README.md", "exec")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path}: {target}"
