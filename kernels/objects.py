@@ -154,7 +154,9 @@ def load(keys: Iterable[Key], progress: Progress | None = None) -> dict[Key, int
         _compile(missing, progress)
         found |= {k: content for k in missing if (content := _read(path(k)))}
         if len(found) < len(fresh):
-            raise LocalllmError(f"{folder()}: compiled kernels are not there; were the sources changed meanwhile? Start again")
+            raise LocalllmError(
+                f"{folder()}: compiled kernels are not there; were the sources changed meanwhile? Start again"
+            )
         _prune()
     if found:
         linker.add(found)
