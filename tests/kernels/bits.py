@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from localllm.kernels.attention import CHUNK
 from tests.kernels import (
     blocks,
     harness,
@@ -39,7 +40,7 @@ def outcomes():
     for kv, T in harness.ATTENTION:
         case = test_attention.Case(range(250, 280), kv=kv, window=200)
         yield f"attention {kv} {T}", case.run(T, block=8)
-        yield f"attention {kv} {T} split", case.run(T, split=256)
+        yield f"attention {kv} {T} split", case.run(T, split=CHUNK)
 
 
 def hashes() -> dict[str, str]:

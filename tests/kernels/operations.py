@@ -56,15 +56,16 @@ from localllm.kernels.simd import (
     splat4,
     sqrt,
     store,
-    tile_axpy,
     tile_dot,
     tile_fill,
     tile_fma,
     tile_get,
     tile_load,
+    tile_multiply,
     tile_pair,
     tile_scale,
     tile_scale2,
+    tile_scaled,
     tile_spread,
     tile_start,
     tile_store,
@@ -287,7 +288,9 @@ def tiles_of_floats(p):
     tile_store(p.out, 192, 64, tile_fma(acc, p.b, 16, x), 3)
     tile_store(p.out + 384, 192, 64, tile_scale(acc, counts, p.b, 16, 3), 3)
     tile_store(p.out + 768, 192, 64, tile_scale2(acc, counts, p.b, 16, x), 3)
-    tile_store(p.out + 1152, 192, 64, tile_axpy(acc, acc, x), 3)
+    tile_store(p.out + 1152, 192, 64, tile_scaled(acc, counts, p.b, 16, x), 3)
+    tile_store(p.out + 1536, 192, 64, tile_scaled(acc, acc, p.b, 16, x), 3)
+    tile_store(p.out + 1920, 192, 64, tile_multiply(acc, p.a, 64, x), 3)
 
 
 # --- threads

@@ -77,17 +77,16 @@ def test_grouped_queries(kv, T, n_head, n_head_kv):
 @pytest.mark.parametrize(("k_dim", "v_dim"), [(64, 64), (32, 24), (24, 40), (40, 16), (80, 80), (128, 8), (8, 256)])
 def test_head_sizes(kv, T, k_dim, v_dim):
     assert_right(Case([0, 15, 16, 33], k_dim=k_dim, v_dim=v_dim, kv=kv), T)
-    assert_right(Case([300], k_dim=k_dim, v_dim=v_dim, kv=kv), T, split=256)
+    assert_right(Case([300], k_dim=k_dim, v_dim=v_dim, kv=kv), T, split=kernel.CHUNK)
 
 
 @KINDS
 @pytest.mark.parametrize("position", [0, 1, 15, 16, 31, 32, 255, 256, 257, 511, 512, 1000, 1023])
 def test_chunks(kv, T, position):
-    """Positions at and past the ends of chunks, whole and in stretches."""
+    """Positions at and past the ends of chunks; a unit of work for each chunk gives the same bits as one for all."""
     case = Case([position], n_cells=1024, kv=kv)
-    assert_right(case, T)
-    assert_right(case, T, split=256)
-    assert_right(case, T, split=512)
+    whole = assert_right(case, T)
+    np.testing.assert_array_equal(case.run(T, split=kernel.CHUNK), whole)
 
 
 @KINDS
@@ -96,8 +95,8 @@ def test_blocks_of_rows(kv, T, block):
     """A prompt's rows, each of which sees itself and what is before it; the result does not depend on the block."""
     case = Case(range(240, 277), kv=kv)
     out = assert_right(case, T, block=block)
-    np.testing.assert_array_equal(out[:1], case.run(T, block=1)[:1])
-    assert_right(case, T, block=block, split=256)
+    np.testing.assert_array_equal(out, case.run(T, block=1))
+    np.testing.assert_array_equal(out, case.run(T, block=block, split=kernel.CHUNK))
 
 
 @KINDS
@@ -105,8 +104,9 @@ def test_blocks_of_rows(kv, T, block):
 def test_window(kv, T, window):
     for positions in ([0, 1, 2, 3], [298, 299, 300, 301, 302], [700]):
         case = Case(positions, n_cells=1024, window=window, kv=kv)
-        for how in ({}, {"block": 4}, {"split": 256}, {"block": 4, "split": 256}):
-            assert_right(case, T, **how)
+        alone = assert_right(case, T)
+        for how in ({"block": 4}, {"split": kernel.CHUNK}, {"block": 4, "split": kernel.CHUNK}):
+            np.testing.assert_allclose(case.run(T, **how), alone, rtol=0, atol=BUDGET)
 
 
 @KINDS
@@ -115,7 +115,7 @@ def test_cells_before_the_window_are_not_used(kv, T):
     case = Case([700, 701], n_cells=1024, window=100, kv=kv)
     expected = case.expected()
     case.v_cache[:, :, : 700 + 1 - 100] = np.nan
-    for how in ({}, {"block": 2}, {"split": 256}):
+    for how in ({}, {"block": 2}, {"split": kernel.CHUNK}):
         np.testing.assert_allclose(case.run(T, **how), expected, rtol=0, atol=BUDGET)
 
 
@@ -125,7 +125,7 @@ def test_sequences_in_one_batch(kv, T):
     seqs = [0, 0, 0, 2, 2, 1, 0, 2, 1, 1, 1]
     positions = [10, 11, 12, 300, 301, 0, 13, 302, 1, 2, 3]
     case = Case(positions, seqs, n_seq=4, kv=kv)
-    for how in ({}, {"block": 4}, {"block": 16}, {"split": 256}, {"block": 3, "split": 256}):
+    for how in ({}, {"block": 4}, {"block": 16}, {"split": kernel.CHUNK}, {"block": 3, "split": kernel.CHUNK}):
         assert_right(case, T, **how)
 
 
@@ -135,7 +135,7 @@ def test_large_scores_do_not_overflow(kv, T):
     case = Case([600], n_cells=1024, kv=kv)
     case.q *= 1000
     assert_right(case, T)
-    assert_right(case, T, split=256)
+    assert_right(case, T, split=kernel.CHUNK)
 
 
 @KINDS

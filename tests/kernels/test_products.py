@@ -49,7 +49,7 @@ def vector_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
 def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
     group = group_of(name)
     if not group:
-        return {"x": harness.placed(reference.to_tiles(x, 1))}
+        return {"x": harness.placed(x)}
     codes, d = reference.quantize(x, group)
     s = reference.sums(codes, 32 if group == 32 else 16)
     s32 = reference.sums(codes, 32)

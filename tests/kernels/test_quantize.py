@@ -79,15 +79,6 @@ def test_tiles(group, n):
             np.testing.assert_array_equal(got["p"], reference.to_tiles(sums.astype(np.int16), 2))
 
 
-@pytest.mark.parametrize("k", [1, 63, 64, 96, 577])
-def test_floats(k):
-    for n in (1, 3, 16, 17, 48, 65):
-        x = some_rows(n, k, n)
-        q = harness.buffer(((n + 15) // 16, k, 16, 1))
-        harness.run("quantize.floats", n_rows_at=np.array([n]), k=k, x=harness.placed(x), stride=4 * k, q=q)
-        np.testing.assert_array_equal(q, reference.to_tiles(x, 1))
-
-
 @pytest.mark.parametrize("group", [32, 256])
 @pytest.mark.parametrize("greatest", [1e-45, 1e-40, 3e-37, 1.4e-36, 2e-36, 3e38])
 def test_magnitudes_at_the_ends_of_f32(group, greatest):

@@ -291,8 +291,15 @@ def test_float_tiles(run):
 
     row = w[:, :1, None]
     n = np.broadcast_to(counts, (2, 3, 16)).astype(F32)
-    expected = fma(row, x, acc), fma(n, row, acc), fma(n * row, x, acc), fma(acc, x, acc)
-    assert_vectors(run("tiles_of_floats", 1536, x, w, acc, counts), *(e.reshape(-1) for e in expected))
+    expected = (
+        fma(row, x, acc),
+        fma(n, row, acc),
+        fma(n * row, x, acc),
+        fma(n, row * x, acc),
+        fma(acc, row * x, acc),
+        fma(x[:2, None], x, acc),
+    )
+    assert_vectors(run("tiles_of_floats", 2304, x, w, acc, counts), *(e.reshape(-1) for e in expected))
 
 
 def test_atomics(addresses):
