@@ -26,14 +26,26 @@ class Kind:
     maker: str
     bos: int | None = None
     eos: int | None = None
+    unk: int | None = None
+    sep: int | None = None
+    add_eos: bool = False
+    add_sep: bool = False
+    """Whether a text ends with EOS or SEP unless the file says otherwise."""
     space_prefix: bool = False
     """A space goes before the text, and after each special token, unless the file says otherwise."""
+    encoder_adds_spaces: bool = False
+    """That space is the encoder's own matter."""
+    leading_space: bool = False
+    """Words begin with a space that the text did not have."""
 
 
 KINDS: dict[str, Kind] = {
     "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
-    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, space_prefix=True),
+    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
     "gemma4": Kind("bpe", "gemma4"),
+    "bert": Kind("wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, add_sep=True, leading_space=True),
+    "t5": Kind("unigram", "UnigramEncoder", eos=1, unk=2, add_eos=True, encoder_adds_spaces=True),
+    "rwkv": Kind("rwkv", "RwkvEncoder"),
 }
 """By `tokenizer.ggml.model`."""
 
@@ -56,8 +68,8 @@ class Encoder(Protocol):
 class Tokenizer:
     """Text to ids and back. Safe to share between threads.
 
-    n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, unk_id (None where there is none); eog_ids:
-    ids that end an answer; add_bos, add_eos: what `add_special` adds; kind: `tokenizer.ggml.model`.
+    n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, sep_id, unk_id (None where there is none);
+    eog_ids: ids that end an answer; add_bos, add_eos, add_sep: what `add_special` adds; kind: `tokenizer.ggml.model`.
     """
 
     def __init__(self, vocab: Vocabulary, kind_name: str) -> None:
@@ -68,13 +80,17 @@ class Tokenizer:
         self._vocab = vocab
         self.bos_id = vocab.special_id("bos_token_id", kind.bos)
         self.eos_id = vocab.special_id("eos_token_id", kind.eos)
-        self.unk_id = vocab.special_id("unknown_token_id")
+        self.unk_id = vocab.special_id("unknown_token_id", kind.unk)
+        self.sep_id = vocab.special_id("seperator_token_id", kind.sep)  # the specification spells it so
         self.eog_ids = find_endings(vocab, self.eos_id)
         self._encoder: Encoder = getattr(importlib.import_module(f"localllm.text.{kind.module}"), kind.maker)(vocab)
         self.add_bos = vocab.flag("add_bos_token", self._encoder.add_bos) and self._needs("bos", self.bos_id)
-        self.add_eos = vocab.flag("add_eos_token", False) and self._needs("eos", self.eos_id)
-        self._space_prefix = kind.space_prefix and vocab.flag("add_space_prefix", True)
-        self._specials = Specials(vocab, rstrip=_right_stripping(vocab))
+        self.add_eos = vocab.flag("add_eos_token", kind.add_eos) and self._needs("eos", self.eos_id)
+        self.add_sep = kind.add_sep and vocab.flag("add_sep_token", True) and self._needs("sep", self.sep_id)
+        prefix = vocab.flag("add_space_prefix", kind.space_prefix)
+        self._space_prefix = kind.space_prefix and prefix
+        self._strips_space = self._space_prefix or kind.leading_space or (kind.encoder_adds_spaces and prefix)
+        self._specials = Specials(vocab, *_stripping(vocab))
         self._byte_of = _byte_tokens(vocab)
         self._pieces: dict[int, bytes] = {}
         vocab.metadata = {}  # the arrays that were not kept can go
@@ -82,7 +98,7 @@ class Tokenizer:
     def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]:
         """Ids of `text`.
 
-        `add_special` adds BOS and EOS as the file asks; `parse_special` takes control tokens in the text
+        `add_special` adds BOS, EOS and SEP as the file asks; `parse_special` takes control tokens in the text
         (`<|im_start|>`) for what they are; user-defined tokens always are. A lone surrogate, which UTF-8 cannot hold,
         is read as U+FFFD.
         """
@@ -98,6 +114,8 @@ class Tokenizer:
             after_special = False
         if add_special and self.add_eos and self.eos_id is not None:
             ids.append(self.eos_id)
+        if add_special and self.add_sep and self.sep_id is not None:
+            ids.append(self.sep_id)
         return ids
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
@@ -111,7 +129,7 @@ class Tokenizer:
 
     def stream(self, special: bool = False, at_start: bool = False) -> Decoder:
         """A decoder that takes one id after the other. `at_start`: they begin a text, they do not continue one."""
-        return Decoder(self, special, at_start and self._space_prefix)
+        return Decoder(self, special, at_start and self._strips_space)
 
     def token_text(self, token_id: int) -> str:
         """The vocabulary's own text of a token, such as `<|im_end|>` or `Ġthe`."""
@@ -200,15 +218,27 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _right_stripping(vocab: Vocabulary) -> list[int]:
-    """Special tokens that swallow the white space after them: GGUF has no key for it, llama.cpp goes by the model's
-    name.
+def _stripping(vocab: Vocabulary) -> tuple[list[int], list[int]]:
+    """Special tokens that swallow the white space before them, and after them: GGUF has no keys for it, llama.cpp goes
+    by names.
     """
-    name = vocab.metadata.get("general.name")
-    if not isinstance(name, str) or not any(part in name.lower() for part in ("phi-3", "phi3")):
-        return []
-    keep = {vocab.ids.get(token) for token in ("<unk>", "<s>", "<|endoftext|>")}
-    return [i for i in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if i not in keep]
+    pre, architecture, name = (
+        vocab.metadata.get(key) for key in ("tokenizer.ggml.pre", "general.architecture", "general.name")
+    )
+    if _contains(pre, "jina-v2-de", "jina-v2-es", "jina-v2-code") or _contains(
+        architecture, "nomic-bert-moe", "jina-bert-v3"
+    ):
+        return [vocab.ids[token] for token in ("<mask>",) if token in vocab.ids], []
+    if _contains(name, "phi-3", "phi3"):
+        keep = {vocab.ids.get(token) for token in ("<unk>", "<s>", "<|endoftext|>")}
+        return [], [i for i in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if i not in keep]
+    if _contains(name, "modern-bert"):
+        return [vocab.ids[token] for token in ("[MASK]",) if token in vocab.ids], []
+    return [], []
+
+
+def _contains(value: object, *parts: str) -> bool:
+    return isinstance(value, str) and any(part in value.lower() for part in parts)
 
 
 def _byte_tokens(vocab: Vocabulary) -> dict[int, bytes]:

@@ -86,6 +86,12 @@ class Vocabulary:
             raise self.error(key, f"is {value!r:.40}: ids go from 0 to {self.n_vocab - 1}")
         return value
 
+    def unknown(self, unknown_id: int | None, what: str | bytes) -> int:
+        """`unknown_id`, which stands for `what`; TokenizerError where there is none."""
+        if unknown_id is None:
+            raise self.error("unknown_token_id", f"is missing, and {what[:40]!r} is in no token: it cannot be encoded")
+        return unknown_id
+
     def scores(self) -> list[float]:
         """One finite score a token; zeros when the file has none."""
         scores = self.array("scores", (float, int))
