@@ -2,27 +2,32 @@
 text).
 
 A text is cut into words by the file's pre-tokenizer; in each word the pair with the lowest rank is merged, the leftmost
-first, until no pair is in the list of merges. Words are cached. Ids equal those of llama.cpp's
-`llm_tokenizer_bpe_session` (src/llama-vocab.cpp).
+first, until no pair is in the list of merges. Words are cached; the new words of a long text are merged all at once by
+compiled code. Ids equal those of llama.cpp's `llm_tokenizer_bpe_session` (src/llama-vocab.cpp).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import chain
+from operator import add
 from typing import TYPE_CHECKING
 
-from localllm.text.bytelevel import to_alphabet, to_bytes
+from localllm.text.bulk import BulkMerger
+from localllm.text.bytelevel import to_alphabet, to_alphabets, to_bytes
 from localllm.text.merge import merge_long, merge_short
 from localllm.text.pretokenizers import PreTokenizer, pretokenizer
 from localllm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import regex
 
 _CACHED_WORDS = 1 << 16
 _CACHED_LENGTH = 64
 _LONG_WORD = 64
 """Symbols from which it pays not to look for the lowest rank again after each merge."""
+_BULK, _MORE_BULK = 1 << 17, 1 << 12
+"""Symbols of new words from which they go to compiled code: at first, and once that is loaded."""
 _MAX_MERGES = 1 << 22
 _REVERSE = 0x400  # regex.REVERSE, without importing it
 
@@ -38,17 +43,19 @@ class BytePairEncoder:
         self._patterns: list[regex.Pattern[str]] | None = None
         self._pre = pre
         self._cache: dict[str, list[int]] = {}
+        self._merger: BulkMerger | None = None
         self.add_bos = pre.add_bos
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text without lone surrogates."""
-        if self._ranks is None:
-            self._ranks = _ranks_of(self._merges)
         if self._pre.spaces_as_blocks:
             text = text.replace(" ", "\u2581")
+        words = self._words(text)
+        if len(text) >= _MORE_BULK and (many := self._encode_many(words)):
+            return list(chain.from_iterable(map(many.__getitem__, words)))
         ids: list[int] = []
         cache = self._cache
-        for word in self._words(text):
+        for word in words:
             found = cache.get(word)
             if found is None:
                 found = self._encode_word(word)
@@ -66,7 +73,7 @@ class BytePairEncoder:
             return to_bytes(token)
         return token.replace("\u2581", " ").encode("utf-8", "surrogateescape")
 
-    def _words(self, text: str) -> Iterable[str]:
+    def _words(self, text: str) -> list[str]:
         if self._patterns is None:
             import regex
 
@@ -76,21 +83,46 @@ class BytePairEncoder:
             words = [part for word in words for part in _split(pattern, word)]
         return words
 
+    def _encode_many(self, words: list[str]) -> dict[str, list[int]] | None:
+        """The ids of each word, by compiled code; None where so little is new that `_encode_word` is quicker."""
+        known = self._cache.get
+        found: dict[str, list[int]] = {}
+        new: list[str] = []
+        for word in dict.fromkeys(words):
+            if (ids := known(word)) is None:
+                new.append(word)
+            else:
+                found[word] = ids
+        if sum(map(len, new)) < (_BULK if self._merger is None else _MORE_BULK):
+            return None
+        self._merger = merger = self._merger or BulkMerger(*_pairs_of(self._merges, self._ids), self._vocab.n_vocab)
+        todo = dict(zip(new, new if self._pre.spaces_as_blocks else to_alphabets(new), strict=True))
+        for word in [word for word, symbols in todo.items() if self._is_whole(word, symbols)]:
+            found[word] = [self._ids[todo.pop(word)]]
+        found |= zip(todo, merger.merge(list(todo.values()), self._fallback), strict=True)
+        room = _CACHED_WORDS - len(self._cache)
+        self._cache |= {word: found[word] for word in new[: max(0, room)] if len(word) <= _CACHED_LENGTH}
+        return found
+
     def _encode_word(self, word: str) -> list[int]:
+        if self._ranks is None:
+            self._ranks = _ranks_of(self._merges)
         symbols = word if self._pre.spaces_as_blocks else to_alphabet(word)
-        whole = self._ids.get(symbols)
-        if whole is not None and (len(symbols) == 1 or self._is_word(word)):
-            return [whole]
-        parts = (merge_short if len(symbols) < _LONG_WORD else merge_long)(symbols, self._ranks or {})
+        if self._is_whole(word, symbols):
+            return [self._ids[symbols]]
+        parts = (merge_short if len(symbols) < _LONG_WORD else merge_long)(symbols, self._ranks)
         ids = self._ids
         if all(part in ids for part in parts):
             return [ids[part] for part in parts]
         return [token_id for part in parts for token_id in ([ids[part]] if part in ids else self._fallback(part))]
 
-    def _is_word(self, word: str) -> bool:
-        """Whether a word that is a token needs no merges."""
+    def _is_whole(self, word: str, symbols: str) -> bool:
+        """Whether a word is a token that needs no merges."""
+        if symbols not in self._ids:
+            return False
         # Gemma 4's merges do not reach its tokens of newlines: https://github.com/ggml-org/llama.cpp/pull/21343
-        return self._pre.ignore_merges or (self._pre.spaces_as_blocks and not word.strip("\n"))
+        lines = self._pre.spaces_as_blocks and not word.strip("\n")
+        return len(symbols) == 1 or self._pre.ignore_merges or lines
 
     def _fallback(self, symbol: str) -> list[int]:
         """Ids for a symbol that is no token: its bytes, as far as the vocabulary has them.
@@ -141,6 +173,25 @@ def _ranks_of(merges: list[str]) -> dict[str, int]:
     if len(ranks) < len(merges):
         ranks = dict(zip(reversed(merges), range(len(merges) - 1, -1, -1), strict=True))  # of equals, the first counts
     return ranks
+
+
+def _pairs_of(merges: list[str], ids: dict[str, int]) -> tuple[np.ndarray, dict[str, int]]:
+    """Rows for a BulkMerger, and the ids they speak of: those of tokens, and more for parts that are none."""
+    import numpy as np
+
+    lefts, rights = [], []
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        lefts.append(left)
+        rights.append(right)
+    merged = list(map(add, lefts, rights))
+    extra = set(lefts).union(rights, merged) - ids.keys()
+    ids = ids | {part: len(ids) + i for i, part in enumerate(sorted(extra))}
+    pairs = np.empty((len(merges), 4), np.int32)
+    for column, parts in ((0, lefts), (1, rights), (3, merged)):
+        pairs[:, column] = list(map(ids.__getitem__, parts))
+    pairs[:, 2] = np.arange(len(merges))
+    return pairs, ids
 
 
 def _split(pattern: regex.Pattern[str], text: str) -> list[str]:

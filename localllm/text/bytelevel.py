@@ -21,6 +21,13 @@ def to_alphabet(text: str) -> str:
     return text.encode().decode("latin-1").translate(_TABLE)
 
 
+def to_alphabets(texts: list[str]) -> list[str]:
+    """`to_alphabet` of each text, all at once."""
+    # no UTF-8 has the byte 0xFF
+    joined = b"\xff".join([text.encode() for text in texts])
+    return joined.decode("latin-1").translate(_TABLE).split(BYTE_TO_CHAR[0xFF]) if texts else []
+
+
 def to_bytes(token: str) -> bytes:
     """The bytes that a token stands for.
 

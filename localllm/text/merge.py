@@ -59,7 +59,8 @@ def merge_long(symbols: str, ranks: Mapping[str, int]) -> list[str]:
                     places.add(made, i)
             if before >= 0 and (made := ranks.get(f"{parts[before]} {merged}")) is not None:
                 places.add(made, before)
-            if places.heap and places.heap[0] < rank:
+            # An equal rank: scores may be equal, and the new place is left of those that wait
+            if places.heap and places.heap[0] <= rank:
                 places.put_back(rank, todo)
                 break
     return [part for part in parts if part]

@@ -30,18 +30,23 @@ class Specials:
 
         User-defined tokens are always cut out, control and unknown tokens only with `parse_special`.
         """
-        pieces: list[str | int] = [text] if text else []
-        for token, token_id in (self._parsed if parse_special else self._always).found_in(text):
-            pieces = [
-                part
-                for piece in pieces
-                for part in (self._cut_one(piece, token, token_id) if type(piece) is str else (piece,))
-            ]
+        tokens = (self._parsed if parse_special else self._always).found_in(text)
+        pieces: list[str | int] = []
+        todo: list[tuple[str | int, int]] = [(text, 0)] if text else []
+        while todo:
+            piece, tried = todo.pop()
+            if isinstance(piece, int):
+                pieces.append(piece)
+                continue
+            for k in range(tried, len(tokens)):
+                if tokens[k][0] in piece:
+                    todo += [(part, k + 1) for part in reversed(self._split(piece, *tokens[k]))]
+                    break
+            else:
+                pieces.append(piece)
         return pieces
 
-    def _cut_one(self, text: str, token: str, token_id: int) -> list[str | int]:
-        if token not in text:
-            return [text]
+    def _split(self, text: str, token: str, token_id: int) -> list[str | int]:
         pieces: list[str | int] = []
         parts = text.split(token)
         for i, part in enumerate(parts):
@@ -69,6 +74,7 @@ class _Finder:
         self._start: re.Pattern[str] | None = None
         self._lengths: dict[str, list[int]] = {}
         self._long: list[str] = []
+        self._runs: dict[str, list[str]] = {}
 
     def found_in(self, text: str) -> list[tuple[str, int]]:
         """(token, id) of each token that occurs, the longest in UTF-8 first, equals by id."""
@@ -76,6 +82,9 @@ class _Finder:
             self._ids = self._prepare()
         ids, lengths = self._ids, self._lengths
         found = {token for token in self._long if token in text}
+        for runs in self._runs.values():
+            longest = next((k for k, token in enumerate(runs) if token in text), len(runs))
+            found.update(runs[longest:])  # it holds the shorter ones
         for match in self._start.finditer(text) if self._start else ():
             i = match.start()
             for length in lengths[text[i]]:
@@ -88,10 +97,14 @@ class _Finder:
         ids = {tokens[i]: i for i in self._vocab.of_type(*self._types)}
         lengths: dict[str, set[int]] = {}
         for token in ids:
-            if len(token) > _LONG:
+            if len(token) > 1 and not token.strip(token[0]):
+                self._runs.setdefault(token[0], []).append(token)
+            elif len(token) > _LONG:
                 self._long.append(token)
             else:
                 lengths.setdefault(token[0], set()).add(len(token))
+        for runs in self._runs.values():
+            runs.sort(key=len, reverse=True)
         self._lengths = {first: sorted(sizes) for first, sizes in lengths.items()}
         if lengths:
             self._start = re.compile("[" + "".join(map(re.escape, lengths)) + "]")

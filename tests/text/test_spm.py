@@ -5,10 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localllm.errors import TokenizerError
+from localllm.text.merge import merge_long
+from localllm.text.spm import SentencePieceEncoder, _ByScore
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from localllm.text.vocabulary import Vocabulary
 from tests.text.build import SAMPLE, metadata, sentencepiece
 from tests.text.reference import merge_by_score
+from tests.text.sentencepiece_oracle import encoder
 
 TEXTS = st.one_of(
     st.text(), st.lists(st.sampled_from([*SAMPLE.split(), *"abe ▁界<>s/", "  ", "\n", "\x00"])).map("".join)
@@ -26,6 +29,29 @@ def build(**keys: object) -> Tokenizer:
 def test_same_ids_as_the_slow_twin(text: str) -> None:
     if "<user>" not in text:
         assert PLAIN.encode(text) == merge_by_score(text, IDS, SCORES)
+
+
+@given(TEXTS)
+@settings(max_examples=400, deadline=None)
+def test_same_ids_as_sentencepiece(text: str) -> None:
+    if "<user>" not in text:
+        assert PLAIN.encode(text) == ORACLE.EncodeAsIds(text)
+
+
+@given(st.text(st.sampled_from("abt he▁<"), max_size=300), st.sampled_from([0.0, 1.0]))
+@settings(max_examples=100, deadline=None)
+def test_words_of_any_length_by_every_way(text: str, factor: float) -> None:
+    """Equal scores, too: then the leftmost pair goes first."""
+    data = sentencepiece(add_space_prefix=False)
+    data["tokenizer.ggml.scores"] = [factor * score for score in data["tokenizer.ggml.scores"]]
+    scores = data["tokenizer.ggml.scores"]
+    short = SentencePieceEncoder(Vocabulary(data))
+    word = text.replace(" ", "▁")
+    want = merge_by_score(text, IDS, scores)
+    assert short.encode(text) == want
+    for parts in (short._merge_short(word), merge_long(word, _ByScore(IDS, scores))):
+        assert [i for part in parts for i in ([IDS[part]] if part in IDS else short._fallback(part))] == want
+    assert [i for ids in short._merger_for([word]).merge([word] if word else [], short._fallback) for i in ids] == want
 
 
 @given(TEXTS)
@@ -71,7 +97,7 @@ def test_without_byte_tokens_the_unknown_token_stands_in() -> None:
     data = sentencepiece(bytes_too=False)
     del data["tokenizer.ggml.unknown_token_id"]
     data["tokenizer.ggml.token_type"][0] = 1
-    with pytest.raises(TokenizerError, match="no unknown token"):
+    with pytest.raises(TokenizerError, match="unknown_token_id is missing"):
         load_tokenizer(data).encode("界")
 
 
@@ -112,4 +138,5 @@ def test_bad_scores(scores: list[object], message: str) -> None:
 
 PLAIN, PREFIXED = build(add_space_prefix=False), build()
 SCORES = Vocabulary(sentencepiece()).scores()
+ORACLE = encoder(Vocabulary(sentencepiece()))
 IDS = {token: i for i, token in enumerate(PLAIN.tokens)}

@@ -155,7 +155,7 @@ class TestHostile:
         assert load_tokenizer({"tokenizer.ggml.model": "no_vocab"}) is None
         assert load_tokenizer({"tokenizer.ggml.model": "none"}) is None
 
-    @pytest.mark.parametrize("model", ["bert", "t5", "rwkv", "new\nkind"])
+    @pytest.mark.parametrize("model", ["plamo2", "new\nkind"])
     def test_unsupported_models_are_named(self, model: str) -> None:
         with pytest.raises(UnsupportedError) as error:
             load_tokenizer({"tokenizer.ggml.model": model}, "x.gguf")
@@ -213,8 +213,8 @@ class TestHostile:
         assert tokenizer.encode("x" * 3_000_000 + "y") == [tokenizer.n_vocab - 1, ord("y")]
         assert tokenizer.encode("x" * 100) == TINY.encode("x" * 100)
         data = with_tokens(sentencepiece(), ("x" * 3_000_000, 4)) | prefixed({"scores": [0.0] * 9999})
-        with pytest.raises(TokenizerError, match="cannot be loaded by sentencepiece"):
-            load_tokenizer(data).encode("x")
+        tokenizer = load_tokenizer(data)
+        assert tokenizer.encode("x" * 3_000_000 + "x")[0] == tokenizer.encode("x" * 3_000_000)[0]
 
 
 @pytest.mark.parametrize("make", [byte_level, sentencepiece])
