@@ -1,32 +1,151 @@
-"""Gated activations of the feed-forward block: out = f(gate) * up (Shazeer 2020, arXiv 2002.05202)."""
+"""Activations of the feed-forward block: gated (Shazeer 2020, arXiv 2002.05202) or plain."""
 
-from .math import gelu16, silu16
-from .simd import Struct, f32, f32x16, i64, lane, load, splat, store
+from .math import gelu16, sigmoid16, silu16, softplus16
+from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, load, maximum, minimum, splat, store
 from .thread import claim
 
-Params = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out"))
-"""gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows."""
+GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit"))
+"""gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64."""
+
+PlainParams = Struct("Plain", ("n_rows_at", "n", "x", "out", "divisor"))
+"""x, out: f32 [n_rows, n]; out may be x. divisor: f32 [n] by which the results are divided, or 0."""
+
+MultiplyParams = Struct("Multiply", ("n_rows_at", "n", "group", "x", "gate", "add", "out"))
+"""out = x * f(gate) (+ add): x, add, out f32 [n_rows, n]; gate f32 [n_rows, n / group], an element for `group` of x's.
+add: or 0; it may be out, as x may."""
 
 _PIECE = 1024
-_FUNCTIONS = {"silu": silu16, "gelu": gelu16}
+
+
+def bounded_by(x, limit):
+    """-limit to limit."""
+    return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit))
+
+
+def silu_gate(gate, up, limit):
+    return silu16(gate) * up
+
+
+def gelu_gate(gate, up, limit):
+    return gelu16(gate) * up
+
+
+def relu_gate(gate, up, limit):
+    return maximum(gate, splat(f32x16, 0.0)) * up
+
+
+def oai_gate(gate, up, limit):
+    """gpt-oss: both branches are bounded, the gate's sigmoid is steeper, and one is added to the other branch."""
+    gate = minimum(gate, splat(f32x16, limit))
+    return gate * sigmoid16(gate * 1.702) * (bounded_by(up, limit) + 1.0)
+
+
+def silu_clamped_gate(gate, up, limit):
+    """The branches are bounded before the activation."""
+    return silu16(minimum(gate, splat(f32x16, limit))) * bounded_by(up, limit)
+
+
+def clamped_silu_gate(gate, up, limit):
+    """The activation's result is bounded."""
+    return minimum(silu16(gate), splat(f32x16, limit)) * bounded_by(up, limit)
+
+
+GATED = {
+    "silu": silu_gate,
+    "gelu": gelu_gate,
+    "relu": relu_gate,
+    "swiglu_oai": oai_gate,
+    "silu_clamped": silu_clamped_gate,
+    "clamped_silu": clamped_silu_gate,
+}
 
 
 def gated(function: str):
-    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
-    f = _FUNCTIONS[function]
+    """out = f(gate) * up. Threads claim pieces of 1024 elements of the rows, which lie one after another."""
+    f = GATED[function]
 
     def kernel(params, thread):
-        p = Params(params)
+        p = GatedParams(params)
         n = load(i64, p.n_rows_at) * p.n
+        limit = f32(bitcast(f64, p.limit))
         first = claim(thread, 1) * _PIECE
         while first < n:
             last = min(first + _PIECE, n)
             whole = first + (last - first) // 16 * 16
             for i in range(first, whole, 16):
-                store(p.out + 4 * i, f(load(f32x16, p.gate + 4 * i)) * load(f32x16, p.up + 4 * i))
+                store(p.out + 4 * i, f(load(f32x16, p.gate + 4 * i), load(f32x16, p.up + 4 * i), limit))
             for i in range(whole, last):
-                gate = splat(f32x16, load(f32, p.gate + 4 * i))
-                store(p.out + 4 * i, f32(lane(f(gate), 0) * load(f32, p.up + 4 * i)))
+                gate, up = splat(f32x16, load(f32, p.gate + 4 * i)), splat(f32x16, load(f32, p.up + 4 * i))
+                store(p.out + 4 * i, lane(f(gate, up, limit), 0))
             first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def relu16(x):
+    return maximum(x, splat(f32x16, 0.0))
+
+
+def relu2_16(x):
+    """ReLU squared (So et al. 2021, arXiv 2109.08668)."""
+    x = maximum(x, splat(f32x16, 0.0))
+    return x * x
+
+
+PLAIN = {"silu": silu16, "gelu": gelu16, "relu": relu16, "relu2": relu2_16}
+
+
+def plain(function: str):
+    """out = f(x). Threads claim rows' pieces of 1024 elements."""
+    f = PLAIN[function]
+
+    def kernel(params, thread):
+        p = PlainParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        pieces = (p.n + _PIECE - 1) // _PIECE
+        unit = claim(thread, 1)
+        while unit < n_rows * pieces:
+            first = unit % pieces * _PIECE
+            last = min(first + _PIECE, p.n)
+            row = unit // pieces * p.n * 4
+            whole = first + (last - first) // 16 * 16
+            for i in range(first, whole, 16):
+                v = f(load(f32x16, p.x + row + 4 * i))
+                if p.divisor != 0:
+                    v = v / load(f32x16, p.divisor + 4 * i)
+                store(p.out + row + 4 * i, v)
+            for i in range(whole, last):
+                e = lane(f(splat(f32x16, load(f32, p.x + row + 4 * i))), 0)
+                if p.divisor != 0:
+                    e = f32(e / load(f32, p.divisor + 4 * i))
+                store(p.out + row + 4 * i, e)
+            unit = claim(thread, 1)
+
+    return kernel
+
+
+GATES = {"sigmoid": sigmoid16, "softplus": softplus16}
+
+
+def multiply(function: str):
+    """out = x * f(gate) (+ add). Threads claim rows' pieces."""
+    f = GATES[function]
+
+    def kernel(params, thread):
+        p = MultiplyParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        unit = claim(thread, 1)
+        pieces = (p.n + _PIECE - 1) // _PIECE
+        while unit < n_rows * pieces:
+            row, first = unit // pieces, unit % pieces * _PIECE
+            gates = p.gate + row * (p.n // p.group) * 4
+            for i in range(first, min(first + _PIECE, p.n)):
+                at = (row * p.n + i) * 4
+                gate = f(splat(f32x16, load(f32, gates + i // p.group * 4)))
+                v = f32(load(f32, p.x + at) * lane(gate, 0))
+                if p.add != 0:
+                    v = f32(v + load(f32, p.add + at))
+                store(p.out + at, v)
+            unit = claim(thread, 1)
 
     return kernel

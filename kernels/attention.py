@@ -1,14 +1,17 @@
-"""Attention over the cache, with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, 2205.14135).
+"""Attention over the cache, with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022,
+2205.14135).
 
-A unit of work is a block of rows, one key-value head, and (for few rows) one fixed stretch of cells, so that the result does
-not depend on the number of threads. Queries that share a key-value head go T at a time through chunks of CHUNK cells: scores
-with 16 cells in lanes, then the weighted sum of values with 16 elements in lanes.
+A unit of work is a block of rows, one key-value head, and (for few rows) one fixed stretch of cells, so that the result
+does not depend on the number of threads. Queries that share a key-value head go T at a time through chunks of CHUNK
+cells: scores with 16 cells in lanes, then the weighted sum of values with 16 elements in lanes.
 """
 
-from .math import exp16, lanes_from
+from .math import exp16, lanes_from, tanh16
 from .simd import (
     Struct,
+    absolute,
     bitcast,
+    cast,
     f32,
     f32x16,
     f64,
@@ -36,13 +39,16 @@ Params = Struct(
     "Attention",
     (
         "step", "q", "q_stride", "n_head", "n_head_kv", "k_dim", "v_dim", "k_cache", "v_cache", "n_cells",
-        "window", "scale", "out", "out_stride", "block", "split", "partial",
+        "window", "scale", "out", "out_stride", "block", "split", "partial", "both_ways", "sinks", "cap", "slopes",
     ),
 )  # fmt: skip
-"""q: f32 rows of n_head * k_dim; k_cache, v_cache: see rope.CacheParams; window: cells a row sees, or 0 for all up to its own;
+"""q: f32 rows of n_head * k_dim; k_cache, v_cache: see rope.CacheParams; window: cells a row sees, or 0 for all up to
+its own, or -n for those from the last multiple of n on;
 scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: CHUNK,
-and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for `merge`;
-or 0: all cells, straight to out."""
+and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
+`merge`; or 0: all cells, straight to out. both_ways: 1 where a row sees all cells that its sequence will have when the
+batch is done. sinks: f32 [n_head], scores of a cell that is not there, or 0. cap (bits of f64), slopes (f32 [n_head]):
+see `cells`."""
 
 CHUNK = 256
 _MASKED = -1e30
@@ -54,8 +60,10 @@ def partial_floats(v_dim: int) -> int:
     return part_bytes(v_dim) // 4
 
 
-def cells(kv_type: str, T: int):
-    """The kernel for a cache of f16 or f32, T queries at a time."""
+def cells(kv_type: str, T: int, scores: str = "plain"):
+    """The kernel for a cache of f16 or f32, T queries at a time. scores: "plain"; "capped": cap * tanh(score / cap);
+    "alibi": the score less the distance times the head's slope (Press et al. 2022, arXiv 2108.12409)."""
+    change = _CHANGES[scores]
     half = kv_type == "f16"
     size = 2 if half else 4
     T2 = 2 * T
@@ -89,15 +97,18 @@ def cells(kv_type: str, T: int):
             unit = claim(thread, 1)
 
     def queries(p, step, scratch, seq, head, group, j0, j1, split, n_splits):
-        """Queries j0 to j0 + T of a sequence's rows: query j is head j % group of row j // group. Past j1 the last repeats."""
+        """Queries j0 to j0 + T of a sequence's rows: query j is head j % group of row j // group. Past j1 the last
+        repeats."""
         size_of_part = part_bytes(p.v_dim)
         parts = scratch + T * CHUNK * 4
         totals = parts + T * size_of_part
         q = totals + T * size_of_part
-        low, high = i64(p.n_cells), i64(0)
+        low, high, reach = i64(p.n_cells), i64(0), i64(0)
+        if p.both_ways != 0:
+            reach = last_of(step, seq)
         for t in range(T):
             position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
-            high = max(high, position + 1)
+            high = max(high, max(position, reach) + 1)
             low = min(low, first_seen(position, p.window))
         if p.split != 0:
             low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
@@ -119,17 +130,21 @@ def cells(kv_type: str, T: int):
             for t in range(T):
                 position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
-                weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), position)
+                change(p, weights, first // 32 * 32, c1, position, head * group + min(j0 + t, j1 - 1) % group)
+                weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), max(position, reach))
             gather(scratch - 4 * c0, vals, parts + 64, size_of_part, p.v_dim, first, c1)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
         for t in range(min(T, j1 - j0)):
             row, h = (j0 + t) // group, head * group + (j0 + t) % group
             if p.split == 0:
+                if p.sinks != 0:
+                    sink(totals + t * size_of_part, load(f32, p.sinks + 4 * h), size_of_part)
                 divide(totals + t * size_of_part, p.v_dim, p.out + row * p.out_stride + h * p.v_dim * 4)
             else:
                 # One chunk: its part goes as it is, for `merge` to fold in the same order as is done above.
-                copy(parts + t * size_of_part, size_of_part, p.partial + ((row * p.n_head + h) * n_splits + split) * size_of_part)
+                place = (row * p.n_head + h) * n_splits + split
+                copy(parts + t * size_of_part, size_of_part, p.partial + place * size_of_part)
 
     def score(p, q, keys, scores, c0, c1):
         """scores[t, cell] = q[t] . key[cell], 32 cells at a time."""
@@ -142,7 +157,8 @@ def cells(kv_type: str, T: int):
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
 
     def gather(weights, vals, out, out_stride, v_dim, first, c1):
-        """out[t] = weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold NaN."""
+        """out[t] = weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold
+        NaN."""
         i = 0
         while i + 16 < v_dim:
             a = tile_fill(T2, splat(f32x16, 0.0))
@@ -164,7 +180,39 @@ def first_seen(position, window):
     """The first cell that a row at this position sees."""
     if window == 0:
         return i64(0)
+    if window < 0:
+        return position - position % -window
     return max(i64(0), position + 1 - window)
+
+
+def last_of(step, seq):
+    """The last position of a sequence in this batch."""
+    last = i64(0)
+    for row in range(step.n_rows):
+        if i64(load(i32, step.seqs + 4 * row)) == seq:
+            last = max(last, i64(load(i32, step.positions + 4 * row)))
+    return last
+
+
+def plain(p, scores, c0, c1, position, head):
+    pass
+
+
+def capped(p, scores, c0, c1, position, head):
+    cap = f32(bitcast(f64, p.cap))
+    for c in range(c0, c1, 16):
+        s = load(f32x16, scores + 4 * c)
+        store(scores + 4 * c, tanh16(s / splat(f32x16, cap)) * cap)
+
+
+def alibi(p, scores, c0, c1, position, head):
+    slope = load(f32, p.slopes + 4 * head)
+    for c in range(c0, c1, 16):
+        distance = absolute(cast(f32x16, lanes_from(c) - splat(i32x16, position)))
+        store(scores + 4 * c, load(f32x16, scores + 4 * c) - distance * slope)
+
+
+_CHANGES = {"plain": plain, "capped": capped, "alibi": alibi}
 
 
 def part_bytes(v_dim):
@@ -192,8 +240,8 @@ def weigh(scores, part, c0, c1, start, position):
     store(part + 4, hsum(total))
 
 
-# A part, and a total: greatest score, sum of weights, then from byte 64 the weighted values. Chunks are folded one after
-# another, whoever computed them, so that a row's result does not depend on how the work was divided.
+# A part, and a total: greatest score, sum of weights, then from byte 64 the weighted values. Chunks are folded one
+# after another, whoever computed them, so that a row's result does not depend on how the work was divided.
 
 
 def empty(total, n_bytes):
@@ -221,6 +269,16 @@ def exp1(x):
     return lane(exp16(splat(f32x16, x)), 0)
 
 
+def sink(total, score, n_bytes):
+    """A cell that takes weight and gives no value (Xiao et al. 2023, arXiv 2309.17453)."""
+    m = max(load(f32, total), score)
+    a = exp1(f32(load(f32, total) - m))
+    store(total, m)
+    store(total + 4, f32(f32(load(f32, total + 4) * a) + exp1(f32(score - m))))
+    for i in range(64, n_bytes, 64):
+        store(total + i, load(f32x16, total + i) * a)
+
+
 def divide(total, v_dim, out):
     inverse = f32(f32(1.0) / load(f32, total + 4))
     for i in range(v_dim):
@@ -241,8 +299,13 @@ def merge():
             row, head = unit // p.n_head, unit % p.n_head
             position = i64(load(i32, step.positions + 4 * row))
             empty(total, size)
-            for s in range(first_seen(position, p.window) // p.split, position // p.split + 1):
+            last = position
+            if p.both_ways != 0:
+                last = max(last, last_of(step, i64(load(i32, step.seqs + 4 * row))))
+            for s in range(first_seen(position, p.window) // p.split, last // p.split + 1):
                 fold(total, p.partial + (unit * n_splits + s) * size, size)
+            if p.sinks != 0:
+                sink(total, load(f32, p.sinks + 4 * head), size)
             divide(total, p.v_dim, p.out + row * p.out_stride + head * p.v_dim * 4)
             unit = claim(thread, 1)
 

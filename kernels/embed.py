@@ -20,7 +20,7 @@ from .simd import (
     splat,
     store,
 )
-from .thread import Step, claim
+from .thread import Step, Thread, claim
 
 Params = Struct("Embed", ("step", "table", "row_bytes", "k", "out", "factor"))
 """table: [n_vocab] rows of k elements; out: f32 [n_rows, k]; factor: multiplies every element (bits of f64)."""
@@ -40,6 +40,26 @@ def rows(fmt: str):
         while row < step.n_rows:
             token = i64(load(i32, step.tokens + 4 * row))
             fill(p.table + token * p.row_bytes, p.k, p.out + row * p.k * 4, f32(bitcast(f64, p.factor)))
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def positions(fmt: str):
+    """Add the row of each token's position: out is the sum of what it holds and of that. Params: as for `rows`."""
+    fill = _ROW[formats.module(fmt).KIND](formats.module(fmt))
+
+    def kernel(params, thread):
+        p = Params(params)
+        step = Step(p.step)
+        made = Thread(thread).scratch
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            position = i64(load(i32, step.positions + 4 * row))
+            fill(p.table + position * p.row_bytes, p.k, made, f32(bitcast(f64, p.factor)))
+            for i in range(0, 4 * p.k, 4):
+                at = p.out + row * p.k * 4 + i
+                store(at, f32(load(f32, at) + load(f32, made + i)))
             row = claim(thread, 1)
 
     return kernel

@@ -2,14 +2,17 @@
 
 from .simd import (
     Const,
+    absolute,
     bitcast,
     cast,
     constant,
     f32x16,
     fma,
     i32x16,
+    less,
     maximum,
     minimum,
+    select,
     splat,
 )
 
@@ -57,6 +60,44 @@ def gelu16(x):
     x = bounded(x)
     u = x * (x * x * 0.044715 + 1.0) * 0.7978845608028654
     return x / (exp16(u * -2.0) + 1.0)
+
+
+def sigmoid16(x):
+    """1 / (1 + e**-x)."""
+    return splat(f32x16, 1.0) / (exp16(splat(f32x16, 0.0) - x) + 1.0)
+
+
+def tanh16(x):
+    """Odd, and exact near 0: x (1 - e**-2|x|) / (|x| (1 + e**-2|x|)), by a polynomial below 0.625 (Cephes, tanhf)."""
+    a = absolute(x)
+    e = exp16(a * -2.0)
+    large = (splat(f32x16, 1.0) - e) / (e + 1.0)
+    large = select(less(x, splat(f32x16, 0.0)), splat(f32x16, 0.0) - large, large)
+    z = x * x
+    y = splat(f32x16, -5.70498872745e-3)
+    y = fma(y, z, splat(f32x16, 2.06390887954e-2))
+    y = fma(y, z, splat(f32x16, -5.37397155531e-2))
+    y = fma(y, z, splat(f32x16, 1.33314422036e-1))
+    y = fma(y, z, splat(f32x16, -3.33332819422e-1))
+    return select(less(a, splat(f32x16, 0.625)), fma(y * z, x, x), large)
+
+
+def log1p16(x):
+    """log(1 + x) for 0 <= x <= 1: an odd polynomial of x / (x + 2), to 2 ulp."""
+    s = x / (x + 2.0)
+    z = s * s
+    y = splat(f32x16, 0.15384615384615385)
+    y = fma(y, z, splat(f32x16, 0.18181818181818182))
+    y = fma(y, z, splat(f32x16, 0.2222222222222222))
+    y = fma(y, z, splat(f32x16, 0.2857142857142857))
+    y = fma(y, z, splat(f32x16, 0.4))
+    y = fma(y, z, splat(f32x16, 0.6666666666666666))
+    return fma(y * z, s, s * 2.0)
+
+
+def softplus16(x):
+    """log(1 + e**x)."""
+    return maximum(x, splat(f32x16, 0.0)) + log1p16(exp16(absolute(x) * -1.0))
 
 
 def lanes_from(first):

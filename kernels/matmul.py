@@ -51,46 +51,59 @@ _SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
 
 
 def tiles(fmt: str):
-    """The kernel for weights in this format."""
+    """The kernel for weights in this format. Threads claim blocks of rows of weights."""
+    work, units = block(fmt)
+
+    def kernel(params, thread):
+        p = Params(params)
+        unit = claim(thread, 1)
+        while unit < units(p):
+            work(p, thread, unit)
+            unit = claim(thread, 1)
+
+    return kernel
+
+
+def block(fmt: str):
+    """work(params, thread, unit): one block of rows of weights times all tokens; units(params): how many there are."""
     format_ = formats.module(fmt)
     if format_.KIND == "float":
-        return matmul_float.rows(format_, Params)
+        return matmul_float.block(format_)
     target = current()
     R = target.tile_rows
     unpack, wide, stretch = _KINDS[format_.KIND](format_, R, target.tile_vectors)
     _, narrow, _ = _KINDS[format_.KIND](format_, R, 1)
     V = target.tile_vectors
 
-    def kernel(params, thread):
-        p = Params(params)
+    def units(p):
+        return (p.n + BLOCK_ROWS - 1) // BLOCK_ROWS
+
+    def work(p, thread, unit):
         sums = Thread(thread).scratch
         block = sums + _SUMS_BYTES
         n_tokens = load(i64, p.n_rows_at)
         n_tiles = (n_tokens + 15) // 16
-        unit = claim(thread, 1)
-        while unit * BLOCK_ROWS < p.n:
-            first = unit * BLOCK_ROWS
-            n_rows = min(BLOCK_ROWS, p.n - first)
-            padded = (n_rows + R - 1) // R * R
-            clear(sums, n_tiles * BLOCK_ROWS)
-            for k0 in range(0, p.k, stretch):
-                k1 = min(k0 + stretch, p.k)
-                for r in range(padded):
-                    # Rows past the end repeat the last one; their sums are not used.
-                    unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
-                t = 0
-                while t + V <= n_tiles:
-                    for r in range(0, padded, R):
-                        wide(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
-                    t += V
-                while t < n_tiles:
-                    for r in range(0, padded, R):
-                        narrow(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
-                    t += 1
-            write(p, sums, first, n_rows, n_tokens)
-            unit = claim(thread, 1)
+        first = unit * BLOCK_ROWS
+        n_rows = min(BLOCK_ROWS, p.n - first)
+        padded = (n_rows + R - 1) // R * R
+        clear(sums, n_tiles * BLOCK_ROWS)
+        for k0 in range(0, p.k, stretch):
+            k1 = min(k0 + stretch, p.k)
+            for r in range(padded):
+                # Rows past the end repeat the last one; their sums are not used.
+                unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
+            t = 0
+            while t + V <= n_tiles:
+                for r in range(0, padded, R):
+                    wide(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
+                t += V
+            while t < n_tiles:
+                for r in range(0, padded, R):
+                    narrow(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
+                t += 1
+        write(p, sums, first, n_rows, n_tokens)
 
-    return kernel
+    return work, units
 
 
 def clear(sums, n):

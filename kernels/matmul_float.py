@@ -1,6 +1,7 @@
 """Matrix-matrix products with weights in float formats: f32 weights and f32 activations, elements of a row in lanes.
 
-The sums are those of matvec, lane for lane: two vectors along the row, added, halved, and the rest of the row one by one.
+The sums are those of matvec, lane for lane: two vectors along the row, added, halved, and the rest of the row one by
+one.
 """
 
 from . import embed
@@ -19,7 +20,7 @@ from .simd import (
     tile_store,
 )
 from .simd.targets import current
-from .thread import Step, Thread, claim
+from .thread import Step, Thread
 
 BLOCK_BYTES = 512 << 10
 """Of unpacked rows in a thread's scratch, unless four rows are longer."""
@@ -27,42 +28,44 @@ TOKENS = 12
 """Rows of activations that pass over a block of weights before the next ones do."""
 
 
-def rows(fmt, Params):
-    """The kernel for a float format. Threads claim blocks of rows of weights."""
+def block(fmt):
+    """work(params, thread, unit), units(params) for a float format: see matmul.block."""
     target = current()
     R, T = target.tile_rows, target.tile_vectors
-    row, size = embed.row(fmt.__name__.rpartition(".")[2]), fmt.SIZE
+    row = embed.row(fmt.__name__.rpartition(".")[2])
     wide, narrow = _micro(R, T), _micro(R, 1)
 
-    def kernel(params, thread):
-        p = Params(params)
+    def rows_of(p):
+        return max(R, min(32, BLOCK_BYTES // (p.k * 4)) // R * R)
+
+    def units(p):
+        return (p.n + rows_of(p) - 1) // rows_of(p)
+
+    def work(p, thread, unit):
         out = p.out
         if out == 0:
             out = Step(p.step).logits
         sums = Thread(thread).scratch
         block = sums + 4096
         n_tokens = load(i64, p.n_rows_at)
-        n_block = max(R, min(32, BLOCK_BYTES // (p.k * 4)) // R * R)
-        first = claim(thread, 1) * n_block
-        while first < p.n:
-            n_rows = min(n_block, p.n - first)
-            for r in range((n_rows + R - 1) // R * R):
-                # Rows past the end repeat the last one; their sums are not used.
-                row(p.w + min(first + r, p.n - 1) * p.row_bytes, p.k, block + r * p.k * 4, f32(1.0))
-            for t0 in range(0, n_tokens, TOKENS):
-                t1 = min(t0 + TOKENS, n_tokens)
-                for r in range(0, n_rows, R):
-                    n_out = min(R, n_rows - r)
-                    t = t0
-                    while t + T <= t1:
-                        wide(p, block + r * p.k * 4, t, first + r, n_out, out, sums)
-                        t += T
-                    while t < t1:
-                        narrow(p, block + r * p.k * 4, t, first + r, n_out, out, sums)
-                        t += 1
-            first = claim(thread, 1) * n_block
+        first = unit * rows_of(p)
+        n_rows = min(rows_of(p), p.n - first)
+        for r in range((n_rows + R - 1) // R * R):
+            # Rows past the end repeat the last one; their sums are not used.
+            row(p.w + min(first + r, p.n - 1) * p.row_bytes, p.k, block + r * p.k * 4, f32(1.0))
+        for t0 in range(0, n_tokens, TOKENS):
+            t1 = min(t0 + TOKENS, n_tokens)
+            for r in range(0, n_rows, R):
+                n_out = min(R, n_rows - r)
+                t = t0
+                while t + T <= t1:
+                    wide(p, block + r * p.k * 4, t, first + r, n_out, out, sums)
+                    t += T
+                while t < t1:
+                    narrow(p, block + r * p.k * 4, t, first + r, n_out, out, sums)
+                    t += 1
 
-    return kernel
+    return work, units
 
 
 def _micro(R, T):

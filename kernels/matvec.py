@@ -45,8 +45,7 @@ AHEAD = 2304
 
 def rows(fmt: str):
     """The kernel for weights in this format."""
-    format_ = formats.module(fmt)
-    two_rows = _TWO_ROWS[format_.KIND](format_)
+    two_rows_of = two_rows(fmt)
 
     def kernel(params, thread):
         p = Params(params)
@@ -59,13 +58,19 @@ def rows(fmt: str):
             for r in range(first, last, 2):
                 # The last row of an odd number goes with itself.
                 second = min(r + 1, last - 1)
-                a, b = two_rows(p.w + r * p.row_bytes, p.w + second * p.row_bytes, p.k, p.x, p.x_d, p.x_s)
+                a, b = two_rows_of(p.w + r * p.row_bytes, p.w + second * p.row_bytes, p.k, p.x, p.x_d, p.x_s)
                 finish(p.bias, p.add, out, r, a)
                 if second > r:
                     finish(p.bias, p.add, out, second, b)
             first = claim(thread, p.chunk)
 
     return kernel
+
+
+def two_rows(fmt: str):
+    """two_rows(a, b, k, x, x_d, x_s): the products of the rows of weights at a and b with the activations."""
+    format_ = formats.module(fmt)
+    return _TWO_ROWS[format_.KIND](format_)
 
 
 def finish(bias, add, out, r, value):

@@ -1,4 +1,5 @@
-"""RMSNorm over rows, or over the heads of rows (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+"""RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) and LayerNorm (Ba et al. 2016, arXiv 1607.06450), over rows or
+over the heads of rows."""
 
 from .simd import (
     Struct,
@@ -17,15 +18,25 @@ from .simd import (
 )
 from .thread import claim
 
-Params = Struct("RmsNorm", ("n_rows_at", "gather", "heads", "n", "x", "stride", "w", "eps", "add", "out", "out_stride"))
-"""out = x / sqrt(mean(x**2) + eps) * w (+ add), for `heads` stretches of n floats in each row. n_rows_at: address of
-the number of rows; gather: address of their numbers in x (int32), or 0 for all in order; w: f32 [n]; eps: bits of f64;
-add: rows like out's, or 0; may be out. x may be out."""
+Params = Struct(
+    "Norm", ("n_rows_at", "gather", "heads", "n", "x", "stride", "w", "b", "eps", "add", "out", "out_stride")
+)
+"""out = normed x * w + b (+ add), for `heads` stretches of n floats in each row. n_rows_at: address of the number of
+rows; gather: address of their numbers in x (int32), or 0 for all in order; w, b: f32 [n] or 0; eps: bits of f64; add:
+rows like out's, or 0; may be out. x may be out."""
 
 
 def rms():
-    """Threads claim rows, one head at a time."""
+    """Normed x is x / sqrt(mean(x**2) + eps). Threads claim rows, one head at a time."""
+    return _kernel(rms_scale)
 
+
+def layer():
+    """Normed x is (x - mean(x)) / sqrt(mean((x - mean(x))**2) + eps)."""
+    return _kernel(layer_scale)
+
+
+def _kernel(scale_of):
     def kernel(params, thread):
         p = Params(params)
         n_rows = load(i64, p.n_rows_at)
@@ -39,30 +50,62 @@ def rms():
             add = i64(0)
             if p.add != 0:
                 add = p.add + at
-            one(p.x + source * p.stride + head * p.n * 4, p.n, p.w, f32(bitcast(f64, p.eps)), add, p.out + at)
+            x = p.x + source * p.stride + head * p.n * 4
+            shift, scale = scale_of(x, p.n, f32(bitcast(f64, p.eps)))
+            apply(x, p.n, shift, scale, p.w, p.b, add, p.out + at)
             unit = claim(thread, 1)
 
     return kernel
 
 
-def one(x, n, w, eps, add, out):
+def rms_scale(x, n, eps):
+    """(what is taken off, what the rest is multiplied by)."""
+    return f32(0.0), f32(f32(1.0) / sqrt(f32(f32(squares(x, n, f32(0.0)) / f32(n)) + eps)))
+
+
+def layer_scale(x, n, eps):
     whole = n // 16 * 16
     a = splat(f32x16, 0.0)
     for i in range(0, whole, 16):
-        v = load(f32x16, x + 4 * i)
+        a = a + load(f32x16, x + 4 * i)
+    total = hsum(a)
+    for i in range(whole, n):
+        total = f32(total + load(f32, x + 4 * i))
+    mean = f32(total / f32(n))
+    return mean, f32(f32(1.0) / sqrt(f32(f32(squares(x, n, mean) / f32(n)) + eps)))
+
+
+def squares(x, n, mean):
+    """Sum of (x - mean)**2."""
+    whole = n // 16 * 16
+    a = splat(f32x16, 0.0)
+    for i in range(0, whole, 16):
+        v = load(f32x16, x + 4 * i) - mean
         a = fma(v, v, a)
     total = hsum(a)
     for i in range(whole, n):
-        v = load(f32, x + 4 * i)
+        v = f32(load(f32, x + 4 * i) - mean)
         total = f32(total + f32(v * v))
-    scale = f32(f32(1.0) / sqrt(f32(f32(total / f32(n)) + eps)))
+    return total
+
+
+def apply(x, n, shift, scale, w, b, add, out):
+    whole = n // 16 * 16
     for i in range(0, whole, 16):
-        v = load(f32x16, x + 4 * i) * scale * load(f32x16, w + 4 * i)
+        v = (load(f32x16, x + 4 * i) - shift) * scale
+        if w != 0:
+            v = v * load(f32x16, w + 4 * i)
+        if b != 0:
+            v = v + load(f32x16, b + 4 * i)
         if add != 0:
             v = v + load(f32x16, add + 4 * i)
         store(out + 4 * i, v)
     for i in range(whole, n):
-        v = f32(f32(load(f32, x + 4 * i) * scale) * load(f32, w + 4 * i))
+        v = f32(f32(load(f32, x + 4 * i) - shift) * scale)
+        if w != 0:
+            v = f32(v * load(f32, w + 4 * i))
+        if b != 0:
+            v = f32(v + load(f32, b + 4 * i))
         if add != 0:
             v = f32(v + load(f32, add + 4 * i))
         store(out + 4 * i, v)

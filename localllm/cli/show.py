@@ -82,17 +82,12 @@ def _support(file: GGUFFile, architecture: str | None) -> dict[str, str]:
 
 
 def _architecture_support(file: GGUFFile, architecture: str | None) -> str:
-    from localllm.gguf.config import read_config
-    from localllm.model.spec import architectures, spec_for
+    from localllm.model.spec import architectures, configuration
 
     if architecture not in architectures():
         return f"not supported; supported are {', '.join(architectures())}"
     try:
-        spec = spec_for(architecture, file.path)
-        for key in spec.refused_keys:
-            if file.metadata.get(f"{architecture}.{key}"):
-                return f"not supported with {key}"
-        read_config(file, spec.swa_period, spec.rope_freq_base_local)
+        configuration(file)
     except LocalllmError as error:
         return f"not supported: {str(error).removeprefix(file.path + ': ')}"
     return "supported"

@@ -5,35 +5,66 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile
 
-_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 12}
+_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 16}
+_MAX_EXPERTS = 1024
+SCALING_TYPES = ("none", "linear", "yarn", "longrope")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sliding windows as a spec sees them. size: cells that a layer with a window sees. Where the file has no pattern,
+    every period-th layer sees everything (the last of the period, or the first with dense_first; period 0: none
+    does)."""
+
+    size: int
+    period: int
+    dense_first: bool = False
+    chunked: bool = False
+    """Windows that do not slide: a row sees the chunk of `size` cells that it lies in."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How RoPE angles are stretched beyond the context that a model was first trained for; see model.rope."""
+
+    kind: str
+    factor: float
+    attn_factor: float
+    n_ctx_orig: int
 
 
 @dataclass(frozen=True)
 class Config:
-    """Dimensions by llama.cpp's names. Lists hold a number a layer."""
+    """Dimensions by llama.cpp's names; tuples hold a number a layer."""
 
+    keys: Keys
+    """Typed reads of what else the file says, for specs."""
     architecture: str
     n_vocab: int
     n_ctx_train: int
     n_embd: int
+    n_block: int
+    """Layers with weights of their own; layer i has those of block i % n_block."""
+    n_nextn: int
+    """Layers past those, which predict further tokens: left alone."""
     n_layer: int
-    n_ff: int
-    n_head: int
-    n_head_kv: int
-    n_embd_head_k: int
-    n_embd_head_v: int
-    n_rot: int
-    norm_eps: float
-    rope_freq_base: float
-    rope_freq_base_local: float
-    rope_scale: float
-    """Positions are divided by this (linear scaling); 1 for none."""
-    n_swa: int
-    """Cells that a sliding-window layer sees; 0 where there is none."""
+    n_ff: tuple[int, ...]
+    n_head: tuple[int, ...]
+    n_head_kv: tuple[int, ...]
+    n_embd_head_k: tuple[int, ...]
+    n_embd_head_v: tuple[int, ...]
+    n_rot: tuple[int, ...]
+    window: Window | None
     swa_layers: tuple[bool, ...]
+    rope_freq_base: float
+    scaling: Scaling
+    n_expert: int
+    n_expert_used: tuple[int, ...]
+    n_expert_groups: int
+    n_group_used: int
 
 
 class Keys:
@@ -43,81 +74,162 @@ class Keys:
         self.file = file
         self.architecture: str = file.get("general.architecture", str)
 
+    def has(self, key: str) -> bool:
+        return f"{self.architecture}.{key}" in self.file.metadata
+
     def fail(self, key: str, problem: str) -> FormatError:
         return FormatError(f"{self.file.path}: metadata key {self.architecture}.{key}: {problem}")
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         full = f"{self.architecture}.{key}"
         value = self.file.get(full, int) if default is None else self.file.get(full, int, default)
+        return self._within(key, value, low, high)
+
+    def _within(self, key: str, value: int, low: int, high: int) -> int:
         if not low <= value <= high:
             raise self.fail(key, f"is {value}, must be {low} to {high}")
         return int(value)
 
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(self.file.get(f"{self.architecture}.{key}", bool, default))
+
     def real(self, key: str, default: float | None = None) -> float:
-        full = f"{self.architecture}.{key}"
-        value = float(self.file.get(full, float) if default is None else self.file.get(full, float, default))
-        if not (math.isfinite(value) and value > 0):
-            raise self.fail(key, f"is {value}, must be a finite number above 0")
+        """A finite number above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self.fail(key, f"is {value}, must be above 0")
         return value
 
-    def same_for_all(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        """An integer that some files give a layer, as long as all layers agree."""
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number."""
         full = f"{self.architecture}.{key}"
-        if isinstance(self.file.metadata.get(full), list):
-            values = set(self.file.get_array(full, int))
-            if len(values) != 1:
-                raise self.fail(key, "differs from layer to layer, which is not supported yet")
-            value = values.pop()
-            if not low <= value <= high:
-                raise self.fail(key, f"is {value}, must be {low} to {high}")
-            return int(value)
-        return self.integer(key, low, high, default)
+        value = float(self.file.get(full, float) if default is None else self.file.get(full, float, default))
+        if not math.isfinite(value):
+            raise self.fail(key, f"is {value}, must be finite")
+        return value
+
+    def per_layer(self, key: str, n: int, low: int, high: int, default: int | None = None) -> tuple[int, ...]:
+        """An integer for each of n layers: the file has one for all, or a list."""
+        full = f"{self.architecture}.{key}"
+        if not isinstance(self.file.metadata.get(full), list):
+            return (self.integer(key, low, high, default),) * n
+        values = self._list(key, n)
+        return tuple(self._within(key, value, low, high) for value in values)
+
+    def numbers_per_layer(self, key: str, n: int, default: float) -> tuple[float, ...]:
+        """A number for each of n layers: the file has one for all, or a list."""
+        full = f"{self.architecture}.{key}"
+        if not isinstance(self.file.metadata.get(full), list):
+            return (self.number(key, default),) * n
+        return tuple(float(x) for x in self._list(key, n, float))
+
+    def _list(self, key: str, n: int, kind: type | None = None) -> list:
+        full = f"{self.architecture}.{key}"
+        values = self.file.metadata[full]
+        if kind is None:
+            kind = bool if values and isinstance(values[0], bool) else int
+        got = self.file.get_array(full, kind)
+        if len(got) < n:
+            raise self.fail(key, f"has {len(got)} elements, must have one a layer, {n}")
+        return list(got[:n])
+
+    def flags(self, key: str, n: int) -> tuple[bool, ...] | None:
+        """A flag for each of n layers, or None where the file has no such list."""
+        if not isinstance(self.file.metadata.get(f"{self.architecture}.{key}"), list):
+            return None
+        return tuple(bool(x) for x in self._list(key, n))
 
 
-def read_config(file: GGUFFile, swa_period: int = 0, rope_freq_base_local: float = 10000.0) -> Config:
+def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> Config:
     """Read and check the configuration of a transformer.
 
-    swa_period: every swa_period-th layer sees all cells where the file has a window but no pattern (0: none does).
-    Raises FormatError naming the key, its value and the limit.
+    window: what the architecture's spec says of sliding windows; n_loops: how often the layers are gone through.
+    Raises FormatError naming the key, its value and the limit, or UnsupportedError.
     """
-    keys = Keys(file)
+    file = keys.file
     n_embd = keys.integer("embedding_length", 1, _MAX["n_embd"])
-    n_layer = keys.integer("block_count", 1, _MAX["n_layer"])
-    n_head = keys.same_for_all("attention.head_count", 1, _MAX["n_head"])
-    n_head_kv = keys.same_for_all("attention.head_count_kv", 1, _MAX["n_head"], n_head)
-    if n_head % n_head_kv:
-        raise keys.fail("attention.head_count_kv", f"is {n_head_kv}, must divide head_count, {n_head}")
-    key_length = f"{keys.architecture}.attention.key_length"
-    if key_length not in file.metadata and n_embd % n_head:
-        raise keys.fail("attention.head_count", f"is {n_head}, must divide embedding_length, {n_embd}")
-    head_k = keys.integer("attention.key_length", 1, _MAX["head"], n_embd // n_head)
-    head_v = keys.integer("attention.value_length", 1, _MAX["head"], n_embd // n_head)
-    n_rot = keys.integer("rope.dimension_count", 2, head_k, head_k)
-    if n_rot % 2:
-        raise keys.fail("rope.dimension_count", f"is {n_rot}, must be even")
-    n_swa = keys.integer("attention.sliding_window", 0, 1 << 31, 0) if swa_period else 0
+    n_all = keys.integer("block_count", 1, _MAX["n_layer"])
+    n_block = n_all - keys.integer("nextn_predict_layers", 0, n_all - 1, 0)
+    n_head = keys.per_layer("attention.head_count", n_block, 0, _MAX["n_head"])
+    n_head_kv = n_head
+    if keys.has("attention.head_count_kv"):
+        n_head_kv = keys.per_layer("attention.head_count_kv", n_block, 0, _MAX["n_head"])
+    if not any(n_head):
+        raise keys.fail("attention.head_count", "is 0 for every layer, must be 1 or more")
+    for q, kv in zip(n_head, n_head_kv, strict=True):
+        if (kv and q % kv) or (kv and not q):
+            raise keys.fail("attention.head_count_kv", f"is {kv}, must divide head_count, {q}")
+    swa = _swa_layers(keys, n_block, window)
+    head_k, head_v, n_rot = _heads(keys, n_embd, n_head[0] or max(n_head), swa)
+    n_expert = keys.integer("expert_count", 0, _MAX_EXPERTS, 0)
+    n_used = keys.per_layer("expert_used_count", n_block, 0, _MAX_EXPERTS, 0)
+    if max(n_used) > n_expert:
+        raise keys.fail("expert_used_count", f"is {max(n_used)}, must be at most expert_count, {n_expert}")
+    n_groups, n_group_used = _groups(keys, n_expert)
     return Config(
+        keys=keys,
         architecture=keys.architecture,
-        n_vocab=_n_vocab(file, keys),
+        n_vocab=_n_vocab(file),
         n_ctx_train=keys.integer("context_length", 1, _MAX["n_ctx_train"]),
         n_embd=n_embd,
-        n_layer=n_layer,
-        n_ff=keys.same_for_all("feed_forward_length", 1, _MAX["n_ff"]),
-        n_head=n_head,
-        n_head_kv=n_head_kv,
-        n_embd_head_k=head_k,
-        n_embd_head_v=head_v,
-        n_rot=n_rot,
-        norm_eps=keys.real("attention.layer_norm_rms_epsilon"),
+        n_block=n_block,
+        n_nextn=n_all - n_block,
+        n_layer=n_block * n_loops,
+        n_ff=keys.per_layer("feed_forward_length", n_block, 0, _MAX["n_ff"], 0) * n_loops,
+        n_head=n_head * n_loops,
+        n_head_kv=n_head_kv * n_loops,
+        n_embd_head_k=head_k * n_loops,
+        n_embd_head_v=head_v * n_loops,
+        n_rot=n_rot * n_loops,
+        window=window,
+        swa_layers=swa * n_loops,
         rope_freq_base=keys.real("rope.freq_base", 10000.0),
-        rope_freq_base_local=keys.real("rope.freq_base_swa", rope_freq_base_local),
-        rope_scale=_rope_scale(keys),
-        n_swa=n_swa,
-        swa_layers=_swa_layers(keys, n_layer, swa_period) if n_swa else (False,) * n_layer,
+        scaling=_scaling(keys),
+        n_expert=n_expert,
+        n_expert_used=n_used * n_loops,
+        n_expert_groups=n_groups,
+        n_group_used=n_group_used,
     )
 
 
-def _n_vocab(file: GGUFFile, keys: Keys) -> int:
+def _heads(
+    keys: Keys, n_embd: int, n_head: int, swa: tuple[bool, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Sizes of a head's keys and values and how much of it turns, a layer: those with a window may have their own."""
+    if not keys.has("attention.key_length") and n_embd % n_head:
+        raise keys.fail("attention.head_count", f"is {n_head}, must divide embedding_length, {n_embd}")
+    k = keys.integer("attention.key_length", 1, _MAX["head"], max(1, n_embd // n_head))
+    v = keys.integer("attention.value_length", 1, _MAX["head"], max(1, n_embd // n_head))
+    k_swa = keys.integer("attention.key_length_swa", 1, _MAX["head"], k)
+    v_swa = keys.integer("attention.value_length_swa", 1, _MAX["head"], v)
+    rot = keys.integer("rope.dimension_count", 0, _MAX["head"], k)
+    rot_swa = keys.integer("rope.dimension_count_swa", 0, _MAX["head"], rot)
+    for name, n, limit in (("rope.dimension_count", rot, k), ("rope.dimension_count_swa", rot_swa, max(k, k_swa))):
+        if n % 2:
+            raise keys.fail(name, f"is {n}, must be even")
+        if n > limit:
+            raise keys.fail(name, f"is {n}, must be at most a head's size, {limit}")
+
+    def choose(full: int, local: int) -> tuple[int, ...]:
+        return tuple(local if s else full for s in swa)
+
+    return choose(k, k_swa), choose(v, v_swa), choose(rot, rot_swa)
+
+
+def _groups(keys: Keys, n_expert: int) -> tuple[int, int]:
+    """Experts may lie in groups, of which the best few are looked at; 0: they do not."""
+    n = keys.integer("expert_group_count", 0, _MAX_EXPERTS, 0)
+    used = keys.integer("expert_group_used_count", 0, _MAX_EXPERTS, 0)
+    if n <= 1:
+        return 0, 0
+    if n >= n_expert or n_expert % n:
+        raise keys.fail("expert_group_count", f"is {n}, must divide expert_count, {n_expert}")
+    if not 1 <= used < n:
+        raise keys.fail("expert_group_used_count", f"is {used}, must be 1 to {n - 1}")
+    return n, used
+
+
+def _n_vocab(file: GGUFFile) -> int:
     """Rows of the embedding matrix: what the other numbers of a vocabulary are checked against."""
     if "token_embd.weight" not in file.tensors:
         raise FormatError(f"{file.path}: tensor token_embd.weight: is missing")
@@ -125,24 +237,35 @@ def _n_vocab(file: GGUFFile, keys: Keys) -> int:
     return int(shape[1]) if len(shape) > 1 else 1
 
 
-def _rope_scale(keys: Keys) -> float:
-    kind = keys.file.get(f"{keys.architecture}.rope.scaling.type", str, "none")
-    if kind == "none":
-        # Old files have the factor alone.
-        return keys.real("rope.scale_linear", 1.0)
-    if kind != "linear":
-        raise keys.fail("rope.scaling.type", f"is {kind!r}; none and linear are supported")
-    return keys.real("rope.scaling.factor", 1.0)
+def _scaling(keys: Keys) -> Scaling:
+    kind = keys.file.get(f"{keys.architecture}.rope.scaling.type", str, "linear")
+    if kind not in SCALING_TYPES:
+        raise UnsupportedError(
+            f"{keys.file.path}: metadata key {keys.architecture}.rope.scaling.type: is {kind!r}; supported: "
+            + ", ".join(SCALING_TYPES)
+        )
+    # Old files have the factor under another name; 0 means none.
+    factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
+    if factor <= 0:
+        raise keys.fail("rope.scaling.factor", f"is {factor}, must be above 0")
+    n_ctx_train = keys.integer("context_length", 1, _MAX["n_ctx_train"])
+    return Scaling(
+        kind=kind,
+        factor=1.0 if kind == "none" else factor,
+        attn_factor=keys.real("rope.scaling.attn_factor", 1.0),
+        n_ctx_orig=keys.integer("rope.scaling.original_context_length", 0, _MAX["n_ctx_train"], 0) or n_ctx_train,
+    )
 
 
-def _swa_layers(keys: Keys, n_layer: int, period: int) -> tuple[bool, ...]:
+def _swa_layers(keys: Keys, n_layer: int, window: Window | None) -> tuple[bool, ...]:
+    if window is None:
+        return (False,) * n_layer
     key = "attention.sliding_window_pattern"
-    full = f"{keys.architecture}.{key}"
-    if isinstance(keys.file.metadata.get(full), list):
-        element = bool if keys.file.metadata.get(full) and isinstance(keys.file.metadata[full][0], bool) else int
-        pattern = keys.file.get_array(full, element)
-        if len(pattern) != n_layer:
-            raise keys.fail(key, f"has {len(pattern)} elements, must have one a layer, {n_layer}")
-        return tuple(bool(p) for p in pattern)
-    period = keys.integer(key, 1, 1 << 16, period)
-    return tuple((i + 1) % period != 0 for i in range(n_layer))
+    flags = keys.flags(key, n_layer)
+    if flags is not None:
+        return flags
+    period = keys.integer(key, 0, 1 << 16, window.period)
+    if period == 0:
+        return (True,) * n_layer
+    dense = 0 if window.dense_first else period - 1
+    return tuple(i % period != dense for i in range(n_layer))

@@ -1,7 +1,7 @@
 """The key-value cache of one layer, in f16 or f32.
 
-Keys lie in tiles of 16 cells, so that cells are lanes when scores are computed: [n_seq][n_head_kv][n_cells / 16][k_dim][16].
-Values: [n_seq][n_head_kv][n_cells][v_dim]. Position p of a sequence is its cell p.
+Keys lie in tiles of 16 cells, so that cells are lanes when scores are computed: [n_seq][n_head_kv][n_cells /
+16][k_dim][16]. Values: [n_seq][n_head_kv][n_cells][v_dim]. Position p of a sequence is its cell p.
 """
 
 from __future__ import annotations
@@ -23,25 +23,37 @@ def n_cells(n_ctx: int) -> int:
     return -(-n_ctx // CHUNK) * CHUNK
 
 
+def _row_bytes(config: Config, i: int, kv_type: str) -> int:
+    """Bytes that a token takes in the cache of layer i."""
+    return config.n_head_kv[i] * (config.n_embd_head_k[i] + config.n_embd_head_v[i]) * SIZES[kv_type]
+
+
 def cache_bytes(config: Config, n_ctx: int, n_seq: int, kv_type: str) -> int:
     """Bytes of all layers' caches."""
-    row = config.n_head_kv * (config.n_embd_head_k + config.n_embd_head_v) * SIZES[kv_type]
-    return config.n_layer * (n_seq * n_cells(n_ctx) * row + 2 * _SLACK)
+    cells = n_seq * n_cells(n_ctx)
+    return sum(cells * _row_bytes(config, i, kv_type) + 2 * _SLACK for i in range(config.n_layer))
+
+
+def make_caches(config: Config, n_ctx: int, n_seq: int, kv_type: str) -> list[LayerCache]:
+    """A cache for each layer; one that stores nothing where the layer has no keys and values."""
+    return [LayerCache(config, i, n_seq, n_cells(n_ctx), kv_type) for i in range(config.n_layer)]
 
 
 @dataclass
 class LayerCache:
-    """Keys and values of one layer; the memory is reserved at once, and taken from the system as cells are written."""
+    """Keys and values of layer i; the memory is reserved at once, and taken from the system as cells are written."""
 
     config: Config
+    i: int
     n_seq: int
     n_cells: int
     kv_type: str
 
     def __post_init__(self) -> None:
-        per_dim = self.n_seq * self.config.n_head_kv * self.n_cells * SIZES[self.kv_type]
-        self.k = np.zeros(per_dim * self.config.n_embd_head_k + _SLACK, np.uint8)
-        self.v = np.zeros(per_dim * self.config.n_embd_head_v + _SLACK, np.uint8)
+        self.n_head = self.config.n_head_kv[self.i]
+        per_dim = self.n_seq * self.n_head * self.n_cells * SIZES[self.kv_type]
+        self.k = np.zeros(per_dim * self.config.n_embd_head_k[self.i] + _SLACK, np.uint8)
+        self.v = np.zeros(per_dim * self.config.n_embd_head_v[self.i] + _SLACK, np.uint8)
 
     @property
     def n_bytes(self) -> int:
@@ -74,7 +86,8 @@ class LayerCache:
             to[...] = of
 
     def _cells(self, seq: int, position: int) -> tuple[np.ndarray, np.ndarray]:
-        size, heads = SIZES[self.kv_type], self.config.n_head_kv
-        k = self.k[:-_SLACK].reshape(self.n_seq, heads, self.n_cells // 16, self.config.n_embd_head_k * 16 * size)
-        v = self.v[:-_SLACK].reshape(self.n_seq, heads, self.n_cells, self.config.n_embd_head_v * size)
+        size, heads = SIZES[self.kv_type], self.n_head
+        tile = self.config.n_embd_head_k[self.i] * 16 * size
+        k = self.k[:-_SLACK].reshape(self.n_seq, heads, self.n_cells // 16, tile)
+        v = self.v[:-_SLACK].reshape(self.n_seq, heads, self.n_cells, self.config.n_embd_head_v[self.i] * size)
         return k[seq, :, : -(-position // 16)], v[seq, :, :position]

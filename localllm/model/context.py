@@ -9,7 +9,7 @@ import numpy as np
 
 from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
 from localllm.kernels.thread import Step
-from localllm.model.cache import LayerCache, cache_bytes, n_cells
+from localllm.model.cache import cache_bytes, make_caches, n_cells
 from localllm.model.forward import record_body, record_head
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
@@ -33,7 +33,7 @@ class Context:
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         _check_memory(model, n_ctx, n_seq)
         config = model.config
-        self._caches = [LayerCache(config, n_seq, n_cells(n_ctx), model.kv_type) for _ in range(config.n_layer)]
+        self._caches = make_caches(config, n_ctx, n_seq, model.kv_type)
         self._step = aligned(Step.size).view(np.int64)
         self._rows = np.zeros((4, PHASES[-1]), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
@@ -166,7 +166,7 @@ class Context:
         """The plan of a part ("body", "head") for up to `phase` rows."""
         network, step, hidden = self.model.network, int(self._step.ctypes.data), int(self._hidden.ctypes.data)
         if part == "body":
-            return record_body(network, phase, step, self._caches, hidden)
+            return record_body(network, phase, step, self._caches, hidden, self.n_ctx)
         return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
 
 

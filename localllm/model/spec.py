@@ -1,50 +1,168 @@
 """What a spec says: how an architecture differs from the plain transformer that `forward` records.
 
-A spec is one file in specs/, to be read beside the model's paper. What a tensor shows (a bias, a norm of queries and keys, a
-norm after a block, tied output) is not said again here: tensors present decide.
+A spec is a file in specs/, to be read beside the model's paper, or a row of specs/alike.py. What a tensor shows is not
+said again here: a bias, a norm, a gate, experts, fused matrices, learned positions, sinks, tied output are there where
+the file has the tensor. A function of a spec gets the configuration (`Config`; `c.keys` reads further metadata) and,
+where it differs from layer to layer, the layer's number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Literal
 
 from localllm.errors import UnsupportedError
-from localllm.gguf.config import Config
+from localllm.gguf.config import Config, Keys, Window, read_config
+from localllm.gguf.reader import GGUFFile
 
-_SPECS = ("gemma3", "llama", "qwen2")
-"""Files in specs/, each named after the value of general.architecture that it describes."""
+Gating = Literal["softmax", "sigmoid", "softmax_weight", "sqrt_softplus"]
+GATINGS: dict[int, Gating] = {1: "softmax", 2: "sigmoid", 3: "softmax_weight", 4: "sqrt_softplus"}
+"""Values of the key expert_gating_func."""
+
+
+@dataclass(frozen=True)
+class ExpertsSpec:
+    """Mixture of experts: how a router's scores become weights, and what else runs beside the experts."""
+
+    gating: Gating = "softmax"
+    """What makes weights of scores, unless the file says it: "softmax_weight" is a softmax over the chosen alone."""
+    normed: bool = True
+    """The chosen weights are divided by their sum, unless the file says it."""
+    activation: str = "silu"
+    router_input: Literal["normed", "layer"] = "normed"
+    """The scores come from the feed-forward block's normed input, or from the layer's input as it is."""
+    weight_before: bool = False
+    """The weight multiplies an expert's input, not its output."""
+    dense: Literal["beside", "alone", "ignored"] = "beside"
+    """Dense feed-forward weights in a layer that has experts: a block beside them, the layer's own block (with experts
+    that have a norm of their own aside), or unused."""
+    used: bool = True
+    """False: llama.cpp leaves experts out, and the block is the activation of its normed input, no more."""
+    factor: float = 1.0
+    """Of the sum of experts, shared experts and dense block, where there is more than one of them."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One architecture."""
+    """One architecture. `about`: the models it is known from, for tables."""
 
-    name: str
-    rope: Literal["adjacent", "halves"]
+    about: str
+    rope: Literal["adjacent", "halves", "none"]
     """Which elements turn together: 2i and 2i + 1, or i and i + n_rot / 2."""
-    activation: Literal["silu", "gelu"] = "silu"
-    """The function of the gate in the feed-forward block."""
-    embedding_factor: Callable[[Config], float] = lambda config: 1.0
-    attention_scale: Callable[[Config], float] = lambda config: config.n_embd_head_k**-0.5
-    swa_period: int = 0
-    """Every swa_period-th layer sees all cells, the others a window, where the file gives a window and no pattern."""
-    rope_freq_base_local: float = 10000.0
-    """Base of the angles in layers with a window."""
+    name: str = ""
+    norm: Literal["rms", "layer"] = "rms"
+    eps_default: float | None = None
+    """The norm's epsilon where the file has none; None: it must have one."""
+    norm_weights: bool = True
+    """False: norms are there although they have no weights."""
+    pre_norm: bool = True
+    """Blocks have a norm before them; one after them is there where the file has its weights."""
+    parallel: Callable[[Config, bool], bool] = lambda c, has_ffn_norm: False
+    """The feed-forward block gets the layer's input (normed as the attention's where it has no norm of its own) and
+    runs beside the attention, not after it."""
+
+    # Tensors by other names than usual.
+    ffn_norm: str = "ffn_norm"
+    post_attention_norm: str = "post_attention_norm"
+    post_ffw_norm: str = "post_ffw_norm"
+    unused: tuple[str, ...] = ()
+    """Tensors (regular expressions) that files may hold and that llama.cpp leaves alone."""
+    post_norm_eps: float | None = None
+
+    embedding_factor: Callable[[Config], float] = lambda c: 1.0
+    embedding_norm: bool = False
+    """A norm without weights follows the embedding."""
+    embedding_skip: bool = False
+    """Each layer ends by adding the embedding times its layer_output_scale."""
+    residual_factor: Callable[[Config], float] = lambda c: 1.0
+    logit_factor: Callable[[Config], float] = lambda c: 1.0
+    final_softcap: Callable[[Config], float] = lambda c: 0.0
+
+    window: Callable[[Keys, int], Window | None] = lambda keys, n_layer: None
+    """Given the keys and the number of layers."""
+    causal: bool = True
+    rope_layers: Callable[[Config, int], bool] = lambda c, i: True
+    rope_base: Callable[[Config], float] = lambda c: c.rope_freq_base
+    local_base: Literal["same", "10000"] = "same"
+    """RoPE base of layers with a window where the file does not say it."""
+    local_scaling: Literal["same", "linear", "none"] = "same"
+    """What of the RoPE scaling layers with a window share: "linear" is the factor without YaRN's correction."""
+    yarn_beta_fast: float = 32.0
+    sections: Literal["none", "blocks", "interleaved"] = "none"
+    """M-RoPE: how the pairs are shared among time, height, width and a fourth position, which is 0 in text."""
+    attention_scale: Callable[[Config, int], float] = lambda c, i: (
+        c.keys.number("attention.scale", 0.0) or c.n_embd_head_k[i] ** -0.5
+    )
+    temperature: Callable[[Config, int], tuple[int, float, int] | None] = lambda c, i: None
+    """(every, factor, offset): queries are multiplied by log(floor((position + offset) / every) + 1) * factor + 1."""
+    attention_softcap: Callable[[Config], float] = lambda c: 0.0
+    alibi: Callable[[Config], float] = lambda c: c.keys.number("attention.max_alibi_bias", 0.0)
+    qk_norm_after_rope: bool = False
+    qk_norm_always: Callable[[Config, int], bool] = lambda c, i: False
+    """Queries and keys are normed also where the norms have no weights."""
+    qk_norm_paired: bool = False
+    """A norm of keys counts only where there is one of queries, too."""
+    gate: Literal["sigmoid", "softplus"] = "sigmoid"
+    """What is made of attn_gate's output, which multiplies that of the attention."""
+
+    activation: str = "silu"
+    n_ff: Callable[[Config, int], int] = lambda c, i: c.n_ff[i]
+    experts: ExpertsSpec = field(default_factory=ExpertsSpec)
+    n_loops: Callable[[Keys], int] = lambda keys: 1
+    """How often the layers are gone through."""
+    adapt: Callable[[Spec, Config], Spec] = lambda spec, c: spec
+    """What a file's numbers change in the spec itself."""
     refused_keys: tuple[str, ...] = ()
     """Metadata that, where present and not 0, asks for what is not here."""
 
 
+def sliding(period: int, size: int | None = None, dense_first: bool = False) -> Callable[[Keys, int], Window | None]:
+    """Sliding windows where the file gives their size, or of `size` where it does not."""
+
+    def window(keys: Keys, n_layer: int) -> Window | None:
+        n = keys.integer("attention.sliding_window", 0, (1 << 31) - 1, size or 0)
+        return Window(n, period, dense_first) if n else None
+
+    return window
+
+
+def not_every(period: int) -> Callable[[Config, int], bool]:
+    """All layers but every period-th."""
+    return lambda c, i: (i + 1) % period != 0
+
+
+def configuration(file: GGUFFile) -> tuple[Spec, Config]:
+    """The spec of a file's architecture, and its configuration. Raises FormatError or UnsupportedError naming the
+    key."""
+    keys = Keys(file)
+    spec = spec_for(keys.architecture, file.path)
+    for key in spec.refused_keys:
+        if value := file.metadata.get(f"{spec.name}.{key}"):
+            full = f"{spec.name}.{key}"
+            raise UnsupportedError(f"{file.path}: metadata key {full}: is {value}, which is not supported yet")
+    n_block = keys.integer("block_count", 1, 4096)
+    config = read_config(keys, spec.window(keys, n_block), spec.n_loops(keys))
+    return spec.adapt(spec, config), config
+
+
+def _table() -> dict[str, str]:
+    table: dict[str, str] = import_module("localllm.model.specs").FILES
+    return table
+
+
 def architectures() -> tuple[str, ...]:
     """Names of all architectures that have a spec."""
-    return _SPECS
+    return tuple(sorted(_table()))
 
 
-def spec_for(architecture: str, path: str) -> Spec:
+def spec_for(architecture: str, path: str = "") -> Spec:
     """The spec of an architecture. Raises UnsupportedError, which names it and what there is."""
-    if architecture not in _SPECS:
-        raise UnsupportedError(f"{path}: architecture {architecture!r} is not supported; supported: {', '.join(_SPECS)}")
-    spec: Spec = import_module(f"localllm.model.specs.{architecture}").SPEC
-    return spec
+    table = _table()
+    if architecture not in table:
+        raise UnsupportedError(
+            f"{path}: architecture {architecture!r} is not supported; supported: {', '.join(architectures())}"
+        )
+    spec: Spec = import_module(f"localllm.model.specs.{table[architecture]}").SPECS[architecture]
+    return replace(spec, name=architecture)

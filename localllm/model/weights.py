@@ -5,16 +5,17 @@ Shapes are in GGML's order, (k, n): n rows of k elements that follow each other.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.gguf.reader import GGUFFile
+from localllm.gguf.reader import GGUFFile, TensorInfo
 from localllm.kernels.formats.table import FORMATS, Format
 
-_OTHER_USES = re.compile(r"(cls|vis|v|mm|a)[._]|.*\brope_(long|short)\.")
+_OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
 
 
@@ -28,6 +29,15 @@ class Weight:
     n: int
     row_bytes: int
     address: int
+
+    def rows(self, first: int, n: int) -> Weight:
+        """Rows `first` to `first` + n: a matrix that was fused with others."""
+        name = f"{self.name} from row {first}"
+        return Weight(name, self.format, self.k, n, self.row_bytes, self.address + first * self.row_bytes)
+
+    def part(self, first: int, n: int) -> Weight:
+        """Elements `first` to `first` + n of a vector in F32."""
+        return Weight(f"{self.name} from {first}", self.format, n, 1, 4 * n, self.address + 4 * first)
 
     @property
     def module(self) -> str:
@@ -44,14 +54,27 @@ class Weights:
         self._bytes = np.frombuffer(file.map(), np.uint8)
         self._base = int(self._bytes.ctypes.data)
         self._used: set[str] = set()
+        self._left: set[str] = set()
         self._copies: dict[str, np.ndarray] = {}
 
     def has(self, name: str) -> bool:
-        return name in self.file.tensors
+        return name in self.file.tensors and name not in self._left
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its shape, by which a caller chooses how to read it; (0,) where the file has no such tensor."""
+        return tuple(self.file.tensors[name].shape) if self.has(name) else (0,)
 
     def matrix(self, name: str, k: int, n: int) -> Weight:
         """The matrix of this name, of shape (k, n). Raises FormatError or UnsupportedError naming the tensor."""
-        info = self._info(name, (k, n))
+        return self._matrix(name, (k, n))
+
+    def matrices(self, name: str, k: int, n: int, count: int) -> Weight:
+        """`count` matrices of shape (k, n) that follow each other, as one of count * n rows."""
+        return self._matrix(name, (k, n, count))
+
+    def _matrix(self, name: str, shape: tuple[int, ...]) -> Weight:
+        info = self._info(name, shape)
+        k, n = shape[0], math.prod(shape[1:])
         if not info.format.supported:
             known = ", ".join(f.name for f in FORMATS.values() if f.supported)
             raise UnsupportedError(
@@ -63,9 +86,10 @@ class Weights:
             raise FormatError(f"{self.file.path}: tensor {name}: ends at byte {end}, the file at {self._bytes.size}")
         return Weight(name, info.format, k, n, row_bytes, self._base + info.offset)
 
-    def vector(self, name: str, n: int) -> Weight:
-        """The vector of this name as f32 [n]; one in another format is copied."""
-        info = self._info(name, (n,))
+    def vector(self, name: str, *shape: int) -> Weight:
+        """The vector (or small array) of this name as f32 [n]; one in another format is copied."""
+        info = self._info(name, shape)
+        n = math.prod(shape)
         if name not in self._copies:
             raw = self._bytes[info.offset : info.offset + info.n_bytes]
             if info.format.name == "F32":
@@ -82,29 +106,43 @@ class Weights:
             self._copies[name] = values
         return Weight(name, FORMATS["F32"], n, 1, 4 * n, int(self._copies[name].ctypes.data))
 
-    def values(self, name: str, n: int) -> np.ndarray:
+    def values(self, name: str, *shape: int) -> np.ndarray:
         """A vector's elements, float32 [n]."""
-        self.vector(name, n)
+        self.vector(name, *shape)
         return self._copies[name]
 
-    def optional(self, name: str, n: int) -> Weight | None:
-        """A vector that the file may lack."""
-        return self.vector(name, n) if self.has(name) else None
+    def constant(self, name: str, values: np.ndarray) -> Weight:
+        """A vector of our own making, f32, that lives as long as the weights do."""
+        kept = self._copies.setdefault(f"constant {name}", np.ascontiguousarray(values, np.float32))
+        return Weight(name, FORMATS["F32"], kept.size, 1, 4 * kept.size, int(kept.ctypes.data))
 
-    def _info(self, name, shape):  # type: ignore[no-untyped-def]
+    def optional(self, name: str, *shape: int) -> Weight | None:
+        """A vector that the file may lack."""
+        return self.vector(name, *shape) if self.has(name) else None
+
+    def leave(self, pattern: str) -> None:
+        """Pass over tensors whose names match a regular expression, as if the file did not have them."""
+        self._left.update(name for name in self.file.tensors if re.fullmatch(pattern, name))
+
+    def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
         if name not in self.file.tensors:
             raise FormatError(f"{self.file.path}: tensor {name}: is missing")
         info = self.file.tensors[name]
         # A trailing dimension of 1 may be left out.
-        if tuple(info.shape) + (1,) * (len(shape) - len(info.shape)) != shape:
+        have = tuple(info.shape)
+        have += (1,) * (len(shape) - len(have))
+        while len(have) > len(shape) and have[-1] == 1:
+            have = have[:-1]
+        if have != shape:
             raise FormatError(f"{self.file.path}: tensor {name}: has shape {list(info.shape)}, must be {list(shape)}")
         self._used.add(name)
         return info
 
     def check_all_used(self) -> list[str]:
-        """Names of tensors for other uses. Raises UnsupportedError for a tensor of the model that nothing consumed."""
+        """Names of tensors for other uses, or that were passed over. Raises UnsupportedError for a tensor of the model
+        that nothing consumed."""
         rest = [name for name in self.file.tensors if name not in self._used]
-        unknown = [name for name in rest if not _OTHER_USES.match(name)]
+        unknown = [name for name in rest if name not in self._left and not _OTHER_USES.match(name)]
         if unknown:
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             raise UnsupportedError(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from localllm.errors import LocalllmError
-from localllm.kernels import activation, attention, embed, matmul, matvec, norm, objects, quantize, rope
+from localllm.kernels import activation, attention, embed, experts, matmul, matvec, mix, norm, objects, quantize, rope
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
@@ -26,26 +26,39 @@ FLOATS = ("F32", "F16", "BF16")
 """Formats whose products take f32 activations."""
 
 ATTENTION = [("f16", 3), ("f16", 4), ("f32", 3), ("f32", 4)]
+EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
+"""One a kind: the rest of a format is matvec's and matmul's."""
 PAIRINGS = ("adjacent", "halves")
 
 KEYS: list[Key] = [
     *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec")),
     *(Key("matmul", "tiles", (f.module,)) for f in SUPPORTED),
     *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
-    Key("norm", "rms"),
-    *(Key("activation", "gated", (function,)) for function in ("silu", "gelu")),
+    *(Key("norm", factory) for factory in ("rms", "layer")),
+    *(Key("activation", "gated", (function,)) for function in activation.GATED),
+    *(Key("activation", "plain", (function,)) for function in activation.PLAIN),
+    *(Key("activation", "multiply", (function,)) for function in activation.GATES),
+    *(Key("mix", factory) for factory in ("add", "clamp", "temperature", "logits")),
+    *(Key("experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_weight")),
+    *(Key("experts", factory) for factory in ("group", "gather", "combine")),
+    *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     Key("rope", "table"),
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
     *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in ("f16", "f32")),
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
+    *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
     Key("attention", "merge"),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; team.worker and team.wait are tested with the team."""
 
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
-    "norm": norm.Params, "activation": activation.Params, "attention": attention.Params, "rope.table": rope.TableParams,
-    "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams,
+    "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams, "rope.rotate": rope.RotateParams,
+    "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams, "activation.plain": activation.PlainParams,
+    "activation.multiply": activation.MultiplyParams, "mix.add": mix.AddParams, "mix.clamp": mix.ClampParams,
+    "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams, "experts.route": experts.RouteParams,
+    "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
+    "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams,
 }  # fmt: skip
 
 SLACK = 512

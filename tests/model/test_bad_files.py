@@ -19,11 +19,11 @@ CASES = {
         {"tensors": tiny_models.weights("llama") | {"blk.0.attn_q.weight": np.zeros((191, 256), np.float32)}},
     ),
     "tensor without a use": (
-        UnsupportedError, "blk.0.attn_sinks.weight",
-        {"tensors": tiny_models.weights("llama") | {"blk.0.attn_sinks.weight": np.zeros(6, np.float32)}},
+        UnsupportedError, "blk.0.ssm_a",
+        {"tensors": tiny_models.weights("llama") | {"blk.0.ssm_a": np.zeros(6, np.float32)}},
     ),
-    "experts": (UnsupportedError, "llama.expert_count", {"llama__expert_count": 8}),
-    "scaling": (FormatError, "rope.scaling.type.*yarn", {"llama__rope__scaling__type": "yarn"}),
+    "more experts used than there are": (FormatError, "expert_used_count.*9", {"llama__expert_used_count": 9}),
+    "scaling": (UnsupportedError, "rope.scaling.type.*dynamic", {"llama__rope__scaling__type": "dynamic"}),
     "odd rotation": (FormatError, "rope.dimension_count.*31", {"llama__rope__dimension_count": 31}),
     "heads do not divide": (FormatError, "head_count_kv", {"llama__attention__head_count_kv": 5}),
 }  # fmt: skip

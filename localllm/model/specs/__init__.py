@@ -1,1 +1,30 @@
-"""Architectures, a file each: see `localllm.model.spec` for what the fields mean."""
+"""Architectures: see `localllm.model.spec` for what the fields mean.
+
+FILES says which file describes a value of general.architecture. A file's SPECS holds a Spec for each of its names.
+"""
+
+FILES = {
+    name: file
+    for file, names in {
+        "alike": "internlm2 xverse pangu-embedded exaone arcee seed_oss smollm3 nanbeige maincoder qwen chatglm "
+        "baichuan llada dream qwen2vl qwen3vl qwen3vlmoe qwen3tts ernie4_5 paddleocr deci plamo openelm cogvlm",
+        "llama": "llama mistral3",
+        "llama4": "llama4",
+        "qwen": "qwen2 qwen3 qwen2moe qwen3moe rnd1",
+        "gemma": "gemma gemma2 gemma3",
+        "phi": "phi2 phi3 phimoe",
+        "gpt_oss": "gpt-oss",
+        "glm": "glm4 glm4moe",
+        "granite": "granite granitemoe granite_swa minicpm",
+        "olmo": "olmo olmo2 olmoe",
+        "cohere": "command-r cohere2 cohere2moe",
+        "exaone": "exaone4 exaone-moe",
+        "gpt": "gpt2 starcoder starcoder2 gptneox falcon bloom mpt stablelm codeshell orion nemotron jais jais2 refact "
+        "pockettts",
+        "moe": "deepseek dots1 ernie4_5-moe hunyuan-moe bailingmoe bailingmoe2 minimax-m2 afmoe arctic dbrx grok "
+        "grovemoe hy_v3 laguna llada-moe maple mellum mimo2 smallthinker",
+        "hunyuan": "hunyuan-dense hunyuan_vl",
+        "others": "plamo3 muse-glimmer spark2_5 talkie",
+    }.items()
+    for name in names.split()
+}

@@ -1,0 +1,100 @@
+"""Small operations between the products: sums with a factor, bounds, factors by position, what is done to logits."""
+
+from .math import tanh16
+from .simd import Struct, bitcast, f32, f32x16, f64, i32, i64, lane, load, maximum, minimum, splat, store
+from .thread import Step, claim
+
+AddParams = Struct("AddScaled", ("n_rows_at", "n", "x", "factor", "add", "out"))
+"""out = factor * x + add: f32 [n_rows, n]; factor: bits of f64; add: or 0; out may be x or add."""
+
+ClampParams = Struct("Clamp", ("n_rows_at", "n", "x", "limit"))
+"""x, f32 [n_rows, n], bounded to -limit to limit (bits of f64), in place."""
+
+TemperatureParams = Struct("Temperature", ("step", "n", "x", "every", "offset", "table", "last"))
+"""Rows of x (f32 [n_rows, n]) times table[min((position + offset) // every, last)], f32."""
+
+LogitsParams = Struct("Logits", ("step", "n", "factor", "cap"))
+"""The step's logits (f32 [n_out, n]) times factor, then cap * tanh(x / cap) where cap is not 0; both bits of f64."""
+
+_PIECE = 1024
+
+
+def add():
+    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
+
+    def kernel(params, thread):
+        p = AddParams(params)
+        n = load(i64, p.n_rows_at) * p.n
+        factor = f32(bitcast(f64, p.factor))
+        first = claim(thread, 1) * _PIECE
+        while first < n:
+            last = min(first + _PIECE, n)
+            whole = first + (last - first) // 16 * 16
+            for i in range(first, whole, 16):
+                v = load(f32x16, p.x + 4 * i) * factor
+                if p.add != 0:
+                    v = v + load(f32x16, p.add + 4 * i)
+                store(p.out + 4 * i, v)
+            for i in range(whole, last):
+                e = f32(load(f32, p.x + 4 * i) * factor)
+                if p.add != 0:
+                    e = f32(e + load(f32, p.add + 4 * i))
+                store(p.out + 4 * i, e)
+            first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def clamp():
+    """Threads claim pieces of 1024 elements."""
+
+    def kernel(params, thread):
+        p = ClampParams(params)
+        n = load(i64, p.n_rows_at) * p.n
+        limit = f32(bitcast(f64, p.limit))
+        first = claim(thread, 1) * _PIECE
+        while first < n:
+            for i in range(first, min(first + _PIECE, n)):
+                v = splat(f32x16, load(f32, p.x + 4 * i))
+                v = minimum(maximum(v, splat(f32x16, f32(-limit))), splat(f32x16, limit))
+                store(p.x + 4 * i, lane(v, 0))
+            first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def temperature():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = TemperatureParams(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            position = i64(load(i32, step.positions + 4 * row))
+            factor = load(f32, p.table + min((position + p.offset) // p.every, p.last) * 4)
+            for i in range(row * p.n, (row + 1) * p.n):
+                store(p.x + 4 * i, f32(load(f32, p.x + 4 * i) * factor))
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def logits():
+    """Threads claim pieces of 1024 elements."""
+
+    def kernel(params, thread):
+        p = LogitsParams(params)
+        step = Step(p.step)
+        n = step.n_out * p.n
+        factor, cap = f32(bitcast(f64, p.factor)), f32(bitcast(f64, p.cap))
+        first = claim(thread, 1) * _PIECE
+        while first < n:
+            for i in range(first, min(first + _PIECE, n)):
+                v = f32(load(f32, step.logits + 4 * i) * factor)
+                if cap != f32(0.0):
+                    v = f32(lane(tanh16(splat(f32x16, f32(v / cap))), 0) * cap)
+                store(step.logits + 4 * i, v)
+            first = claim(thread, 1) * _PIECE
+
+    return kernel

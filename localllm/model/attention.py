@@ -1,0 +1,264 @@
+"""The attention block: queries, keys and values, RoPE, the cache, attention over it, the way back.
+
+Cited as llama.cpp's build_qkv and build_attn (llama-graph.cpp) where the order of steps is not the papers'.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from localllm.errors import FormatError
+from localllm.gguf.config import Config
+from localllm.kernels import activation, attention, mix, rope
+from localllm.kernels.objects import Key
+from localllm.model.cache import LayerCache
+from localllm.model.layer import LayerReader
+from localllm.model.recorder import F32, TILE, Linear, Norm, Recorder, Residual
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Place, Value
+
+_MOST_POSITIONS = 1 << 24
+"""How far factors by position are tabled; from there on the last one holds."""
+
+
+@dataclass(frozen=True)
+class HeadNorm:
+    """A norm of queries or keys: over each head with the same weights, over each with its own, or over the whole
+    row."""
+
+    norms: tuple[Norm, ...]
+    n: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The weights of one layer's attention, by GGUF's names; what is None is absent. A block kind: see
+    network.Mixer."""
+
+    i: int
+    q: Linear
+    k: Linear
+    v: Linear
+    output: Linear
+    q_norm: HeadNorm | None
+    k_norm: HeadNorm | None
+    gate: Linear | None
+    sinks: Weight | None
+    slopes: Weight | None
+    temperature: tuple[Weight, int, int] | None
+    """Factors of queries, and (every, offset) by which a position finds its own."""
+    clamp: float
+    value_factor: float
+
+    def record(self, r: Recorder, x: Value, to: Residual, cache: LayerCache | None, table: Buffer | None) -> None:
+        """Add the block to the residual stream; x: its normed input."""
+        assert cache is not None  # every attention has a cache of its own
+        _Recorded(self, r, cache).run(x, to, table)
+
+
+class _Recorded:
+    """One recording of a block."""
+
+    def __init__(self, block: Attention, r: Recorder, cache: LayerCache) -> None:
+        c, i = r.config, block.i
+        self.block, self.r, self.cache, self.c, self.i = block, r, cache, c, i
+        self.n_head, self.n_head_kv = c.n_head[i], c.n_head_kv[i]
+        self.k_dim, self.v_dim = c.n_embd_head_k[i], c.n_embd_head_v[i]
+
+    def run(self, x: Value, to: Residual, table: Buffer | None) -> None:
+        b, r = self.block, self.r
+        q = r.floats("q", self.n_head * self.k_dim)
+        k, v = r.floats("k", self.n_head_kv * self.k_dim), r.floats("v", self.n_head_kv * self.v_dim)
+        jobs: list[tuple[Linear, Value, Value]] = [(b.q, q, 0), (b.k, k, 0), (b.v, v, 0)]
+        gate = r.floats("attn_gate", b.gate.w.n) if b.gate else None
+        if b.gate and gate:
+            jobs.append((b.gate, gate, 0))
+        r.linears(x, jobs)
+        self._clamp(q, k, v)
+        if not r.spec.qk_norm_after_rope:
+            self._norms(q, k)
+        self._turn(q, k, v, table)
+        if b.temperature:
+            factors, every, offset = b.temperature
+            r.plan.op(
+                "temperature", Key("mix", "temperature"), mix.TemperatureParams, (r.n_rows, self.n_head, self.k_dim),
+                step=r.step, n=self.n_head * self.k_dim, x=q, every=every, offset=offset, table=factors.address,
+                last=factors.k - 1,
+            )  # fmt: skip
+        out = r.floats("attention", self.n_head * self.v_dim)
+        self._attend(q, out)
+        if gate:
+            self._gate(out, gate)
+        if b.value_factor != 1.0:
+            to = Residual(to.x, to.post_norm, to.factor * b.value_factor)
+        r.close_linear(f"blk.{self.i}.attn_output", b.output, out, to)
+
+    def _clamp(self, q: Buffer, k: Buffer, v: Buffer) -> None:
+        if not self.block.clamp:
+            return
+        sizes = (self.n_head * self.k_dim, self.n_head_kv * self.k_dim, self.n_head_kv * self.v_dim)
+        with self.r.plan.stage():
+            for x, n in zip((q, k, v), sizes, strict=True):
+                self.r.plan.op(
+                    "clamp", Key("mix", "clamp"), mix.ClampParams, (self.r.n_rows, n),
+                    n_rows_at=self.r.rows_at, n=n, x=x, limit=float(self.block.clamp),
+                )  # fmt: skip
+
+    def _norms(self, q: Buffer, k: Buffer) -> None:
+        with self.r.plan.stage():
+            for name, norm, y in (("q", self.block.q_norm, q), ("k", self.block.k_norm, k)):
+                if norm is None:
+                    continue
+                row = norm.n * norm.heads * len(norm.norms)
+                for head, one in enumerate(norm.norms):
+                    at = Place(y, head * norm.n * F32)
+                    self.r.norm(f"blk.{self.i}.attn_{name}_norm", at, one, at, norm.n, norm.heads, stride=row)
+
+    def _turn(self, q: Buffer, k: Buffer, v: Buffer, table: Buffer | None) -> None:
+        """Turn queries and keys, and store keys and values."""
+        r, late = self.r, self.r.spec.qk_norm_after_rope
+        pairing = "halves" if r.spec.rope == "none" else r.spec.rope
+        n_rot = r.config.n_rot[self.i] if table else 0
+        if not late:
+            with r.plan.stage():
+                if table:
+                    self._rotate(pairing, q, self.n_head, table)
+                self._store(pairing, k, v, table or 0, n_rot)
+            return
+        if table:
+            with r.plan.stage():
+                self._rotate(pairing, q, self.n_head, table)
+                self._rotate(pairing, k, self.n_head_kv, table)
+        self._norms(q, k)
+        self._store(pairing, k, v, 0, 0)
+
+    def _rotate(self, pairing: str, x: Buffer, heads: int, table: Buffer) -> None:
+        self.r.plan.op(
+            "rope", Key("rope", "rotate", (pairing,)), rope.RotateParams, (self.r.n_rows, heads, self.k_dim),
+            step=self.r.step, x=x, stride=heads * self.k_dim * F32, n_head=heads, head_dim=self.k_dim,
+            n_rot=self.c.n_rot[self.i], table=table,
+        )  # fmt: skip
+
+    def _store(self, pairing: str, k: Buffer, v: Buffer, table: Value, n_rot: int) -> None:
+        r, heads = self.r, self.n_head_kv
+        r.plan.op(
+            "cache", Key("rope", "cache", (pairing, r.kv_type)), rope.CacheParams, (r.n_rows, heads),
+            step=r.step, k=k, k_stride=heads * self.k_dim * F32, v=v, v_stride=heads * self.v_dim * F32, n_head=heads,
+            k_dim=self.k_dim, v_dim=self.v_dim, n_rot=n_rot, table=table, k_cache=self.cache.k_address,
+            v_cache=self.cache.v_address, n_cells=self.cache.n_cells,
+        )  # fmt: skip
+
+    def _attend(self, q: Buffer, out: Buffer) -> None:
+        """Few rows: the cache is cut into stretches that threads share, whose results are merged."""
+        r, b, cache, v_dim = self.r, self.block, self.cache, self.v_dim
+        few = r.n_rows <= TILE
+        split = attention.CHUNK if few else 0
+        partial: Value = 0
+        if few:
+            n_splits = cache.n_cells // split
+            partial = r.floats("attention parts", self.n_head * n_splits * attention.partial_floats(v_dim))
+        cap = r.spec.attention_softcap(self.c)
+        values: dict[str, Value] = {
+            "step": r.step, "q": q, "q_stride": self.n_head * self.k_dim * F32, "n_head": self.n_head,
+            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": v_dim, "k_cache": cache.k_address,
+            "v_cache": cache.v_address, "n_cells": cache.n_cells, "window": _window(self.c, self.i),
+            "scale": float(r.spec.attention_scale(self.c, self.i)), "out": out, "out_stride": self.n_head * v_dim * F32,
+            "block": 1 if few else TILE, "split": split, "partial": partial,
+            "both_ways": int(not self.c.keys.flag("attention.causal", r.spec.causal)),
+            "sinks": b.sinks.address if b.sinks else 0, "cap": float(cap), "slopes": b.slopes.address if b.slopes else
+            0,
+        }  # fmt: skip
+        shape = (r.n_rows, self.n_head, v_dim)
+        key: tuple[str | int, ...] = (r.kv_type, _queries_together(self.n_head // self.n_head_kv))
+        if cap or b.slopes:
+            key += ("capped" if cap else "alibi",)
+        r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
+        if few:
+            r.plan.op(f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **values)
+
+    def _gate(self, out: Buffer, gate: Buffer) -> None:
+        r, n = self.r, self.n_head * self.v_dim
+        n_gates = self.block.gate.w.n if self.block.gate else n
+        r.plan.op(
+            f"blk.{self.i}.attn_gate", Key("activation", "multiply", (r.spec.gate,)), activation.MultiplyParams,
+            (r.n_rows, n), n_rows_at=r.rows_at, n=n, group=n // n_gates, x=out, gate=gate, add=0, out=out,
+        )  # fmt: skip
+
+
+def _window(c: Config, i: int) -> int:
+    if not c.swa_layers[i] or c.window is None:
+        return 0
+    return -c.window.size if c.window.chunked else c.window.size
+
+
+def _queries_together(group: int) -> int:
+    """Queries of one key-value head that go through the cache together: 4, or 3 where that leaves fewer idle."""
+    return 3 if -(-group // 3) * 3 < -(-group // 4) * 4 else 4
+
+
+def read_attention(f: LayerReader) -> Attention:
+    """The attention of a layer, its tensors checked. Raises FormatError or UnsupportedError naming one."""
+    c, i, spec = f.config, f.i, f.spec
+    n_head, n_head_kv, k_dim, v_dim = c.n_head[i], c.n_head_kv[i], c.n_embd_head_k[i], c.n_embd_head_v[i]
+    sizes = n_head * k_dim, n_head_kv * k_dim, n_head_kv * v_dim
+    q, k, v = f.fused("attn_qkv", ("attn_q", "attn_k", "attn_v"), sizes)
+    q_norm = _head_norm(f, "attn_q_norm", n_head, k_dim)
+    k_norm = _head_norm(f, "attn_k_norm", n_head_kv, k_dim)
+    if spec.qk_norm_paired and q_norm is None:
+        k_norm = None
+    alibi, limit = spec.alibi(c), spec.temperature(c, i)
+    temperature = None
+    if limit:
+        every, factor, offset = limit
+        table = np.log(np.arange(_MOST_POSITIONS // every + 2) + 1.0) * factor + 1.0
+        temperature = (f.weights.constant("temperature", table), every, offset)
+    gate = None
+    if f.has("attn_gate.weight"):
+        n = f.weights.shape(f.name("attn_gate.weight"))[-1]
+        if n not in (n_head, n_head * v_dim):
+            raise FormatError(
+                f"{f.path}: tensor {f.name('attn_gate.weight')}: has {n} rows, must have {n_head} or {n_head * v_dim}"
+            )
+        gate = f.linear("attn_gate", c.n_embd, n)
+    return Attention(
+        i=i, q=q, k=k, v=v, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm, k_norm=k_norm,
+        gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
+        slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
+        temperature=temperature, clamp=c.keys.number("attention.clamp_kqv", 0.0),
+        value_factor=c.keys.number("attention.value_scale", 1.0),
+    )  # fmt: skip
+
+
+def _head_norm(f: LayerReader, name: str, n_head: int, dim: int) -> HeadNorm | None:
+    """The shape of its weights tells what a norm goes over."""
+    spec = f.spec
+    full = f"{name}.weight"
+    if not f.has(full):
+        if spec.qk_norm_always(f.config, f.i):
+            return HeadNorm((Norm(None, None, f.eps, spec.norm),), dim, n_head)
+        return None
+    shape = f.weights.shape(f.name(full))
+    if shape == (dim,):
+        return HeadNorm((Norm(f.vector(full, dim), f.vector(f"{name}.bias", dim), f.eps, spec.norm),), dim, n_head)
+    if shape == (dim * n_head,):
+        whole = Norm(f.vector(full, *shape), f.vector(f"{name}.bias", *shape), f.eps, spec.norm)
+        return HeadNorm((whole,), dim * n_head, 1)
+    if shape == (1, n_head):
+        factors = f.weights.values(f.name(full), 1, n_head)
+        each = [f.weights.constant(f"{f.name(full)} {h}", np.full(dim, x)) for h, x in enumerate(factors.ravel())]
+    else:
+        w = f.vector(full, dim, n_head)
+        each = [w.part(h * dim, dim) for h in range(n_head)] if w else []
+    return HeadNorm(tuple(Norm(w, None, f.eps, spec.norm) for w in each), dim, 1)
+
+
+def _slopes(n_head: int, greatest: float) -> np.ndarray:
+    """ALiBi: the slope of each head; past the largest power of two, every other one of twice as many."""
+    n = 1 << int(math.log2(n_head))
+    first = [2.0 ** (-greatest * (h + 1) / n) for h in range(n)]
+    rest = [2.0 ** (-greatest / 2 * (2 * h + 1) / n) for h in range(n_head - n)]
+    return np.array(first + rest)

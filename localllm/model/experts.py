@@ -1,0 +1,260 @@
+"""The experts block: a router, the experts that it chooses, and what runs beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localllm.errors import FormatError
+from localllm.kernels import experts
+from localllm.kernels.objects import Key
+from localllm.model.feed_forward import FeedForward, gated, read_feed_forward
+from localllm.model.layer import LayerReader
+from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
+from localllm.model.spec import GATINGS, Gating
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Value
+
+
+@dataclass(frozen=True)
+class Bank:
+    """One matrix of n rows of every expert. stride, bias_stride: bytes from an expert's to the next one's."""
+
+    w: Weight
+    n: int
+    stride: int
+    bias: Weight | None = None
+    bias_stride: int = 0
+
+
+@dataclass(frozen=True)
+class Routed:
+    """One set of experts. n_choice: experts that the router has scores for; divide: scores an expert answers to."""
+
+    name: str
+    gate: Bank
+    up: Bank
+    down: Bank
+    n_expert: int
+    n_choice: int
+    n_used: int
+    divide: int
+    gating: Gating
+    normed: bool
+    factor: float
+    activation: str
+    limit: float
+    bias: Weight | None
+    weight_before: bool
+    groups: tuple[int, int]
+
+    def record(self, r: Recorder, x: Value, logits: Value, add: Value, out: Value) -> None:
+        """out = the experts' weighted sum (+ add); x: their input; logits: the router's scores."""
+        ids, weights = r.plan.buffer("ids", r.n_rows * self.n_used * 4), r.floats("weights", self.n_used)
+        r.plan.op(
+            f"{self.name}.route", Key("experts", "route", (self.gating,)), experts.RouteParams, (r.n_rows, self.n_used),
+            n_rows_at=r.rows_at, n_expert=self.n_choice, n_used=self.n_used, n_groups=self.groups[0],
+            n_group_used=self.groups[1], logits=logits, bias=self.bias.address if self.bias else 0,
+            normed=int(self.normed), factor=float(self.factor), divide=self.divide,
+            probs=r.floats("probs", 2 * self.n_choice), ids=ids, weights=weights,
+        )  # fmt: skip
+        places: Value = 0
+        if r.n_rows == 1:
+            y = self._one(r, x, ids, weights)
+        else:
+            y, places = self._many(r, x, ids, weights)
+        n = self.down.n
+        r.plan.op(
+            f"{self.name}.combine", Key("experts", "combine"), experts.CombineParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, n_used=self.n_used, y=y, places=places,
+            weights=0 if self.weight_before else weights, add=add, out=out,
+        )  # fmt: skip
+
+    # --- a single row: its experts are read in place
+
+    def _one(self, r: Recorder, x: Value, ids: Value, weights: Value) -> Buffer:
+        n_ff, used = self.up.n, self.n_used
+        shared = not self.weight_before
+        if self.weight_before:
+            x = self._gather(r, x, 0, weights, r.floats("weighted x", self.up.w.k * used))
+        ready = r.prepare([self.gate.w, self.up.w], x, length=self.up.w.k * (1 if shared else used))
+        gate, up = r.floats("gate", n_ff * used), r.floats("up", n_ff * used)
+        with r.plan.stage():
+            for bank, out in ((self.gate, gate), (self.up, up)):
+                self._rows(r, bank, ready[kind_of(bank.w)], ids, out, shared)
+        gated(r, self.name, self.activation, gate, up, n_ff * used, self.limit)
+        ready = r.prepare([self.down.w], gate, length=n_ff * used)
+        y = r.floats("experts", self.down.n * used)
+        self._rows(r, self.down, ready[kind_of(self.down.w)], ids, y, False)
+        return y
+
+    def _rows(self, r: Recorder, bank: Bank, x: Ready, ids: Value, out: Value, shared: bool) -> None:
+        """shared: all experts read the same activations; otherwise those of n_used slots follow each other."""
+        w = bank.w
+        slot, slot_d, slot_s = (0, 0, 0) if shared else (b // self.n_used for b in x.bytes[:3])
+        r.plan.op(
+            w.name, Key("experts", "rows", (w.module,)), experts.RowsParams, (self.n_used, bank.n),
+            w=w.address, stride=bank.stride, row_bytes=w.row_bytes, n=bank.n, k=w.k, n_used=self.n_used, ids=ids,
+            x=x.x, x_d=x.d, x_s=x.s, slot=slot, slot_d=slot_d, slot_s=slot_s,
+            bias=bank.bias.address if bank.bias else 0, bias_stride=bank.bias_stride, out=out, chunk=chunk(w),
+        )  # fmt: skip
+
+    # --- a batch: rows in order of experts
+
+    def _many(self, r: Recorder, x: Value, ids: Value, weights: Value) -> tuple[Buffer, Buffer]:
+        n_ff, most = self.up.n, self._most_places(r.n_rows)
+        counts, starts = (r.plan.buffer(name, self.n_expert * 8) for name in ("counts", "starts"))
+        places = r.plan.buffer("places", r.n_rows * self.n_used * 4)
+        sources, n_places = r.plan.buffer("sources", most * 4), r.plan.buffer("number of places", 8)
+        r.plan.op(
+            f"{self.name}.group", Key("experts", "group"), experts.GroupParams, (self.n_expert,),
+            n_rows_at=r.rows_at, n_expert=self.n_expert, n_used=self.n_used, ids=ids, counts=counts, starts=starts,
+            places=places, sources=sources, n_places=n_places,
+        )  # fmt: skip
+        gathered = r.plan.buffer("gathered x", most * self.up.w.k * F32)
+        before = weights if self.weight_before else 0
+        self._gather(r, x, sources, before, gathered, n_places)
+        rows_at, r.rows_at = r.rows_at, n_places
+        try:
+            ready = r.prepare([self.gate.w, self.up.w], gathered, rows=most)
+            gate, up = r.floats("gate", n_ff, most), r.floats("up", n_ff, most)
+            with r.plan.stage():
+                for bank, out in ((self.gate, gate), (self.up, up)):
+                    self._tiles(r, bank, ready[kind_of(bank.w)], counts, starts, out)
+            gated(r, self.name, self.activation, gate, up, n_ff, self.limit)
+            ready = r.prepare([self.down.w], gate, rows=most)
+            y = r.floats("experts", self.down.n, most)
+            self._tiles(r, self.down, ready[kind_of(self.down.w)], counts, starts, y)
+        finally:
+            r.rows_at = rows_at
+        return y, places
+
+    def _most_places(self, n_rows: int) -> int:
+        """Every expert that has rows may waste most of a tile."""
+        copies = n_rows * self.n_used
+        return (copies // TILE + min(self.n_expert, copies)) * TILE + TILE
+
+    def _gather(
+        self, r: Recorder, x: Value, sources: Value, weights: Value, out: Buffer, n_places: Value = 0
+    ) -> Buffer:
+        k = self.up.w.k
+        r.plan.op(
+            f"{self.name}.gather", Key("experts", "gather"), experts.GatherParams, (r.n_rows, k),
+            n_places_at=n_places or r.rows_at, n=k, n_used=self.n_used, x=x, sources=sources, weights=weights, out=out,
+        )  # fmt: skip
+        return out
+
+    def _tiles(self, r: Recorder, bank: Bank, x: Ready, counts: Value, starts: Value, out: Value) -> None:
+        w = bank.w
+        row, row_d, row_s, row_p = x.bytes
+        r.plan.op(
+            w.name, Key("experts", "tiles", (w.module,)), experts.TilesParams, (r.n_rows, bank.n),
+            n_expert=self.n_expert, counts=counts, starts=starts, w=w.address, stride=bank.stride,
+            row_bytes=w.row_bytes, n=bank.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s, x_p=x.p, row=row, row_d=row_d, row_s=row_s,
+            row_p=row_p, bias=bank.bias.address if bank.bias else 0, bias_stride=bank.bias_stride, out=out,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The experts of one layer, with what runs beside them: shared experts, a dense block, experts of chunks."""
+
+    i: int
+    router: Linear
+    routed: Routed
+    chunks: Routed | None
+    chunk_factor: float
+    beside: tuple[FeedForward, ...]
+    factor: float
+
+    def score(self, r: Recorder, x: Value) -> Buffer:
+        """The router's scores of x."""
+        logits = r.floats("router", self.router.w.n)
+        r.linears(x, [(self.router, logits, 0)])
+        return logits
+
+    def record(self, r: Recorder, x: Value, to: Residual, logits: Value | None = None) -> None:
+        """Add the block to the residual stream; x: its normed input; logits: the scores, if they are there already."""
+        name, n = f"blk.{self.i}.ffn_moe", r.config.n_embd
+        scores = self.score(r, x) if logits is None else logits
+        plain = to.is_plain and self.factor == 1.0 and self.chunks is None
+        target: Value = to.x if plain else r.floats(name, n)
+        self.routed.record(r, x, scores, to.x if plain else 0, target)
+        if self.chunks:
+            # These read what the others gave (llama.cpp, grovemoe.cpp).
+            y = r.floats("chunk experts", n)
+            self.chunks.record(r, target, scores, 0, y)
+            r.add(name, y, self.chunk_factor, target, target, n)
+        for block in self.beside:
+            block.record(r, x, Residual(target))
+        if plain:
+            return
+        if self.factor != 1.0:
+            r.add(name, target, self.factor, 0, target, n)
+        r.close(name, target, to)
+
+
+def read_experts(f: LayerReader) -> Experts:
+    """The experts of a layer, their tensors checked."""
+    c, spec = f.config, f.spec
+    n, used = c.n_expert, c.n_expert_used[f.i]
+    if not 1 <= used <= n:
+        raise FormatError(f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, must be 1 to {n}")
+    beside = [read_feed_forward(f, "_shexp", _n_shared(f))] if f.has("ffn_up_shexp.weight") else []
+    if f.has("ffn_up.weight") and spec.experts.dense == "beside":
+        beside.append(read_feed_forward(f))
+    per_chunk = c.keys.integer("experts_per_group", 1, n, 1)
+    has_chunks = f.has("ffn_up_chexps.weight")
+    return Experts(
+        i=f.i,
+        router=f.linear("ffn_gate_inp", c.n_embd, n),
+        routed=_routed(f, "exps", n, used, 1),
+        chunks=_routed(f, "chexps", n // per_chunk, min(used, n // per_chunk), per_chunk) if has_chunks else None,
+        chunk_factor=c.keys.number("expert_group_scale", 0.05),
+        beside=tuple(beside),
+        factor=spec.experts.factor if beside else 1.0,
+    )
+
+
+def _n_shared(f: LayerReader) -> int:
+    """Hidden elements of the shared experts: what the tensor says."""
+    return f.weights.shape(f.name("ffn_up_shexp.weight"))[-1]
+
+
+def _routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int) -> Routed:
+    c, spec = f.config, f.spec.experts
+    n_ff = f.weights.shape(f.name(f"ffn_down_{suffix}.weight"))[0]
+    gate, up = _gate_and_up(f, suffix, n_ff, n_expert)
+    down = _bank(f, f"ffn_down_{suffix}", n_ff, c.n_embd, n_expert)
+    number = c.keys.integer("expert_gating_func", 0, max(GATINGS), 0)
+    function, limit = spec.activation, 7.0
+    clamp = c.keys.numbers_per_layer("swiglu_clamp_exp", c.n_block, 0.0)[f.i % c.n_block]
+    if function in ("silu", "silu_clamped"):
+        function, limit = (function, clamp) if clamp > 1e-6 else ("silu", 0.0)
+        if limit and function == "silu":
+            function = "clamped_silu"
+    bias = "exp_probs_b.bias" if f.has("exp_probs_b.bias") else "exp_probs_b"
+    return Routed(
+        name=f"blk.{f.i}.ffn_{suffix}", gate=gate, up=up, down=down, n_expert=n_expert, n_choice=c.n_expert,
+        n_used=n_used, divide=divide, gating=GATINGS.get(number, spec.gating), normed=c.keys.flag("expert_weights_norm",
+        spec.normed), factor=c.keys.number("expert_weights_scale", 0.0) or 1.0, activation=function, limit=limit,
+        bias=f.vector(bias, c.n_expert), weight_before=spec.weight_before, groups=(c.n_expert_groups, c.n_group_used),
+    )  # fmt: skip
+
+
+def _bank(f: LayerReader, short: str, k: int, n: int, n_expert: int) -> Bank:
+    w = f.weights.matrices(f.name(f"{short}.weight"), k, n, n_expert)
+    return Bank(w, n, n * w.row_bytes, f.vector(f"{short}.bias", n, n_expert), 4 * n)
+
+
+def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple[Bank, Bank]:
+    """Two tensors, or one that holds each expert's gate above its other matrix."""
+    k = f.config.n_embd
+    fused = f"ffn_gate_up_{suffix}"
+    if not f.has(f"{fused}.weight"):
+        return _bank(f, f"ffn_gate_{suffix}", k, n_ff, n_expert), _bank(f, f"ffn_up_{suffix}", k, n_ff, n_expert)
+    both = _bank(f, fused, k, 2 * n_ff, n_expert)
+    bias = both.bias.part(n_ff, both.bias.k - n_ff) if both.bias else None
+    return (
+        Bank(both.w, n_ff, both.stride, both.bias, both.bias_stride),
+        Bank(both.w.rows(n_ff, n_ff), n_ff, both.stride, bias, both.bias_stride),
+    )

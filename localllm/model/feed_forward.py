@@ -1,0 +1,116 @@
+"""The dense feed-forward block: gated or plain; the gate's matrix may be fused with the other (gate first)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localllm.errors import FormatError
+from localllm.kernels import activation
+from localllm.kernels.objects import Key
+from localllm.model.layer import LayerReader
+from localllm.model.recorder import Linear, Recorder, Residual
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Value
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The weights of one layer's block, by GGUF's names; no gate: a plain activation."""
+
+    name: str
+    gate: Linear | None
+    up: Linear
+    down: Linear
+    activation: str
+    limit: float = 0.0
+    divisor: Weight | None = None
+    """What the activation's results are divided by (ffn.act.scales)."""
+    scale_gate: Linear | None = None
+    """One row, whose sigmoid multiplies the block's result (the gate of shared experts)."""
+
+    def hidden(self, r: Recorder, x: Value) -> Buffer:
+        """The activations that `down` takes."""
+        n = self.up.w.n
+        up = r.floats("up", n)
+        if self.gate is None:
+            r.linears(x, [(self.up, up, 0)])
+            r.plan.op(
+                f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams, (r.n_rows,
+                n), n_rows_at=r.rows_at, n=n, x=up, out=up, divisor=self.divisor.address if self.divisor else 0,
+            )  # fmt: skip
+            return up
+        gate = r.floats("gate", n)
+        r.linears(x, [(self.gate, gate, 0), (self.up, up, 0)])
+        gated(r, self.name, self.activation, gate, up, n, self.limit)
+        return gate
+
+    def record(self, r: Recorder, x: Value, to: Residual) -> None:
+        """Add the block to the residual stream; x: its normed input."""
+        y = self.hidden(r, x)
+        if self.scale_gate is None:
+            r.close_linear(self.name, self.down, y, to)
+            return
+        n = self.down.w.n
+        result, gate = r.floats(self.name, n), r.floats("gate of it", 1)
+        r.linears(y, [(self.down, result, 0)])
+        r.linears(x, [(self.scale_gate, gate, 0)])
+        add = to.x if to.is_plain else 0
+        out: Value = to.x if to.is_plain else result
+        r.plan.op(
+            f"{self.name}.gate", Key("activation", "multiply", ("sigmoid",)), activation.MultiplyParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, group=n, x=result, gate=gate, add=add, out=out,
+        )  # fmt: skip
+        if not to.is_plain:
+            r.close(self.name, result, to)
+
+
+@dataclass(frozen=True)
+class ActivationAlone:
+    """No matrices: see ExpertsSpec.used."""
+
+    name: str
+    activation: str
+
+    def record(self, r: Recorder, x: Value, to: Residual) -> None:
+        n = r.config.n_embd
+        y = r.floats(self.name, n)
+        r.plan.op(
+            f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, x=x, out=y, divisor=0,
+        )  # fmt: skip
+        r.close(self.name, y, to)
+
+
+def gated(r: Recorder, name: str, function: str, gate: Value, up: Value, n: int, limit: float) -> None:
+    """gate = f(gate) * up, rows of n."""
+    r.plan.op(
+        f"{name}.act", Key("activation", "gated", (function,)), activation.GatedParams, (r.n_rows, n),
+        n_rows_at=r.rows_at, n=n, gate=gate, up=up, out=gate, limit=float(limit),
+    )  # fmt: skip
+
+
+def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedForward:
+    """The block whose tensors end in `suffix` (as _shexp), of n_ff hidden elements."""
+    c, spec = f.config, f.spec
+    up, gate, down = (f"ffn_{part}{suffix}" for part in ("up", "gate", "down"))
+    n = n_ff or spec.n_ff(c, f.i)
+    if n < 1:
+        raise FormatError(f"{f.path}: metadata key {c.architecture}.feed_forward_length: is {n}, must be 1 or more")
+    function, limit, divisor = spec.activation, 0.0, f.vector("ffn.act.scales", n) if not suffix else None
+    clamp = c.keys.numbers_per_layer("swiglu_clamp_shexp", c.n_block, 0.0)[f.i % c.n_block]
+    if clamp > 1e-6 and function == "silu":
+        function, limit = "clamped_silu", clamp
+    gate_linear: Linear | None
+    if f.has(f"{gate}.weight"):
+        gate_linear, up_linear = f.linear(gate, c.n_embd, n), f.linear(up, c.n_embd, n)
+    elif f.weights.shape(f.name(f"{up}.weight"))[-1] == 2 * n:
+        gate_linear, up_linear = f.fused(up, (f"{gate}", f"{up}"), (n, n))
+    else:
+        gate_linear, up_linear = None, f.linear(up, c.n_embd, n)
+    scale_gate = None
+    if suffix and f.has(f"ffn_gate_inp{suffix}.weight"):
+        scale_gate = f.linear(f"ffn_gate_inp{suffix}", c.n_embd, 1)
+    return FeedForward(
+        f"blk.{f.i}.ffn{suffix}", gate_linear, up_linear, f.linear(down, n, c.n_embd), function, limit, divisor,
+        scale_gate
+    )

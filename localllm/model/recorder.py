@@ -1,0 +1,200 @@
+"""The pieces that blocks are recorded from: norms, products, and what lies between them. Nothing here computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localllm.gguf.config import Config
+from localllm.kernels import matmul, matvec, mix, norm, quantize
+from localllm.kernels.formats import module
+from localllm.kernels.objects import Key
+from localllm.kernels.thread import Step
+from localllm.model.spec import Spec
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Plan, Value
+
+F32 = 4
+TILE = 16
+"""Rows that a matrix product takes together; a plan of one row uses matrix-vector products."""
+_GROUP_OF_KIND = {"block32": 32, "super": 256}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A matrix with its bias, if it has one."""
+
+    w: Weight
+    bias: Weight | None = None
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm as the spec has it; without weights where the file has none."""
+
+    w: Weight | None
+    bias: Weight | None
+    eps: float
+    kind: str
+    """The kernel: "rms" or "layer"."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Activations in the form that a kind of weights takes; see kernels.quantize. `bytes`: what a row of each takes."""
+
+    x: Value
+    d: Value = 0
+    s: Value = 0
+    p: Value = 0
+    bytes: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Where a block's result goes: x += factor * post_norm(result)."""
+
+    x: Value
+    post_norm: Norm | None = None
+    factor: float = 1.0
+
+    @property
+    def is_plain(self) -> bool:
+        return self.post_norm is None and self.factor == 1.0
+
+
+class Recorder:
+    """Records operations for up to n_rows rows of a batch."""
+
+    def __init__(self, plan: Plan, config: Config, spec: Spec, n_rows: int, step: int, kv_type: str = "f16") -> None:
+        self.plan, self.n_rows, self.step = plan, n_rows, step
+        self.config, self.spec, self.kv_type = config, spec, kv_type
+        self.rows_at: Value = step + Step.offset("n_rows")
+
+    def floats(self, name: str, n: int, rows: int | None = None) -> Buffer:
+        """A buffer of n floats a row."""
+        return self.plan.buffer(name, (rows or self.n_rows) * n * F32)
+
+    def norm(
+        self,
+        name: str,
+        x: Value,
+        norm_: Norm,
+        out: Value,
+        n: int,
+        heads: int = 1,
+        add: Value = 0,
+        gather: int = 0,
+        stride: int = 0,
+    ) -> None:
+        """Norm `heads` stretches of n floats in each row; rows are `stride` floats apart, or follow each other."""
+        bytes_ = (stride or heads * n) * F32
+        self.plan.op(
+            name, Key("norm", norm_.kind), norm.Params, (self.n_rows, heads * n),
+            n_rows_at=self.rows_at, gather=gather, heads=heads, n=n, x=x, stride=bytes_,
+            w=norm_.w.address if norm_.w else 0, b=norm_.bias.address if norm_.bias else 0,
+            eps=norm_.eps, add=add, out=out, out_stride=bytes_,
+        )  # fmt: skip
+
+    def normed(self, name: str, x: Value, norm_: Norm | None, n: int) -> Value:
+        """x normed, or x itself where there is no norm."""
+        if norm_ is None:
+            return x
+        out = self.floats(name, n)
+        self.norm(name, x, norm_, out, n)
+        return out
+
+    def linears(self, x: Value, jobs: list[tuple[Linear, Value, Value]]) -> None:
+        """out = x @ w (+ bias) (+ add) for several (linear, out, add) over the same rows, which may run at the same
+        time.
+
+        The rows are first made ready in each form that the formats of the matrices need.
+        """
+        product = self._matvec if self.n_rows == 1 else self._matmul
+        ready = self.prepare([linear.w for linear, _, _ in jobs], x)
+        with self.plan.stage():
+            for linear, out, add in jobs:
+                product(linear, ready[kind_of(linear.w)], out, add)
+
+    def prepare(self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0) -> dict[str, Ready]:
+        """Activations for each kind of weights among these. rows: most rows there may be, if not those of the batch;
+        length: floats of a row, if not those of the weights' rows."""
+        k = length or weights[0].k
+        with self.plan.stage():
+            kinds = dict.fromkeys(kind_of(w) for w in weights)
+            return {kind: self._prepare(kind, x, k, rows or self.n_rows) for kind in kinds}
+
+    def _prepare(self, kind: str, x: Value, k: int, most: int) -> Ready:
+        if kind == "float":
+            return Ready(x, bytes=(k * F32, 0, 0, 0))
+        group = _GROUP_OF_KIND[kind]
+        many = most > 1
+        rows = -(-most // TILE) * TILE if many else 1
+        q = self.plan.buffer(f"x q8 by {group}", rows * (k + 63) // 64 * 64)
+        d = self.plan.buffer("x scales", rows * k // group * F32)
+        s = self.plan.buffer("x sums", rows * k // 16 * F32)
+        p: Value = self.plan.buffer("x sums in pairs", rows * k // 32 * F32) if many else 0
+        key = Key("quantize", "tiles" if many else "rows", (group,))
+        self.plan.op(
+            str(key), key, quantize.Params, (most, k),
+            n_rows_at=self.rows_at, k=k, x=x, stride=k * F32, q=q, d=d, s=s, p=p,
+        )  # fmt: skip
+        # A row's share of the tiles of 16 that it lies in (many), or of the one row.
+        if many:
+            of_s, of_p = (k // 32 * 4, k // 32 * 4) if group == 32 else (k // 16 * 4, k // 64 * 4)
+        else:
+            of_s, of_p = (k // 32 * 4 if group == 32 else k // 16 * 2), 0
+        return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p))
+
+    def _matvec(self, linear: Linear, x: Ready, out: Value, add: Value) -> None:
+        w = linear.w
+        self.plan.op(
+            w.name, Key("matvec", "rows", (w.module,)), matvec.Params, (1, w.n),
+            w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s,
+            bias=linear.bias.address if linear.bias else 0, add=add, out=out, step=self.step, chunk=chunk(w),
+        )  # fmt: skip
+
+    def _matmul(self, linear: Linear, x: Ready, out: Value, add: Value) -> None:
+        w = linear.w
+        self.plan.op(
+            w.name, Key("matmul", "tiles", (w.module,)), matmul.Params, (self.n_rows, w.n),
+            n_rows_at=self.rows_at, w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s, x_p=x.p,
+            bias=linear.bias.address if linear.bias else 0, add=add, out=out, stride=w.n * F32, step=self.step,
+        )  # fmt: skip
+
+    def add(self, name: str, x: Value, factor: float, add: Value, out: Value, n: int) -> None:
+        """out = factor * x + add."""
+        self.plan.op(
+            name, Key("mix", "add"), mix.AddParams, (self.n_rows, n),
+            n_rows_at=self.rows_at, n=n, x=x, factor=float(factor), add=add, out=out,
+        )  # fmt: skip
+
+    def close_linear(self, name: str, linear: Linear, y: Value, to: Residual) -> None:
+        """End a block by a product: its result goes to the residual stream."""
+        if to.is_plain:
+            self.linears(y, [(linear, to.x, to.x)])
+            return
+        result = self.floats(name, linear.w.n)
+        self.linears(y, [(linear, result, 0)])
+        self.close(name, result, to)
+
+    def close(self, name: str, result: Value, to: Residual) -> None:
+        """End a block whose result is there."""
+        n = self.config.n_embd
+        if to.post_norm is None:
+            self.add(name, result, to.factor, to.x, to.x, n)
+        elif to.factor == 1.0:
+            self.norm(name, result, to.post_norm, to.x, n, add=to.x)
+        else:
+            self.norm(name, result, to.post_norm, result, n)
+            self.add(name, result, to.factor, to.x, to.x, n)
+
+
+def kind_of(w: Weight) -> str:
+    """How a format's products are made: "float", "block32" or "super"."""
+    kind: str = module(w.module).KIND
+    return kind
+
+
+def chunk(w: Weight) -> int:
+    """Rows that a thread claims at a time: some 32 KB of weights, an even number."""
+    return max(2, min(64, 32768 // w.row_bytes) // 2 * 2)

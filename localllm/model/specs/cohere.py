@@ -1,0 +1,48 @@
+"""Command R, Command A and their experts (model cards): both blocks beside each other behind one norm, logits scaled.
+The second generation has three layers with windows for one that sees everything and does not turn.
+"""
+
+from dataclasses import replace
+
+from localllm.gguf.config import Config
+from localllm.model.spec import ExpertsSpec, Spec, sliding
+
+
+def _norm_of_file(spec: Spec, c: Config) -> Spec:
+    """The file's epsilon tells which norm it is."""
+    rms = c.keys.number("attention.layer_norm_rms_epsilon", 0.0) > 0
+    return replace(spec, norm="rms" if rms else "layer")
+
+
+def _dense_or_local(c: Config, i: int) -> bool:
+    return c.swa_layers[i] or i < c.keys.integer("leading_dense_block_count", 0, c.n_layer, 0)
+
+
+SPECS = {
+    "command-r": Spec(
+        "Command R and R+, Aya",
+        rope="adjacent",
+        norm="layer",
+        parallel=lambda c, has_norm: True,
+        logit_factor=lambda c: c.keys.number("logit_scale", 0.0) or 1.0,
+    ),
+    "cohere2": Spec(
+        "Command R7B, Command A",
+        rope="adjacent",
+        norm="layer",
+        parallel=lambda c, has_norm: True,
+        window=sliding(4),
+        rope_layers=lambda c, i: c.swa_layers[i],
+        logit_factor=lambda c: c.keys.real("logit_scale"),
+    ),
+    "cohere2moe": Spec(
+        "Command A MoE",
+        rope="adjacent",
+        parallel=lambda c, has_norm: True,
+        window=sliding(4, dense_first=True),
+        rope_layers=_dense_or_local,
+        logit_factor=lambda c: c.keys.real("logit_scale"),
+        experts=ExpertsSpec(gating="sigmoid", normed=False, factor=0.5),
+        adapt=_norm_of_file,
+    ),
+}

@@ -1,0 +1,16 @@
+"""gpt-oss (arXiv 2508.10925): every other layer with a window, scores of a cell that is not there (sinks), experts with
+biases, a bounded SwiGLU, and a softmax over the chosen experts alone.
+"""
+
+from localllm.model.spec import ExpertsSpec, Spec, sliding
+
+SPECS = {
+    "gpt-oss": Spec(
+        "gpt-oss 20B and 120B",
+        rope="halves",
+        ffn_norm="post_attention_norm",
+        window=sliding(2),
+        attention_scale=lambda c, i: c.n_rot[i] ** -0.5,
+        experts=ExpertsSpec(gating="softmax_weight", normed=False, activation="swiglu_oai"),
+    )
+}

@@ -1,0 +1,64 @@
+"""Granite 3 and 4 (model cards): Llama's shape with factors on the embedding, the blocks' results, the scores and the
+logits. MiniCPM (arXiv 2404.06395) has the same factors, from the width and depth.
+"""
+
+from dataclasses import replace
+
+from localllm.gguf.config import Config, Keys, Window
+from localllm.model.spec import Spec
+
+
+def _logits(c: Config) -> float:
+    return 1.0 / c.keys.real("logit_scale")
+
+
+def _embedding(c: Config) -> float:
+    return c.keys.number("embedding_scale", 0.0) or 1.0
+
+
+def _residual(c: Config) -> float:
+    return c.keys.number("residual_scale", 0.0) or 1.0
+
+
+def _turns(c: Config, i: int) -> bool:
+    """A file that says that RoPE was not tuned means that there is none (llama.cpp, granite.cpp)."""
+    return c.keys.flag("rope.scaling.finetuned", True)
+
+
+def _some_turn(c: Config, i: int) -> bool:
+    pattern = c.keys.flags("attention.rope_pattern", c.n_block)
+    return pattern is None or pattern[i % c.n_block]
+
+
+def _window(keys: Keys, n_layer: int) -> Window | None:
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+
+
+_GRANITE = Spec(
+    "Granite 3 and 4",
+    rope="adjacent",
+    rope_layers=_turns,
+    embedding_factor=_embedding,
+    residual_factor=_residual,
+    logit_factor=_logits,
+)
+
+SPECS = {
+    "granite": _GRANITE,
+    "granitemoe": replace(_GRANITE, about="Granite 3 MoE"),
+    "granite_swa": replace(
+        _GRANITE,
+        about="Granite with windows",
+        rope_layers=_some_turn,
+        window=_window,
+        local_base="10000",
+        local_scaling="none",
+    ),
+    "minicpm": Spec(
+        "MiniCPM 1 and 2",
+        rope="adjacent",
+        embedding_factor=lambda c: c.keys.real("embedding_scale", 12.0),
+        residual_factor=lambda c: c.keys.real("residual_scale", 1.4 / c.n_layer**0.5),
+        logit_factor=lambda c: 1.0 / c.keys.real("logit_scale", 256.0 / c.n_embd),
+    ),
+}

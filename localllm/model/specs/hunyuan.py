@@ -1,0 +1,16 @@
+"""Hunyuan dense (model card), with vision or without: queries and keys are normed after turning, and a factor alpha
+raises RoPE's base (NTK-aware scaling).
+"""
+
+from localllm.gguf.config import Config
+from localllm.model.spec import Spec
+
+
+def _base(c: Config) -> float:
+    alpha, dim = c.keys.number("rope.scaling.alpha", 0.0), c.n_embd_head_k[0]
+    return c.rope_freq_base * (alpha ** (dim / (dim - 2)) if alpha > 0 else 1.0)
+
+
+_DENSE = Spec("Hunyuan 0.5B to 7B", rope="halves", qk_norm_after_rope=True, rope_base=_base, sections="blocks")
+
+SPECS = {"hunyuan-dense": _DENSE, "hunyuan_vl": _DENSE}

@@ -1,0 +1,36 @@
+"""Llama 4 (model card and its reference code): three layers that see chunks of 8192 cells for one that sees everything,
+does not turn, and whose queries grow with the position. One expert is chosen by a sigmoid, which multiplies its input.
+Queries and keys are normed after turning, without weights (not in the model of 128 experts).
+"""
+
+from localllm.gguf.config import Config, Keys, Window
+from localllm.model.spec import ExpertsSpec, Spec
+
+_CHUNK = 8192
+_FULL_EVERY = 4
+
+
+def _window(keys: Keys, n_layer: int) -> Window | None:
+    """A window of 0 in the file says that there are none; otherwise its size is not looked at (llama.cpp,
+    llama4.cpp)."""
+    if keys.has("attention.sliding_window") and not keys.integer("attention.sliding_window", 0, 1 << 31):
+        return None
+    return Window(_CHUNK, _FULL_EVERY, chunked=True)
+
+
+def _turns(c: Config, i: int) -> bool:
+    return c.window is None or (i + 1) % _FULL_EVERY != 0
+
+
+SPECS = {
+    "llama4": Spec(
+        "Llama 4 Scout, Maverick",
+        rope="adjacent",
+        window=_window,
+        rope_layers=_turns,
+        temperature=lambda c, i: None if _turns(c, i) else (_CHUNK, 0.1, 1),
+        qk_norm_after_rope=True,
+        qk_norm_always=lambda c, i: _turns(c, i) and c.n_expert != 128,
+        experts=ExpertsSpec(gating="sigmoid", normed=False, weight_before=True),
+    )
+}
