@@ -46,13 +46,16 @@ class BytePairEncoder:
         self._merger: BulkMerger | None = None
         self.add_bos = pre.add_bos
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without lone surrogates."""
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text."""
         if self._pre.spaces_as_blocks:
-            text = text.replace(" ", "\u2581")
-        words = self._words(text)
-        if len(text) >= _MORE_BULK and (many := self._encode_many(words)):
-            return list(chain.from_iterable(map(many.__getitem__, words)))
+            texts = [text.replace(" ", "\u2581") for text in texts]
+        cut = list(map(self._words, texts))
+        if sum(map(len, texts)) >= _MORE_BULK and (many := self._encode_many(cut)):
+            return [list(chain.from_iterable(map(many.__getitem__, words))) for words in cut]
+        return list(map(self._encode_words, cut))
+
+    def _encode_words(self, words: list[str]) -> list[int]:
         ids: list[int] = []
         cache = self._cache
         for word in words:
@@ -83,12 +86,12 @@ class BytePairEncoder:
             words = [part for word in words for part in _split(pattern, word)]
         return words
 
-    def _encode_many(self, words: list[str]) -> dict[str, list[int]] | None:
+    def _encode_many(self, cut: list[list[str]]) -> dict[str, list[int]] | None:
         """The ids of each word, by compiled code; None where so little is new that `_encode_word` is quicker."""
         known = self._cache.get
         found: dict[str, list[int]] = {}
         new: list[str] = []
-        for word in dict.fromkeys(words):
+        for word in dict.fromkeys(chain.from_iterable(cut)):
             if (ids := known(word)) is None:
                 new.append(word)
             else:

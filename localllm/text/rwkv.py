@@ -23,11 +23,13 @@ class RwkvEncoder:
         self._ids: dict[bytes, int] = {}
         self._lengths: dict[bytes, list[int]] = {}
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without lone surrogates. TokenizerError for a byte in no token when no unknown one is named."""
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text. TokenizerError for a byte in no token when no unknown one is named."""
         if not self._lengths:
             self._prepare()
-        data = text.encode()
+        return [self._encode_bytes(text.encode()) for text in texts]
+
+    def _encode_bytes(self, data: bytes) -> list[int]:
         ids: list[int] = []
         start, n, get, lengths = 0, len(data), self._ids.get, self._lengths
         while start < n:

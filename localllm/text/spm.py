@@ -9,7 +9,7 @@ every token may come out of merges, whatever its type.
 from __future__ import annotations
 
 import re
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING
 
 from localllm.text.bulk import BulkMerger
@@ -44,19 +44,19 @@ class SentencePieceEncoder:
         self._merger: BulkMerger | None = None
         self._merger_chars: frozenset[str] = frozenset()
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without lone surrogates. What no token and no byte token covers becomes the unknown token."""
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text. What no token and no byte token covers becomes the unknown token."""
         if self._words is None:
             self._words = _word_pattern(self._vocab.tokens)
-        words = [word for word in self._words.findall(text.replace(" ", _BLOCK)) if word]
+        cut = [self._words.findall(text.replace(" ", _BLOCK)) for text in texts]
         cache = self._cache
-        found = {word: cache.get(word) for word in words}
+        found = {word: cache.get(word) for words in cut for word in words}
         new = [word for word, ids in found.items() if ids is None]
         found |= zip(new, self._encode_new(new), strict=True)
         if len(cache) + len(new) > _CACHED_WORDS:
             cache.clear()
         cache |= {word: found[word] for word in new[:_CACHED_WORDS] if len(word) <= _CACHED_LENGTH}
-        return list(chain.from_iterable(map(found.__getitem__, words)))  # type: ignore[arg-type]
+        return [list(chain.from_iterable(map(found.__getitem__, words))) for words in cut]  # type: ignore[arg-type]
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a plain token."""
@@ -129,7 +129,7 @@ def _word_pattern(tokens: list[str]) -> re.Pattern[str]:
     """Finds words: U+2581, as often as it stands there, and what follows; more where a token holds one inside."""
     joined = "\0".join(tokens)
     if joined.count("\0") >= len(tokens):
-        return re.compile("(?s).+")  # a token holds a NUL, and could not be told from its neighbours
+        return re.compile("(?s:.+)")  # a token holds a NUL, and could not be told from its neighbours
     before = {inner[0] for inner in re.findall(f"[^{_BLOCK}\0]{_BLOCK}", joined)}
     word = f"{_BLOCK}*[^{_BLOCK}]*"
     if before:
@@ -146,12 +146,13 @@ def _pairs_of(vocab: Vocabulary, scores: list[float], chars: frozenset[str]) -> 
     lengths = {len(token) for token in ids} | {1}
     rows: list[tuple[int, int, int, int]] = []
     get = parts.get
-    for token, token_id in ids.items():
-        n = len(token)
-        for i in range(1, n) if n < 64 else [i for i in lengths if i < n and n - i in lengths]:
-            left = get(token[:i])
-            if left is not None and (right := get(token[i:])) is not None:
-                rows.append((left, right, token_id, token_id))
+    left_of = sorted((token for token in ids if len(token) > 1), key=len)
+    for length in sorted(lengths):
+        left_of = [token for token in left_of if len(token) > length]
+        lefts = map(get, [token[:length] for token in left_of], repeat(-1))
+        rights = map(get, [token[length:] for token in left_of], repeat(-1))
+        made = map(ids.__getitem__, left_of)
+        rows += [(left, right, 0, token) for left, right, token in zip(lefts, rights, made) if left >= 0 <= right]
     pairs = np.array(rows or np.empty((0, 4)), np.int32)
     _, ranks = np.unique(-np.asarray(scores[: vocab.n_vocab], np.float64), return_inverse=True)
     pairs[:, 2] = ranks[pairs[:, 3]]

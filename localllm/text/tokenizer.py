@@ -58,8 +58,8 @@ class Encoder(Protocol):
     add_bos: bool
     """Begin with BOS where the file does not say."""
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text: no special tokens in it, no lone surrogates, never empty."""
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each of some plain texts: no special tokens in them, no lone surrogates, never empty."""
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a token of the type NORMAL."""
@@ -102,16 +102,17 @@ class Tokenizer:
         (`<|im_start|>`) for what they are; user-defined tokens always are. A lone surrogate, which UTF-8 cannot hold,
         is read as U+FFFD.
         """
-        text = _encodable(text)
+        pieces = self._specials.cut(_encodable(text), parse_special)
+        prefix = " " if self._space_prefix else ""
+        plain = [
+            prefix + piece if i == 0 or isinstance(pieces[i - 1], int) else piece
+            for i, piece in enumerate(pieces)
+            if isinstance(piece, str)
+        ]
+        encoded = iter(self._encoder.encode(plain))
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
-        after_special = True
-        for part in self._specials.cut(text, parse_special):
-            if isinstance(part, int):
-                ids.append(part)
-                after_special = True
-                continue
-            ids += self._encoder.encode(" " + part if after_special and self._space_prefix else part)
-            after_special = False
+        for piece in pieces:
+            ids += (piece,) if isinstance(piece, int) else next(encoded)
         if add_special and self.add_eos and self.eos_id is not None:
             ids.append(self.eos_id)
         if add_special and self.add_sep and self.sep_id is not None:

@@ -40,12 +40,15 @@ class UnigramEncoder:
         self._by_words = False
         self._cache: dict[str, list[int]] = {}
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without lone surrogates. TokenizerError for a character in no token when no unknown token is
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text. TokenizerError for a character in no token when no unknown token is
         named.
         """
         if not self._tokens:
             self._prepare()
+        return list(map(self._encode_text, texts))
+
+    def _encode_text(self, text: str) -> list[int]:
         if self._map is not None:
             text = self._map.apply(text)
         ids: list[int] = []

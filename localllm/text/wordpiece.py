@@ -43,8 +43,11 @@ class WordPieceEncoder:
         self._lengths: dict[str, list[int]] | None = None
         self._cache: dict[str, list[int]] = {}
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text without lone surrogates. TokenizerError for a word to cover when no unknown token is named."""
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text. TokenizerError for a word to cover when no unknown token is named."""
+        return list(map(self._encode_text, texts))
+
+    def _encode_text(self, text: str) -> list[int]:
         ids: list[int] = []
         cache = self._cache
         for word in text.translate(self._table).split(" "):

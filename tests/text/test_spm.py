@@ -48,7 +48,7 @@ def test_words_of_any_length_by_every_way(text: str, factor: float) -> None:
     short = SentencePieceEncoder(Vocabulary(data))
     word = text.replace(" ", "▁")
     want = merge_by_score(text, IDS, scores)
-    assert short.encode(text) == want
+    assert short.encode([text]) == [want]
     for parts in (short._merge_short(word), merge_long(word, _ByScore(IDS, scores))):
         assert [i for part in parts for i in ([IDS[part]] if part in IDS else short._fallback(part))] == want
     assert [i for ids in short._merger_for([word]).merge([word] if word else [], short._fallback) for i in ids] == want
