@@ -6,7 +6,9 @@ Exact: the ids that localllm.text.merge finds, which is quicker to start.
 
 from .simd import Struct, i32, i64, load, store
 
-Params = Struct("Merge", ("pairs", "n_pairs", "table", "mask", "symbols", "n", "ranks", "previous", "following", "heap"))
+Params = Struct(
+    "Merge", ("pairs", "n_pairs", "table", "mask", "symbols", "n", "ranks", "previous", "following", "heap")
+)
 """pairs: i32 [n_pairs, 4]: left, right, rank, merged: put into the table first. table: i32 [mask + 1, 4], a power of
 two of rows, left -1 where a row is free. symbols: i32 [n], -1 between words, overwritten: -2 where a symbol was merged
 into one before it. ranks, previous, following: i32 [n], heap: i64 [3 n], scratch."""

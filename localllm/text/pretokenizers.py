@@ -21,6 +21,8 @@ class PreTokenizer:
     """A word that is a token as it stands is that token, whatever the merges say."""
     add_bos: bool = False
     """Begin with BOS unless the file says otherwise."""
+    drop_gaps: bool = False
+    """What lies between matches is dropped."""
     spaces_as_blocks: bool = False
     """Tokens are UTF-8 text with U+2581 for spaces and <0xXX> for bytes, as in SentencePiece, not GPT-2's byte
     alphabet.
@@ -95,6 +97,15 @@ _GRANITE = "|".join(
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}{upper}{_LOWER}{lower}{_CONTRACTION}?" for upper, lower in (("*", "+"), ("+", "*"))
 )
 _EXAONE_MOE = r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?"
+_HAN = (
+    r"\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
+    r"\U0002b820-\U0002ceaf\U0002ceb0-\U0002ebef\U0002f800-\U0002fa1f\uf900-\ufaff"
+)
+_OTHER_LETTER = rf"(?:(?![{_HAN}])\p{{L}})"
+_KIMI_K2 = (
+    rf"[{_HAN}]+|[^\r\n\p{{L}}\p{{N}}]?{_OTHER_LETTER}+{_CONTRACTION}?|\p{{N}}{{1,3}}|"
+    rf"(?: ?[^\s\p{{L}}\p{{N}}]+[\r\n]*)|{_SPACES}"
+)
 _SPARK = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|"
     r"[\r\n]|\s+(?!\S)|\s+"
@@ -170,6 +181,18 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     ),
     "exaone-moe": PreTokenizer((rf"{_CONTRACTION}|{_EXAONE_MOE}|\s*[\r\n]|\s+(?!\S)|\s+",)),
     "spark2_5": PreTokenizer((r"\p{N}{1,3}", _HAN_KANA, _SPARK, r"\p{N}")),
+    "kimi-k2": PreTokenizer((_KIMI_K2,)),
+    "chameleon": PreTokenizer(
+        (
+            r"<sentinel:[0-9]+>",
+            r"IMGIMG[A-I]{1,4}Z",
+            r"[\t\n]|    |  ",
+            r"\p{N}",
+            r"[\p{P}!-/:-@\[-`{-~]",
+            _GPT2,
+        ),
+        add_bos=True,
+    ),
     "ufakzeka": PreTokenizer((rf"{_WORD}|\p{{N}}|{_SYMBOLS}|{_SPACES}",)),
     "laguna": PreTokenizer((r"[^\n]+|\n+", _QWEN2)),
     **dict.fromkeys(("gemma4", "granite-embed-multi-311m", "sarvam-moe"), _LINES),

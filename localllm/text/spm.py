@@ -2,30 +2,30 @@
 
 Two neighbours that together are a token are merged, the highest score first, of equals the leftmost; what is no token
 in the end becomes its bytes. Words that no token reaches across are merged each on its own, and cached; the new words
-of a long text go to compiled code. Ids equal those of llama.cpp's `llm_tokenizer_spm_session` (src/llama-vocab.cpp):
-every token may come out of merges, whatever its type.
+of a long text go to the `sentencepiece` package, which takes longer to load than a prompt to encode. Ids equal those of
+llama.cpp's `llm_tokenizer_spm_session` (src/llama-vocab.cpp): every token may come out of merges, whatever its type.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import chain, pairwise, repeat
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from localllm.text.bulk import BulkMerger
 from localllm.text.merge import merge_long
+from localllm.text.sentencepiece_proto import BYTE_NAMES, processor
 from localllm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
+    from sentencepiece import SentencePieceProcessor
 
 _BLOCK = "\u2581"
 _CACHED_WORDS = 1 << 16
 _CACHED_LENGTH = 64
-_LONG_WORD, _HUGE_WORD = 64, 1 << 12
-"""Symbols from which a word goes to `merge_long`, and to compiled code."""
-_BULK = 1 << 16
-"""Symbols of new words from which they go to compiled code."""
+_LONG_WORD = 64
+"""Symbols from which a word goes to `merge_long`."""
+_BULK, _MORE_BULK = 1 << 14, 1 << 11
+"""Symbols of new words from which they go to the `sentencepiece` package: at first, and once it is loaded."""
 
 
 class SentencePieceEncoder:
@@ -41,8 +41,7 @@ class SentencePieceEncoder:
         self._byte_ids: list[int] | None = None
         self._words: re.Pattern[str] | None = None
         self._cache: dict[str, list[int]] = {}
-        self._merger: BulkMerger | None = None
-        self._merger_chars: frozenset[str] = frozenset()
+        self._processor: SentencePieceProcessor | None = None
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text. What no token and no byte token covers becomes the unknown token."""
@@ -63,10 +62,17 @@ class SentencePieceEncoder:
         return self._vocab.tokens[token_id].replace(_BLOCK, " ").encode("utf-8", "surrogateescape")
 
     def _encode_new(self, words: list[str]) -> list[list[int]]:
-        lengths = list(map(len, words))
-        if sum(lengths) < _BULK and max(lengths, default=0) < _HUGE_WORD:
+        if sum(map(len, words)) < (_BULK if self._processor is None else _MORE_BULK):
             return list(map(self._encode_word, words))
-        return list(self._merger_for(words).merge(words, self._fallback))
+        if self._processor is None:
+            self._processor = processor(self._vocab, self._scores)
+        n_vocab = self._vocab.n_vocab
+        found: list[list[int]] = self._processor.EncodeAsIds(words)
+        for word, ids in zip(words, found, strict=True):
+            if ids and max(ids) >= n_vocab:
+                unknown = self._vocab.unknown(self._unknown_id, word)
+                ids[:] = [unknown if token_id >= n_vocab else token_id for token_id in ids]
+        return found
 
     def _encode_word(self, word: str) -> list[int]:
         ids = self._ids
@@ -96,22 +102,10 @@ class SentencePieceEncoder:
     def _fallback(self, char: str) -> list[int]:
         """Ids for a character that is no token: its bytes where the vocabulary has all bytes, else the unknown one."""
         if self._byte_ids is None:
-            self._byte_ids = [self._ids[name] for name in _BYTE_NAMES if name in self._ids]
-        if len(self._byte_ids) == len(_BYTE_NAMES):
+            self._byte_ids = [self._ids[name] for name in BYTE_NAMES if name in self._ids]
+        if len(self._byte_ids) == len(BYTE_NAMES):
             return [self._byte_ids[byte] for byte in char.encode()]
         return [self._vocab.unknown(self._unknown_id, char)]
-
-    def _merger_for(self, words: list[str]) -> BulkMerger:
-        """A merger that knows all tokens that the characters of these words can make."""
-        chars = frozenset().union(*words)
-        if self._merger is None or not chars <= self._merger_chars:
-            chars |= self._merger_chars
-            self._merger = BulkMerger(*_pairs_of(self._vocab, self._scores, chars), self._vocab.n_vocab)
-            self._merger_chars = chars
-        return self._merger
-
-
-_BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 class _ByScore(dict[str, float]):
@@ -135,25 +129,3 @@ def _word_pattern(tokens: list[str]) -> re.Pattern[str]:
     if before:
         word += f"(?:(?<=[{''.join(map(re.escape, before))}]){_BLOCK}+[^{_BLOCK}]*)*"
     return re.compile(word)
-
-
-def _pairs_of(vocab: Vocabulary, scores: list[float], chars: frozenset[str]) -> tuple[np.ndarray, dict[str, int]]:
-    """Rows for a BulkMerger: every way to make a token of two parts, when a text holds these characters alone."""
-    import numpy as np
-
-    ids = {char: i for char, i in vocab.ids.items() if chars.issuperset(char)}
-    parts = vocab.ids | {char: vocab.n_vocab + i for i, char in enumerate(sorted(chars - ids.keys()))}
-    lengths = {len(token) for token in ids} | {1}
-    rows: list[tuple[int, int, int, int]] = []
-    get = parts.get
-    left_of = sorted((token for token in ids if len(token) > 1), key=len)
-    for length in sorted(lengths):
-        left_of = [token for token in left_of if len(token) > length]
-        lefts = map(get, [token[:length] for token in left_of], repeat(-1))
-        rights = map(get, [token[length:] for token in left_of], repeat(-1))
-        made = map(ids.__getitem__, left_of)
-        rows += [(left, right, 0, token) for left, right, token in zip(lefts, rights, made) if left >= 0 <= right]
-    pairs = np.array(rows or np.empty((0, 4)), np.int32)
-    _, ranks = np.unique(-np.asarray(scores[: vocab.n_vocab], np.float64), return_inverse=True)
-    pairs[:, 2] = ranks[pairs[:, 3]]
-    return pairs, parts

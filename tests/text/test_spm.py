@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from localllm.errors import TokenizerError
 from localllm.text.merge import merge_long
+from localllm.text.sentencepiece_proto import processor
 from localllm.text.spm import SentencePieceEncoder, _ByScore
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from localllm.text.vocabulary import Vocabulary
 from tests.text.build import SAMPLE, metadata, sentencepiece
 from tests.text.reference import merge_by_score
-from tests.text.sentencepiece_oracle import encoder
 
 TEXTS = st.one_of(
     st.text(), st.lists(st.sampled_from([*SAMPLE.split(), *"abe ▁界<>s/", "  ", "\n", "\x00"])).map("".join)
@@ -51,7 +51,7 @@ def test_words_of_any_length_by_every_way(text: str, factor: float) -> None:
     assert short.encode([text]) == [want]
     for parts in (short._merge_short(word), merge_long(word, _ByScore(IDS, scores))):
         assert [i for part in parts for i in ([IDS[part]] if part in IDS else short._fallback(part))] == want
-    assert [i for ids in short._merger_for([word]).merge([word] if word else [], short._fallback) for i in ids] == want
+    assert processor(Vocabulary(data), scores).EncodeAsIds(word) == want
 
 
 @given(TEXTS)
@@ -138,5 +138,5 @@ def test_bad_scores(scores: list[object], message: str) -> None:
 
 PLAIN, PREFIXED = build(add_space_prefix=False), build()
 SCORES = Vocabulary(sentencepiece()).scores()
-ORACLE = encoder(Vocabulary(sentencepiece()))
+ORACLE = processor(Vocabulary(sentencepiece()), SCORES)
 IDS = {token: i for i, token in enumerate(PLAIN.tokens)}

@@ -1,18 +1,20 @@
-"""The `sentencepiece` package as the oracle of the `llama` model, fed a ModelProto written by hand.
+"""The `sentencepiece` package for a vocabulary of the `llama` model, fed a ModelProto that is written here by hand.
 
 sentencepiece_model.proto, wire format only: the generated module would need protobuf. Every token may come out of
-merges there, whatever its type, as in llama.cpp.
+merges there, whatever its type, as in llama.cpp; special tokens are cut out of texts before.
 """
 
 from __future__ import annotations
 
 import struct
-
-from sentencepiece import SentencePieceProcessor
+from typing import TYPE_CHECKING
 
 from localllm.text.vocabulary import Vocabulary
 
-_BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+BYTE_NAMES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 # ModelProto: pieces = 1, trainer_spec = 2, normalizer_spec = 3. SentencePiece: piece = 1, score = 2 (float), type = 3
 _PIECES, _TRAINER, _NORMALIZER = b"\x0a", b"\x12", b"\x1a"
@@ -24,11 +26,16 @@ _BYTE_FALLBACK = b"\x98\x02\x01"  # TrainerSpec.byte_fallback (35) = true
 _IDENTITY = b"\x0a\x08identity\x18\x00\x20\x00\x28\x01"
 
 
-def encoder(vocab: Vocabulary) -> SentencePieceProcessor:
+def processor(vocab: Vocabulary, scores: list[float]) -> SentencePieceProcessor:
     """Encodes by `EncodeAsIds`; what no token covers is vocab.n_vocab."""
-    processor = SentencePieceProcessor()
-    processor.LoadFromSerializedProto(model_proto(vocab, vocab.scores()))
-    return processor
+    from sentencepiece import SentencePieceProcessor
+
+    made = SentencePieceProcessor()
+    try:
+        made.LoadFromSerializedProto(model_proto(vocab, scores))
+    except RuntimeError as error:
+        raise vocab.error("tokens", f"cannot be loaded by sentencepiece: {error}") from None
+    return made
 
 
 def model_proto(vocab: Vocabulary, scores: list[float]) -> bytes:
@@ -44,8 +51,8 @@ def model_proto(vocab: Vocabulary, scores: list[float]) -> bytes:
     for i, text in enumerate(texts):
         parts += (heads[len(text)] if len(text) <= 128 else _head(len(text)), text, b"\x15", packed[4 * i : 4 * i + 4])
     trainer = _BPE
-    byte_ids = [vocab.ids[name] for name in _BYTE_NAMES if name in vocab.ids]
-    if len(byte_ids) == len(_BYTE_NAMES):
+    byte_ids = [vocab.ids[name] for name in BYTE_NAMES if name in vocab.ids]
+    if len(byte_ids) == len(BYTE_NAMES):
         for byte_id in byte_ids:
             parts[4 * byte_id : 4 * byte_id + 1] = [_head(6, len(_TYPE_BYTE))]
             parts[4 * byte_id + 3] += _TYPE_BYTE
