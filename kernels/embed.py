@@ -84,13 +84,14 @@ def _float(fmt):
 
 
 def _block32(fmt):
-    codes, scale, minimum = fmt.codes, fmt.scale, fmt.minimum
-    size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
+    if hasattr(fmt, "SCALES"):
+        return _block16(fmt)
+    codes, block = formats.in_32s(fmt)
+    scale, minimum, offset, has_min = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN
 
     def fill(w, k, out, factor):
         for i in range(k // 32):
-            p = w + i * size
-            c = codes(p, p)
+            p, c = block(w, i), codes(w, i, i)
             d, m, f = splat(f32x16, scale(p)), splat(f32x16, minimum(p)), splat(f32x16, factor)
             low = cast(f32x16, shuffle(_Q0, c, c)) - float(offset)
             high = cast(f32x16, shuffle(_Q1, c, c)) - float(offset)
@@ -100,6 +101,21 @@ def _block32(fmt):
             else:
                 store(out + 128 * i, low * d * f)
                 store(out + 128 * i + 64, high * d * f)
+
+    return fill
+
+
+def _block16(fmt):
+    codes, block = formats.in_32s(fmt)
+    scale, offset = fmt.scale, fmt.OFFSET
+
+    def fill(w, k, out, factor):
+        for i in range(k // 32):
+            p, c = block(w, i), codes(w, i, i)
+            low = cast(f32x16, shuffle(_Q0, c, c)) - float(offset)
+            high = cast(f32x16, shuffle(_Q1, c, c)) - float(offset)
+            store(out + 128 * i, low * scale(p, i & 1, 0) * factor)
+            store(out + 128 * i + 64, high * scale(p, i & 1, 1) * factor)
 
     return fill
 

@@ -1,9 +1,9 @@
 """Matrix-matrix products, for every quantized format: what a prompt costs. Weights are unpacked once a block of rows.
 
-Tokens are lanes: 16 of them to a vector, weights are broadcast, and nothing is transposed but the small result. A thread
-claims BLOCK_ROWS rows of weights; for each stretch of K it unpacks them into its scratch (second-level cache), then runs
-register tiles of R rows x V vectors over them. Floats are added in the order in which matvec adds them: a token gives the
-same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
+Tokens are lanes: 16 of them to a vector, weights are broadcast, and nothing is transposed but the small result. A
+thread claims BLOCK_ROWS rows of weights; for each stretch of K it unpacks them into its scratch (second-level cache),
+then runs register tiles of R rows x V vectors over them. Floats are added in the order in which matvec adds them: a
+token gives the same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
 """
 
 from . import formats, matmul_float
@@ -17,12 +17,14 @@ from .simd import (
     f32x16,
     i8x64,
     i16x32,
+    i32,
     i32x16,
     i64,
     load,
     shuffle,
     splat,
     store,
+    tile_add,
     tile_dot,
     tile_fill,
     tile_fma,
@@ -43,7 +45,8 @@ Params = Struct(
     ("n_rows_at", "w", "row_bytes", "n", "k", "x", "x_d", "x_s", "x_p", "bias", "add", "out", "stride", "step"),
 )
 """out[t, n] = x[t] @ w[n, k] (+ bias) (+ add[t]), f32 rows `stride` bytes apart, for t < the int64 at n_rows_at.
-x, x_d, x_s, x_p: see quantize.tiles; x alone, f32 rows of k, for float formats. bias: f32 [n] or 0; add: rows like out's, or 0. out 0: the step's logits."""
+x, x_d, x_s, x_p: see quantize.tiles; x alone, f32 rows of k, for float formats. bias: f32 [n] or 0; add: rows like
+out's, or 0. out 0: the step's logits."""
 
 BLOCK_ROWS = 32
 MAX_TOKENS = 512
@@ -176,22 +179,22 @@ def one(p, out, at, place, values):
 
 
 def _block32(fmt, R, V):
+    if hasattr(fmt, "SCALES"):
+        return _block16(fmt, R, V)
     K = 2048
     G = K // 32
     SCALES = BLOCK_ROWS * K
     MINIMUMS = SCALES + BLOCK_ROWS * G * 4
-    codes, scale, minimum = fmt.codes, fmt.scale, fmt.minimum
-    size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
+    codes, place = formats.in_32s(fmt)
+    scale, minimum, offset, has_min, u7 = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
     minus_offset, RV = -offset, R * V
 
     def unpack(w, k0, k1, block, r):
-        n = (k1 - k0) // 32
+        n, w = (k1 - k0) // 32, place(w, k0 // 32)
         for i in range(0, n, 2):
-            a = w + (k0 // 32 + i) * size
-            b = w + (k0 // 32 + min(i + 1, n - 1)) * size
-            store(block + r * K + 32 * i, codes(a, b))
+            store(block + r * K + 32 * i, codes(w, i, min(i + 1, n - 1)))
         for i in range(n):
-            a = w + (k0 // 32 + i) * size
+            a = place(w, i)
             store(block + SCALES + (r * G + i) * 4, scale(a))
             if has_min:
                 store(block + MINIMUMS + (r * G + i) * 4, minimum(a))
@@ -220,6 +223,48 @@ def _block32(fmt, R, V):
     return unpack, micro, K
 
 
+def _block16(fmt, R, V):
+    """Blocks of 64 with a scale a 16."""
+    K = 2048
+    G = K // 16
+    SCALES = BLOCK_ROWS * K
+    OFFSETS = SCALES + BLOCK_ROWS * G * 4
+    codes, place = formats.in_32s(fmt)
+    scale, offsets, u7 = fmt.scale, fmt.OFFSET * 0x01010101, fmt.U7
+    RV = R * V
+
+    def unpack(w, k0, k1, block, r):
+        w = place(w, k0 // 32)
+        store(block + OFFSETS, i32(offsets))
+        for i in range(0, (k1 - k0) // 32, 2):
+            p, at = place(w, i), block + SCALES + (r * G + 2 * i) * 4
+            store(block + r * K + 32 * i, codes(w, i, i + 1))
+            store(at, scale(p, 0, 0))
+            store(at + 4, scale(p, 0, 1))
+            store(at + 8, scale(p, 1, 0))
+            store(at + 12, scale(p, 1, 1))
+
+    def micro(p, block, r, k0, k1, t, c):
+        groups = p.k // 32
+        x = p.x + (t * p.k + k0) * 16
+        w = block + r * K
+        acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
+        for g in range((k1 - k0) // 16):
+            # What the codes' offset adds: the sums that come with activations are those of 32.
+            over = tile_fill(V, splat(i32x16, 0))
+            for j in range(4):
+                over = tile_dot(over, block + OFFSETS, 0, tile_spread(i8x64, x + (4 * g + j) * 64, p.k * 16, V), u7)
+            a = tile_start(over, -1, R)
+            for j in range(4):
+                xs = tile_spread(i8x64, x + (4 * g + j) * 64, p.k * 16, V)
+                a = tile_dot(a, w + 16 * g + 4 * j, K, xs, u7)
+            d = tile_spread(f32x16, p.x_d + (t * groups + k0 // 32 + g // 2) * 64, groups * 64, V)
+            acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
+        tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
+
+    return unpack, micro, K
+
+
 # --- super-blocks of 256 with integer scales
 
 
@@ -232,7 +277,7 @@ def _super(fmt, R, V):
     S = K // 256
     SCALES = BLOCK_ROWS * K
     MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
-    FACTORS = MINIMUMS + BLOCK_ROWS * S * 16
+    FACTORS = MINIMUMS + BLOCK_ROWS * S * PER * 4
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
     minus_offset, RV = -offset, R * V
@@ -252,7 +297,10 @@ def _super(fmt, R, V):
             store(block + FACTORS + (r * S + s) * 8, f32(d(p)))
             if has_min:
                 mn = minimums(p)
-                store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
+                if PER == 8:
+                    store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
+                else:
+                    store(block + MINIMUMS + (r * S + s) * 64, cast(f32x16, mn))
                 store(block + FACTORS + (r * S + s) * 8 + 4, f32(-dmin(p)))
 
     def micro(p, block, r, k0, k1, t, c):
@@ -265,8 +313,11 @@ def _super(fmt, R, V):
             total = tile_fill(RV, splat(f32x16, 0.0))
             for g in range(PER):
                 if offset:
-                    sums = p.x_s + ((s0 + s) * 16 + g) * 64
-                    a = tile_start(tile_spread(i32x16, sums, supers * 1024, V), minus_offset, R)
+                    sums = p.x_s + ((s0 + s) * 16 + g * (GROUP // 16)) * 64
+                    of = tile_spread(i32x16, sums, supers * 1024, V)
+                    if GROUP == 32:
+                        of = tile_add(of, tile_spread(i32x16, sums + 64, supers * 1024, V))
+                    a = tile_start(of, minus_offset, R)
                 else:
                     a = tile_fill(RV, splat(i32x16, 0))
                 for j in range(steps):
@@ -276,7 +327,14 @@ def _super(fmt, R, V):
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
             xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)
             acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8, S * 8, xd)
-            if has_min:
+            if has_min and PER == 16:
+                # The sums in pairs that come with activations are those of 32; floats hold these numbers exactly.
+                total = tile_fill(RV, splat(f32x16, 0.0))
+                for g in range(16):
+                    a = tile_start(tile_spread(i32x16, p.x_s + ((s0 + s) * 16 + g) * 64, supers * 1024, V), 1, R)
+                    total = tile_scale(total, a, block + MINIMUMS + (r * S + s) * 64 + 4 * g, S * 64, V)
+                acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
+            elif has_min:
                 a = tile_fill(RV, splat(i32x16, 0))
                 for j in range(4):
                     xs16 = tile_spread(i16x32, p.x_p + ((s0 + s) * 4 + j) * 64, supers * 256, V)

@@ -122,8 +122,10 @@ def sums8(t0, t1, t2, t3):
 
 
 def _block32(fmt):
-    codes, scale, minimum = fmt.codes, fmt.scale, fmt.minimum
-    size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
+    if hasattr(fmt, "SCALES"):
+        return _block16(fmt)
+    codes, block = formats.in_32s(fmt)
+    scale, minimum, offset, has_min = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN
     dot = dot4_u7 if fmt.U7 else dot4
 
     def start_of(x):
@@ -143,49 +145,99 @@ def _block32(fmt):
         prefetch(p + AHEAD)
         prefetch(p + AHEAD + 64)
         prefetch(p + AHEAD + 128)
-        t0, t1 = dot(s0, codes(p, p + size), x0), dot(s1, codes(p + 2 * size, p + 3 * size), x1)
-        t2, t3 = dot(s2, codes(p + 4 * size, p + 5 * size), x2), dot(s3, codes(p + 6 * size, p + 7 * size), x3)
+        t0, t1 = dot(s0, codes(p, 0, 1), x0), dot(s1, codes(p, 2, 3), x1)
+        t2, t3 = dot(s2, codes(p, 4, 5), x2), dot(s3, codes(p, 6, 7), x3)
         totals = cast(f32x8, sums8(t0, t1, t2, t3))
         for j in range(8):
-            acc = add(lane(totals, j % 2 * 4 + j // 2), p + j * size, d + 4 * j, s + 4 * j, acc)
+            acc = add(lane(totals, j % 2 * 4 + j // 2), block(p, j), d + 4 * j, s + 4 * j, acc)
         return acc
 
-    def one(p, x, start, d, s, acc):
-        t = dot(start, codes(p, p), x)
-        return add(f32(hsum(shuffle(_FIRST8, t, t))), p, d, s, acc)
+    def one(w, i, x, start, d, s, acc):
+        t = dot(start, codes(w, i, i), x)
+        return add(f32(hsum(shuffle(_FIRST8, t, t))), block(w, i), d, s, acc)
 
     def two_rows(wa, wb, k, x, x_d, x_s):
         a, b = f32(0.0), f32(0.0)
         n = k // 32
         whole = n // 8 * 8
         for i in range(0, whole, 8):
-            q, d, s, at = x + 32 * i, x_d + 4 * i, x_s + 4 * i, i * size
+            q, d, s = x + 32 * i, x_d + 4 * i, x_s + 4 * i
             x0, x1, x2, x3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
             s0, s1, s2, s3 = start_of(x0), start_of(x1), start_of(x2), start_of(x3)
-            a = eight(wa + at, x0, x1, x2, x3, s0, s1, s2, s3, d, s, a)
-            b = eight(wb + at, x0, x1, x2, x3, s0, s1, s2, s3, d, s, b)
+            a = eight(block(wa, i), x0, x1, x2, x3, s0, s1, s2, s3, d, s, a)
+            b = eight(block(wb, i), x0, x1, x2, x3, s0, s1, s2, s3, d, s, b)
         for i in range(whole, n):
             # The upper half of what is loaded belongs to the next block; its sums are left aside.
             xq = load(i8x64, x + 32 * i)
             start = start_of(xq)
-            a = one(wa + i * size, xq, start, x_d + 4 * i, x_s + 4 * i, a)
-            b = one(wb + i * size, xq, start, x_d + 4 * i, x_s + 4 * i, b)
+            a = one(wa, i, xq, start, x_d + 4 * i, x_s + 4 * i, a)
+            b = one(wb, i, xq, start, x_d + 4 * i, x_s + 4 * i, b)
         return a, b
 
     return two_rows
 
 
 _FIRST8 = Lanes(tuple(range(8)))
+_FOUR0, _FOUR1, _FOUR2, _FOUR3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
+
+
+def _block16(fmt):
+    """Blocks of 64 elements with a scale a 16."""
+    codes, block = formats.in_32s(fmt)
+    scale, offset = fmt.scale, fmt.OFFSET
+    dot = dot4_u7 if fmt.U7 else dot4
+
+    def add(total, scale, d, acc):
+        """Sixteen: their exact integer product, scaled. matmul does the same, in the same order."""
+        return fma(f32(f32(hsum(total)) * scale), d, acc)
+
+    def one(w, i, x, start, d, acc):
+        p, t = block(w, i), dot(start, codes(w, i, i + 1), x)
+        prefetch(p + AHEAD)
+        d0, d1 = load(f32, d), load(f32, d + 4)
+        acc = add(shuffle(_FOUR0, t, t), scale(p, 0, 0), d0, acc)
+        acc = add(shuffle(_FOUR1, t, t), scale(p, 0, 1), d0, acc)
+        acc = add(shuffle(_FOUR2, t, t), scale(p, 1, 0), d1, acc)
+        return add(shuffle(_FOUR3, t, t), scale(p, 1, 1), d1, acc)
+
+    def two_rows(wa, wb, k, x, x_d, x_s):
+        a, b = f32(0.0), f32(0.0)
+        for i in range(0, k // 32, 2):
+            xq = load(i8x64, x + 32 * i)
+            start = splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), xq)
+            a, b = one(wa, i, xq, start, x_d + 4 * i, a), one(wb, i, xq, start, x_d + 4 * i, b)
+        return a, b
+
+    return two_rows
+
 
 # Lane 4i + j of a packed pair of runs holds group i of the first run (j < 4 of each 8) or of the second.
 _PAIR01 = Lanes(tuple(g + 4 * run for g in range(4) for run in (0, 1) for _ in range(4)))
 _PAIR23 = Lanes(tuple(8 + g + 4 * run for g in range(4) for run in (0, 1) for _ in range(4)))
 
 
+# In 32 bits, lane i of a run belongs to group 4 * run + i // 4.
+_RUN0, _RUN1, _RUN2, _RUN3 = (Lanes(tuple(4 * run + i // 4 for i in range(16))) for run in range(4))
+
+
+def scaled(t0, t1, t2, t3, sc):
+    """Sums of fours times their groups' scales, where 16 bits hold the sums: i32x16."""
+    t = dot2(splat(i32x16, 0), pack16(t0, t1), shuffle(_PAIR01, sc, sc))
+    return dot2(t, pack16(t2, t3), shuffle(_PAIR23, sc, sc))
+
+
+def scaled_wide(t0, t1, t2, t3, sc):
+    """The same, where they do not."""
+    wide = cast(i32x16, sc)
+    t = t0 * shuffle(_RUN0, wide, wide) + t1 * shuffle(_RUN1, wide, wide)
+    return t + t2 * shuffle(_RUN2, wide, wide) + t3 * shuffle(_RUN3, wide, wide)
+
+
 def _super(fmt):
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
     dot = dot4_u7 if fmt.U7 else dot4
+    times = scaled_wide if getattr(fmt, "WIDE", 0) else scaled
 
     def start_of(x):
         """What the codes' offset adds to a product, taken off beforehand."""
@@ -203,9 +255,7 @@ def _super(fmt):
         sc = scales(p)
         t0, t1 = dot(s0, codes(p, 0), x0), dot(s1, codes(p, 1), x1)
         t2, t3 = dot(s2, codes(p, 2), x2), dot(s3, codes(p, 3), x3)
-        t = dot2(splat(i32x16, 0), pack16(t0, t1), shuffle(_PAIR01, sc, sc))
-        t = dot2(t, pack16(t2, t3), shuffle(_PAIR23, sc, sc))
-        acc = fma(f32(hsum(t)), f32(d(p) * xd), acc)
+        acc = fma(f32(hsum(times(t0, t1, t2, t3, sc))), f32(d(p) * xd), acc)
         if has_min:
             m = dot2(splat(i32x8, 0), minimums(p), sums)
             acc = fma(f32(hsum(m)), f32(f32(-dmin(p)) * xd), acc)

@@ -9,12 +9,31 @@ from localllm.kernels.formats.table import FORMATS
 
 
 def dequantize(name: str, raw: np.ndarray) -> np.ndarray:
-    """Rows of bytes [n, row_bytes] to float32 [n, k], by the gguf package."""
+    """Rows of bytes [n, row_bytes] to float32 [n, k], by the gguf package, or a twin of our own where it has none."""
+    if name in TWINS:
+        blocks = raw.reshape(-1, FORMATS[name].bytes)
+        d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+        return TWINS[name](d, blocks[:, 2:]).reshape(len(raw), -1)
     kind = gguf.GGMLQuantizationType[name]
     if name == "F32":
         return raw.view(np.float32)
     with np.errstate(all="ignore"):
         return gguf.quants.dequantize(raw, kind).reshape(len(raw), -1).astype(np.float32)
+
+
+def q1_0(d: np.ndarray, qs: np.ndarray) -> np.ndarray:
+    """Source of the layout: `dequantize_row_q1_0` of ggml-quants.c (llama.cpp, 2026)."""
+    bits = (qs[..., None] >> np.arange(8, dtype=np.uint8)) & 1
+    return np.where(bits.reshape(len(qs), 128) == 1, d, -d)
+
+
+def q2_0(d: np.ndarray, qs: np.ndarray) -> np.ndarray:
+    """Source of the layout: `dequantize_row_q2_0` of ggml-quants.c (llama.cpp, 2026)."""
+    pairs = (qs[..., None] >> np.array([0, 2, 4, 6], np.uint8)) & 3
+    return (pairs.reshape(len(qs), 64).astype(np.float32) - 1) * d
+
+
+TWINS = {"Q1_0": q1_0, "Q2_0": q2_0}
 
 
 def row_length(name: str, raw: np.ndarray) -> int:

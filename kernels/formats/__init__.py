@@ -3,8 +3,11 @@
 A format's file says its KIND, by which matvec, matmul and embed choose how to use it:
 
 * "float": `values(address)` gives 16 elements as f32x16, `value(address)` one; SIZE bytes an element;
-* "block32": blocks of 32 elements with a float scale; `codes(a, b)` gives the elements of two blocks;
+* "block32": blocks of 32 elements with a float scale; `codes(a, b)` gives the elements of two blocks. Where a block
+  has PER times 32 elements, `codes(a, i, b, j)` gives part i of one and part j of another; where 32 elements have
+  SCALES = 2 scales, `scale(p, part, group)` gives them;
 * "super": super-blocks of 256 elements with integer scales of GROUP elements; `codes(p, run)` gives 64 elements.
+  WIDE = 1 where four products of a code with an int8 can pass 2**15.
 
 Codes are unsigned bytes in the order of the elements; U7 says that none exceeds 127. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.
@@ -12,8 +15,35 @@ scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 
 def module(name: str) -> ModuleType:
     """The file of a format, by the name in its row of the table."""
     return import_module(f"{__name__}.{name}")
+
+
+def in_32s(fmt: Any) -> tuple[Any, Any]:
+    """codes(w, i, j): elements of the 32s number i and j from w on; block(w, i): address of the block that holds one.
+
+    For a format of KIND "block32"; w is the start of a block.
+    """
+    codes, size, per = fmt.codes, fmt.BYTES, getattr(fmt, "PER", 1)
+    if per == 1:
+
+        def pair(w, i, j):
+            return codes(w + i * size, w + j * size)
+
+        def block(w, i):
+            return w + i * size
+
+    else:
+        shift, mask = per.bit_length() - 1, per - 1
+
+        def pair(w, i, j):
+            return codes(w + (i >> shift) * size, i & mask, w + (j >> shift) * size, j & mask)
+
+        def block(w, i):
+            return w + (i >> shift) * size
+
+    return pair, block

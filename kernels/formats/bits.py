@@ -28,6 +28,10 @@ _TWICE16 = Lanes((*range(16), *range(16), *range(16, 32), *range(16, 32)))
 _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
 _NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
+_PAIR_BY_32 = Const(u32x16, (0,) * 8 + (2,) * 8)
+_BIT_BY_32 = Const(u32x16, (0,) * 8 + (1,) * 8)
+_NIBBLE_OF_PAIR = Const(u32x16, (0, 4) * 8)
+_NIBBLE_TWICE = Const(u32x16, tuple(4 * (i // 2) for i in range(16)))
 
 LOW6, LOW4, LOW2 = 0x3F3F3F3F, 0x0F0F0F0F, 0x03030303
 
@@ -82,3 +86,48 @@ def k_minimums(address):
     b, c = load(u32, address + 4), load(u32, address + 8)
     high = ((c >> u32(4)) & u32(LOW4)) | (((b >> u32(6)) & u32(LOW2)) << u32(4))
     return u64(b & u32(LOW6)) | (u64(high) << u64(32))
+
+
+def pairs32(address, run):
+    """Elements 64 * run to 64 * run + 63 of 128 that lie in the bit pairs of 32 bytes, as K-formats have them: u8x64.
+
+    Byte i of each 32 holds elements i, i + 32, i + 64, i + 96 of 128.
+    """
+    v = twice32(address + 32 * (run >> 1)) >> (4 * (run & 1))
+    return bitcast(u8x64, (v >> constant(_PAIR_BY_32)) & LOW2)
+
+
+def bits32(address, run):
+    """Bits 2 * run and 2 * run + 1 of 32 bytes, 0 or 1 for elements 0-31 and 32-63: u32x16 of four elements each."""
+    return ((twice32(address) >> (2 * run)) >> constant(_BIT_BY_32)) & 0x01010101
+
+
+def nibble_pairs(eight_bytes):
+    """The 16 nibbles of the bytes of a u64, low ones first: i16x16."""
+    v = bitcast(u8x8, eight_bytes)
+    return cast(i16x16, (cast(u32x16, shuffle(_EACH_TWICE, v, v)) >> constant(_NIBBLE_OF_PAIR)) & 15)
+
+
+def nibbles_twice(four_bytes):
+    """The 8 nibbles of a u32, low ones first, each in two lanes: i16x16."""
+    return cast(i16x16, (splat(u32x16, four_bytes) >> constant(_NIBBLE_TWICE)) & 15)
+
+
+def signed(magnitudes, signs, offset):
+    """offset - magnitude where an element's sign is set (bits of a u64, element 0 lowest), offset + magnitude elsewhere."""
+    middle = splat(u8x64, offset)
+    return select(mask64(signs), middle - magnitudes, middle + magnitudes)
+
+
+def even_signs(sevens):
+    """Seven sign bits a byte to eight: the last one makes their number even. `ksigns_iq2xs` of ggml-common.h."""
+    p = sevens ^ (sevens >> u64(4))
+    p = p ^ (p >> u64(2))
+    p = p ^ (p >> u64(1))
+    return sevens | ((p & u64(0x0101010101010101)) << u64(7))
+
+
+def sevens(word):
+    """The lower 28 bits of a u64, seven to a byte."""
+    low = (word & u64(0x7F)) | ((word & u64(0x3F80)) << u64(1))
+    return low | ((word & u64(0x1FC000)) << u64(2)) | ((word & u64(0xFE00000)) << u64(3))

@@ -9,18 +9,16 @@
     element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
-from ..simd import Const, bitcast, constant, u8x64, u32x16
-from .bits import each_twice, half, k_minimums, k_scales, nibbles32, twice32
+from ..simd import bitcast, u8x64
+from .bits import bits32, each_twice, half, k_minimums, k_scales, nibbles32
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 176, 32, 0, 1, 1
-_BIT_BY_32 = Const(u32x16, (0,) * 8 + (1,) * 8)
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    fifth = ((twice32(p + 16) >> (2 * run)) >> constant(_BIT_BY_32)) & 0x01010101
-    return nibbles32(p + 48 + 32 * run) | bitcast(u8x64, fifth << 4)
+    return nibbles32(p + 48 + 32 * run) | bitcast(u8x64, bits32(p + 16, run) << 4)
 
 
 def d(p):

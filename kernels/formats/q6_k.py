@@ -9,19 +9,17 @@
     element of group g = d * scales[g] * (q - 32)
 """
 
-from ..simd import Const, bitcast, cast, constant, i8x16, i16x16, load, u8x64, u32x16
-from .bits import LOW2, LOW4, half, twice32
+from ..simd import bitcast, cast, i8x16, i16x16, load, u8x64, u32x16
+from .bits import LOW4, half, pairs32
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 210, 16, 32, 0, 1
-_PAIR_BY_32 = Const(u32x16, (0,) * 8 + (2,) * 8)
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
     low = (load(u32x16, p + 64 * (run >> 1)) >> (4 * (run & 1))) & LOW4
-    high = ((twice32(p + 128 + 32 * (run >> 1)) >> (4 * (run & 1))) >> constant(_PAIR_BY_32)) & LOW2
-    return bitcast(u8x64, low | (high << 4))
+    return bitcast(u8x64, low | (bitcast(u32x16, pairs32(p + 128, run)) << 4))
 
 
 def d(p):

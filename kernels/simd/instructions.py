@@ -85,9 +85,17 @@ def _packssdw512(e, a, b):
     return e.call("llvm.x86.avx512.packssdw.512", _vec(I16, 32), a, b)
 
 
+def _bytes(values) -> ir.Constant:
+    return ir.Constant(_vec(I8, len(values)), list(values))
+
+
+def _pshufb512(e, table, codes):
+    return e.call("llvm.x86.avx512.pshuf.b.512", codes.type, _bytes(table * 4), codes)
+
+
 AVX512VNNI = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
-    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "pack16": _packssdw512,
+    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "pack16": _packssdw512, "lookup16": _pshufb512,
 }  # fmt: skip
 
 
@@ -131,9 +139,14 @@ def _avx2_pack16(e, a, b):
     return _by_piece(e, 32, lambda a, b: e.call("llvm.x86.avx2.packssdw", _vec(I16, 16), a, b), a, b)
 
 
+def _avx2_lookup16(e, table, codes):
+    return _by_piece(e, 32, lambda c: e.call("llvm.x86.avx2.pshuf.b", c.type, _bytes(table * 2), c), codes)
+
+
 AVX2 = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
     "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "pack16": _avx2_pack16,
+    "lookup16": _avx2_lookup16,
 }  # fmt: skip
 
 
@@ -200,7 +213,18 @@ def _plain_pack16(e, a, b):
     return e.shuffle(e.builder.trunc(a, shorts), e.builder.trunc(b, shorts), order)
 
 
+def _plain_lookup16(e, table, codes):
+    """A tree of choices, one bit of the codes a level."""
+    b, type_ = e.builder, codes.type
+    level = [_const(type_, value) for value in table]
+    for bit in range(4):
+        is_set = b.icmp_unsigned("!=", b.and_(codes, _const(type_, 1 << bit)), _const(type_, 0))
+        level = [b.select(is_set, high, low) for low, high in zip(level[::2], level[1::2], strict=True)]
+    return level[0]
+
+
 GENERIC = {
     "fma": _mul_add, "from_half": _soft_from_half, "to_half": _soft_to_half, "pause": lambda e: None,
     "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot2": _plain_dot2, "pack16": _plain_pack16,
+    "lookup16": _plain_lookup16,
 }  # fmt: skip

@@ -146,6 +146,36 @@ def shuffle(e, args, vals):
     return e.shuffle(vals[1], vals[2], args[0].value.pattern)
 
 
+@lowering(lambda table, codes: codes)
+def lookup16(e, args, vals):
+    return e.target["lookup16"](e, args[0].value.values, vals[1])
+
+
+def _gathered(e, args, vals, bytes_: int):
+    """One load an entry: faster than a processor's own gather, where it has one."""
+    entry, table = ir.IntType(8 * bytes_), args[0].value
+    data = table.bytes()
+    entries = [int.from_bytes(data[i : i + bytes_], "little") for i in range(0, len(data), bytes_)]
+    kind = ir.ArrayType(entry, len(entries))
+    start = cgutils.global_constant(e.builder.module, f"table.{table.name}", ir.Constant(kind, entries))
+    out = ir.Constant(ir.VectorType(entry, 64 // bytes_), ir.Undefined)
+    for i, (t, v) in enumerate(zip(args[1:], vals[1:], strict=True)):
+        index = e.context.cast(e.builder, v, types.unliteral(t), types.int64)
+        place = e.builder.gep(start, [ir.Constant(I64, 0), index], inbounds=True, source_etype=kind)
+        out = e.builder.insert_element(out, e.builder.load(place, typ=entry), ir.Constant(I32, i))
+    return e.builder.bitcast(out, llvm_type(numba_type(u8x64)))
+
+
+@lowering(lambda table, *indices: numba_type(u8x64))
+def gather8(e, args, vals):
+    return _gathered(e, args, vals, 8)
+
+
+@lowering(lambda table, *indices: numba_type(u8x64))
+def gather4(e, args, vals):
+    return _gathered(e, args, vals, 4)
+
+
 @lowering(lambda v, i: v.elem)
 def lane(e, args, vals):
     return e.builder.extract_element(vals[0], vals[1])
@@ -339,6 +369,13 @@ def tile_store(e, args, vals):
 def tile_spread(e, args, vals):
     vec = llvm_type(named_type(args[0]))
     return _pack(e, [e.load(vec, place) for place in e.rows(vals[1], vals[2], args[3].literal_value)])
+
+
+@lowering(_same)
+def tile_add(e, args, vals):
+    a, b = (_unpack(e, v, args[0].count) for v in vals)
+    add = e.builder.fadd if isinstance(args[0].dtype.elem, types.Float) else e.builder.add
+    return _pack(e, [add(x, y) for x, y in zip(a, b, strict=True)])
 
 
 @lowering(lambda x, factor, n_rows: _tile(x.dtype, x.count * n_rows.literal_value))

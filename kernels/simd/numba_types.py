@@ -13,7 +13,7 @@ from numba.core.imputils import lower_builtin, lower_constant
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_model, typeof_impl
 
-from .types import Const, Lanes, Scalar, Vec
+from .types import Const, Lanes, Scalar, Table, Vec
 
 SCALARS = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
@@ -31,9 +31,9 @@ class VecType(types.Type):
 
 
 class NameType(types.Opaque):
-    """A `Vec`, `Lanes` or `Const` passed as an argument: known at compile time, nothing at run time."""
+    """A `Vec`, `Lanes`, `Const` or `Table` passed as an argument: known at compile time, nothing at run time."""
 
-    def __init__(self, value: Vec | Lanes | Const) -> None:
+    def __init__(self, value: Vec | Lanes | Const | Table) -> None:
         self.value = value
         super().__init__(name=f"name<{value!r}>")
 
@@ -55,6 +55,7 @@ def _(context, builder, type_, value):
 @typeof_impl.register(Vec)
 @typeof_impl.register(Lanes)
 @typeof_impl.register(Const)
+@typeof_impl.register(Table)
 def _(value, context):
     return NameType(value)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Const:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Constant data that a kernel carries in its object code. `bytes` gives it, and is called when kernels compile."""
+
+    name: str
+    bytes: Callable[[], bytes] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class Struct:
     """A block of named 8-byte fields at an address: how parameters reach a kernel.
 
@@ -76,6 +85,7 @@ f32, f64 = Scalar("f32"), Scalar("f64")
 u8x8, u8x16, u8x32, u8x64 = Vec(u8, 8), Vec(u8, 16), Vec(u8, 32), Vec(u8, 64)
 i8x16, i8x64 = Vec(i8, 16), Vec(i8, 64)
 i16x8, i16x16, i16x32 = Vec(i16, 8), Vec(i16, 16), Vec(i16, 32)
-u16x2, u16x16 = Vec(u16, 2), Vec(u16, 16)
+u16x2, u16x4, u16x8, u16x16 = Vec(u16, 2), Vec(u16, 4), Vec(u16, 8), Vec(u16, 16)
+u32x8, u64x2 = Vec(u32, 8), Vec(u64, 2)
 i32x4, i32x8, i32x16, u32x16 = Vec(i32, 4), Vec(i32, 8), Vec(i32, 16), Vec(u32, 16)
 f32x2, f32x4, f32x8, f32x16 = Vec(f32, 2), Vec(f32, 4), Vec(f32, 8), Vec(f32, 16)

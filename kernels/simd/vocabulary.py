@@ -73,6 +73,21 @@ def shuffle(lanes, a, b):
 
 
 @Op
+def lookup16(table, codes):
+    """table[code] of each code below 16: u8x64; table: a `Const` of u8x16."""
+
+
+@Op
+def gather8(table, a, b, c, d, e, f, g, h):
+    """Entries of eight bytes, picked from a `Table` by eight integers: u8x64. No index is checked."""
+
+
+@Op
+def gather4(table, a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q):
+    """Entries of four bytes, picked from a `Table` by sixteen integers: u8x64. No index is checked."""
+
+
+@Op
 def lane(v, i):
     """Lane i of v, as a scalar."""
 
@@ -201,6 +216,11 @@ def tile_store(address, row_stride, stride, tile, n):
 @Op
 def tile_spread(type_, address, stride, n):
     """A tuple of n vectors, `stride` bytes apart."""
+
+
+@Op
+def tile_add(a, b):
+    """a[i] + b[i]."""
 
 
 @Op

@@ -6,7 +6,10 @@ import pytest
 from tests import reference
 from tests.kernels import blocks, harness
 
-LENGTHS = {1: (1, 15, 16, 31, 96, 640), 32: (32, 96, 288, 576, 640, 896), 256: (256, 512, 1536)}
+LENGTHS = {
+    1: (1, 15, 16, 31, 96, 640), 32: (32, 96, 288, 576, 640, 896), 64: (64, 192, 320, 576, 896), 128: (128, 384, 640),
+    256: (256, 512, 1536),
+}  # fmt: skip
 QUANTIZED = [f.name for f in harness.SUPPORTED if f.name in blocks.SCALES]
 
 

@@ -9,12 +9,18 @@ measured, at most 7e-8 of |w| |x| for quantized and 1.6e-7 for float formats, wh
 import numpy as np
 import pytest
 
+from localllm.kernels import formats
 from tests import reference
 from tests.kernels import blocks, harness
 
 BUDGET = 4e-7
 NAMES = [f.name for f in harness.SUPPORTED]
-LENGTHS = {1: (1, 31, 96, 577, 896), 32: (32, 96, 288, 576, 640, 896, 2080), 256: (256, 512, 1536, 2304)}
+LENGTHS = {
+    1: (1, 31, 96, 577, 896), 32: (32, 96, 288, 576, 640, 896, 2080), 64: (64, 192, 320, 576, 2112),
+    128: (128, 384, 640, 2176), 256: (256, 512, 1536, 2304),
+}  # fmt: skip
+MOST = {"Q6_K": 128 * 32, "IQ4_XS": 32 * 127}
+"""The greatest product of a code and its integer scale."""
 TOKENS = (1, 3, 16, 17, 48, 65)
 
 
@@ -24,7 +30,7 @@ def lengths(name: str) -> tuple[int, ...]:
 
 def group_of(name: str) -> int:
     """Activations a scale; 0 where they stay f32."""
-    return {1: 0, 32: 32, 256: 256}[harness.FORMATS[name].block]
+    return {"float": 0, "block32": 32, "super": 256}[formats.module(harness.FORMATS[name].module).KIND]
 
 
 def inputs(n: int, k: int, seed: int) -> np.ndarray:
@@ -175,7 +181,7 @@ def test_extreme_codes_do_not_overflow(name):
             for got in (matvec(name, raw, x[:1])[None], matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
-                terms = 2 * block * 0.01 * {32: 129, 256: 128 * 32 if name == "Q6_K" else 32 * 63}[block]
+                terms = 2 * block * 0.01 * MOST.get(name, 32 * 63 if group_of(name) == 256 else 129)
                 np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
 
 

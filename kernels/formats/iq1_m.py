@@ -1,0 +1,81 @@
+"""IQ1_M: eights of ternary elements from a grid, moved by an eighth, in super-blocks of 16 groups of 16 elements.
+
+    byte   0  qs      32 bytes: the low bits of the numbers that pick grid entries
+          32  qh      32 nibbles, low ones first, one an eight: the upper three bits of its number, and its delta bit
+          48  scales  4 times 16 bits: four times 3 bits of scale, and a quarter of the bits of d, a binary16
+
+    element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the eight's delta bit is set
+    (56 bytes; `block_iq1_m` of ggml-common.h). Codes count eighths.
+"""
+
+from ..simd import (
+    Const,
+    Lanes,
+    cast,
+    constant,
+    f32,
+    from_half,
+    gather8,
+    i16x16,
+    load,
+    mask64,
+    select,
+    shuffle,
+    u8,
+    u16,
+    u16x4,
+    u32,
+    u32x16,
+    u64,
+)
+from .grids import IQ1
+
+KIND = "super"
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 56, 16, 9, 0, 1
+_EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(16)))
+_THREES = Const(u32x16, (0, 3, 6, 9) * 4)
+
+
+def entry(q, high, n):
+    """Number n of eight; high: their nibbles, as a u64 moved up by 8."""
+    return u64(load(u8, q + n)) | ((high >> u64(4 * n)) & u64(0x700))
+
+
+def codes(p, run):
+    """Elements 64 * run to 64 * run + 63: u8x64."""
+    q, nibbles = p + 8 * run, u64(load(u32, p + 32 + 4 * run))
+    h = nibbles << u64(8)
+    grid = gather8(
+        IQ1, entry(q, h, 0), entry(q, h, 1), entry(q, h, 2), entry(q, h, 3),
+        entry(q, h, 4), entry(q, h, 5), entry(q, h, 6), entry(q, h, 7),
+    )  # fmt: skip
+    return select(mask64(each_a_byte((nibbles >> u64(3)) & u64(0x11111111))), grid - 1, grid + 1)
+
+
+def each_a_byte(bits):
+    """Every fourth bit of 32, to all bits of a byte each."""
+    b = (bits | (bits << u64(16))) & u64(0x0000FFFF0000FFFF)
+    b = (b | (b << u64(8))) & u64(0x00FF00FF00FF00FF)
+    b = (b | (b << u64(4))) & u64(0x0101010101010101)
+    return b * u64(0xFF)
+
+
+def d(p):
+    v = load(u64, p + 48)
+    low = ((v >> u64(12)) & u64(0xF)) | ((v >> u64(24)) & u64(0xF0))
+    high = ((v >> u64(36)) & u64(0xF00)) | ((v >> u64(48)) & u64(0xF000))
+    return f32(from_half(u16(low | high)) * f32(0.125))
+
+
+def dmin(p):
+    return d(p)
+
+
+def scales(p):
+    """A scale a group of 16: i16x16."""
+    v = load(u16x4, p + 48)
+    return (cast(i16x16, cast(u32x16, shuffle(_EACH_FOUR_TIMES, v, v)) >> constant(_THREES)) & 7) * 2 + 1
+
+
+def minimums(p):
+    return scales(p)

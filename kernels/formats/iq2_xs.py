@@ -1,0 +1,48 @@
+"""IQ2_XS: eights of elements from a grid, in super-blocks of 16 groups of 16 (74 bytes; `block_iq2_xs`, ggml-common.h).
+
+    byte   0  d       binary16
+           2  qs      32 numbers of 16 bits: the lower 9 pick a grid entry, the others are seven signs; an eighth makes
+                      their number even
+          66  scales  16 nibbles, low ones first
+
+    element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+"""
+
+from ..simd import bitcast, cast, f32, gather8, load, u8x8, u16, u16x8, u64
+from .bits import even_signs, half, nibble_pairs, signed
+from .grids import IQ2_XS
+
+KIND = "super"
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 74, 16, 43, 0, 1
+
+
+def entry(p):
+    return load(u16, p) & u16(511)
+
+
+def codes(p, run):
+    """Elements 64 * run to 64 * run + 63: u8x64."""
+    q = p + 2 + 16 * run
+    grid = gather8(
+        IQ2_XS, entry(q), entry(q + 2), entry(q + 4), entry(q + 6),
+        entry(q + 8), entry(q + 10), entry(q + 12), entry(q + 14),
+    )  # fmt: skip
+    signs = bitcast(u64, cast(u8x8, load(u16x8, q) >> 9))
+    return signed(grid, even_signs(signs), OFFSET)
+
+
+def d(p):
+    return f32(half(p) * f32(0.125))
+
+
+def dmin(p):
+    return d(p)
+
+
+def scales(p):
+    """A scale a group of 16: i16x16."""
+    return nibble_pairs(load(u64, p + 66)) * 2 + 1
+
+
+def minimums(p):
+    return scales(p)

@@ -1,0 +1,29 @@
+"""IQ4_NL: 4 bits that pick from 16 values, a scale a block of 32 elements (18 bytes; `block_iq4_nl` of ggml-common.h).
+
+    byte  0  d    binary16
+          2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+
+    element = d * VALUES[q]; the codes below are VALUES[q] + 127, since dot products take unsigned codes
+"""
+
+from ..simd import Const, lookup16, u8x16
+from .bits import half, nibbles16
+
+KIND = "block32"
+BYTES, OFFSET, HAS_MIN, U7 = 18, 127, 0, 0
+VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+"""`kvalues_iq4nl` of ggml-common.h."""
+TABLE = Const(u8x16, tuple(value + OFFSET for value in VALUES))
+
+
+def codes(a, b):
+    """Elements of the blocks at a and b: u8x64."""
+    return lookup16(TABLE, nibbles16(a + 2, b + 2))
+
+
+def scale(p):
+    return half(p)
+
+
+def minimum(p):
+    return half(p)
