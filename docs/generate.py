@@ -82,12 +82,11 @@ def formats() -> str:
 
 
 def architectures() -> str:
-    from localllm.model import specs
-    from localllm.model.spec import architectures as names
+    from localllm.model.specs import FILES
 
     by_file: dict[str, list[str]] = {}
-    for name in names():
-        by_file.setdefault(getattr(specs, "FILES", {}).get(name, name), []).append(f"`{name}`")
+    for name in sorted(FILES):
+        by_file.setdefault(FILES[name], []).append(f"`{name}`")
 
     def about(file: str) -> str:
         doc = docstring(ROOT / "localllm/model/specs" / f"{file}.py") or ""
