@@ -19,7 +19,8 @@ from localllm.errors import LocalllmError
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
     "run": ("localllm.cli.run", "Give one answer to one prompt, on standard output."),
-    "bench": ("localllm.cli.bench", "Measure prompt processing and text generation, as llama-bench does."),
+    "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
+    "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
     "list": ("localllm.cli.list", "List the models that are here, and those of the catalog."),
     "pull": ("localllm.cli.pull", "Fetch a model of the catalog."),

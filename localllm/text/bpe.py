@@ -8,6 +8,7 @@ compiled code. Ids equal those of llama.cpp's `llm_tokenizer_bpe_session` (src/l
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from operator import add
 from typing import TYPE_CHECKING
@@ -45,9 +46,12 @@ class BytePairEncoder:
         self._cache: dict[str, list[int]] = {}
         self._merger: BulkMerger | None = None
         self.add_bos = pre.add_bos
+        self.lowercase = False
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text."""
+        if self.lowercase:
+            texts = ["".join([char.lower()[0] for char in text]) for text in texts]
         if self._pre.spaces_as_blocks:
             texts = [text.replace(" ", "\u2581") for text in texts]
         cut = list(map(self._words, texts))
@@ -72,9 +76,11 @@ class BytePairEncoder:
     def piece(self, token_id: int) -> bytes:
         """The bytes of a plain token."""
         token = self._vocab.tokens[token_id]
-        if not self._pre.spaces_as_blocks:
+        if not self._pre.characters:
             return to_bytes(token)
-        return token.replace("\u2581", " ").encode("utf-8", "surrogateescape")
+        if self._pre.spaces_as_blocks:
+            token = token.replace("\u2581", " ")
+        return token.encode("utf-8", "surrogateescape")
 
     def _words(self, text: str) -> list[str]:
         if self._patterns is None:
@@ -83,7 +89,8 @@ class BytePairEncoder:
             self._patterns = [regex.compile(pattern) for pattern in self._pre.patterns]
         words = [text]
         for pattern in self._patterns:
-            words = [part for word in words for part in _split(pattern, word)]
+            split = pattern.findall if self._pre.drop_gaps else partial(_split, pattern)
+            words = [part for word in words for part in split(word)]
         return words
 
     def _encode_many(self, cut: list[list[str]]) -> dict[str, list[int]] | None:
@@ -99,7 +106,7 @@ class BytePairEncoder:
         if sum(map(len, new)) < (_BULK if self._merger is None else _MORE_BULK):
             return None
         self._merger = merger = self._merger or BulkMerger(*_pairs_of(self._merges, self._ids), self._vocab.n_vocab)
-        todo = dict(zip(new, new if self._pre.spaces_as_blocks else to_alphabets(new), strict=True))
+        todo = dict(zip(new, new if self._pre.characters else to_alphabets(new), strict=True))
         for word in [word for word, symbols in todo.items() if self._is_whole(word, symbols)]:
             found[word] = [self._ids[todo.pop(word)]]
         found |= zip(todo, merger.merge(list(todo.values()), self._fallback), strict=True)
@@ -110,7 +117,7 @@ class BytePairEncoder:
     def _encode_word(self, word: str) -> list[int]:
         if self._ranks is None:
             self._ranks = _ranks_of(self._merges)
-        symbols = word if self._pre.spaces_as_blocks else to_alphabet(word)
+        symbols = word if self._pre.characters else to_alphabet(word)
         if self._is_whole(word, symbols):
             return [self._ids[symbols]]
         parts = (merge_short if len(symbols) < _LONG_WORD else merge_long)(symbols, self._ranks)
@@ -123,16 +130,15 @@ class BytePairEncoder:
         """Whether a word is a token that needs no merges."""
         if symbols not in self._ids:
             return False
-        # Gemma 4's merges do not reach its tokens of newlines: https://github.com/ggml-org/llama.cpp/pull/21343
-        lines = self._pre.spaces_as_blocks and not word.strip("\n")
-        return len(symbols) == 1 or self._pre.ignore_merges or lines
+        newlines = self._pre.whole_newlines and not word.strip("\n")
+        return len(symbols) == 1 or self._pre.ignore_merges or newlines
 
     def _fallback(self, symbol: str) -> list[int]:
         """Ids for a symbol that is no token: its bytes, as far as the vocabulary has them.
 
         llama.cpp leaves out the others, too.
         """
-        if self._pre.spaces_as_blocks:
+        if self._pre.characters:
             names = [f"<0x{byte:02X}>" for byte in symbol.encode()]
         else:
             names = [char for char in symbol if char.isascii()]
@@ -154,8 +160,17 @@ def gemma4(vocab: Vocabulary) -> BytePairEncoder:
     return encoder
 
 
+def whitespace(vocab: Vocabulary) -> BytePairEncoder:
+    """The encoder of `tokenizer.ggml.model = whitespace`: words as they stand, without the white space."""
+    encoder = BytePairEncoder(vocab, pretokenizer("whitespace"))
+    encoder.lowercase = vocab.flag("normalizer.lowercase", False)
+    return encoder
+
+
 def _merges_of(vocab: Vocabulary) -> list[str]:
     merges = vocab.array("merges", str)
+    if merges is None and vocab.metadata.get("tokenizer.ggml.pre") == "kimi-k2":
+        return []
     if merges is None:
         raise vocab.error("merges", "is missing: byte-pair encoding needs it")
     if len(merges) > _MAX_MERGES:

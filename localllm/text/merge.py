@@ -12,10 +12,10 @@ from itertools import pairwise
 _NO_RANK = 1 << 62
 
 
-def merge_short(symbols: str, ranks: Mapping[str, int]) -> list[str]:
+def merge_short(symbols: str, ranks: Mapping[str, float]) -> list[str]:
     """The parts of a word, quadratic in its length, but with little to do at each step."""
     parts = list(symbols)
-    found = [ranks.get(f"{left} {right}", _NO_RANK) for left, right in pairwise(parts)]
+    found: list[float] = [ranks.get(f"{left} {right}", _NO_RANK) for left, right in pairwise(parts)]
     while found and (lowest := min(found)) != _NO_RANK:
         i = found.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
@@ -27,7 +27,7 @@ def merge_short(symbols: str, ranks: Mapping[str, int]) -> list[str]:
     return parts
 
 
-def merge_long(symbols: str, ranks: Mapping[str, int]) -> list[str]:
+def merge_long(symbols: str, ranks: Mapping[str, float]) -> list[str]:
     """The same for a word of any length, in about linear time.
 
     Parts are a linked list. All places of one pair are merged in one go from left to right, unless a merge makes a pair
@@ -70,19 +70,19 @@ class _Places:
     """Positions by rank: where a pair begins, or began when it was added."""
 
     def __init__(self) -> None:
-        self.heap: list[int] = []
+        self.heap: list[float] = []
         """Ranks that have places."""
-        self._new: dict[int, list[int]] = {}
-        self._sorted: dict[int, list[int]] = {}
+        self._new: dict[float, list[int]] = {}
+        self._sorted: dict[float, list[int]] = {}
 
-    def add(self, rank: int, place: int) -> None:
+    def add(self, rank: float, place: int) -> None:
         if rank in self._new:
             self._new[rank].append(place)
         else:
             self._new[rank] = [place]
             heapq.heappush(self.heap, rank)
 
-    def take(self, rank: int) -> list[int]:
+    def take(self, rank: float) -> list[int]:
         """All places of the lowest rank, which is `rank`; the leftmost is last."""
         while self.heap and self.heap[0] == rank:
             heapq.heappop(self.heap)
@@ -92,7 +92,7 @@ class _Places:
             todo.sort(reverse=True)
         return todo
 
-    def put_back(self, rank: int, todo: list[int]) -> None:
+    def put_back(self, rank: float, todo: list[int]) -> None:
         """Keep for later what `take` gave and was not used."""
         if todo:
             self._sorted[rank] = todo

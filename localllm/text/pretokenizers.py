@@ -9,7 +9,7 @@ white space and is in no other class.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class PreTokenizer:
     add_bos: bool = False
     """Begin with BOS unless the file says otherwise."""
     drop_gaps: bool = False
-    """What lies between matches is dropped."""
+    """What lies between matches is dropped, not a word of its own."""
+    characters: bool = False
+    """Tokens are text as it is and <0xXX> for bytes, as in SentencePiece, not GPT-2's byte alphabet."""
     spaces_as_blocks: bool = False
-    """Tokens are UTF-8 text with U+2581 for spaces and <0xXX> for bytes, as in SentencePiece, not GPT-2's byte
-    alphabet.
-    """
+    """U+2581 stands for spaces. With `characters`."""
+    whole_newlines: bool = False
+    """Line feeds that are a token together are that token: Gemma 4's merges do not reach those."""
 
 
 _CONTRACTION = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
@@ -77,7 +79,8 @@ _WORDS_BY_PUNCTUATION = r" ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c
 _BAILING = PreTokenizer(
     (rf"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|{_WORD}|\p{{N}}|{_SYMBOLS}|\s*[\r\n]|\s+(?!\S)|\s+",)
 )
-_LINES = PreTokenizer((r"[^\n]+|\n+",), spaces_as_blocks=True)
+_SARVAM = PreTokenizer((r"[^\n]+|\n+",), characters=True, spaces_as_blocks=True)
+_GEMMA4 = replace(_SARVAM, whole_newlines=True)  # https://github.com/ggml-org/llama.cpp/pull/21343
 _JAIS2_SPACES = "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4)) + r"|\s{1,2}(?!\S)|\s"
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+"
@@ -195,7 +198,9 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     ),
     "ufakzeka": PreTokenizer((rf"{_WORD}|\p{{N}}|{_SYMBOLS}|{_SPACES}",)),
     "laguna": PreTokenizer((r"[^\n]+|\n+", _QWEN2)),
-    **dict.fromkeys(("gemma4", "granite-embed-multi-311m", "sarvam-moe"), _LINES),
+    **dict.fromkeys(("gemma4", "granite-embed-multi-311m"), _GEMMA4),
+    "sarvam-moe": _SARVAM,
+    "whitespace": PreTokenizer((r"\S+",), drop_gaps=True, characters=True),
 }
 
 

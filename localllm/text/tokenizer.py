@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
     "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
     "gemma4": Kind("bpe", "gemma4"),
+    "whitespace": Kind("bpe", "whitespace", bos=11, eos=11),
     "bert": Kind("wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, add_sep=True, leading_space=True),
     "t5": Kind("unigram", "UnigramEncoder", eos=1, unk=2, add_eos=True, encoder_adds_spaces=True),
     "rwkv": Kind("rwkv", "RwkvEncoder"),

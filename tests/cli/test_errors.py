@@ -14,6 +14,7 @@ VERBS = {
     "chat": ("chat", "-m"),
     "bench": ("bench", "-p", "4", "-n", "0", "-r", "1", "-m"),
     "show": ("show",),
+    "tokenize": ("tokenize", "--ids"),
 }
 needs_smollm2 = pytest.mark.skipif(not SMOLLM2.exists(), reason=f"{SMOLLM2} is not here")
 
