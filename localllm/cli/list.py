@@ -14,10 +14,23 @@ from localllm.store.paths import store_dir
 
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
-def command(output: str) -> None:
+@click.option("--architectures", is_flag=True, help="List the architectures that localllm runs instead.")
+def command(output: str, architectures: bool) -> None:
     """List the models that are here, and those of the catalog that `localllm pull NAME` fetches."""
+    if architectures:
+        known = _architectures()
+        text = table([["ARCHITECTURE", "MODELS"], *([name, about] for name, about in known.items())])
+        click.echo(json.dumps(known, indent=1) if output == "json" else text)
+        return
     rows = [_entry_row(entry) for entry in catalog().entries.values()] + list(_other_rows())
     click.echo(json.dumps({"store": str(store_dir()), "models": rows}, indent=1) if output == "json" else _text(rows))
+
+
+def _architectures() -> dict[str, str]:
+    """Values of general.architecture, and the models each is known from."""
+    from localllm.model.spec import architectures, spec_for
+
+    return {name: spec_for(name).about for name in architectures()}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Attention:
     slopes: Weight | None
     temperature: tuple[Weight, int, int] | None
     """Factors of queries, and (every, offset) by which a position finds its own."""
+    causal: bool
     clamp: float
     value_factor: float
 
@@ -168,7 +169,7 @@ class _Recorded:
             "v_cache": cache.v_address, "n_cells": cache.n_cells, "window": _window(self.c, self.i),
             "scale": float(r.spec.attention_scale(self.c, self.i)), "out": out, "out_stride": self.n_head * v_dim * F32,
             "block": 1 if few else TILE, "split": split, "partial": partial,
-            "both_ways": int(not self.c.keys.flag("attention.causal", r.spec.causal)),
+            "both_ways": int(not self.block.causal),
             "sinks": b.sinks.address if b.sinks else 0, "cap": float(cap), "slopes": b.slopes.address if b.slopes else
             0,
         }  # fmt: skip
@@ -228,7 +229,8 @@ def read_attention(f: LayerReader) -> Attention:
         i=i, q=q, k=k, v=v, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm, k_norm=k_norm,
         gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
         slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
-        temperature=temperature, clamp=c.keys.number("attention.clamp_kqv", 0.0),
+        temperature=temperature, causal=c.keys.flag("attention.causal", spec.causal),
+        clamp=c.keys.number("attention.clamp_kqv", 0.0),
         value_factor=c.keys.number("attention.value_scale", 1.0),
     )  # fmt: skip
 

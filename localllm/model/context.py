@@ -139,6 +139,10 @@ class Context:
                 raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
             if not 0 <= seq < self.n_seq:
                 raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
+            if self._past[seq] and not self.model.network.causal:
+                raise UsageError(
+                    f"this model attends in both directions: a sequence comes in one batch of at most {self.n_batch} tokens"
+                )
             if positions is not None and positions[i] != past[seq]:
                 raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
             if past[seq] >= self.n_ctx:

@@ -76,6 +76,11 @@ class Network:
     ropes: Callable[[int], tuple[Rope | None, ...]]
     """Given a context's length: how the queries and keys of each layer turn, or None."""
 
+    @property
+    def causal(self) -> bool:
+        """A token sees those before it; otherwise all of its sequence."""
+        return self.config.keys.flag("attention.causal", self.spec.causal)
+
 
 def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[np.ndarray], list[str]]:
     """The network, arrays that must live as long as it does, and the names of tensors for other uses.
