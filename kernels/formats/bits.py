@@ -114,7 +114,7 @@ def nibbles_twice(four_bytes):
 
 
 def signed(magnitudes, signs, offset):
-    """offset - magnitude where an element's sign is set (bits of a u64, element 0 lowest), offset + magnitude elsewhere."""
+    """offset - magnitude where an element's sign (a bit of a u64) is set, offset + magnitude elsewhere."""
     middle = splat(u8x64, offset)
     return select(mask64(signs), middle - magnitudes, middle + magnitudes)
 

@@ -1,4 +1,4 @@
-"""IQ2_XXS: eights of elements from a grid, in super-blocks of 8 groups of 32 (66 bytes; `block_iq2_xxs`, ggml-common.h).
+"""IQ2_XXS: eights of elements of a grid, super-blocks of 8 groups of 32 (66 bytes: `block_iq2_xxs`, ggml-common.h).
 
     byte  0  d   binary16
           2  qs  8 bytes a group: 4 bytes pick its grid entries; then 32 bits: four times seven signs, each with an

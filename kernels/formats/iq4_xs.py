@@ -1,4 +1,4 @@
-"""IQ4_XS: 4 bits that pick from 16 values, in super-blocks of 8 groups of 32 (136 bytes; `block_iq4_xs`, ggml-common.h).
+"""IQ4_XS: 4 bits that pick one of 16 values, super-blocks of 8 groups of 32 (136 bytes; `block_iq4_xs`, ggml-common.h).
 
     byte   0  d         binary16
            2  scales_h  16 bits: the upper two bits of the 8 scales

@@ -150,6 +150,21 @@ AVX2 = {
 }  # fmt: skip
 
 
+# --- AVX-VNNI: the dot products of 256 bits without AVX-512
+
+
+def _vpdpbusd256(e, acc, u, s):
+    """The intrinsic bears AVX-512's name; with the feature avxvnni it becomes the VEX form."""
+    return _by_piece(e, 32, lambda *v: e.call("llvm.x86.avx512.vpdpbusd.256", v[0].type, *v), acc, u, s)
+
+
+def _vpdpwssd256(e, acc, a, b):
+    return _by_piece(e, 32, lambda *v: e.call("llvm.x86.avx512.vpdpwssd.256", v[0].type, *v), acc, a, b)
+
+
+AVXVNNI = AVX2 | {"dot4": _vpdpbusd256, "dot4_u7": _vpdpbusd256, "dot2": _vpdpwssd256}
+
+
 # --- plain LLVM, for any processor
 
 

@@ -47,6 +47,7 @@ _ROWS = (
         "avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512,
         ("gfni", "avx512vbmi", "avx512vbmi2"), "AVX512VNNI", 4, 3,
     ),
+    Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", 2, 1),
     Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", 2, 1),
     Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", 2, 1),
 )  # fmt: skip

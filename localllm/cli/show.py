@@ -174,6 +174,7 @@ def _tensor(tensor: TensorInfo) -> dict[str, Any]:
         "shape": list(tensor.shape),
         "offset": tensor.offset,
         "bytes": tensor.n_bytes,
+        "bits_per_weight": tensor.format.bits_per_weight,
     }
 
 
@@ -242,10 +243,11 @@ def _formats_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _tensors_table(rows: list[dict[str, Any]]) -> str:
-    cells = [["name", "format", "shape", "bytes"]]
+    cells = [["name", "format", "shape", "bytes", "bits a weight"]]
     for row in rows:
-        cells.append([row["name"], row["format"], " × ".join(map(str, row["shape"])), str(row["bytes"])])
-    return table(cells, right=(3,), indent="  ")
+        shape, bits = " × ".join(map(str, row["shape"])), f"{row['bits_per_weight']:.4g}"
+        cells.append([row["name"], row["format"], shape, str(row["bytes"]), bits])
+    return table(cells, right=(3, 4), indent="  ")
 
 
 def _mb(n_bytes: int) -> str:

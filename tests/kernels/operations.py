@@ -13,6 +13,7 @@ from localllm.kernels.simd import (
     Const,
     Lanes,
     Struct,
+    Table,
     absolute,
     atomic_add,
     atomic_load,
@@ -29,6 +30,8 @@ from localllm.kernels.simd import (
     fma,
     from_bhalf,
     from_half,
+    gather4,
+    gather8,
     hmax,
     hsum,
     i8x16,
@@ -43,6 +46,7 @@ from localllm.kernels.simd import (
     lane,
     less,
     load,
+    lookup16,
     mask64,
     maximum,
     minimum,
@@ -56,6 +60,7 @@ from localllm.kernels.simd import (
     splat4,
     sqrt,
     store,
+    tile_add,
     tile_dot,
     tile_fill,
     tile_fma,
@@ -70,9 +75,12 @@ from localllm.kernels.simd import (
     tile_start,
     tile_store,
     to_half,
+    u8,
+    u8x16,
     u8x64,
     u16,
     u16x16,
+    u32,
     u32x16,
     u64,
 )
@@ -125,6 +133,30 @@ _SCATTERED = Lanes(tuple((7 * i) % 32 for i in range(16)))
 def constants_and_shuffles(p):
     store(p.out, constant(_NUMBERS))
     store(p.out + 64, shuffle(_SCATTERED, load(i32x16, p.a), load(i32x16, p.b)))
+
+
+VALUES = Const(u8x16, tuple((37 * i + 200) % 256 for i in range(16)))
+EIGHTS = Table("test of eights", lambda: bytes((7 * i + i // 256) % 256 for i in range(8 * 300)))
+FOURS = Table("test of fours", lambda: bytes((11 * i + i // 256) % 256 for i in range(4 * 300)))
+
+
+@operation
+def lookups(p):
+    store(p.out, lookup16(VALUES, load(u8x64, p.a)))
+
+
+@operation
+def gathers(p):
+    a = p.a
+    eights = gather8(
+        EIGHTS, load(u8, a), load(u16, a + 2), load(u32, a + 4), load(u64, a + 8), load(i64, a + 16), p.n, 0, 299
+    )
+    store(p.out, eights)
+    fours = gather4(
+        FOURS, 0, load(u8, a), load(u16, a + 2), load(u32, a + 4), load(u64, a + 8), load(i64, a + 16), p.n,
+        1, 2, 3, 4, 5, 6, 7, 8, 299,
+    )  # fmt: skip
+    store(p.out + 64, fours)
 
 
 @operation
@@ -291,6 +323,8 @@ def tiles_of_floats(p):
     tile_store(p.out + 1152, 192, 64, tile_scaled(acc, counts, p.b, 16, x), 3)
     tile_store(p.out + 1536, 192, 64, tile_scaled(acc, acc, p.b, 16, x), 3)
     tile_store(p.out + 1920, 192, 64, tile_multiply(acc, p.a, 64, x), 3)
+    tile_store(p.out + 2304, 192, 64, tile_add(acc, acc), 3)
+    tile_store(p.out + 2688, 192, 64, tile_add(counts, counts), 3)
 
 
 # --- threads

@@ -95,6 +95,26 @@ def test_constants_and_shuffles(run):
     )
 
 
+def test_lookups(run):
+    codes = rng().integers(0, 16, 64, np.uint8)
+    assert_vectors(run("lookups", 64, codes), np.array(operations.VALUES.values, np.uint8)[codes])
+
+
+def test_gathers(run):
+    """Indices of any integer type, to both ends of the table."""
+    a = np.zeros(24, np.uint8)
+    a[0], a[2:4].view(np.uint16)[0], a[4:8].view(np.uint32)[0] = 255, 256, 298
+    a[8:16].view(np.uint64)[0], a[16:24].view(I64)[0] = 17, 31
+    given = [255, 256, 298, 17, 31, 5]
+    eights = np.frombuffer(operations.EIGHTS.bytes(), np.uint8).reshape(-1, 8)
+    fours = np.frombuffer(operations.FOURS.bytes(), np.uint8).reshape(-1, 4)
+    assert_vectors(
+        run("gathers", 128, a, n=5),
+        eights[[*given, 0, 299]].reshape(-1),
+        fours[[0, *given, *range(1, 9), 299]].reshape(-1),
+    )
+
+
 def test_lanes(run):
     a = np.arange(16, dtype=I32)
     assert_vectors(run("lanes", 64, a), a[::-1])
@@ -298,8 +318,10 @@ def test_float_tiles(run):
         fma(n, row * x, acc),
         fma(acc, row * x, acc),
         fma(x[:2, None], x, acc),
+        acc + acc,
+        np.broadcast_to(2 * counts, (2, 3, 16)),
     )
-    assert_vectors(run("tiles_of_floats", 2304, x, w, acc, counts), *(e.reshape(-1) for e in expected))
+    assert_vectors(run("tiles_of_floats", 3072, x, w, acc, counts), *(e.reshape(-1) for e in expected))
 
 
 def test_atomics(addresses):
