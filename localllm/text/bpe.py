@@ -197,17 +197,18 @@ def _pairs_of(merges: list[str], ids: dict[str, int]) -> tuple[np.ndarray, dict[
     """Rows for a BulkMerger, and the ids they speak of: those of tokens, and more for parts that are none."""
     import numpy as np
 
-    lefts, rights = [], []
-    for merge in merges:
-        left, _, right = merge.partition(" ")
-        lefts.append(left)
-        rights.append(right)
-    merged = list(map(add, lefts, rights))
-    extra = set(lefts).union(rights, merged) - ids.keys()
-    ids = ids | {part: len(ids) + i for i, part in enumerate(sorted(extra))}
+    parts = " ".join(merges).split(" ")
+    if len(parts) != 2 * len(merges):  # a merge with two spaces; its second part holds one, and no word does
+        parts = [part for merge in merges for part in merge.split(" ", 1)]
+    columns = [parts[::2], parts[1::2], list(map(add, parts[::2], parts[1::2]))]
+    try:
+        rows = [list(map(ids.__getitem__, column)) for column in columns]
+    except KeyError:
+        extra = set(chain.from_iterable(columns)) - ids.keys()
+        ids = ids | {part: len(ids) + i for i, part in enumerate(sorted(extra))}
+        rows = [list(map(ids.__getitem__, column)) for column in columns]
     pairs = np.empty((len(merges), 4), np.int32)
-    for column, parts in ((0, lefts), (1, rights), (3, merged)):
-        pairs[:, column] = list(map(ids.__getitem__, parts))
+    pairs[:, 0], pairs[:, 1], pairs[:, 3] = rows
     pairs[:, 2] = np.arange(len(merges))
     return pairs, ids
 
