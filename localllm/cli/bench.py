@@ -53,6 +53,7 @@ class Numbers(click.ParamType):
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
+@click.option("--formats", is_flag=True, help="Measure the products of each tensor format instead; needs no model.")
 def command(
     positional: str | None,
     model: str | None,
@@ -64,6 +65,7 @@ def command(
     repetitions: int,
     output: str,
     no_warmup: bool,
+    formats: bool,
 ) -> None:
     """Measure prompt processing (pp) and text generation (tg) in tokens a second.
 
@@ -71,6 +73,9 @@ def command(
     """
     from localllm.tools import bench
 
+    if formats:
+        _formats((threads or (None,))[0], repetitions, output)
+        return
     name = one_model(positional, model)
     rows = bench.combinations(n_prompt, n_gen, n_depth, batch_size, threads or (None,))
     if not rows:
@@ -82,6 +87,25 @@ def command(
     build = f"localllm {localllm.__version__}"
     for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup, build=build)):
         click.echo(text)
+
+
+def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
+    """The products of every tensor format beside the machine's limits."""
+    from localllm.runtime.system import default_threads
+    from localllm.tools import formats
+
+    count = n_threads or default_threads()
+    speeds = formats.run(count, runs=repetitions)
+    if output == "md":
+        for line in formats.markdown(speeds, count):
+            click.echo(line)
+    elif output == "jsonl":
+        for speed in speeds:
+            click.echo(json.dumps({"n_threads": count, **speed.fields()}))
+    elif output == "json":
+        click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
+    else:
+        raise UsageError("--formats writes md, json or jsonl")
 
 
 def _size(n: int) -> str:

@@ -95,3 +95,32 @@ def test_all_combinations():
 
 def test_cpu_info_names_something():
     assert bench.cpu_info()
+
+
+class TestFormats:
+    def test_every_supported_format_beside_the_limits(self, call, monkeypatch):
+        from localllm.tools import formats
+
+        measured = formats.Speed("", 0.0, 20.0, 400.0), formats.Speed("Q4_0", 4.5, 10.0, 100.0)
+        monkeypatch.setattr(formats, "run", lambda n_threads, runs: iter(measured))
+        lines = call("bench", "--formats", "-t", 2, "-r", 1).out.splitlines()
+        assert lines[0].endswith("2 threads: reads 20.0 GB/s, products 400 GMAC/s")
+        assert lines[-1] == "| Q4_0 | 4.5 | 10.0 | 50% | 100 | 25% |"
+        rows = json.loads(call("bench", "--formats", "-t", 2, "-o", "json").out)
+        assert [row["format"] for row in rows] == ["", "Q4_0"]
+        assert call("bench", "--formats", "-o", "csv").status == 2
+
+    def test_a_measurement_is_one(self):
+        """A small one, of one format of each kind."""
+        from localllm.kernels.formats.table import FORMATS
+        from localllm.tools.formats import Bench
+
+        bench = Bench(n_threads=2, megabytes=4, runs=1)
+        try:
+            limits = bench.limits()
+            assert limits.decode_gb_s > 0.1
+            for name in ("F16", "Q4_0", "Q4_K"):
+                speed = bench.speed(FORMATS[name])
+                assert (speed.format, speed.decode_gb_s > 0.01, speed.prompt_gmac_s > 0.1) == (name, True, True)
+        finally:
+            bench.close()

@@ -1,0 +1,78 @@
+"""What the machine can do at most: plain loops to hold kernels against."""
+
+from .simd import (
+    Struct,
+    i8x64,
+    i32x16,
+    load,
+    prefetch,
+    splat,
+    store,
+    tile_dot,
+    tile_fill,
+    tile_spread,
+    tile_store,
+)
+from .simd.targets import current
+from .thread import Thread, claim
+
+ReadParams = Struct("Read", ("x", "n"))
+"""n bytes at x, a multiple of PIECE, are read once."""
+
+DotsParams = Struct("Dots", ("n",))
+"""n times MACS products of a code with an int8, from the first-level cache."""
+
+PIECE = 1 << 16
+_ROUNDS = 64
+_STEPS = 256
+"""Rows of scratch that a round walks over: 1 KB each of weights."""
+
+
+def macs() -> int:
+    """Products of one unit of `dots`."""
+    target = current()
+    return _ROUNDS * _STEPS * target.tile_rows * target.tile_vectors * 64
+
+
+def read():
+    """Threads claim pieces; the sums go to their scratch, so that nothing is left out."""
+
+    def kernel(params, thread):
+        p = ReadParams(params)
+        piece = claim(thread, 1)
+        a, b = splat(i32x16, 0), splat(i32x16, 0)
+        c, d = a, b
+        while piece * PIECE < p.n:
+            x = p.x + piece * PIECE
+            for i in range(0, PIECE, 256):
+                at = x + i
+                for line in range(0, 256, 64):
+                    prefetch(at + 4096 + line)
+                a, b = a + load(i32x16, at), b + load(i32x16, at + 64)
+                c, d = c + load(i32x16, at + 128), d + load(i32x16, at + 192)
+            piece = claim(thread, 1)
+        store(Thread(thread).scratch, a + b + c + d)
+
+    return kernel
+
+
+def dots():
+    """The register tile of matmul's inner loop, and nothing around it."""
+    target = current()
+    R, V = target.tile_rows, target.tile_vectors
+    RV = R * V
+
+    def kernel(params, thread):
+        p = DotsParams(params)
+        scratch = Thread(thread).scratch
+        unit = claim(thread, 1)
+        acc = tile_fill(RV, splat(i32x16, 0))
+        while unit < p.n:
+            for _ in range(_ROUNDS):
+                for j in range(_STEPS):
+                    x = tile_spread(i8x64, scratch + 16384 + 64 * (j & 63), 4096, V)
+                    acc = tile_dot(acc, scratch + 4 * j, 1024, x, 1)
+            unit = claim(thread, 1)
+        tile_store(scratch + 65536, V * 64, 64, acc, V)
+
+    return kernel

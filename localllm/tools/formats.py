@@ -1,0 +1,170 @@
+"""Speed of each tensor format's two products beside the machine's limits, on weights that are made here.
+
+Decoding reads a matrix larger than the caches once (GB/s of weights); a prompt of 512 tokens multiplies a small one
+by all of them (GMAC/s). The limits are plain loops: kernels/limits.py. Each number is the best of a few runs: other
+work on the machine only ever makes them slower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from localllm.kernels import formats, limits, matmul, matvec, quantize
+from localllm.kernels.formats.table import FORMATS, Format
+from localllm.kernels.objects import Key
+from localllm.kernels.simd.targets import current
+from localllm.runtime.plan import Plan, aligned
+from localllm.runtime.system import default_threads
+from localllm.runtime.team import Team
+
+_K = 4096
+_N_TOKENS = 512
+_N_ROWS = 512
+"""Of the matrix that a prompt multiplies."""
+_GROUPS = {"block32": 32, "super": 256}
+_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One format, or with an empty name the limits."""
+
+    format: str
+    bits_per_weight: float
+    decode_gb_s: float
+    prompt_gmac_s: float
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Bench:
+    """The memory and the threads that all measurements share. `megabytes` of weights are read a run of decoding."""
+
+    def __init__(self, n_threads: int | None = None, megabytes: int = 256, runs: int = _RUNS) -> None:
+        self.n_threads = n_threads or default_threads()
+        self.target = current().name
+        self._team = Team(self.n_threads)
+        self._runs = runs
+        self._size = megabytes << 20
+        chance = np.random.default_rng(1)
+        self._codes = aligned(self._size)
+        self._codes[:] = chance.integers(0, 256, self._size, np.uint8)
+        # Bytes of any value make float formats slow: subnormal numbers, which no model has.
+        self._floats = chance.standard_normal(1 << 20).astype(np.float32)
+        self._cancel = np.zeros(1, np.int64)
+        self._n_rows = aligned(8).view(np.int64)
+        self._x = chance.standard_normal((_N_TOKENS, _K)).astype(np.float32)
+
+    def limits(self) -> Speed:
+        """What plain loops reach."""
+        read, dots = Plan("read"), Plan("dots")
+        read.op("read", Key("limits", "read"), limits.ReadParams, (), x=self._codes.ctypes.data, n=self._size)
+        units = 64 * self.n_threads
+        dots.op("dots", Key("limits", "dots"), limits.DotsParams, (), n=units)
+        return Speed("", 0.0, self._size / self._best(read) / 1e9, units * limits.macs() / self._best(dots) / 1e9)
+
+    def speed(self, fmt: Format) -> Speed:
+        """Both products of one format."""
+        row_bytes = fmt.row_bytes(_K)
+        weights = self._weights(fmt)
+        n = self._size // row_bytes
+        decode = self._best(self._plan(fmt, weights, n, 1))
+        prompt = self._best(self._plan(fmt, weights, _N_ROWS, _N_TOKENS))
+        macs = _N_ROWS * _N_TOKENS * _K
+        return Speed(fmt.name, fmt.bits_per_weight, n * row_bytes / decode / 1e9, macs / prompt / 1e9)
+
+    def _weights(self, fmt: Format) -> np.ndarray:
+        """Bytes of the weights: of any value for codes, normally distributed numbers for float formats."""
+        kind = {"F32": np.float32, "F16": np.float16}.get(fmt.name)
+        if kind:
+            numbers = self._floats.astype(kind).view(np.uint8)
+        elif fmt.name == "BF16":
+            numbers = (self._floats.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+        else:
+            return self._codes
+        out = aligned(self._size)
+        for at in range(0, self._size, numbers.size):
+            out[at : at + numbers.size] = numbers[: self._size - at]
+        return out
+
+    def _plan(self, fmt: Format, weights: np.ndarray, n: int, n_tokens: int) -> Plan:
+        """The product alone; its activations are made ready here."""
+        kind = formats.module(fmt.module).KIND
+        plan = Plan(f"{fmt.name} {n_tokens}")
+        self._n_rows[0] = n_tokens
+        at, row = int(self._n_rows.ctypes.data), fmt.row_bytes(_K)
+        kept: dict[str, int] = {"x": int(self._x.ctypes.data), "x_d": 0, "x_s": 0, "x_p": 0}
+        if kind != "float":
+            arrays = [aligned(size) for size in (n_tokens * _K + 256, n_tokens * _K, n_tokens * _K, n_tokens * _K)]
+            self._arrays = arrays  # alive while the plan is in use
+            kept = dict(zip(kept, (int(a.ctypes.data) for a in arrays), strict=True))
+            ready = Plan("quantize")
+            key = Key("quantize", "tiles" if n_tokens > 1 else "rows", (_GROUPS[kind],))
+            ready.op(
+                "quantize", key, quantize.Params, (), n_rows_at=at, k=_K, x=int(self._x.ctypes.data), stride=4 * _K,
+                q=kept["x"], d=kept["x_d"], s=kept["x_s"], p=kept["x_p"],
+            )  # fmt: skip
+            self._run(ready)
+        out = self._out = aligned(4 * n * n_tokens + 256)
+        common = {
+            "w": int(weights.ctypes.data), "row_bytes": row, "n": n, "k": _K, "x": kept["x"], "x_d": kept["x_d"],
+            "x_s": kept["x_s"], "bias": 0, "add": 0, "out": int(out.ctypes.data), "step": 0,
+        }  # fmt: skip
+        if n_tokens == 1:
+            chunk = max(2, min(64, 32768 // row) // 2 * 2)
+            plan.op("matvec", Key("matvec", "rows", (fmt.module,)), matvec.Params, (), **common, chunk=chunk)
+        else:
+            plan.op(
+                "matmul", Key("matmul", "tiles", (fmt.module,)), matmul.Params, (),
+                **common, n_rows_at=at, x_p=kept["x_p"], stride=4 * n,
+            )  # fmt: skip
+        return plan
+
+    def _run(self, plan: Plan) -> None:
+        self._team.run(plan.bind(0), self._cancel)
+
+    def _best(self, plan: Plan) -> float:
+        """Seconds of the fastest run, after one to warm up."""
+        bound, seconds = plan.bind(0), []
+        for _ in range(self._runs + 1):
+            start = time.perf_counter()
+            self._team.run(bound, self._cancel)
+            seconds.append(time.perf_counter() - start)
+        return min(seconds[1:])
+
+    def close(self) -> None:
+        self._team.close()
+
+
+def run(n_threads: int | None = None, megabytes: int = 256, runs: int = _RUNS) -> Iterator[Speed]:
+    """The limits first, then every supported format, each as soon as it is known."""
+    bench = Bench(n_threads, megabytes, runs)
+    try:
+        yield bench.limits()
+        for fmt in FORMATS.values():
+            if fmt.supported:
+                yield bench.speed(fmt)
+    finally:
+        bench.close()
+
+
+def markdown(speeds: Iterator[Speed], n_threads: int) -> Iterator[str]:
+    """A table; percentages are of the limits."""
+    top = next(speeds)
+    reads, products = f"{top.decode_gb_s:.1f} GB/s", f"{top.prompt_gmac_s:.0f} GMAC/s"
+    yield f"{current().name}, {n_threads} threads: reads {reads}, products {products}"
+    yield ""
+    yield "| format | bits a weight | decode GB/s | of reading | prompt GMAC/s | of products |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for s in speeds:
+        cells = (
+            s.format, f"{s.bits_per_weight:.4g}", f"{s.decode_gb_s:.1f}", f"{s.decode_gb_s / top.decode_gb_s:.0%}",
+            f"{s.prompt_gmac_s:.0f}", f"{s.prompt_gmac_s / top.prompt_gmac_s:.0%}",
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
