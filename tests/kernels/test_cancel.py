@@ -23,7 +23,7 @@ def test_cancelled(key):
     step = harness.block(Step, n_rows=64)
     # All addresses are 8, which is not mapped: a kernel that goes to work dies. All sizes are 64.
     fields = {f: 64 if f in COUNTS else 8 for f in params.fields} | {
-        f: v for f, v in (("n_rows_at", n_rows), ("step", step)) if f in params.fields
+        f: v for f, v in (("n_rows_at", n_rows), ("n_places_at", n_rows), ("step", step)) if f in params.fields
     }
     block, team = harness.block(params, **fields), harness.Team(cancelled=True)
     ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(harness.addresses()[key])(

@@ -1,0 +1,169 @@
+"""LayerNorm, plain activations, gates, sums, bounds, factors and the scores of attention against float64."""
+
+import numpy as np
+import pytest
+
+from localllm.kernels.attention import CHUNK
+from tests import reference
+from tests.kernels import harness
+from tests.kernels.test_attention import BUDGET, Case
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    x = scale * np.random.default_rng(seed).standard_normal(shape)
+    return harness.placed(x.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer"])
+@pytest.mark.parametrize("n", [1, 7, 64, 577])
+def test_norms_with_and_without_weights(kind, n):
+    x, w, b = normal(6, n), normal(n, seed=1), normal(n, seed=2)
+    x += np.float32(3)
+    y = x.astype(np.float64) - (x.mean(-1, keepdims=True, dtype=np.float64) if kind == "layer" else 0)
+    y = y / np.sqrt((y * y).mean(-1, keepdims=True) + 1e-5)
+    for fields, expected in (({}, y), ({"w": w}, y * w), ({"w": w, "b": b}, y * w + b)):
+        out = harness.buffer((6, n))
+        harness.run(
+            f"norm.{kind}", x=x, n=n, heads=1, out=out, n_rows_at=np.array([6]), stride=x.strides[0],
+            out_stride=out.strides[0], eps=harness.bits(1e-5), **fields,
+        )  # fmt: skip
+        np.testing.assert_allclose(out, expected, rtol=2e-6, atol=1e-4 if n == 1 else 5e-6)
+
+
+PLAIN = {
+    "silu": reference.silu, "gelu": reference.gelu, "relu": lambda x: np.maximum(x, 0),
+    "relu2": lambda x: np.maximum(x.astype(np.float64), 0) ** 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", PLAIN)
+@pytest.mark.parametrize("n", [15, 1100])
+def test_plain(function, n):
+    x, divisor = normal(3, n, scale=3), normal(n, seed=1)
+    out = harness.buffer((3, n))
+    for fields, expected in (({}, PLAIN[function](x)), ({"divisor": divisor}, PLAIN[function](x) / divisor)):
+        harness.run("activation.plain", function, n_rows_at=np.array([3]), n=n, x=x, out=out, **fields)
+        np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
+
+
+def test_bounded_gates():
+    gate, up = normal(4, 70, scale=6), normal(4, 70, seed=1, scale=6)
+    g, u = gate.astype(np.float64), up.astype(np.float64)
+    bounded = np.clip(u, -7, 7)
+    expected = {
+        "swiglu_oai": np.minimum(g, 7) / (1 + np.exp(-1.702 * np.minimum(g, 7))) * (bounded + 1),
+        "silu_clamped": reference.silu(np.minimum(g, 7)) * bounded,
+        "clamped_silu": np.minimum(reference.silu(g), 7) * bounded,
+        "relu": np.maximum(g, 0) * u,
+    }
+    for function, exact in expected.items():
+        out = harness.buffer((4, 70))
+        harness.run(
+            "activation.gated", function, n_rows_at=np.array([4]), n=70, gate=gate, up=up, out=out,
+            limit=harness.bits(7.0),
+        )  # fmt: skip
+        np.testing.assert_allclose(out, exact, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("group", [1, 8, 96])
+def test_multiply(group):
+    x, add = normal(5, 96), normal(5, 96, seed=2)
+    gate = normal(5, 96 // group, seed=1, scale=20)
+    wide = np.repeat(gate.astype(np.float64), group, -1)
+    for function, f in (("sigmoid", 1 / (1 + np.exp(-wide))), ("softplus", np.logaddexp(0, wide))):
+        for fields, expected in (({}, x * f), ({"add": add}, x * f + add)):
+            out = harness.buffer((5, 96))
+            harness.run(
+                "activation.multiply", function, n_rows_at=np.array([5]), n=96, group=group, x=x, gate=gate, out=out,
+                **fields,
+            )  # fmt: skip
+            np.testing.assert_allclose(out, expected, rtol=3e-6, atol=1e-6)
+
+
+def test_add_and_clamp():
+    x, add = normal(3, 411), normal(3, 411, seed=1)
+    out = harness.buffer((3, 411))
+    rows = np.array([3])
+    harness.run("mix.add", n_rows_at=rows, n=411, x=x, factor=harness.bits(0.5), add=add, out=out)
+    np.testing.assert_array_equal(out, x * np.float32(0.5) + add)
+    harness.run("mix.clamp", n_rows_at=rows, n=411, x=x, limit=harness.bits(0.75))
+    assert np.abs(x).max() == np.float32(0.75)
+
+
+def test_temperature():
+    x, positions = normal(4, 20), [0, 7, 8, 1000]
+    before, table = x.copy(), harness.placed(np.array([1, 2, 3], np.float32))
+    step, _alive = harness.step(positions=positions)
+    harness.run("mix.temperature", step=step, n=20, x=x, every=8, offset=1, table=table, last=2)
+    np.testing.assert_array_equal(x, before * np.array([[1], [2], [2], [3]], np.float32))
+
+
+@pytest.mark.parametrize("cap", [0.0, 30.0])
+def test_logits(cap):
+    x = normal(2, 301, scale=40)
+    x[0, :3] = 1e-6, -0.3, 0.62
+    exact = x.astype(np.float64) * 0.25
+    exact = np.tanh(exact / cap) * cap if cap else exact
+    step = harness.block(harness.Step, n_out=2, logits=x)
+    harness.run("mix.logits", step=step, n=301, factor=harness.bits(0.25), cap=harness.bits(cap))
+    np.testing.assert_allclose(x, exact, rtol=1e-6)
+
+
+class Changed(Case):
+    """Attention whose scores are bounded, fall with the distance, or meet a sink; whose rows see chunks, or both ways."""
+
+    def __init__(self, scores="plain", chunk=0, both_ways=False, sinks=False, **how):
+        super().__init__([3, 40, 41, 300], kv="f32", **how)
+        self.scores, self.chunk, self.both_ways = scores, chunk, both_ways
+        self.sinks = normal(self.n_head, seed=9, scale=3) if sinks else None
+        self.slopes = harness.placed(np.array([0.5, 0.25, 0.1, 0.01], np.float32))
+
+    def expected(self) -> np.ndarray:
+        out = np.zeros((4, self.n_head, self.v_dim))
+        for row, place in enumerate(self.positions):
+            first = place // self.chunk * self.chunk if self.chunk else 0
+            last = max(self.positions) if self.both_ways else place
+            for h in range(self.n_head):
+                k, v = (x[0, h // 2, first : last + 1].astype(np.float64) for x in (self.keys, self.values))
+                s = k @ self.q[row, h].astype(np.float64) * self.scale
+                if self.scores == "capped":
+                    s = 4 * np.tanh(s / 4)
+                if self.scores == "alibi":
+                    s = s - np.abs(np.arange(first, last + 1) - place) * float(self.slopes[h])
+                sink = -np.inf if self.sinks is None else float(self.sinks[h])
+                m = max(s.max(), sink)
+                w = np.exp(s - m)
+                out[row, h] = w @ v / (w.sum() + np.exp(sink - m))
+        return out
+
+    def run(self, T: int, block: int = 1, split: int = 0) -> np.ndarray:
+        out = harness.buffer((4, self.n_head, self.v_dim), fill=0xFF)
+        partial = harness.buffer((4, self.n_head, self.n_cells // CHUNK, 64), fill=0xFF)
+        step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
+        fields = {
+            "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head,
+            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
+            "v_cache": self.v_cache, "n_cells": self.n_cells, "window": -self.chunk, "scale": harness.bits(self.scale),
+            "out": out, "out_stride": out.strides[0], "block": block, "split": split, "partial": partial,
+            "both_ways": int(self.both_ways), "cap": harness.bits(4.0), "slopes": self.slopes,
+            "sinks": 0 if self.sinks is None else self.sinks,
+        }  # fmt: skip
+        arguments = (self.kv, T) if self.scores == "plain" else (self.kv, T, self.scores)
+        harness.run("attention.cells", *arguments, **fields)
+        if split:
+            harness.run("attention.merge", **fields)
+        return out
+
+
+CHANGES = {
+    "capped": {"scores": "capped"}, "alibi": {"scores": "alibi"}, "sinks": {"sinks": True}, "chunks": {"chunk": 32},
+    "both ways": {"both_ways": True}, "alibi both ways": {"scores": "alibi", "both_ways": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_attention_scores(change):
+    case = Changed(**CHANGES[change])
+    whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
+    np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
+    np.testing.assert_array_equal(whole, parts)
