@@ -53,8 +53,9 @@ KEYS: list[Key] = [
 
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
-    "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams, "rope.rotate": rope.RotateParams,
-    "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams, "activation.plain": activation.PlainParams,
+    "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams,
+    "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams,
+    "activation.plain": activation.PlainParams,
     "activation.multiply": activation.MultiplyParams, "mix.add": mix.AddParams, "mix.clamp": mix.ClampParams,
     "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams, "experts.route": experts.RouteParams,
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,

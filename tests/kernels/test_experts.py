@@ -155,8 +155,9 @@ def test_products(name):
     n_places = int(g["n_places"][0])
     gathered, y = harness.buffer((n_places, K)), harness.buffer((n_places, N))
     harness.run(
-        "experts.gather", n_places_at=g["n_places"], n=K, n_used=n_used, x=x, sources=g["sources"], weights=0, out=gathered
-    )
+        "experts.gather", n_places_at=g["n_places"], n=K, n_used=n_used, x=x, sources=g["sources"], weights=0,
+        out=gathered,
+    )  # fmt: skip
     fields, sizes = activation_fields(name, gathered, tiles=True)
     shared = {
         "w": raw, "stride": N * raw.shape[1], "row_bytes": raw.shape[1], "n": N, "k": K, "bias": bias,
@@ -197,8 +198,9 @@ def test_gather_weighs_and_combine_adds_up():
     places = int(g["n_places"][0])
     out = harness.buffer((places, n))
     harness.run(
-        "experts.gather", n_places_at=g["n_places"], n=n, n_used=n_used, x=x, sources=g["sources"], weights=weights, out=out
-    )
+        "experts.gather", n_places_at=g["n_places"], n=n, n_used=n_used, x=x, sources=g["sources"], weights=weights,
+        out=out,
+    )  # fmt: skip
     np.testing.assert_array_equal(out[g["places"]], x[:, None] * weights[..., None])
     assert (out[g["sources"][:places] < 0] == 0).all()
     y, add = normal(places, n, seed=6), normal(n_rows, n, seed=7)

@@ -110,7 +110,7 @@ def test_logits(cap):
 
 
 class Changed(Case):
-    """Attention whose scores are bounded, fall with the distance, or meet a sink; whose rows see chunks, or both ways."""
+    """Attention whose scores are bounded, fall with distance, or meet a sink; rows that see chunks, or both ways."""
 
     def __init__(self, scores="plain", chunk=0, both_ways=False, sinks=False, **how):
         super().__init__([3, 40, 41, 300], kv="f32", **how)
