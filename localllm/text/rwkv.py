@@ -57,6 +57,7 @@ class RwkvEncoder:
         for token in ids:
             if len(token) > 1:
                 lengths.setdefault(token[:2], {1}).add(len(token))
+        self._vocab.check_lengths(lengths.values())
         self._ids = ids
         self._lengths = {head: sorted(found, reverse=True) for head, found in lengths.items()} or {b"": [1]}
 

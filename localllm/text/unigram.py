@@ -127,6 +127,7 @@ class UnigramEncoder:
             lengths.setdefault(token[0], set()).add(len(token))
         if not found:
             raise vocab.error("token_type", "makes no token a normal one: no text can be written with this vocabulary")
+        vocab.check_lengths(lengths.values())
         self._lengths = {first: sorted(sizes) for first, sizes in lengths.items()}
         self._unknown_score = min((scores[i] for i in vocab.of_type(NORMAL)), default=0.0) - _UNKNOWN_PENALTY
         self._by_words = not any(map(_INNER_BLOCK, found))

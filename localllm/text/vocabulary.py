@@ -6,7 +6,7 @@ defaults follow llama.cpp's `llama_vocab::impl::load` (src/llama-vocab.cpp), exc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from localllm.errors import TokenizerError
@@ -14,6 +14,8 @@ from localllm.errors import TokenizerError
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 _PREFIX = "tokenizer.ggml."
+_MAX_LENGTHS = 512
+"""RWKV's have 60."""
 
 
 class Vocabulary:
@@ -91,6 +93,15 @@ class Vocabulary:
         if unknown_id is None:
             raise self.error("unknown_token_id", f"is missing, and {what[:40]!r} is in no token: it cannot be encoded")
         return unknown_id
+
+    def check_lengths(self, lengths: Iterable[Collection[int]]) -> None:
+        """Refuse what would make a search for the longest token at each place of a text endless.
+
+        `lengths`: which ones the tokens have that begin alike.
+        """
+        most = max(map(len, lengths), default=0)
+        if most > _MAX_LENGTHS:
+            raise self.error("tokens", f"holds tokens of {most} lengths that begin alike, at most {_MAX_LENGTHS}")
 
     def scores(self) -> list[float]:
         """One finite score a token; zeros when the file has none."""

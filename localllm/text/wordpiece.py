@@ -67,7 +67,9 @@ class WordPieceEncoder:
 
     def _encode_word(self, word: str) -> list[int]:
         if self._lengths is None:
-            self._lengths = _lengths_of(self._vocab.tokens)
+            lengths = _lengths_of(self._vocab.tokens)
+            self._vocab.check_lengths(lengths.values())
+            self._lengths = lengths
         word = _BLOCK + word
         ids: list[int] = []
         start, get, lengths = 0, self._ids.get, self._lengths

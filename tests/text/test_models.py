@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
+import time
 import unicodedata
 from typing import Any
 
@@ -17,7 +18,7 @@ from localllm.text.charsmap import CharsMap
 from localllm.text.rwkv import unescape
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from localllm.text.vocabulary import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
-from tests.text.build import metadata, prefixed
+from tests.text.build import byte_level, metadata, prefixed, sentencepiece
 
 WORDS = "the quick brown fox jump over a lazy dog s ing ed er un happy 1 2 33".split()  # noqa: SIM905
 
@@ -250,3 +251,48 @@ class TestRwkv:
     def test_a_byte_in_no_token(self) -> None:
         with pytest.raises(TokenizerError, match="unknown_token_id is missing, and b'b'"):
             load(metadata("rwkv", ["a", "bc"], [NORMAL, USER_DEFINED])).encode("ab")
+
+
+HOSTILE = {"bert": BERT, "t5": T5, "rwkv": RWKV, "llama": sentencepiece(), "gpt2": byte_level()}
+
+
+@pytest.mark.parametrize("model", HOSTILE)
+class TestHostile:
+    def test_a_huge_token(self, model: str) -> None:
+        data = more_tokens(HOSTILE[model], "y" * 5_000_000)
+        start = time.perf_counter()
+        assert load(data).encode("a dog y")
+        assert time.perf_counter() - start < 5
+
+    def test_tokens_of_all_lengths(self, model: str) -> None:
+        data = more_tokens(HOSTILE[model], *("y" * n for n in range(20, 4000)))
+        start = time.perf_counter()
+        with contextlib.suppress(TokenizerError):
+            load(data).encode("a" + "y" * 50_000)
+        assert time.perf_counter() - start < 10
+
+    @pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 9])
+    def test_all_tokens_of_one_type(self, model: str, kind: int) -> None:
+        data = HOSTILE[model] | prefixed({"token_type": [kind] * len(HOSTILE[model]["tokenizer.ggml.tokens"])})
+        with contextlib.suppress(TokenizerError):
+            tokenizer = load(data)
+            tokenizer.decode(tokenizer.encode("the dog 1 \x00", parse_special=True))
+
+    @pytest.mark.parametrize("key", ["token_type", "scores", "tokens"])
+    def test_a_short_array(self, model: str, key: str) -> None:
+        if key == "scores" and model not in ("t5", "llama"):
+            pytest.skip("no scores")
+        with pytest.raises(TokenizerError, match=r"entries for|empty"):
+            load(HOSTILE[model] | prefixed({key: [] if key == "tokens" else [1]}))
+
+    def test_a_token_twice(self, model: str) -> None:
+        with pytest.raises(TokenizerError, match="twice"):
+            load(more_tokens(HOSTILE[model], "zz", "zz"))
+
+
+def more_tokens(data: dict[str, Any], *tokens: str) -> dict[str, Any]:
+    n = len(tokens)
+    more: dict[str, list[Any]] = {"tokens": list(tokens), "token_type": [NORMAL] * n, "scores": [-5.0] * n}
+    return data | prefixed(
+        {k: data[f"tokenizer.ggml.{k}"] + v for k, v in more.items() if f"tokenizer.ggml.{k}" in data}
+    )
