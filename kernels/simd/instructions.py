@@ -165,6 +165,61 @@ def _vpdpwssd256(e, acc, a, b):
 AVXVNNI = AVX2 | {"dot4": _vpdpbusd256, "dot4_u7": _vpdpbusd256, "dot2": _vpdpwssd256}
 
 
+# --- NEON with dotprod, and with i8mm
+
+
+def _neon_dot(name: str):
+    def dot(e, acc, u, s):
+        call = f"llvm.aarch64.neon.{name}.v4i32.v16i8"
+        return _by_piece(e, 16, lambda *v: e.call(call, v[0].type, *v), acc, u, s)
+
+    return dot
+
+
+_usdot, _sdot = _neon_dot("usdot"), _neon_dot("sdot")
+
+
+def _neon_dot4(e, acc, u, s):
+    """sdot takes signed codes alone: those of 8 bits lose 128, and the activations' sum makes up for it."""
+    b = e.builder
+    over = _sdot(e, _const(acc.type, 0), _const(s.type, 1), s)
+    acc = b.add(acc, b.shl(over, _const(acc.type, 7)))
+    return _sdot(e, acc, b.xor(u, _const(u.type, -128)), s)
+
+
+def _neon_dot2(e, acc, a, b_):
+    """Products of 16 bits, pairs of which are added: smull, smull2, addp."""
+
+    def piece(acc, a, b_):
+        b, wide = e.builder, _vec(I32, 8)
+        product = b.mul(b.sext(a, wide), b.sext(b_, wide))
+        pairs = b.add(e.shuffle(product, product, range(0, 8, 2)), e.shuffle(product, product, range(1, 8, 2)))
+        return b.add(acc, pairs)
+
+    return _by_piece(e, 16, piece, acc, a, b_)
+
+
+def _neon_lookup16(e, table, codes):
+    return _by_piece(e, 16, lambda c: e.call("llvm.aarch64.neon.tbl1.v16i8", c.type, _bytes(table), c), codes)
+
+
+def _neon_pause(e):
+    e.call("llvm.aarch64.hint", ir.VoidType(), _const(I32, 1))
+
+
+def _plain_pack16(e, a, b):
+    shorts = _vec(I16, 16)
+    order = [16 * which + 4 * group + i for group in range(4) for which in range(2) for i in range(4)]
+    return e.shuffle(e.builder.trunc(a, shorts), e.builder.trunc(b, shorts), order)
+
+
+NEON = {
+    "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _neon_pause,
+    "dot4": _neon_dot4, "dot4_u7": _sdot, "dot2": _neon_dot2, "pack16": _plain_pack16, "lookup16": _neon_lookup16,
+}  # fmt: skip
+NEONI8MM = NEON | {"dot4": _usdot, "dot4_u7": _usdot}
+
+
 # --- plain LLVM, for any processor
 
 
@@ -220,12 +275,6 @@ def _plain_dot2(e, acc, a, b_):
     a, b_ = b.bitcast(a, ints), b.bitcast(b_, ints)
     low = b.mul(b.ashr(b.shl(a, sixteen), sixteen), b.ashr(b.shl(b_, sixteen), sixteen))
     return b.add(b.add(acc, low), b.mul(b.ashr(a, sixteen), b.ashr(b_, sixteen)))
-
-
-def _plain_pack16(e, a, b):
-    shorts = _vec(I16, 16)
-    order = [16 * which + 4 * group + i for group in range(4) for which in range(2) for i in range(4)]
-    return e.shuffle(e.builder.trunc(a, shorts), e.builder.trunc(b, shorts), order)
 
 
 def _plain_lookup16(e, table, codes):

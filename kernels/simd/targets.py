@@ -40,6 +40,7 @@ _AVX2 = ("avx2", "fma", "f16c", "bmi", "bmi2", "popcnt", "sse4.2")
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512vnni")
 
 _MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+_NEON = ("neon", "fullfp16", "dotprod")
 _BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}.get(_MACHINE, ("generic", ()))
 
 _ROWS = (
@@ -49,8 +50,13 @@ _ROWS = (
     ),
     Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", 2, 1),
     Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", 2, 1),
+    Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", 4, 1),
+    Target("neon", "generic", "aarch64", _NEON, (), "NEON", 4, 1),
     Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", 2, 1),
 )  # fmt: skip
+
+ALL_TARGETS: tuple[Target, ...] = _ROWS
+"""Those of other architectures too: tests compile for them."""
 
 TARGETS: dict[str, Target] = {t.name: t for t in _ROWS if t.machine == _MACHINE}
 """What this machine's architecture could have, best first."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,3 +121,26 @@ def test_features_leave_out_what_the_host_lacks():
 
 def test_targets_have_folders_of_their_own():
     assert objects.folder().name.startswith(f"{current().name}-")
+
+
+# --- targets of another architecture, whose instructions are looked at
+
+COMES_OUT = {
+    "neon": {
+        "fma": "fmla", "from_half": "fcvtl", "to_half": "fcvtn", "dot4": "sdot", "dot4_u7": "sdot", "dot2": "smull",
+        "pack16": "xtn|uzp1", "lookup16": "tbl",
+    },
+}  # fmt: skip
+COMES_OUT["neoni8mm"] = COMES_OUT["neon"] | {"dot4": "usdot", "dot4_u7": "usdot"}
+
+
+@outermost
+@pytest.mark.parametrize("target", COMES_OUT)
+def test_neon_instructions_come_out_for_aarch64(target):
+    done = harness.python(current().name, "-m", "tests.kernels.crossed", target)
+    assert done.returncode == 0, done.stderr
+    assembly = json.loads(done.stdout)
+    for name, instruction in COMES_OUT[target].items():
+        assert re.search(rf"^\s+({instruction})\w*\s", assembly[name], re.MULTILINE), f"{name}\n{assembly[name]}"
+        assert not re.search(r"^\s+bl\s", assembly[name], re.MULTILINE), f"{name} calls a routine\n{assembly[name]}"
+    assert set(assembly) == set(COMES_OUT[target])
