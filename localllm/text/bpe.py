@@ -9,8 +9,8 @@ compiled code. Ids equal those of llama.cpp's `llm_tokenizer_bpe_session` (src/l
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
-from operator import add
+from itertools import chain, repeat
+from operator import add, contains
 from typing import TYPE_CHECKING
 
 from localllm.text.bulk import BulkMerger
@@ -175,9 +175,9 @@ def _merges_of(vocab: Vocabulary) -> list[str]:
         raise vocab.error("merges", "is missing: byte-pair encoding needs it")
     if len(merges) > _MAX_MERGES:
         raise vocab.error("merges", f"has {len(merges)} entries, at most {_MAX_MERGES} are taken")
-    wrong = [i for i, merge in enumerate(merges) if " " not in merge]
-    if wrong:
-        what = f"entry {wrong[0]} is {merges[wrong[0]]!r:.40}"
+    if not all(map(contains, merges, repeat(" "))):
+        wrong = next(i for i, merge in enumerate(merges) if " " not in merge)
+        what = f"entry {wrong} is {merges[wrong]!r:.40}"
         raise vocab.error("merges", f"{what}: a merge is two tokens with a space between them")
     return merges
 
