@@ -1,8 +1,8 @@
 """Matrix-vector products in place: what a token costs. Weights are read once, at the speed of memory.
 
-A thread claims a few rows at a time; two rows run together, so that each load of the activations serves both. The integer
-part of a product is exact, and floats are added in the order in which matmul adds them, so that a token gives the same bits
-alone and in a batch.
+A thread claims a few rows at a time; two rows run together, so that each load of the activations serves both. The
+integer part of a product is exact, and floats are added in the order in which matmul adds them, so that a token gives
+the same bits alone and in a batch.
 """
 
 from . import formats
@@ -36,8 +36,8 @@ from .thread import Step, claim
 Params = Struct(
     "MatVec", ("w", "row_bytes", "n", "k", "x", "x_d", "x_s", "bias", "add", "out", "step", "chunk")
 )
-"""out[n] = w[n, k] @ x (+ bias) (+ add), f32. x: see quantize.rows, or f32 [k] for float formats. bias, add: f32 [n] or 0;
-add may be out. out 0: the logits of the step block. chunk: rows claimed at a time, even."""
+"""out[n] = w[n, k] @ x (+ bias) (+ add), f32. x: see quantize.rows, or f32 [k] for float formats. bias, add: f32 [n] or
+0; add may be out. out 0: the logits of the step block. chunk: rows claimed at a time, even."""
 
 AHEAD = 2304
 """Bytes: how far before its use a weight is asked for. Worth 1.5 times the speed of leaving it to the processor."""
@@ -113,11 +113,16 @@ _EVEN128 = Lanes((0, 1, 2, 3, 8, 9, 10, 11))
 _ODD128 = Lanes((4, 5, 6, 7, 12, 13, 14, 15))
 
 
-def sums8(t0, t1, t2, t3):
-    """Sums of lanes 0-7 of t0, t1, t2, t3, then of their lanes 8-15: i32x8."""
+def sums16(t0, t1, t2, t3):
+    """Sums of four lanes: lane 4 * i + j is that of lanes 4 * i to 4 * i + 3 of tj."""
     a = shuffle(_LOW32, t0, t1) + shuffle(_HIGH32, t0, t1)
     b = shuffle(_LOW32, t2, t3) + shuffle(_HIGH32, t2, t3)
-    c = shuffle(_LOW64, a, b) + shuffle(_HIGH64, a, b)
+    return shuffle(_LOW64, a, b) + shuffle(_HIGH64, a, b)
+
+
+def sums8(t0, t1, t2, t3):
+    """Sums of lanes 0-7 of t0, t1, t2, t3, then of their lanes 8-15: i32x8."""
+    c = sums16(t0, t1, t2, t3)
     return shuffle(_EVEN128, c, c) + shuffle(_ODD128, c, c)
 
 
@@ -184,7 +189,7 @@ _FOUR0, _FOUR1, _FOUR2, _FOUR3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in
 def _block16(fmt):
     """Blocks of 64 elements with a scale a 16."""
     codes, block = formats.in_32s(fmt)
-    scale, offset = fmt.scale, fmt.OFFSET
+    scale, scales_of_four, offset = fmt.scale, fmt.scales_of_four, fmt.OFFSET
     dot = dot4_u7 if fmt.U7 else dot4
 
     def add(total, scale, d, acc):
@@ -200,11 +205,33 @@ def _block16(fmt):
         acc = add(shuffle(_FOUR2, t, t), scale(p, 1, 0), d1, acc)
         return add(shuffle(_FOUR3, t, t), scale(p, 1, 1), d1, acc)
 
+    def start_of(x):
+        return splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), x)
+
+    def four(p, x0, x1, x2, x3, s0, s1, s2, s3, d, acc):
+        """Four blocks; the order of the additions is that of `one`."""
+        prefetch(p + AHEAD)
+        prefetch(p + AHEAD + 64)
+        prefetch(p + AHEAD + 128)
+        t0, t1 = dot(s0, codes(p, 0, 1), x0), dot(s1, codes(p, 2, 3), x1)
+        t2, t3 = dot(s2, codes(p, 4, 5), x2), dot(s3, codes(p, 6, 7), x3)
+        products = cast(f32x16, sums16(t0, t1, t2, t3)) * scales_of_four(p)
+        for g in range(16):
+            acc = fma(lane(products, g % 4 * 4 + g // 4), load(f32, d + g // 2 * 4), acc)
+        return acc
+
     def two_rows(wa, wb, k, x, x_d, x_s):
         a, b = f32(0.0), f32(0.0)
-        for i in range(0, k // 32, 2):
+        whole = k // 256 * 8
+        for i in range(0, whole, 8):
+            q, d = x + 32 * i, x_d + 4 * i
+            x0, x1, x2, x3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
+            s0, s1, s2, s3 = start_of(x0), start_of(x1), start_of(x2), start_of(x3)
+            a = four(block(wa, i), x0, x1, x2, x3, s0, s1, s2, s3, d, a)
+            b = four(block(wb, i), x0, x1, x2, x3, s0, s1, s2, s3, d, b)
+        for i in range(whole, k // 32, 2):
             xq = load(i8x64, x + 32 * i)
-            start = splat(i32x16, 0) - dot(splat(i32x16, 0), splat(u8x64, offset), xq)
+            start = start_of(xq)
             a, b = one(wa, i, xq, start, x_d + 4 * i, a), one(wb, i, xq, start, x_d + 4 * i, b)
         return a, b
 
@@ -246,7 +273,7 @@ def _super(fmt):
         return splat(i32x16, 0)
 
     def block(p, x0, x1, x2, x3, s0, s1, s2, s3, xd, sums, acc):
-        """Add a super-block: four products of 64 codes, narrowed to 16 bits, times their groups' scales in one more product.
+        """Add a super-block: four products of 64 codes, times their groups' scales in one more product.
 
         The integer result is exact; two float operations a super-block remain, which matmul does in the same order.
         """

@@ -7,7 +7,29 @@
     is a tensor of its own: `blk.0.attn_q.scale` beside `blk.0.attn_q.weight`.
 """
 
-from ..simd import Const, Lanes, bitcast, constant, f32, load, lookup16, shuffle, u8, u8x16, u8x64, u32, u32x16
+from ..simd import (
+    Const,
+    Lanes,
+    bitcast,
+    cast,
+    constant,
+    f32,
+    f32x16,
+    less,
+    load,
+    lookup16,
+    pair,
+    select,
+    shuffle,
+    splat,
+    u8,
+    u8x16,
+    u8x64,
+    u32,
+    u32x16,
+    u64,
+    u64x2,
+)
 from .bits import LOW4
 from .mxfp4 import OFFSET as OFFSET
 from .mxfp4 import TABLE
@@ -15,6 +37,7 @@ from .mxfp4 import TABLE
 KIND = "block32"
 BYTES, PER, SCALES, HAS_MIN, U7 = 36, 2, 2, 0, 1
 _EIGHTS_TWICE = Lanes(tuple(8 * (lane // 16) + lane % 8 for lane in range(64)))
+_TURNED = Lanes(tuple(i // 4 + 4 * (i % 4) for i in range(16)))
 _NIBBLE_BY_8 = Const(u32x16, (0, 0, 4, 4) * 4)
 
 
@@ -30,3 +53,14 @@ def scale(p, part, group):
     if x == u32(0x7F):
         return f32(0.0)
     return f32(bitcast(f32, u32((x & u32(0x7F)) << u32(20))) * f32(2.0**119))
+
+
+def scales_of_four(p):
+    """Scales of four blocks from p on: f32x16, lane 4 * g + j that of group g of block j."""
+    first = u64(load(u32, p)) | (u64(load(u32, p + BYTES)) << u64(32))
+    second = u64(load(u32, p + 2 * BYTES)) | (u64(load(u32, p + 3 * BYTES)) << u64(32))
+    v = bitcast(u8x16, pair(u64x2, first, second))
+    x = cast(u32x16, shuffle(_TURNED, v, v))
+    scales = bitcast(f32x16, (x & 0x7F) << 20) * 2.0**119
+    zero = select(less(splat(u32x16, 0x7F), x), scales, splat(f32x16, 0.0))
+    return select(less(x, splat(u32x16, 0x7F)), scales, zero)

@@ -77,3 +77,12 @@ def test_the_same_token_twice_and_nothing_past_the_rows():
     assert_same_bits(out, reference.dequantize("Q4_K", raw)[[2, 2, 0]])
     behind = np.lib.stride_tricks.as_strided(out.view(np.uint8).reshape(-1)[-1:], (harness.SLACK,), (1,))[1:]
     assert (behind == 0xA5).all()
+
+
+def test_every_scale_of_nvfp4_and_mxfp4():
+    """Subnormal ones, and the one that stands for 0."""
+    for name, per_block in (("NVFP4", 4), ("MXFP4", 1)):
+        k = 256 // per_block * harness.FORMATS[name].block
+        raw = blocks.any_rows(name, 1, k, np.random.default_rng(4))
+        raw.reshape(-1, harness.FORMATS[name].bytes)[:, :per_block] = np.arange(256, dtype=np.uint8).reshape(-1, per_block)
+        assert_same_bits(embed(name, raw, [0]), reference.dequantize(name, raw))

@@ -209,3 +209,14 @@ def test_matvec_and_matmul_give_the_same_bits(name):
     k, n = lengths(name)[-1], 37
     raw, x = blocks.weights(name, n, k, np.random.default_rng(17)), inputs(1, k, 18)
     np.testing.assert_array_equal(matvec(name, raw, x), matmul(name, raw, x)[0])
+
+
+def test_special_scales_of_nvfp4():
+    """Four blocks at once and one by one read the scales in two ways; 0x7F stands for 0."""
+    raw, x = blocks.weights("NVFP4", 6, 576, np.random.default_rng(19)), inputs(3, 576, 20)
+    scales = raw.reshape(-1, 36)[:, :4]
+    scales[...] = np.random.default_rng(21).integers(0, 256, scales.shape, np.uint8)
+    scales[::3, 1], scales[1::3, 2] = 0x7F, 0xFF
+    got = matvec("NVFP4", raw, x[:1])
+    np.testing.assert_array_equal(got, matmul("NVFP4", raw, x)[0])
+    assert_close(got[None], "NVFP4", raw, x[:1])
