@@ -6,7 +6,7 @@ starting a tile of 16; `tiles` runs matmul over them, expert by expert, and `com
 """
 
 from . import matmul, matvec
-from .math import exp16, sigmoid16, softplus16
+from .math import exp16, nan_of, sigmoid16, softplus16
 from .matvec import finish
 from .simd import (
     Struct,
@@ -71,7 +71,8 @@ CombineParams = Struct("Combine", ("n_rows_at", "n", "n_used", "y", "places", "w
 """out = sum over slots of weights[row, slot] * y[places[row, slot]] (+ add): f32 [n_rows, n]; weights 0: all 1; places
 0: slot s of a single row is at s. add: or 0; it may be out."""
 
-_NONE = -3.0e38
+_NONE, _LEAST = -3.0e38, -2.9e38
+"""Below all: a choice that is taken, and one that is the last resort."""
 
 
 def route(gating: str):
@@ -92,6 +93,9 @@ def route(gating: str):
                 c = load(f32, probs + 4 * e)
                 if p.bias != 0:
                     c = f32(c + load(f32, p.bias + 4 * e))
+                # What is no number is chosen last, and like all others only once.
+                if not c > f32(_LEAST):
+                    c = f32(_LEAST)
                 store(choice + 4 * e, c)
             if p.n_groups != 0:
                 drop_groups(choice, p.n_expert // p.n_groups, p.n_groups, p.n_group_used)
@@ -144,7 +148,8 @@ def softmax(x, out, n):
         m = max(m, load(f32, x + 4 * e))
     total = f32(0.0)
     for e in range(n):
-        w = lane(exp16(splat(f32x16, f32(load(f32, x + 4 * e) - m))), 0)
+        v = load(f32, x + 4 * e)
+        w = lane(exp16(splat(f32x16, f32(v - m))) + nan_of(splat(f32x16, v)), 0)
         store(out + 4 * e, w)
         total = f32(total + w)
     for e in range(n):
@@ -277,7 +282,7 @@ _BLOCK = SCRATCH_BYTES - 256
 def tiles(fmt: str):
     """Threads claim a block of rows of one expert's weights."""
     work, units = matmul.block(fmt)
-    fields = matmul.Params
+    fields, matmul_tokens = matmul.Params, matmul.MAX_TOKENS
 
     def kernel(params, thread):
         p = TilesParams(params)
@@ -288,27 +293,30 @@ def tiles(fmt: str):
         unit = claim(thread, 1)
         while unit < p.n_expert * n_units:
             expert = unit // n_units
-            if load(i64, p.counts + 8 * expert) != 0:
-                describe(p, block, expert)
+            start, n = load(i64, p.starts + 8 * expert), load(i64, p.counts + 8 * expert)
+            for first in range(0, n, matmul_tokens):
+                store(block + COUNT, min(n - first, matmul_tokens))
+                describe(p, block, expert, start + first)
                 work(fields(block), thread, unit % n_units)
             unit = claim(thread, 1)
 
     return kernel
 
 
+COUNT = matmul.Params.size
+"""Where the number of rows stands, behind the parameters."""
 N, K = matmul.Params.offset("n"), matmul.Params.offset("k")
 AT_N_ROWS, AT_W, AT_ROW_BYTES = (matmul.Params.offset(f) for f in ("n_rows_at", "w", "row_bytes"))
 AT_X, AT_X_D, AT_X_S, AT_X_P = (matmul.Params.offset(f) for f in ("x", "x_d", "x_s", "x_p"))
 AT_BIAS, AT_ADD, AT_OUT, AT_STRIDE = (matmul.Params.offset(f) for f in ("bias", "add", "out", "stride"))
 
 
-def describe(p, block, expert):
-    """matmul's parameters for one expert's rows."""
-    start = load(i64, p.starts + 8 * expert)
+def describe(p, block, expert, start):
+    """matmul's parameters for rows of one expert."""
     bias = i64(0)
     if p.bias != 0:
         bias = p.bias + expert * p.bias_stride
-    store(block + AT_N_ROWS, p.counts + 8 * expert)
+    store(block + AT_N_ROWS, block + COUNT)
     store(block + AT_W, p.w + expert * p.stride)
     store(block + AT_ROW_BYTES, p.row_bytes)
     store(block + AT_X, p.x + start * p.row)

@@ -62,9 +62,14 @@ def gelu16(x):
     return x / (exp16(u * -2.0) + 1.0)
 
 
+def nan_of(x):
+    """0, or NaN where x is: exp16 does not pass it on."""
+    return minimum(splat(f32x16, 1.0), maximum(splat(f32x16, -1.0), x)) * 0.0
+
+
 def sigmoid16(x):
     """1 / (1 + e**-x)."""
-    return splat(f32x16, 1.0) / (exp16(splat(f32x16, 0.0) - x) + 1.0)
+    return splat(f32x16, 1.0) / (exp16(splat(f32x16, 0.0) - x) + 1.0) + nan_of(x)
 
 
 def tanh16(x):
@@ -79,7 +84,7 @@ def tanh16(x):
     y = fma(y, z, splat(f32x16, -5.37397155531e-2))
     y = fma(y, z, splat(f32x16, 1.33314422036e-1))
     y = fma(y, z, splat(f32x16, -3.33332819422e-1))
-    return select(less(a, splat(f32x16, 0.625)), fma(y * z, x, x), large)
+    return select(less(a, splat(f32x16, 0.625)), fma(y * z, x, x), large) + nan_of(x)
 
 
 def log1p16(x):
@@ -97,7 +102,7 @@ def log1p16(x):
 
 def softplus16(x):
     """log(1 + e**x)."""
-    return maximum(x, splat(f32x16, 0.0)) + log1p16(exp16(absolute(x) * -1.0))
+    return maximum(x, splat(f32x16, 0.0)) + log1p16(exp16(absolute(x) * -1.0)) + nan_of(x)
 
 
 def lanes_from(first):

@@ -147,6 +147,9 @@ class Context:
                 raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
             if past[seq] >= self.n_ctx:
                 raise ContextFullError(f"the context is full: it holds {self.n_ctx} tokens (-c, n_ctx for more)")
+            if past[seq] >= self.model.network.most_positions:
+                most = self.model.network.most_positions
+                raise ContextFullError(f"this model has learned {most} positions, no more")
             self._rows[1, i] = past[seq]
             past[seq] += 1
         self._rows[0, :n], self._rows[2, :n] = tokens, ids

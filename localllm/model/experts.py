@@ -199,6 +199,11 @@ def read_experts(f: LayerReader) -> Experts:
     n, used = c.n_expert, c.n_expert_used[f.i]
     if not 1 <= used <= n:
         raise FormatError(f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, must be 1 to {n}")
+    if c.n_expert_groups and used > n // c.n_expert_groups * c.n_group_used:
+        raise FormatError(
+            f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, more than the experts of "
+            f"{c.n_group_used} groups"
+        )
     beside = [read_feed_forward(f, "_shexp", _n_shared(f))] if f.has("ffn_up_shexp.weight") else []
     if f.has("ffn_up.weight") and spec.experts.dense == "beside":
         beside.append(read_feed_forward(f))

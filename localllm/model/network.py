@@ -77,6 +77,11 @@ class Network:
     """Given a context's length: how the queries and keys of each layer turn, or None."""
 
     @property
+    def most_positions(self) -> int:
+        """Tokens that a sequence can have: learned positions end."""
+        return self.position_embd.n if self.position_embd else 1 << 31
+
+    @property
     def causal(self) -> bool:
         """A token sees those before it; otherwise all of its sequence."""
         return self.config.keys.flag("attention.causal", self.spec.causal)

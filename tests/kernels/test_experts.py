@@ -67,6 +67,33 @@ def test_groups():
         np.testing.assert_array_equal(ids[row], np.argsort(-choice)[:6])
 
 
+def test_what_is_no_number_is_chosen_last_and_once():
+    """More rows for an expert than there are in the batch would leave the memory that is kept for them."""
+    logits = normal(3, 8)
+    logits[0], logits[1, 2:], logits[2, 0] = np.nan, np.nan, np.inf
+    ids, _ = route("sigmoid", logits, 5)
+    for row in ids:
+        assert len(set(row)) == 5
+        assert ((row >= 0) & (row < 8)).all()
+    assert set(ids[1][:2]) == {0, 1}
+
+
+def test_more_rows_for_one_expert_than_matmul_takes():
+    n = 1100
+    ids, x = harness.placed(np.full((n, 1), 2, np.int32)), normal(n, K)
+    raw, exact = bank("Q8_0")
+    g = grouped(ids)
+    fields, sizes = activation_fields("Q8_0", np.resize(x, (-(-n // 16) * 16, K)), tiles=True)
+    y = harness.buffer((-(-n // 16) * 16, N))
+    harness.run(
+        "experts.tiles", "q8_0", n_expert=N_EXPERT, counts=g["counts"], starts=g["starts"], out=y, w=raw,
+        stride=N * raw.shape[1], row_bytes=raw.shape[1], n=N, k=K, **fields,
+        **dict(zip(("row", "row_d", "row_s", "row_p"), sizes, strict=True)),
+    )  # fmt: skip
+    expected = reference.activations(x, 32) @ exact[2].T
+    np.testing.assert_allclose(y[:n], expected, atol=1e-4)
+
+
 def test_ids_divided():
     logits = normal(3, 8)
     ids, weights = route("softmax", logits, 2, divide=4)

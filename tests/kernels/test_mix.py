@@ -109,6 +109,18 @@ def test_logits(cap):
     np.testing.assert_allclose(x, exact, rtol=1e-6)
 
 
+def test_no_function_hides_nan():
+    x, out = normal(1, 40), harness.buffer((1, 40))
+    x[0, 5] = np.nan
+    rows = np.array([1])
+    for function in ("sigmoid", "softplus"):
+        harness.run("activation.multiply", function, n_rows_at=rows, n=40, group=1, x=normal(1, 40), gate=x, out=out)
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(out)), [5])
+    step = harness.block(harness.Step, n_out=1, logits=x)
+    harness.run("mix.logits", step=step, n=40, factor=harness.bits(1.0), cap=harness.bits(30.0))
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(x)), [5])
+
+
 class Changed(Case):
     """Attention whose scores are bounded, fall with distance, or meet a sink; rows that see chunks, or both ways."""
 

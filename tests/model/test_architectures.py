@@ -1,12 +1,13 @@
 """Architectures against the float64 twin: each way of norming, turning, attending, choosing experts, near and far."""
 
 import math
+from dataclasses import replace
 
 import gguf
 import numpy as np
 import pytest
 
-from localllm.errors import UnsupportedError, UsageError
+from localllm.errors import ContextFullError, UnsupportedError, UsageError
 from localllm.model.model import Model
 from localllm.model.spec import architectures, spec_for
 from tests.model import twin
@@ -201,6 +202,17 @@ def test_both_ways_takes_a_sequence_at_once(model_of):
     context.clear()
     assert context.forward(IDS[:5]).shape == (1, twin.N_VOCAB)
     context.close()
+
+
+def test_learned_positions_end(tmp_path):
+    case = CASES["gpt2"]
+    tensors = twin.weights(case)
+    tensors["position_embd.weight"] = tensors["position_embd.weight"][:40]
+    case = replace(case, meta={"context_length": 40})
+    with Model.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64, kv_type="f32") as model:
+        assert nmse(twin.forward(replace(case, positions=True), tensors, IDS[:40]), model.logits(IDS[:40])) < 1e-10
+        with pytest.raises(ContextFullError, match="40 positions"):
+            model.logits(IDS[:41])
 
 
 def test_prediction_layers_are_left_alone(tmp_path):
