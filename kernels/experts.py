@@ -7,7 +7,7 @@ starting a tile of 16; `tiles` runs matmul over them, expert by expert, and `com
 
 from . import matmul, matvec
 from .math import exp16, nan_of, sigmoid16, softplus16
-from .matvec import finish
+from .matvec import ahead_of, finish
 from .simd import (
     Struct,
     bitcast,
@@ -248,7 +248,7 @@ def gather():
 
 def rows(fmt: str):
     """Threads claim a few rows of one expert's weights."""
-    two_rows = matvec.two_rows(fmt)
+    products = matvec.four_rows(fmt)
 
     def kernel(params, thread):
         p = RowsParams(params)
@@ -263,13 +263,10 @@ def rows(fmt: str):
                 bias = p.bias + expert * p.bias_stride
             last = min(first + p.chunk, p.n)
             x, x_d, x_s = p.x + slot * p.slot, p.x_d + slot * p.slot_d, p.x_s + slot * p.slot_s
-            for r in range(first, last, 2):
-                # The last row of an odd number goes with itself.
-                second = min(r + 1, last - 1)
-                a, b = two_rows(w + r * p.row_bytes, w + second * p.row_bytes, p.k, x, x_d, x_s)
-                finish(bias, i64(0), p.out + slot * p.n * 4, r, a)
-                if second > r:
-                    finish(bias, i64(0), p.out + slot * p.n * 4, second, b)
+            out, ahead = p.out + slot * p.n * 4, ahead_of(p.row_bytes)
+            for r in range(first, last, 4):
+                values = products(w, p.row_bytes, r, last, p.k, x, x_d, x_s, ahead)
+                finish(bias, i64(0), out, r, min(4, last - r), values)
             unit = claim(thread, 1)
 
     return kernel

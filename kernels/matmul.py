@@ -231,7 +231,6 @@ def _block16(fmt, R, V):
     OFFSETS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
     scale, offsets, u7 = fmt.scale, fmt.OFFSET * 0x01010101, fmt.U7
-    RV = R * V
 
     def unpack(w, k0, k1, block, r):
         w = place(w, k0 // 32)

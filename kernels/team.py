@@ -4,7 +4,7 @@ Nothing of Python runs between the first and the last operation of a plan. Betwe
 threads meet at a barrier; the last to arrive decides whether the plan goes on, so that all decide alike.
 """
 
-from .simd import Struct, atomic_add, atomic_load, atomic_store, call_kernel, call_yield, pause, store
+from .simd import Struct, atomic_add, atomic_load, atomic_store, call_kernel, call_yield, cycles, pause, store
 from .thread import Thread
 
 Team = Struct(
@@ -18,9 +18,8 @@ Team = Struct(
         "stop", "n_threads", "ops", "n_ops", "yield_", "spins",
     ),
 )  # fmt: skip
-"""job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); cancel: set
-by anyone; stop: cancel as the barrier saw it; ops: Op blocks; done: number of the last job finished; yield_: address of
-sched_yield; spins: how often to look before yielding."""
+"""job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); stop: the
+cancel word as the barrier saw it; ops: Op blocks; yield_: address of sched_yield; spins: looks before yielding."""
 
 Op = Struct("Op", ("kernel", "params", "counter", "meet"))
 """kernel, params: addresses; counter: address of its claim counter; meet: 1 where a stage ends."""
@@ -55,8 +54,11 @@ ARRIVED, GENERATION, STOP, JOB = (Team.offset(f) for f in ("arrived", "generatio
 OP_BYTES = Op.size
 
 
-def worker():
-    """Do one job: replay the team's plan. Takes the thread block in both arguments; returns when the plan has ended."""
+def worker(timed: int):
+    """Do one job: replay the team's plan. Takes the thread block in both arguments; returns when the plan has ended.
+
+    timed: 1 to add up the cycles from barrier to barrier, as the first thread sees them, in the word after a counter.
+    """
 
     def kernel(params, thread):
         t = Thread(thread).team
@@ -64,6 +66,7 @@ def worker():
         n_ops, ops = team.n_ops, team.ops
         first = 0
         i = 0
+        before = cycles()
         while i < n_ops:
             op = Op(ops + i * OP_BYTES)
             store(thread + COUNTER, op.counter)
@@ -71,6 +74,10 @@ def worker():
             if op.meet != 0:
                 barrier(t, thread, first, i)
                 first = i + 1
+                if timed and Thread(thread).ith == 0:
+                    now = cycles()
+                    store(op.counter + 8, atomic_load(op.counter + 8) + now - before)
+                    before = now
                 if Team(t).stop != 0:
                     i = n_ops
             i += 1

@@ -19,6 +19,7 @@ from ..simd import (
     u8x64,
     u16,
     u32,
+    u32x4,
     u32x16,
     u64,
 )
@@ -28,12 +29,14 @@ _TWICE16 = Lanes((*range(16), *range(16), *range(16, 32), *range(16, 32)))
 _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
 _NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
+_NIBBLES, _WITH_LOW6, _ODD_LANES = Lanes((2, 2, 6, 6)), Lanes((0, 5, 1, 7)), Lanes((4, 0, 4, 1))
+_MINIMUMS_TWICE = Lanes(tuple(8 + i // 2 for i in range(16)))
 _PAIR_BY_32 = Const(u32x16, (0,) * 8 + (2,) * 8)
 _BIT_BY_32 = Const(u32x16, (0,) * 8 + (1,) * 8)
 _NIBBLE_OF_PAIR = Const(u32x16, (0, 4) * 8)
 _NIBBLE_TWICE = Const(u32x16, tuple(4 * (i // 2) for i in range(16)))
 
-LOW6, LOW4, LOW2 = 0x3F3F3F3F, 0x0F0F0F0F, 0x03030303
+LOW6, LOW4, LOW2, HIGH2 = 0x3F3F3F3F, 0x0F0F0F0F, 0x03030303, 0x30303030
 
 
 def half(address):
@@ -64,28 +67,29 @@ def fifth_bits(a, b):
     return select(mask64(bits), splat(u8x64, 16), splat(u8x64, 0))
 
 
-def each_twice(eight_bytes):
-    """The 8 bytes of a u64, each in two lanes: i16x16, a value a group of 16 from one a group of 32."""
-    v = bitcast(u8x8, eight_bytes)
-    return cast(i16x16, shuffle(_EACH_TWICE, v, v))
-
-
-def k_scales(address):
-    """Scales of Q4_K and Q5_K, 8 of 6 bits, from the 12 bytes at `address`: a u64 of bytes.
+def k_numbers(address):
+    """The 8 scales and 8 minimums of Q4_K and Q5_K, of 6 bits each, from the 12 bytes at `address`: u8x16.
 
     Bytes 0-3 hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of each belong to
     number 4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
     """
-    a, c = load(u32, address), load(u32, address + 8)
-    high = (c & u32(LOW4)) | (((a >> u32(6)) & u32(LOW2)) << u32(4))
-    return u64(a & u32(LOW6)) | (u64(high) << u64(32))
+    v = load(u32x4, address)
+    nibbles = shuffle(_NIBBLES, v & LOW4, (v >> 4) & LOW4)
+    high = (v >> 2) & HIGH2
+    return bitcast(u8x16, shuffle(_WITH_LOW6, v & LOW6, nibbles) | shuffle(_ODD_LANES, high, splat(u32x4, 0)))
+
+
+
+def k_scales(address):
+    """Scales of Q4_K and Q5_K, each for two groups of 16: i16x16."""
+    v = k_numbers(address)
+    return cast(i16x16, shuffle(_EACH_TWICE, v, v))
 
 
 def k_minimums(address):
-    """Minimums of Q4_K and Q5_K; see k_scales."""
-    b, c = load(u32, address + 4), load(u32, address + 8)
-    high = ((c >> u32(4)) & u32(LOW4)) | (((b >> u32(6)) & u32(LOW2)) << u32(4))
-    return u64(b & u32(LOW6)) | (u64(high) << u64(32))
+    """Minimums of Q4_K and Q5_K, each for two groups of 16: i16x16."""
+    v = k_numbers(address)
+    return cast(i16x16, shuffle(_MINIMUMS_TWICE, v, v))
 
 
 def pairs32(address, run):

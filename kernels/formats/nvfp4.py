@@ -55,10 +55,10 @@ def scale(p, part, group):
     return f32(bitcast(f32, u32((x & u32(0x7F)) << u32(20))) * f32(2.0**119))
 
 
-def scales_of_four(p):
-    """Scales of four blocks from p on: f32x16, lane 4 * g + j that of group g of block j."""
-    first = u64(load(u32, p)) | (u64(load(u32, p + BYTES)) << u64(32))
-    second = u64(load(u32, p + 2 * BYTES)) | (u64(load(u32, p + 3 * BYTES)) << u64(32))
+def scales_of_four(a, b, c, d):
+    """Scales of the blocks at a, b, c, d: f32x16, lane 4 * g + j that of group g of block j."""
+    first = u64(load(u32, a)) | (u64(load(u32, b)) << u64(32))
+    second = u64(load(u32, c)) | (u64(load(u32, d)) << u64(32))
     v = bitcast(u8x16, pair(u64x2, first, second))
     x = cast(u32x16, shuffle(_TURNED, v, v))
     scales = bitcast(f32x16, (x & 0x7F) << 20) * 2.0**119

@@ -10,6 +10,7 @@ from .bits import half, nibbles16
 
 KIND = "block32"
 BYTES, OFFSET, HAS_MIN, U7 = 18, 8, 0, 1
+SCALE_AT = 0
 
 
 def codes(a, b):

@@ -11,6 +11,7 @@ from .bits import half, nibbles16
 
 KIND = "block32"
 BYTES, OFFSET, HAS_MIN, U7 = 20, 0, 1, 1
+SCALE_AT, MINIMUM_AT = 0, 2
 
 
 def codes(a, b):

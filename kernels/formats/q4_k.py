@@ -2,13 +2,13 @@
 
     byte   0  d       binary16
            2  dmin    binary16
-           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_scales draws them)
+           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
           16  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
 
     element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
-from .bits import each_twice, half, k_minimums, k_scales, nibbles32
+from .bits import half, k_minimums, k_scales, nibbles32
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 144, 32, 0, 1, 1
@@ -29,9 +29,9 @@ def dmin(p):
 
 def scales(p):
     """A scale a group of 16: i16x16."""
-    return each_twice(k_scales(p + 4))
+    return k_scales(p + 4)
 
 
 def minimums(p):
     """A minimum a group of 16: i16x16."""
-    return each_twice(k_minimums(p + 4))
+    return k_minimums(p + 4)

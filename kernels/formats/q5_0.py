@@ -11,6 +11,7 @@ from .bits import fifth_bits, half, nibbles16
 
 KIND = "block32"
 BYTES, OFFSET, HAS_MIN, U7 = 22, 16, 0, 1
+SCALE_AT = 0
 
 
 def codes(a, b):

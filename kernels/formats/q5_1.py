@@ -12,6 +12,7 @@ from .bits import fifth_bits, half, nibbles16
 
 KIND = "block32"
 BYTES, OFFSET, HAS_MIN, U7 = 24, 0, 1, 1
+SCALE_AT, MINIMUM_AT = 0, 2
 
 
 def codes(a, b):

@@ -2,7 +2,7 @@
 
     byte   0  d       binary16
            2  dmin    binary16
-           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_scales draws them)
+           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
           16  qh      32 bytes: bit g of byte i is the fifth bit of element i of group g
           48  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
 
@@ -10,7 +10,7 @@
 """
 
 from ..simd import bitcast, u8x64
-from .bits import bits32, each_twice, half, k_minimums, k_scales, nibbles32
+from .bits import bits32, half, k_minimums, k_scales, nibbles32
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 176, 32, 0, 1, 1
@@ -31,9 +31,9 @@ def dmin(p):
 
 def scales(p):
     """A scale a group of 16: i16x16."""
-    return each_twice(k_scales(p + 4))
+    return k_scales(p + 4)
 
 
 def minimums(p):
     """A minimum a group of 16: i16x16."""
-    return each_twice(k_minimums(p + 4))
+    return k_minimums(p + 4)

@@ -12,6 +12,7 @@ from .bits import half
 KIND = "block32"
 BYTES, OFFSET, HAS_MIN, U7 = 34, 128, 0, 0
 _JOIN = Lanes(tuple(range(64)))
+SCALE_AT = 0
 
 
 def codes(a, b):

@@ -126,13 +126,15 @@ def _splat_i32(e, address):
     return splat_value(e.builder, ir.VectorType(I32, 16), e.load(I32, address))
 
 
-@lowering(_named)
-def pair(e, args, vals):
+def _make(e, args, vals):
     vec = named_type(args[0])
     out = ir.Constant(llvm_type(vec), ir.Undefined)
     for i, (t, v) in enumerate(zip(args[1:], vals[1:], strict=True)):
         out = e.builder.insert_element(out, e.context.cast(e.builder, v, t, vec.elem), ir.Constant(I32, i))
     return out
+
+
+LOWERINGS["pair"] = LOWERINGS["make4"] = LOWERINGS["make8"] = (_named, _make)
 
 
 @lowering(lambda const: numba_type(const.value.type))
@@ -487,6 +489,11 @@ def atomic_store(e, args, vals):
 @lowering(_nothing)
 def pause(e, args, vals):
     e.target["pause"](e)
+
+
+@lowering(lambda: types.int64)
+def cycles(e, args, vals):
+    return e.call("llvm.readcyclecounter", I64)
 
 
 @lowering(_nothing)

@@ -59,7 +59,17 @@ def splat4(address):
 
 @Op
 def pair(type_, a, b):
-    """The vector of two lanes a, b."""
+    """The vector of these two lanes."""
+
+
+@Op
+def make4(type_, a, b, c, d):
+    """The vector of these four lanes."""
+
+
+@Op
+def make8(type_, a, b, c, d, e, f, g, h):
+    """The vector of these eight lanes."""
 
 
 @Op
@@ -284,6 +294,11 @@ def atomic_store(address, n):
 @Op
 def pause():
     """Tell the core that this is a spin loop."""
+
+
+@Op
+def cycles():
+    """The processor's counter of time: its unit is not known, it grows evenly."""
 
 
 @Op

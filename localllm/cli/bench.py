@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import localllm
-from localllm.cli.common import load_model, one_model, options
+from localllm.cli.common import load_model, note, one_model, options
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Numbers(click.ParamType):
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
 @click.option("--formats", is_flag=True, help="Measure the products of each tensor format instead; needs no model.")
+@click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
 def command(
     positional: str | None,
     model: str | None,
@@ -66,6 +67,7 @@ def command(
     output: str,
     no_warmup: bool,
     formats: bool,
+    against: str | None,
 ) -> None:
     """Measure prompt processing (pp) and text generation (tg) in tokens a second.
 
@@ -77,6 +79,11 @@ def command(
         _formats((threads or (None,))[0], repetitions, output)
         return
     name = one_model(positional, model)
+    if against:
+        if any(len(values) != 1 for values in (n_prompt, n_gen, n_depth, threads or (1,))):
+            raise UsageError("--against compares one test at a time: give one number for each of -p, -n, -d and -t")
+        _against(name, against, (threads or (None,))[0], (n_prompt[0], n_gen[0], n_depth[0]), repetitions, output)
+        return
     rows = bench.combinations(n_prompt, n_gen, n_depth, batch_size, threads or (None,))
     if not rows:
         raise UsageError("nothing to measure: -p and -n are both 0")
@@ -106,6 +113,28 @@ def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
         click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
     else:
         raise UsageError("--formats writes md, json or jsonl")
+
+
+def _against(
+    name: str | None, peer: str, n_threads: int | None, counts: tuple[int, int, int], repetitions: int, output: str
+) -> None:
+    """Medians of both sides, and the median of the ratios pair by pair."""
+    from localllm.tools import against
+
+    with load_model(name, n_threads=n_threads) as model:
+        job = against.Job(model.path, model.n_threads, *counts)
+        description = model.description
+    pairs = against.compare(job, peer, repetitions, lambda done: note(f"pair {done} of {repetitions}"))
+    rows = against.comparisons(job, pairs)
+    if output != "md":
+        whole = {**against.describe(job, peer), "model_type": description, "tests": [row.fields() for row in rows]}
+        click.echo(json.dumps(whole, indent=2 if output == "json" else None, ensure_ascii=False))
+        return
+    click.echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {repetitions} pairs) |")
+    click.echo("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for f in (row.fields() for row in rows):
+        speeds_text = f"{f['median_ours']:.1f} | {f['median_theirs']:.1f} | {f['median_ratio']:.2f}"
+        click.echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
 
 
 def _size(n: int) -> str:

@@ -24,7 +24,7 @@ _SPARE = 128 << 20
 
 
 class Context:
-    """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`; not for two threads at once, but for `cancel`."""
+    """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
 
     def __init__(self, model: Model, n_ctx: int, n_seq: int = 1, n_batch: int = 512) -> None:
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, PHASES[-1])):
@@ -82,8 +82,10 @@ class Context:
         return sum(cache.n_bytes for cache in self._caches)
 
     def cancel(self) -> None:
-        """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms. One that begins later is
-        not affected."""
+        """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms.
+
+        One that begins later is not affected.
+        """
         self._cancel[0] = 1
 
     def close(self) -> None:
@@ -103,7 +105,8 @@ class Context:
         """Evaluate a batch of at most n_batch rows; float32 [n_wanted, n_vocab], a fresh array.
 
         positions: None, or each row's place in its sequence: a sequence goes on where it ended, without holes.
-        seq_ids: None (all rows belong to sequence 0), or a sequence a row. want_logits: None (the last row's), or a flag a row.
+        seq_ids: None (all rows belong to sequence 0), or a sequence a row. want_logits: None (the last row's), or a
+        flag a row.
         Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, Cancelled after `cancel`; whatever it
         raises, the sequences hold what they held before.
         """
@@ -187,5 +190,6 @@ def _check_memory(model: Model, n_ctx: int, n_seq: int) -> None:
     fits = max(0, free // one) * n_cells(1)
     advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
     raise NotEnoughMemoryError(
-        f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, {max(0, free) / 1e9:.1f} GB are free; {advice}"
+        f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, "
+        f"{max(0, free) / 1e9:.1f} GB are free; {advice}"
     )

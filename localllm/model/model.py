@@ -30,7 +30,9 @@ MAX_THREADS = 512
 class Model:
     """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` what it says."""
 
-    def __init__(self, path: str, n_ctx: int | None, n_threads: int | None, kv_type: str, progress: Progress | None) -> None:
+    def __init__(
+        self, path: str, n_ctx: int | None, n_threads: int | None, kv_type: str, progress: Progress | None
+    ) -> None:
         if kv_type not in SIZES:
             raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(SIZES)}")
         if n_threads is not None and not 1 <= n_threads <= MAX_THREADS:

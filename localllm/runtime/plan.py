@@ -1,7 +1,7 @@
 """Plans: operations recorded once, replayed for every token without Python.
 
-A plan is a list of stages; the operations of a stage do not depend on each other, and all threads meet where it ends. Buffers
-live from the stage that first names them to the last one; those that do not overlap in time share memory of one arena.
+A plan is a list of stages; the operations of a stage do not depend on each other, and all threads meet where it ends.
+Buffers live from the stage that first names them to the last one; those that do not overlap in time share memory.
 """
 
 from __future__ import annotations

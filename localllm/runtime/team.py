@@ -28,7 +28,7 @@ _PATIENCE = 4000
 _POLL_SECONDS: Final = 1.0
 
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-WORKER, WAIT = Key("team", "worker"), Key("team", "wait")
+WORKER, TIMED_WORKER, WAIT = Key("team", "worker", (0,)), Key("team", "worker", (1,)), Key("team", "wait")
 
 
 class Team:
@@ -78,8 +78,8 @@ class Team:
     def run(self, plan: Bound, cancel: np.ndarray) -> None:
         """Replay a plan and wait for its end. KeyboardInterrupt stops it and goes on to the caller.
 
-        cancel: an int64, not 0 to stop: kernels then claim no more work, and the plan ends at its next stage. Any thread may
-        set it, before the run or while it lasts. Raises Cancelled if the plan did not come to its end.
+        cancel: an int64, not 0 to stop: kernels then claim no more work, and the plan ends at its next stage. Any
+        thread may set it, before the run or while it lasts. Raises Cancelled if the plan did not come to its end.
         """
         with self._turn:
             interrupted: BaseException | None = None
@@ -88,7 +88,7 @@ class Team:
                 self._post(plan, cancel, job)
             except BaseException as error:
                 interrupted = error
-            # An interrupt may come at any point; the threads use memory of the caller, so they are waited for all the same.
+            # An interrupt may come at any point; the threads use the caller's memory: they are waited for all the same.
             while self._get("job") == job and min(self._done) < job:
                 try:
                     if interrupted:

@@ -25,7 +25,8 @@ from localllm.kernels.simd import (
     dot4,
     dot4_u7,
     f32,
-    f32x2,
+    f32x4,
+    f32x8,
     f32x16,
     fma,
     from_bhalf,
@@ -47,11 +48,12 @@ from localllm.kernels.simd import (
     less,
     load,
     lookup16,
+    make4,
+    make8,
     mask64,
     maximum,
     minimum,
     pack16,
-    pair,
     pause,
     prefetch,
     select,
@@ -121,8 +123,10 @@ def splats(p):
 
 
 @operation
-def pairs(p):
-    store(p.out, pair(f32x2, load(f32, p.a), load(f32, p.a + 8)))
+def makes(p):
+    a, b, c, d = load(f32, p.a), load(f32, p.a + 4), load(f32, p.a + 8), load(f32, p.a + 12)
+    store(p.out, make4(f32x4, d, c, b, a))
+    store(p.out + 16, make8(f32x8, d, c, b, a, a, b, c, d))
 
 
 _NUMBERS = Const(i32x16, tuple(range(-8, 8)))
@@ -258,7 +262,7 @@ def reductions(p):
     store(p.out + 4, hmax(load(f32x16, p.a)))
     store(p.out + 8, hsum(load(i32x16, p.b)))
     store(p.out + 12, hsum(load(i32x8, p.b)))
-    store(p.out + 16, hsum(load(f32x2, p.a)))
+    store(p.out + 16, hsum(load(f32x4, p.a)))
 
 
 @operation

@@ -84,8 +84,10 @@ def test_splats(run):
     )
 
 
-def test_pairs(run):
-    assert_vectors(run("pairs", 8, np.array([1.5, 9, -2.5], F32)), np.array([1.5, -2.5], F32))
+def test_makes(run):
+    assert_vectors(
+        run("makes", 48, np.array([1, 2, 3, 4], F32)), np.array([4, 3, 2, 1, 4, 3, 2, 1, 1, 2, 3, 4], F32)
+    )
 
 
 def test_constants_and_shuffles(run):

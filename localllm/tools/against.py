@@ -1,0 +1,245 @@
+"""localllm beside llama.cpp: the same model, tokens, threads and lengths, in alternating runs of two processes.
+
+The peer is the xllamacpp wheel (extra `peer`). Each side runs in a process of its own that stays loaded and sleeps
+while the other works, is warmed up once, reuses no cache but that of the depth asked for, and is timed by its own clock:
+llama.cpp by the `timings` it returns. Speeds are compared pair by pair, since a machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from statistics import median
+from typing import Any
+
+from localllm.errors import LocalllmError, UsageError
+from localllm.tools.bench import cpu_info
+
+PEERS = {"llamacpp": "xllamacpp"}
+"""Name on the command line -> package it needs."""
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both sides do: `n_depth` tokens first, uncounted, then n_prompt and n_gen counted ones."""
+
+    model: str
+    n_threads: int
+    n_prompt: int
+    n_gen: int
+    n_depth: int
+
+    @property
+    def n_ctx(self) -> int:
+        return -(-(self.n_depth + self.n_prompt + self.n_gen + 8) // 256) * 256
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tokens a second of one test, ours and theirs, pair by pair."""
+
+    test: str
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "ratios": self.ratios,
+            "median_ours": median(self.ours),
+            "median_theirs": median(self.theirs),
+            "median_ratio": median(self.ratios),
+        }
+
+
+def compare(
+    job: Job, peer: str, repetitions: int, progress: Callable[[int], None]
+) -> dict[str, list[tuple[float, float]]]:
+    """{"pp"|"tg": [(ours, theirs), ...]}, tokens a second; progress(pairs done) is told after each pair.
+
+    Raises UsageError for an unknown peer, LocalllmError where a side fails.
+    """
+    if peer not in PEERS:
+        raise UsageError(f"--against {peer}: unknown; there is {', '.join(PEERS)}")
+    if find_spec(PEERS[peer]) is None:
+        raise UsageError(f"--against {peer}: the package {PEERS[peer]} is not here: pip install 'localllm[peer]'")
+    speeds: dict[str, list[tuple[float, float]]] = {"pp": [], "tg": []}
+    with _Side("localllm", job) as ours, _Side(peer, job) as theirs:
+        for i in range(repetitions):
+            # Who goes first alternates too.
+            turns = (ours, theirs) if i % 2 == 0 else (theirs, ours)
+            got = {side.name: side.measure(_SEED + 1 + i) for side in turns}
+            for test in speeds:
+                speeds[test].append((got["localllm"][test], got[peer][test]))
+            progress(i + 1)
+    return speeds
+
+
+def comparisons(job: Job, speeds: dict[str, list[tuple[float, float]]]) -> list[Comparison]:
+    """The rows of the result: pp and tg, as far as they were asked for."""
+    depth = f" @ d{job.n_depth}" if job.n_depth else ""
+    counts = {"pp": job.n_prompt, "tg": job.n_gen}
+    return [
+        Comparison(f"{test}{n}{depth}", [a for a, _ in speeds[test]], [b for _, b in speeds[test]])
+        for test, n in counts.items()
+        if n
+    ]
+
+
+def describe(job: Job, peer: str) -> dict[str, Any]:
+    """The circumstances, for the JSON form."""
+    from importlib.metadata import version
+
+    return {"cpu_info": cpu_info(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **asdict(job)}
+
+
+class _Side:
+    """A process that measures on request."""
+
+    def __init__(self, name: str, job: Job) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, name, json.dumps(asdict(job))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # llama.cpp writes pages of its own.
+            stderr=None if name == "localllm" else subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> _Side:
+        try:
+            self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def measure(self, seed: int) -> dict[str, float]:
+        """Tokens a second: {"pp": ..., "tg": ...}."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{seed}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, float]:
+        """The next line of JSON; llama.cpp may print others."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith('{"pp"'):
+                answer: dict[str, float] = json.loads(line)
+                return answer
+        raise LocalllmError(f"bench: the process of {self.name} ended early (status {self._process.wait()})")
+
+
+# --- the child processes
+
+
+def _tokens(job: Job, n_vocab: int, seed: int) -> tuple[list[int], list[int]]:
+    """Depth and prompt; the same on both sides."""
+    import random
+
+    chance = random.Random(seed)
+    depth = random.Random(_SEED)
+    # Ids above a few thousand: special tokens stand at the ends of most vocabularies.
+    low, high = min(1000, n_vocab // 4), n_vocab - n_vocab // 16
+    return (
+        [depth.randrange(low, high) for _ in range(job.n_depth)],
+        [chance.randrange(low, high) for _ in range(job.n_prompt)],
+    )
+
+
+def _ours(job: Job) -> Callable[[int], dict[str, float]]:
+    from localllm.generate.session import Model
+
+    model = Model.load(job.model, n_threads=job.n_threads)
+    context = model.context(n_ctx=job.n_ctx)
+
+    def feed(ids: Sequence[int]) -> int:
+        for start in range(0, len(ids), context.n_batch):
+            logits = context.forward(ids[start : start + context.n_batch])
+        return int(logits[-1].argmax())
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, model.config.n_vocab, seed)
+        if context.n_past() < job.n_depth:
+            feed(depth)
+        context.cut(0, job.n_depth)
+        start = time.perf_counter()
+        token = feed(prompt or depth[-1:])
+        middle = time.perf_counter()
+        for _ in range(job.n_gen):
+            token = int(context.forward([token])[-1].argmax())
+        end = time.perf_counter()
+        return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
+
+    return measure
+
+
+def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
+    import xllamacpp
+
+    from localllm.gguf.reader import open_gguf
+
+    with open_gguf(job.model) as file:
+        n_vocab = file.tensors["token_embd.weight"].shape[1]
+    params = xllamacpp.CommonParams()
+    params.model.path = job.model
+    params.n_ctx, params.n_parallel, params.warmup = job.n_ctx, 1, True
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job.n_threads
+    server = xllamacpp.Server(params)
+
+    def complete(ids: list[int], n_predict: int) -> dict[str, float]:
+        request = {
+            "prompt": ids,
+            "n_predict": n_predict,
+            "cache_prompt": job.n_depth > 0,
+            "temperature": 0.0,
+            "ignore_eos": True,
+        }
+        answer = server.handle_completions(request)
+        timings: dict[str, float] = (json.loads(answer) if isinstance(answer, str) else answer)["timings"]
+        return timings
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, n_vocab, seed)
+        if depth:
+            complete(depth, 1)
+        # llama.cpp draws the first token from the prompt's logits: n_gen steps take one more.
+        t = complete(depth + prompt, job.n_gen + 1)
+        if abs(t["prompt_n"] - job.n_prompt) > 1:
+            raise LocalllmError(f"bench: the peer evaluated {t['prompt_n']} tokens of prompt, not {job.n_prompt}")
+        return {"pp": t["prompt_per_second"], "tg": t["predicted_per_second"] if job.n_gen else 0.0}
+
+    return measure
+
+
+_SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {"localllm": _ours, "llamacpp": _llamacpp}
+
+
+def main() -> None:
+    """Child process: warm up, then measure once for each seed that comes in."""
+    job = Job(**json.loads(sys.argv[2]))
+    measure = _SIDES[sys.argv[1]](job)
+    measure(_SEED)
+    print(json.dumps({"pp": 0.0, "tg": 0.0}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(int(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
