@@ -1,8 +1,8 @@
 """localllm beside llama.cpp: the same model, tokens, threads and lengths, in alternating runs of two processes.
 
 The peer is the xllamacpp wheel (extra `peer`). Each side runs in a process of its own that stays loaded and sleeps
-while the other works, is warmed up once, reuses no cache but that of the depth asked for, and is timed by its own clock:
-llama.cpp by the `timings` it returns. Speeds are compared pair by pair, since a machine's speed drifts.
+while the other works, is warmed up once, reuses no cache but that of the depth asked for, and is timed by its own
+clock: llama.cpp by the `timings` it returns. Speeds are compared pair by pair, since a machine's speed drifts.
 """
 
 from __future__ import annotations
