@@ -13,11 +13,11 @@ from .simd import (
     cast,
     f32,
     f32x4,
-    f32x8,
     f32x16,
     i8x64,
     i16x32,
     i32,
+    i32x8,
     i32x16,
     i64,
     load,
@@ -290,16 +290,16 @@ def _super(fmt, R, V):
             sc = scales(p)
             at = block + SCALES + (r * S + s) * PER * 4
             if PER == 8:
-                store(at, cast(f32x8, shuffle(_EVEN8, sc, sc)))
+                store(at, cast(i32x8, shuffle(_EVEN8, sc, sc)))
             else:
-                store(at, cast(f32x16, sc))
+                store(at, cast(i32x16, sc))
             store(block + FACTORS + (r * S + s) * 8, f32(d(p)))
             if has_min:
                 mn = minimums(p)
                 if PER == 8:
                     store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
                 else:
-                    store(block + MINIMUMS + (r * S + s) * 64, cast(f32x16, mn))
+                    store(block + MINIMUMS + (r * S + s) * 64, cast(i32x16, mn))
                 store(block + FACTORS + (r * S + s) * 8 + 4, f32(-dmin(p)))
 
     def micro(p, block, r, k0, k1, t, c):
@@ -308,8 +308,8 @@ def _super(fmt, R, V):
         w = block + r * K
         for s in range((k1 - k0) // 256):
             x = p.x + (t * p.k + k0 + 256 * s) * 16
-            # Whole numbers below 2**24: float sums of them are as exact as matvec's integer ones.
-            total = tile_fill(RV, splat(f32x16, 0.0))
+            # Integers to the end, as in matvec: Q4_K's can pass 2**24, where floats would round on the way.
+            total = tile_fill(RV, splat(i32x16, 0))
             for g in range(PER):
                 if offset:
                     sums = p.x_s + ((s0 + s) * 16 + g * (GROUP // 16)) * 64
@@ -327,8 +327,8 @@ def _super(fmt, R, V):
             xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)
             acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8, S * 8, xd)
             if has_min and PER == 16:
-                # The sums in pairs that come with activations are those of 32; floats hold these numbers exactly.
-                total = tile_fill(RV, splat(f32x16, 0.0))
+                # The sums in pairs that come with activations are those of 32.
+                total = tile_fill(RV, splat(i32x16, 0))
                 for g in range(16):
                     a = tile_start(tile_spread(i32x16, p.x_s + ((s0 + s) * 16 + g) * 64, supers * 1024, V), 1, R)
                     total = tile_scale(total, a, block + MINIMUMS + (r * S + s) * 64 + 4 * g, S * 64, V)

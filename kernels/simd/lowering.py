@@ -444,7 +444,13 @@ def _scaled(e, args, vals, n_x: int, combine):
 
 @lowering(_same)
 def tile_scale(e, args, vals):
-    return _scaled(e, args, vals, args[4].literal_value, lambda v, acc, a, scale: e.fma(a, scale, acc))
+    n, b = args[4].literal_value, e.builder
+    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
+    for r, row in enumerate(e.rows(vals[2], vals[3], len(accs) // n)):
+        scale = _splat_i32(e, row)
+        for i in range(r * n, r * n + n):
+            accs[i] = b.add(accs[i], b.mul(a[i], scale))
+    return _pack(e, accs)
 
 
 @lowering(_same)

@@ -255,7 +255,7 @@ def tile_fma(acc, w, w_stride, x):
 
 @Op
 def tile_scale(acc, a, w, w_stride, n):
-    """acc[r, v] = fma(f32(a[r, v]), float at w + r * w_stride, acc[r, v]), n vectors a row; a of i32x16."""
+    """acc[r, v] + a[r, v] * int32 at w + r * w_stride, of i32x16, n vectors a row. Exact."""
 
 
 @Op

@@ -144,7 +144,7 @@ class Context:
                 raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
             if self._past[seq] and not self.model.network.causal:
                 raise UsageError(
-                    f"this model attends in both directions: a sequence comes in one batch of at most {self.n_batch} tokens"
+                    f"this model attends in both directions: a sequence is one batch of at most {self.n_batch} tokens"
                 )
             if positions is not None and positions[i] != past[seq]:
                 raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")

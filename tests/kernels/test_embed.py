@@ -84,5 +84,6 @@ def test_every_scale_of_nvfp4_and_mxfp4():
     for name, per_block in (("NVFP4", 4), ("MXFP4", 1)):
         k = 256 // per_block * harness.FORMATS[name].block
         raw = blocks.any_rows(name, 1, k, np.random.default_rng(4))
-        raw.reshape(-1, harness.FORMATS[name].bytes)[:, :per_block] = np.arange(256, dtype=np.uint8).reshape(-1, per_block)
+        scales = np.arange(256, dtype=np.uint8).reshape(-1, per_block)
+        raw.reshape(-1, harness.FORMATS[name].bytes)[:, :per_block] = scales
         assert_same_bits(embed(name, raw, [0]), reference.dequantize(name, raw))
