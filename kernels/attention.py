@@ -103,7 +103,7 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
         parts = scratch + T * CHUNK * 4
         totals = parts + T * size_of_part
         q = totals + T * size_of_part
-        low, high, reach = i64(p.n_cells), i64(0), i64(0)
+        low, high, reach = i64(1 << 60), i64(0), i64(0)
         if p.both_ways != 0:
             reach = last_of(step, seq)
         for t in range(T):
@@ -111,7 +111,10 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
             high = max(high, max(position, reach) + 1)
             low = min(low, first_seen(position, p.window))
         if p.split != 0:
-            low, high = max(low, split * p.split), min(high, (split + 1) * p.split)
+            # The chunk that lies in this stretch of the cache, counted from the first that these queries see.
+            chunk = low // CHUNK
+            chunk += (split - chunk) % n_splits
+            low, high = max(low, chunk * CHUNK), min(high, (chunk + 1) * CHUNK)
             if low >= high:
                 return
         factor = f32(bitcast(f64, p.scale))
@@ -126,13 +129,14 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
         vals = p.v_cache + slot * p.n_cells * p.v_dim * size
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
-            score(p, q, keys, scratch - 4 * c0, first // 32 * 32, c1)
+            lap = c0 % p.n_cells - c0
+            score(p, q, keys + lap * p.k_dim * size, scratch - 4 * c0, first // 32 * 32, c1)
             for t in range(T):
                 position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
                 change(p, weights, first // 32 * 32, c1, position, head * group + min(j0 + t, j1 - 1) % group)
                 weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), max(position, reach))
-            gather(scratch - 4 * c0, vals, parts + 64, size_of_part, p.v_dim, first, c1)
+            gather(scratch - 4 * c0, vals + lap * p.v_dim * size, parts + 64, size_of_part, p.v_dim, first, c1)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
         for t in range(min(T, j1 - j0)):
@@ -303,7 +307,7 @@ def merge():
             if p.both_ways != 0:
                 last = max(last, last_of(step, i64(load(i32, step.seqs + 4 * row))))
             for s in range(first_seen(position, p.window) // p.split, last // p.split + 1):
-                fold(total, p.partial + (unit * n_splits + s) * size, size)
+                fold(total, p.partial + (unit * n_splits + s % n_splits) * size, size)
             if p.sinks != 0:
                 sink(total, load(f32, p.sinks + 4 * head), size)
             divide(total, p.v_dim, p.out + row * p.out_stride + head * p.v_dim * 4)

@@ -34,7 +34,7 @@ CacheParams = Struct(
     ),
 )  # fmt: skip
 """k, v: f32 rows. k_cache: [n_seq][n_head][n_cells / 16][k_dim][16], so that 16 cells are lanes; v_cache:
-[n_seq][n_head][n_cells][v_dim]. Position p of a sequence is its cell p."""
+[n_seq][n_head][n_cells][v_dim]. Position p of a sequence is its cell p % n_cells."""
 
 # pi/2 in three parts for the reduction, and the polynomials of sine and cosine on [-pi/4, pi/4] (Cephes).
 _P1, _P2, _P3 = 1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21
@@ -156,7 +156,7 @@ def cache(pairing: str, kv_type: str):
         while unit < step.n_rows * p.n_head:
             for u in range(unit, min(unit + 4, step.n_rows * p.n_head)):
                 row, head = u // p.n_head, u % p.n_head
-                cell = i64(load(i32, step.positions + 4 * row))
+                cell = i64(load(i32, step.positions + 4 * row)) % p.n_cells
                 slot = i64(load(i32, step.seqs + 4 * row)) * p.n_head + head
                 k = p.k + row * p.k_stride + head * p.k_dim * 4
                 turn_head(k, p.n_rot, p.table + row * p.n_rot * 4)

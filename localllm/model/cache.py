@@ -1,7 +1,8 @@
 """The key-value cache of one layer, in f16 or f32.
 
 Keys lie in tiles of 16 cells, so that cells are lanes when scores are computed: [n_seq][n_head_kv][n_cells /
-16][k_dim][16]. Values: [n_seq][n_head_kv][n_cells][v_dim]. Position p of a sequence is its cell p.
+16][k_dim][16]. Values: [n_seq][n_head_kv][n_cells][v_dim]. Position p of a sequence is its cell p % n_cells: layers
+with a window keep no more cells than it takes.
 """
 
 from __future__ import annotations
@@ -18,9 +19,21 @@ _SLACK = 256
 """Bytes past the end that a kernel may load, though not use."""
 
 
+MOST_ROWS = 512
+"""Of a batch: its cells are written before its rows are looked at, so that a window's cells need that many more."""
+
+
 def n_cells(n_ctx: int) -> int:
     """Cells a sequence gets for a context of n_ctx: whole chunks of the attention kernel."""
     return -(-n_ctx // CHUNK) * CHUNK
+
+
+def layer_cells(config: Config, i: int, n_ctx: int, swa_full: bool) -> int:
+    """Cells a sequence gets in layer i. swa_full: as many where there is a window."""
+    whole = n_cells(n_ctx)
+    if swa_full or not config.swa_layers[i] or config.window is None:
+        return whole
+    return min(whole, n_cells(config.window.size + MOST_ROWS))
 
 
 def _row_bytes(config: Config, i: int, kv_type: str) -> int:
@@ -28,15 +41,19 @@ def _row_bytes(config: Config, i: int, kv_type: str) -> int:
     return config.n_head_kv[i] * (config.n_embd_head_k[i] + config.n_embd_head_v[i]) * SIZES[kv_type]
 
 
-def cache_bytes(config: Config, n_ctx: int, n_seq: int, kv_type: str) -> int:
+def cache_bytes(config: Config, n_ctx: int, n_seq: int, kv_type: str, swa_full: bool = False) -> int:
     """Bytes of all layers' caches."""
-    cells = n_seq * n_cells(n_ctx)
-    return sum(cells * _row_bytes(config, i, kv_type) + 2 * _SLACK for i in range(config.n_layer))
+    return sum(
+        n_seq * layer_cells(config, i, n_ctx, swa_full) * _row_bytes(config, i, kv_type) + 2 * _SLACK
+        for i in range(config.n_layer)
+    )
 
 
-def make_caches(config: Config, n_ctx: int, n_seq: int, kv_type: str) -> list[LayerCache]:
+def make_caches(config: Config, n_ctx: int, n_seq: int, kv_type: str, swa_full: bool = False) -> list[LayerCache]:
     """A cache for each layer; one that stores nothing where the layer has no keys and values."""
-    return [LayerCache(config, i, n_seq, n_cells(n_ctx), kv_type) for i in range(config.n_layer)]
+    return [
+        LayerCache(config, i, n_seq, layer_cells(config, i, n_ctx, swa_full), kv_type) for i in range(config.n_layer)
+    ]
 
 
 @dataclass
@@ -67,25 +84,34 @@ class LayerCache:
     def v_address(self) -> int:
         return int(self.v.ctypes.data)
 
-    def save(self, seq: int, position: int) -> bytes:
-        """What the first `position` cells of a sequence hold: keys (whole tiles of 16 cells), then values."""
+    def save(self, seq: int, position: int, written: int) -> bytes:
+        """What a sequence of `position` tokens holds, which once had `written`: that number (8 bytes), keys (whole
+        tiles of 16 cells), values."""
         k, v = self._cells(seq, position)
-        return k.tobytes() + v.tobytes()
+        return written.to_bytes(8, "little") + k.tobytes() + v.tobytes()
 
-    def restore(self, seq: int, position: int, content: bytes) -> None:
-        """The inverse of save."""
+    def restore(self, seq: int, position: int, content: bytes) -> int:
+        """The inverse of save; `written`."""
         k, v = self._cells(seq, position)
-        if len(content) != k.nbytes + v.nbytes:
-            raise ValueError(f"{len(content)} bytes given, {k.nbytes + v.nbytes} needed")
-        k[...] = np.frombuffer(content, np.uint8, k.nbytes).reshape(k.shape)
-        v[...] = np.frombuffer(content, np.uint8, v.nbytes, k.nbytes).reshape(v.shape)
+        if len(content) != 8 + k.nbytes + v.nbytes:
+            raise ValueError(f"{len(content)} bytes given, {8 + k.nbytes + v.nbytes} needed")
+        k[...] = np.frombuffer(content, np.uint8, k.nbytes, 8).reshape(k.shape)
+        v[...] = np.frombuffer(content, np.uint8, v.nbytes, 8 + k.nbytes).reshape(v.shape)
+        return int.from_bytes(content[:8], "little")
 
     def copy(self, source: int, target: int, position: int) -> None:
-        """Give sequence `target` the first `position` cells of `source`."""
+        """Give sequence `target` what `source` holds, of `position` tokens."""
         for of, to in zip(self._cells(source, position), self._cells(target, position), strict=True):
             to[...] = of
 
+    def holds(self, position: int, written: int) -> bool:
+        """Whether a sequence that has written `written` tokens still has what the one at `position` sees."""
+        window = self.config.window.size if self.config.swa_layers[self.i] and self.config.window else 0
+        seen_from = max(0, position - window + 1) if window else 0
+        return written <= self.n_cells or position == 0 or seen_from >= written - self.n_cells
+
     def _cells(self, seq: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+        position = min(position, self.n_cells)
         size, heads = SIZES[self.kv_type], self.n_head
         tile = self.config.n_embd_head_k[self.i] * 16 * size
         k = self.k[:-_SLACK].reshape(self.n_seq, heads, self.n_cells // 16, tile)

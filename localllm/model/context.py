@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,16 @@ _SPARE = 128 << 20
 class Context:
     """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
 
-    def __init__(self, model: Model, n_ctx: int, n_seq: int = 1, n_batch: int = 512) -> None:
+    def __init__(
+        self, model: Model, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
+    ) -> None:
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, PHASES[-1])):
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
-        _check_memory(model, n_ctx, n_seq)
+        _check_memory(model, n_ctx, n_seq, swa_full)
         config = model.config
-        self._caches = make_caches(config, n_ctx, n_seq, model.kv_type)
+        self._caches = make_caches(config, n_ctx, n_seq, model.kv_type, swa_full)
         self._step = aligned(Step.size).view(np.int64)
         self._rows = np.zeros((4, PHASES[-1]), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
@@ -43,6 +46,8 @@ class Context:
         self._plans: dict[tuple[str, int], Bound] = {}
         self._arenas: dict[int, np.ndarray] = {}
         self._past = [0] * n_seq
+        self._written = [0] * n_seq
+        """How far each sequence ever came: layers with a window have forgotten what lies too far before that."""
         self._cancel = np.zeros(1, np.int64)
         self._closed = False
 
@@ -50,31 +55,37 @@ class Context:
         """Tokens that a sequence holds."""
         return self._past[seq_id]
 
-    def cut(self, seq_id: int, position: int) -> None:
-        """Forget what a sequence holds from `position` on."""
+    def cut(self, seq_id: int, position: int) -> bool:
+        """Forget what a sequence holds from `position` on; False, and nothing done, where layers with a window have
+        already forgotten what the token at `position` would see (but for swa_full)."""
         if not 0 <= position <= self._past[seq_id]:
             raise UsageError(f"sequence {seq_id} holds {self._past[seq_id]} tokens: it cannot be cut at {position}")
+        if not all(cache.holds(position, self._written[seq_id]) for cache in self._caches):
+            return False
         self._past[seq_id] = position
+        if position == 0:
+            self._written[seq_id] = 0
+        return True
 
     def copy(self, source: int, target: int) -> None:
         """Give sequence `target` what `source` holds."""
         for cache in self._caches:
-            cache.copy(source, target, self._past[source])
-        self._past[target] = self._past[source]
+            cache.copy(source, target, self._written[source])
+        self._past[target], self._written[target] = self._past[source], self._written[source]
 
     def save(self, seq_id: int = 0) -> list[bytes]:
         """What a sequence holds, a layer at a time."""
-        return [cache.save(seq_id, self._past[seq_id]) for cache in self._caches]
+        return [cache.save(seq_id, self._past[seq_id], self._written[seq_id]) for cache in self._caches]
 
     def restore(self, seq_id: int, n_past: int, content: Sequence[bytes]) -> None:
         """Put back what `save` gave when the sequence held n_past tokens."""
         for cache, part in zip(self._caches, content, strict=True):
-            cache.restore(seq_id, n_past, part)
+            self._written[seq_id] = cache.restore(seq_id, n_past, part)
         self._past[seq_id] = n_past
 
     def clear(self) -> None:
         """Forget all sequences."""
-        self._past = [0] * self.n_seq
+        self._past, self._written = [0] * self.n_seq, [0] * self.n_seq
 
     @property
     def n_bytes(self) -> int:
@@ -156,6 +167,7 @@ class Context:
             self._rows[1, i] = past[seq]
             past[seq] += 1
         self._rows[0, :n], self._rows[2, :n] = tokens, ids
+        self._written = [max(pair) for pair in zip(self._written, past, strict=True)]
         return past
 
     def _plan(self, part: str, n_rows: int) -> Bound:
@@ -180,14 +192,15 @@ class Context:
         return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
 
 
-def _check_memory(model: Model, n_ctx: int, n_seq: int) -> None:
+def _check_memory(model: Model, n_ctx: int, n_seq: int, swa_full: bool) -> None:
     """Refuse, before anything is allocated, a context for which there is no memory."""
     free = available_memory() - _SPARE
-    need = cache_bytes(model.config, n_ctx, n_seq, model.kv_type)
+    need = cache_bytes(model.config, n_ctx, n_seq, model.kv_type, swa_full)
     if need <= free:
         return
-    one = cache_bytes(model.config, n_cells(1), n_seq, model.kv_type)
-    fits = max(0, free // one) * n_cells(1)
+    chunk = n_cells(1)
+    sizes = range(chunk, n_cells(n_ctx), chunk)
+    fits = chunk * bisect_right(sizes, free, key=lambda n: cache_bytes(model.config, n, n_seq, model.kv_type, swa_full))
     advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
     raise NotEnoughMemoryError(
         f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, "

@@ -96,14 +96,18 @@ class Model:
             formats[t.format.name] += t.n_elements
         return f"{self.architecture} {size} {formats.most_common(1)[0][0]}"
 
-    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1]) -> Context:
+    def context(
+        self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool = False
+    ) -> Context:
         """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time.
 
+        swa_full: layers with a sliding window keep all cells, not those alone that they will look at again; a sequence
+        can then be cut back anywhere.
         Compiles the kernels it needs, the first time. Raises NotEnoughMemoryError or UsageError.
         """
         if self._closed:
             raise LocalllmError(f"{self.path}: this model is closed")
-        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch)
+        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, swa_full)
         keys = [WORKER, WAIT]
         for part in ("body", "head"):
             for phase in PHASES:

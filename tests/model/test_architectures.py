@@ -204,6 +204,55 @@ def test_both_ways_takes_a_sequence_at_once(model_of):
     context.close()
 
 
+@pytest.mark.parametrize("name", ["gemma2", "gpt-oss", "cohere2"])
+def test_windows_keep_no_more_than_they_see(model_of, name):
+    """Rings of 768 cells for 1,700 tokens: the same bits as from whole caches, in chunks, steps, several sequences."""
+    model, _ = model_of(name)
+    ids = [int(i) for i in np.random.default_rng(5).integers(0, twin.N_VOCAB, 1700)]
+    found = []
+    for swa_full in (False, True):
+        context = model.context(n_ctx=2048, n_seq=2, swa_full=swa_full)
+        chunks = [ids[i : i + 512] for i in range(0, 1700, 512)]
+        parts = [context.forward(chunk, want_logits=[True] * len(chunk)) for chunk in chunks]
+        context.forward(ids[:300], seq_ids=[1] * 300)
+        for pair in zip(ids[:40], ids[300:340], strict=True):
+            parts.append(context.forward(pair, seq_ids=[0, 1], want_logits=[True] * 2))
+        parts.append(context.forward(ids[:9], want_logits=[True] * 9))
+        found.append((np.concatenate(parts), context.n_bytes))
+        context.close()
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1] < 0.8 * found[1][1]
+
+
+def test_cutting_back_a_ring(model_of):
+    """As far as the window still lies in it; then save, restore and copy hold what was held."""
+    model, _ = model_of("gemma2")
+    ids = [int(i) for i in np.random.default_rng(5).integers(0, twin.N_VOCAB, 1000)]
+    context = model.context(n_ctx=1024, n_seq=2)
+    for start in (0, 500):
+        context.forward(ids[start : start + 500])
+    assert context.cut(0, 200) is False
+    assert context.n_past(0) == 1000
+    assert context.cut(0, 900) is True
+    exact = context.forward(ids[900:950])
+    fresh = model.context(n_ctx=1024)
+    for start in (0, 500):
+        fresh.forward(ids[start : min(start + 500, 900)])
+    assert np.array_equal(fresh.forward(ids[900:950]), exact)
+    fresh.close()
+    saved = context.save(0)
+    after = context.forward([3])
+    context.copy(0, 1)
+    assert context.cut(1, 950)
+    assert np.array_equal(context.forward([3], seq_ids=[1]), after)
+    context.clear()
+    context.restore(0, 950, saved)
+    assert context.cut(0, 100) is False
+    assert np.array_equal(context.forward([3]), after)
+    assert context.cut(0, 0) is True
+    context.close()
+
+
 def test_learned_positions_end(tmp_path):
     case = CASES["gpt2"]
     tensors = twin.weights(case)
