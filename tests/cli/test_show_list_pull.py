@@ -122,7 +122,7 @@ def test_show_lists_tensors(home: Path) -> None:
     ("content", "words"),
     [
         (model_bytes(type_id=24), "Formats       I8, F32: not supported: I8"),
-        (model_bytes("rwkv9"), "rwkv9: not supported; supported are gemma3, llama, qwen2"),
+        (model_bytes("rwkv9"), "rwkv9: not supported; supported are afmoe, arcee,"),
         (
             model_bytes().replace(
                 b.string("llama") + b.string("tokenizer.ggml.tokens"),
