@@ -9,6 +9,7 @@ A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. What stands between 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -133,6 +134,19 @@ def layout() -> str:
     return "```\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in rows) + "\n```"
 
 
+def against() -> str:
+    """What `localllm bench --against llamacpp -o json` wrote into docs/figures/, a file a model."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs" / "figures").glob("*.json"))]
+    rows = [
+        (run["model"], t["test"], f"{t['median_ours']:.1f}", f"{t['median_theirs']:.1f}", f"{t['median_ratio']:.2f}")
+        for run in runs
+        for t in run["tests"]
+    ]
+    head = ("model", "test", "localllm, t/s", "llama.cpp, t/s", "ratio")
+    where = f"{runs[0]['cpu_info']}, {runs[0]['n_threads']} threads; {runs[0]['peer']}; medians of alternating pairs."
+    return f"{table(head, rows)}\n\n{where}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "chat-commands": chat_commands,
@@ -141,6 +155,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "formats": formats,
     "architectures": architectures,
     "tokenizers": tokenizers,
+    "against": against,
     "layout": layout,
 }
 """Mark -> what stands there."""

@@ -276,7 +276,8 @@ _QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = (Lanes(tuple(range(4 * i, 4 * i + 4
 
 def _block16(fmt):
     """Blocks of 64 elements with a scale a 16."""
-    codes, block, scales = *formats.in_32s(fmt), fmt.scales_of_four
+    codes, block = formats.in_32s(fmt)
+    scales = fmt.scales_of_four
     dot, start = dot4_u7 if fmt.U7 else dot4, starter(fmt)
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, ahead):

@@ -8,6 +8,7 @@ clock: llama.cpp by the `timings` it returns. Speeds are compared pair by pair, 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -100,7 +101,8 @@ def describe(job: Job, peer: str) -> dict[str, Any]:
     """The circumstances, for the JSON form."""
     from importlib.metadata import version
 
-    return {"cpu_info": cpu_info(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **asdict(job)}
+    job_fields = asdict(job) | {"model": os.path.basename(job.model)}
+    return {"cpu_info": cpu_info(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **job_fields}
 
 
 class _Side:
