@@ -54,6 +54,7 @@ from localllm.kernels.simd import (
     maximum,
     minimum,
     pack16,
+    pair,
     pause,
     prefetch,
     select,
@@ -85,6 +86,7 @@ from localllm.kernels.simd import (
     u32,
     u32x16,
     u64,
+    u64x2,
 )
 
 Params = Struct("Operation", ("a", "b", "c", "out", "n"))
@@ -127,6 +129,7 @@ def makes(p):
     a, b, c, d = load(f32, p.a), load(f32, p.a + 4), load(f32, p.a + 8), load(f32, p.a + 12)
     store(p.out, make4(f32x4, d, c, b, a))
     store(p.out + 16, make8(f32x8, d, c, b, a, a, b, c, d))
+    store(p.out + 48, pair(u64x2, load(u64, p.a + 8), load(u64, p.a)))
 
 
 _NUMBERS = Const(i32x16, tuple(range(-8, 8)))

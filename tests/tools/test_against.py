@@ -1,9 +1,9 @@
 """The comparison with llama.cpp: our side for real, the peer by a stand-in."""
 
 import pytest
+
 from localllm.errors import UsageError
 from localllm.tools import against
-
 from tests import tiny_models
 
 
