@@ -53,15 +53,21 @@ def load(
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | None:
-    """Load the tokenizer of a GGUF file from its metadata alone: the file may hold no tensors.
+    """Load the tokenizer of a GGUF file, from its metadata alone (no tensors needed), or of a SentencePiece .model.
 
     None when the file has no vocabulary (`tokenizer.ggml.model` is `no_vocab`): such a model runs on ids.
     Raises FileError, FormatError, TokenizerError or UnsupportedError.
     """
-    from localllm.gguf.reader import open_gguf
     from localllm.text.tokenizer import load_tokenizer as from_metadata
 
-    with open_gguf(os.fspath(path)) as file:
+    path = os.fspath(path)
+    if path.endswith(".model"):
+        from localllm.text.sentencepiece_file import read_model
+
+        return from_metadata(read_model(path), path)
+    from localllm.gguf.reader import open_gguf
+
+    with open_gguf(path) as file:
         return from_metadata(file.metadata, file.path)
 
 
