@@ -32,10 +32,12 @@ class Compiler:
         os.environ["NUMBA_LOOP_VECTORIZE"] = os.environ["NUMBA_SLP_VECTORIZE"] = "0"
         if "numba" in sys.modules:
             raise RuntimeError("numba was imported before its target was set")
-        from .simd import instructions, lowering
+        from .simd import instructions
+        from .simd.lowering import Emitter
+        from .simd.lowering_tiles import LOWERINGS
 
-        self._lowerings = lowering.LOWERINGS
-        self._emitter = lowering.Emitter
+        self._lowerings = LOWERINGS
+        self._emitter = Emitter
         self._instructions = getattr(instructions, target.lowering)
         self._converted: dict[object, object] = {}
 

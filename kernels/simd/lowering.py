@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 
 from .numba_types import VecType, llvm_type, named_type, numba_type, splat_value
-from .types import f32x16, i16x32, u8x64
+from .types import i16x32, u8x64
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 VOID = ir.VoidType()
@@ -77,7 +77,7 @@ def lowering(typing: Callable):
     return register
 
 
-def _same(*args):
+def same(*args):
     return args[0]
 
 
@@ -85,7 +85,7 @@ def _named(*args):
     return named_type(args[0])
 
 
-def _nothing(*args):
+def nothing(*args):
     return types.void
 
 
@@ -97,12 +97,12 @@ def load(e, args, vals):
     return e.load(llvm_type(named_type(args[0])), vals[1])
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def store(e, args, vals):
     e.store(vals[0], vals[1])
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def prefetch(e, args, vals):
     p = e.pointer(vals[0], ir.IntType(8))
     e.call("llvm.prefetch.p0", VOID, p, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1))
@@ -119,10 +119,10 @@ def splat(e, args, vals):
 
 @lowering(lambda address: numba_type(u8x64))
 def splat4(e, args, vals):
-    return e.builder.bitcast(_splat_i32(e, vals[0]), llvm_type(numba_type(u8x64)))
+    return e.builder.bitcast(splat_i32(e, vals[0]), llvm_type(numba_type(u8x64)))
 
 
-def _splat_i32(e, address):
+def splat_i32(e, address):
     return splat_value(e.builder, ir.VectorType(I32, 16), e.load(I32, address))
 
 
@@ -234,7 +234,7 @@ def to_half(e, args, vals):
 # --- arithmetic
 
 
-@lowering(_same)
+@lowering(same)
 def fma(e, args, vals):
     return e.fma(*vals)
 
@@ -251,16 +251,16 @@ def _choose(comparison):
     return emit
 
 
-LOWERINGS["minimum"] = (_same, _choose("<"))
-LOWERINGS["maximum"] = (_same, _choose(">"))
+LOWERINGS["minimum"] = (same, _choose("<"))
+LOWERINGS["maximum"] = (same, _choose(">"))
 
 
-@lowering(_same)
+@lowering(same)
 def absolute(e, args, vals):
     return e.call(f"llvm.fabs.{suffix(vals[0].type)}", vals[0].type, vals[0])
 
 
-@lowering(_same)
+@lowering(same)
 def sqrt(e, args, vals):
     return e.call(f"llvm.sqrt.{suffix(vals[0].type)}", vals[0].type, vals[0])
 
@@ -302,17 +302,17 @@ def hmax(e, args, vals):
     return _halves(e, vals[0], lambda a, b: e.builder.select(e.builder.fcmp_ordered(">", a, b), a, b))
 
 
-@lowering(_same)
+@lowering(same)
 def dot4(e, args, vals):
     return e.target["dot4"](e, *vals)
 
 
-@lowering(_same)
+@lowering(same)
 def dot4_u7(e, args, vals):
     return e.target["dot4_u7"](e, *vals)
 
 
-@lowering(_same)
+@lowering(same)
 def dot2(e, args, vals):
     return e.target["dot2"](e, *vals)
 
@@ -320,158 +320,6 @@ def dot2(e, args, vals):
 @lowering(lambda a, b: numba_type(i16x32))
 def pack16(e, args, vals):
     return e.target["pack16"](e, *vals)
-
-
-# --- register tiles
-
-
-def _tile(vec, n: int):
-    return types.UniTuple(vec, n)
-
-
-def _unpack(e, value, n: int):
-    return [e.builder.extract_value(value, i) for i in range(n)]
-
-
-def _pack(e, vectors):
-    return cgutils.pack_array(e.builder, vectors)
-
-
-@lowering(lambda n, v: _tile(v, n.literal_value))
-def tile_fill(e, args, vals):
-    return _pack(e, [vals[1]] * args[0].literal_value)
-
-
-@lowering(lambda tile, i: tile.dtype)
-def tile_get(e, args, vals):
-    return e.builder.extract_value(vals[0], args[1].literal_value)
-
-
-@lowering(
-    lambda type_, address, n_rows, row_stride, n, stride: _tile(
-        named_type(type_), n_rows.literal_value * n.literal_value
-    )
-)
-def tile_load(e, args, vals):
-    vec, n_rows, n = llvm_type(named_type(args[0])), args[2].literal_value, args[4].literal_value
-    rows = e.rows(vals[1], vals[3], n_rows)
-    return _pack(e, [e.load(vec, place) for row in rows for place in e.rows(row, vals[5], n)])
-
-
-@lowering(_nothing)
-def tile_store(e, args, vals):
-    n = args[4].literal_value
-    vectors = iter(_unpack(e, vals[3], args[3].count))
-    for row in e.rows(vals[0], vals[1], args[3].count // n):
-        for place in e.rows(row, vals[2], n):
-            e.store(place, next(vectors))
-
-
-@lowering(lambda type_, address, stride, n: _tile(named_type(type_), n.literal_value))
-def tile_spread(e, args, vals):
-    vec = llvm_type(named_type(args[0]))
-    return _pack(e, [e.load(vec, place) for place in e.rows(vals[1], vals[2], args[3].literal_value)])
-
-
-@lowering(_same)
-def tile_add(e, args, vals):
-    a, b = (_unpack(e, v, args[0].count) for v in vals)
-    add = e.builder.fadd if isinstance(args[0].dtype.elem, types.Float) else e.builder.add
-    return _pack(e, [add(x, y) for x, y in zip(a, b, strict=True)])
-
-
-@lowering(lambda x, factor, n_rows: _tile(x.dtype, x.count * n_rows.literal_value))
-def tile_start(e, args, vals):
-    xs = _unpack(e, vals[0], args[0].count)
-    factor = ir.Constant(xs[0].type, [args[1].literal_value] * xs[0].type.count)
-    return _pack(e, [e.builder.mul(x, factor) for x in xs] * args[2].literal_value)
-
-
-def _products(e, acc_type, acc, w, stride, xs, n_x: int, splatted: Callable, product: Callable):
-    """One row operand at a time is spread over a vector and combined with every x."""
-    n_rows = acc_type.count // n_x
-    accs, xs = _unpack(e, acc, acc_type.count), _unpack(e, xs, n_x)
-    for r, row in enumerate(e.rows(w, stride, n_rows)):
-        operand = splatted(row)
-        for v, x in enumerate(xs):
-            accs[r * n_x + v] = product(accs[r * n_x + v], operand, x)
-    return _pack(e, accs)
-
-
-@lowering(_same)
-def tile_dot(e, args, vals):
-    dot = e.target["dot4_u7" if args[4].literal_value else "dot4"]
-    bytes_ = llvm_type(numba_type(u8x64))
-    return _products(
-        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
-        lambda row: e.builder.bitcast(_splat_i32(e, row), bytes_), lambda acc, w, x: dot(e, acc, w, x),
-    )  # fmt: skip
-
-
-@lowering(_same)
-def tile_pair(e, args, vals):
-    shorts = llvm_type(numba_type(i16x32))
-    return _products(
-        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
-        lambda row: e.builder.bitcast(_splat_i32(e, row), shorts), lambda acc, w, x: e.target["dot2"](e, acc, w, x),
-    )  # fmt: skip
-
-
-def _splat_f32(e, address):
-    return splat_value(e.builder, ir.VectorType(ir.FloatType(), 16), e.load(ir.FloatType(), address))
-
-
-@lowering(_same)
-def tile_fma(e, args, vals):
-    return _products(
-        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
-        lambda row: _splat_f32(e, row), lambda acc, w, x: e.fma(w, x, acc),
-    )  # fmt: skip
-
-
-def _scaled(e, args, vals, n_x: int, combine):
-    """Combine acc[i] with f32(a[i]) and the scale of its row."""
-    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
-    floats = llvm_type(numba_type(f32x16))
-    for r, row in enumerate(e.rows(vals[2], vals[3], args[0].count // n_x)):
-        scale = _splat_f32(e, row)
-        for v in range(n_x):
-            i = r * n_x + v
-            value = a[i] if a[i].type == floats else e.builder.sitofp(a[i], floats)
-            accs[i] = combine(v, accs[i], value, scale)
-    return _pack(e, accs)
-
-
-@lowering(_same)
-def tile_scale(e, args, vals):
-    n, b = args[4].literal_value, e.builder
-    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
-    for r, row in enumerate(e.rows(vals[2], vals[3], len(accs) // n)):
-        scale = _splat_i32(e, row)
-        for i in range(r * n, r * n + n):
-            accs[i] = b.add(accs[i], b.mul(a[i], scale))
-    return _pack(e, accs)
-
-
-@lowering(_same)
-def tile_scale2(e, args, vals):
-    xs = _unpack(e, vals[4], args[4].count)
-    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(e.builder.fmul(a, scale), xs[v], acc))
-
-
-@lowering(_same)
-def tile_scaled(e, args, vals):
-    xs = _unpack(e, vals[4], args[4].count)
-    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(a, e.builder.fmul(scale, xs[v]), acc))
-
-
-@lowering(_same)
-def tile_multiply(e, args, vals):
-    floats = llvm_type(numba_type(f32x16))
-    return _products(
-        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
-        lambda row: e.load(floats, row), lambda acc, w, x: e.fma(w, x, acc),
-    )  # fmt: skip
 
 
 # --- threads
@@ -487,12 +335,12 @@ def atomic_load(e, args, vals):
     return e.builder.load_atomic(e.pointer(vals[0], I64), "acquire", 8, typ=I64)
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def atomic_store(e, args, vals):
     e.builder.store_atomic(vals[1], e.pointer(vals[0], I64), "release", 8)
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def pause(e, args, vals):
     e.target["pause"](e)
 
@@ -502,13 +350,13 @@ def cycles(e, args, vals):
     return e.call("llvm.readcyclecounter", I64)
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def call_kernel(e, args, vals):
     kind = ir.FunctionType(VOID, [I64, I64])
     e.builder.call(e.builder.inttoptr(vals[0], kind.as_pointer()), vals[1:])
 
 
-@lowering(_nothing)
+@lowering(nothing)
 def call_yield(e, args, vals):
     kind = ir.FunctionType(I32, [])
     e.builder.call(e.builder.inttoptr(vals[0], kind.as_pointer()), [])

@@ -1,0 +1,166 @@
+"""What the operations on register tiles become in LLVM: tuples of R rows x V vectors, row-major.
+
+See `lowering` for the form; this file completes its table, LOWERINGS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .lowering import LOWERINGS as LOWERINGS
+from .lowering import lowering, nothing, same, splat_i32
+from .numba_types import llvm_type, named_type, numba_type, splat_value
+from .types import f32x16, i16x32, u8x64
+
+
+def _tile(vec, n: int):
+    return types.UniTuple(vec, n)
+
+
+def _unpack(e, value, n: int):
+    return [e.builder.extract_value(value, i) for i in range(n)]
+
+
+def _pack(e, vectors):
+    return cgutils.pack_array(e.builder, vectors)
+
+
+@lowering(lambda n, v: _tile(v, n.literal_value))
+def tile_fill(e, args, vals):
+    return _pack(e, [vals[1]] * args[0].literal_value)
+
+
+@lowering(lambda tile, i: tile.dtype)
+def tile_get(e, args, vals):
+    return e.builder.extract_value(vals[0], args[1].literal_value)
+
+
+@lowering(
+    lambda type_, address, n_rows, row_stride, n, stride: _tile(
+        named_type(type_), n_rows.literal_value * n.literal_value
+    )
+)
+def tile_load(e, args, vals):
+    vec, n_rows, n = llvm_type(named_type(args[0])), args[2].literal_value, args[4].literal_value
+    rows = e.rows(vals[1], vals[3], n_rows)
+    return _pack(e, [e.load(vec, place) for row in rows for place in e.rows(row, vals[5], n)])
+
+
+@lowering(nothing)
+def tile_store(e, args, vals):
+    n = args[4].literal_value
+    vectors = iter(_unpack(e, vals[3], args[3].count))
+    for row in e.rows(vals[0], vals[1], args[3].count // n):
+        for place in e.rows(row, vals[2], n):
+            e.store(place, next(vectors))
+
+
+@lowering(lambda type_, address, stride, n: _tile(named_type(type_), n.literal_value))
+def tile_spread(e, args, vals):
+    vec = llvm_type(named_type(args[0]))
+    return _pack(e, [e.load(vec, place) for place in e.rows(vals[1], vals[2], args[3].literal_value)])
+
+
+@lowering(same)
+def tile_add(e, args, vals):
+    a, b = (_unpack(e, v, args[0].count) for v in vals)
+    add = e.builder.fadd if isinstance(args[0].dtype.elem, types.Float) else e.builder.add
+    return _pack(e, [add(x, y) for x, y in zip(a, b, strict=True)])
+
+
+@lowering(lambda x, factor, n_rows: _tile(x.dtype, x.count * n_rows.literal_value))
+def tile_start(e, args, vals):
+    xs = _unpack(e, vals[0], args[0].count)
+    factor = ir.Constant(xs[0].type, [args[1].literal_value] * xs[0].type.count)
+    return _pack(e, [e.builder.mul(x, factor) for x in xs] * args[2].literal_value)
+
+
+def _products(e, acc_type, acc, w, stride, xs, n_x: int, splatted: Callable, product: Callable):
+    """One row operand at a time is spread over a vector and combined with every x."""
+    n_rows = acc_type.count // n_x
+    accs, xs = _unpack(e, acc, acc_type.count), _unpack(e, xs, n_x)
+    for r, row in enumerate(e.rows(w, stride, n_rows)):
+        operand = splatted(row)
+        for v, x in enumerate(xs):
+            accs[r * n_x + v] = product(accs[r * n_x + v], operand, x)
+    return _pack(e, accs)
+
+
+@lowering(same)
+def tile_dot(e, args, vals):
+    dot = e.target["dot4_u7" if args[4].literal_value else "dot4"]
+    bytes_ = llvm_type(numba_type(u8x64))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.builder.bitcast(splat_i32(e, row), bytes_), lambda acc, w, x: dot(e, acc, w, x),
+    )  # fmt: skip
+
+
+@lowering(same)
+def tile_pair(e, args, vals):
+    shorts = llvm_type(numba_type(i16x32))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.builder.bitcast(splat_i32(e, row), shorts), lambda acc, w, x: e.target["dot2"](e, acc, w, x),
+    )  # fmt: skip
+
+
+def _splat_f32(e, address):
+    return splat_value(e.builder, ir.VectorType(ir.FloatType(), 16), e.load(ir.FloatType(), address))
+
+
+@lowering(same)
+def tile_fma(e, args, vals):
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: _splat_f32(e, row), lambda acc, w, x: e.fma(w, x, acc),
+    )  # fmt: skip
+
+
+def _scaled(e, args, vals, n_x: int, combine):
+    """Combine acc[i] with f32(a[i]) and the scale of its row."""
+    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
+    floats = llvm_type(numba_type(f32x16))
+    for r, row in enumerate(e.rows(vals[2], vals[3], args[0].count // n_x)):
+        scale = _splat_f32(e, row)
+        for v in range(n_x):
+            i = r * n_x + v
+            value = a[i] if a[i].type == floats else e.builder.sitofp(a[i], floats)
+            accs[i] = combine(v, accs[i], value, scale)
+    return _pack(e, accs)
+
+
+@lowering(same)
+def tile_scale(e, args, vals):
+    n, b = args[4].literal_value, e.builder
+    accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
+    for r, row in enumerate(e.rows(vals[2], vals[3], len(accs) // n)):
+        scale = splat_i32(e, row)
+        for i in range(r * n, r * n + n):
+            accs[i] = b.add(accs[i], b.mul(a[i], scale))
+    return _pack(e, accs)
+
+
+@lowering(same)
+def tile_scale2(e, args, vals):
+    xs = _unpack(e, vals[4], args[4].count)
+    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(e.builder.fmul(a, scale), xs[v], acc))
+
+
+@lowering(same)
+def tile_scaled(e, args, vals):
+    xs = _unpack(e, vals[4], args[4].count)
+    return _scaled(e, args, vals, len(xs), lambda v, acc, a, scale: e.fma(a, e.builder.fmul(scale, xs[v]), acc))
+
+
+@lowering(same)
+def tile_multiply(e, args, vals):
+    floats = llvm_type(numba_type(f32x16))
+    return _products(
+        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
+        lambda row: e.load(floats, row), lambda acc, w, x: e.fma(w, x, acc),
+    )  # fmt: skip
