@@ -54,6 +54,7 @@ class Numbers(click.ParamType):
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
 @click.option("--formats", is_flag=True, help="Measure the products of each tensor format instead; needs no model.")
+@click.option("--profile", is_flag=True, help="Show where the time of a pass of -p tokens (1 to 512) goes.")
 @click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
 def command(
     positional: str | None,
@@ -67,6 +68,7 @@ def command(
     output: str,
     no_warmup: bool,
     formats: bool,
+    profile: bool,
     against: str | None,
 ) -> None:
     """Measure prompt processing (pp) and text generation (tg) in tokens a second.
@@ -79,6 +81,9 @@ def command(
         _formats((threads or (None,))[0], repetitions, output)
         return
     name = one_model(positional, model)
+    if profile:
+        _profile(name, (threads or (None,))[0], min(512, max(1, n_prompt[0])), repetitions, output)
+        return
     if against:
         if any(len(values) != 1 for values in (n_prompt, n_gen, n_depth, threads or (1,))):
             raise UsageError("--against compares one test at a time: give one number for each of -p, -n, -d and -t")
@@ -113,6 +118,19 @@ def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
         click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
     else:
         raise UsageError("--formats writes md, json or jsonl")
+
+
+def _profile(name: str | None, n_threads: int | None, n_rows: int, repetitions: int, output: str) -> None:
+    """Operation kinds by their time, the slowest first."""
+    from localllm.tools import profile
+
+    with load_model(name, n_threads=n_threads) as model:
+        rows = profile.profile(model, n_rows, repetitions)
+    if output == "md":
+        for line in profile.markdown(rows):
+            click.echo(line)
+    else:
+        click.echo(json.dumps([row.fields() for row in rows], indent=2))
 
 
 def _against(

@@ -92,6 +92,11 @@ class Context:
         """Bytes of the caches."""
         return sum(cache.n_bytes for cache in self._caches)
 
+    @property
+    def plans(self) -> dict[tuple[str, int], Bound]:
+        """The plans that were replayed so far, by part ("body", "head") and the rows they are recorded for."""
+        return self._plans
+
     def cancel(self) -> None:
         """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -64,7 +64,9 @@ class Bound:
 
     operations: list[Operation]
     ops: np.ndarray
-    keep: list[np.ndarray] = field(default_factory=list)
+    counters: np.ndarray
+    """A line an operation: its claim counter, then its cycles."""
+    blocks: np.ndarray
 
     @property
     def address(self) -> int:
@@ -72,6 +74,10 @@ class Bound:
 
     def __len__(self) -> int:
         return len(self.ops)
+
+    def cycles(self) -> np.ndarray:
+        """Cycles of the stage that ends with each operation, added up by a team that times them: int64, a view."""
+        return self.counters[1 :: ALIGNMENT // 8]
 
 
 class Plan:
@@ -146,7 +152,7 @@ class Plan:
             counter = counters.ctypes.data + i * ALIGNMENT
             ops[i] = (addresses[o.key], blocks.ctypes.data + 8 * at, counter, int(meet))
             at += -(-o.block.size // ALIGNMENT) * ALIGNMENT // 8
-        return Bound(self.operations, ops, [counters, blocks])
+        return Bound(self.operations, ops, counters, blocks)
 
 
 def aligned(n_bytes: int) -> np.ndarray:

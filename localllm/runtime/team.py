@@ -119,6 +119,10 @@ class Team:
                     self._asleep[ith] = False
                     self._sleeping[ith].release()
 
+    def time_operations(self) -> None:
+        """From now on, add up the cycles of each stage, where `Bound.cycles` finds them. It stays so."""
+        self._worker = _KERNEL(load([TIMED_WORKER])[TIMED_WORKER])
+
     def close(self) -> None:
         """Let the threads end. A team that is closed cannot run again."""
         with self._turn:
