@@ -14,7 +14,7 @@ import sys
 import types as python_types
 from collections.abc import Callable
 
-from .simd.targets import Target, current
+from .simd.targets import Target, current, host_features
 from .simd.types import Scalar, Struct
 from .simd.vocabulary import Op
 
@@ -64,7 +64,7 @@ class Compiler:
 
     def _rebound(self, function: Callable) -> Callable:
         """The function with every name of the vocabulary, and every helper, replaced by what Numba understands."""
-        names = _names_used(function.__code__)
+        names = set(function.__code__.co_names)
         scope = {k: self._convert(v) for k, v in function.__globals__.items() if k in names}
         scope["__builtins__"] = function.__globals__["__builtins__"]
         cells = tuple(python_types.CellType(self._convert(c.cell_contents)) for c in function.__closure__ or ())
@@ -117,10 +117,6 @@ class Compiler:
         return intrinsic(prefer_literal=True)(operation)
 
 
-def _names_used(code: python_types.CodeType) -> set[str]:
-    return set(code.co_names)
-
-
 def _struct_view(struct: Struct):
     """An intrinsic: the address as a record, whose fields are loads at fixed offsets."""
     from numba import from_dtype, types
@@ -150,7 +146,7 @@ def main() -> None:
     from . import objects
 
     target = current()
-    compiler = Compiler(target, target.features(objects.host()))
+    compiler = Compiler(target, target.features(host_features()))
     for line in sys.stdin:
         key = objects.Key.parse(line.strip())
         objects.write(objects.path(key), compiler.compile(key.resolve(), str(key)))

@@ -51,9 +51,6 @@ class Key:
         return getattr(import_module(f"{__package__}.{self.module}"), self.factory)(*self.arguments)
 
 
-host = host_features
-
-
 def root() -> Path:
     """The folder of all object code: LOCALLLM_CACHE, or the user's cache folder."""
     chosen = os.environ.get("LOCALLLM_CACHE")
@@ -73,7 +70,7 @@ def folder() -> Path:
         digest.update(source.relative_to(here).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     target = current()
     versions = f"{metadata.version('numba')} {metadata.version('llvmlite')} {sys.version_info[:2]}"
-    digest.update(f"{target} {target.features(host())} {versions}".encode())
+    digest.update(f"{target} {target.features(host_features())} {versions}".encode())
     path = root() / f"{target.name}-{digest.hexdigest()[:24]}"
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

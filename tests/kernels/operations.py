@@ -345,11 +345,10 @@ def atomics(p):
 
 
 def main() -> None:
-    from localllm.kernels import objects
     from localllm.kernels.jit import Compiler
-    from localllm.kernels.simd.targets import current
+    from localllm.kernels.simd.targets import current, host_features
 
-    compiler = Compiler(current(), current().features(objects.host()))
+    compiler = Compiler(current(), current().features(host_features()))
     for name, kernel in KERNELS.items():
         sys.stdout.write(f"{name} {base64.b64encode(compiler.compile(kernel, f'operations-{name}')).decode()}\n")
 

@@ -8,11 +8,11 @@ import sys
 
 from localllm.kernels import objects
 from localllm.kernels.jit import Compiler
-from localllm.kernels.simd.targets import current
+from localllm.kernels.simd.targets import current, host_features
 
 
 def main() -> None:
-    compiler = Compiler(current(), current().features(objects.host()))
+    compiler = Compiler(current(), current().features(host_features()))
     for line in sys.stdin:
         key = objects.Key.parse(line.strip())
         assembly = compiler.assembly(key.resolve())

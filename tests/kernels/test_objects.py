@@ -195,12 +195,12 @@ import math
 from localllm.kernels import objects
 from localllm.kernels.jit import Compiler
 from localllm.kernels.simd import f64, load, store
-from localllm.kernels.simd.targets import current
+from localllm.kernels.simd.targets import current, host_features
 
 def kernel(params, thread):
     store(params, math.gamma(load(f64, params)))
 
-Compiler(current(), current().features(objects.host())).compile(kernel, "calls-out")
+Compiler(current(), current().features(host_features())).compile(kernel, "calls-out")
 """
 
 
