@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.errors import FormatError
-from localllm.kernels import experts
+from localllm.kernels import experts, scale
 from localllm.kernels.objects import Key
 from localllm.model.feed_forward import FeedForward, gated, read_feed_forward
 from localllm.model.layer import LayerReader
@@ -17,13 +17,20 @@ from localllm.runtime.plan import Buffer, Value
 
 @dataclass(frozen=True)
 class Bank:
-    """One matrix of n rows of every expert. stride, bias_stride: bytes from an expert's to the next one's."""
+    """One matrix of n rows of every expert. stride, bias_stride: bytes from an expert's to the next one's; scale: of
+    each expert's products, if that is a tensor of its own."""
 
     w: Weight
     n: int
     stride: int
     bias: Weight | None = None
     bias_stride: int = 0
+    scale: Weight | None = None
+
+    @property
+    def bias_address(self) -> int:
+        """What a product adds: where results are scaled, the bias comes after that."""
+        return self.bias.address if self.bias and not self.scale else 0
 
 
 @dataclass(frozen=True)
@@ -81,10 +88,12 @@ class Routed:
         with r.plan.stage():
             for bank, out in ((self.gate, gate), (self.up, up)):
                 self._rows(r, bank, ready[kind_of(bank.w)], ids, out, shared)
+        self._scale(r, ids, 0, (self.gate, gate), (self.up, up))
         gated(r, self.name, self.activation, gate, up, n_ff * used, self.limit)
         ready = r.prepare([self.down.w], gate, length=n_ff * used)
         y = r.floats("experts", self.down.n * used)
         self._rows(r, self.down, ready[kind_of(self.down.w)], ids, y, False)
+        self._scale(r, ids, 0, (self.down, y))
         return y
 
     def _rows(self, r: Recorder, bank: Bank, x: Ready, ids: Value, out: Value, shared: bool) -> None:
@@ -95,7 +104,7 @@ class Routed:
             w.name, Key("experts", "rows", (w.module,)), experts.RowsParams, (self.n_used, bank.n),
             w=w.address, stride=bank.stride, row_bytes=w.row_bytes, n=bank.n, k=w.k, n_used=self.n_used, ids=ids,
             x=x.x, x_d=x.d, x_s=x.s, slot=slot, slot_d=slot_d, slot_s=slot_s,
-            bias=bank.bias.address if bank.bias else 0, bias_stride=bank.bias_stride, out=out, chunk=chunk(w),
+            bias=bank.bias_address, bias_stride=bank.bias_stride, out=out, chunk=chunk(w),
         )  # fmt: skip
 
     # --- a batch: rows in order of experts
@@ -120,10 +129,12 @@ class Routed:
             with r.plan.stage():
                 for bank, out in ((self.gate, gate), (self.up, up)):
                     self._tiles(r, bank, ready[kind_of(bank.w)], counts, starts, out)
+            self._scale(r, ids, sources, (self.gate, gate), (self.up, up))
             gated(r, self.name, self.activation, gate, up, n_ff, self.limit)
             ready = r.prepare([self.down.w], gate, rows=most)
             y = r.floats("experts", self.down.n, most)
             self._tiles(r, self.down, ready[kind_of(self.down.w)], counts, starts, y)
+            self._scale(r, ids, sources, (self.down, y))
         finally:
             r.rows_at = rows_at
         return y, places
@@ -150,8 +161,21 @@ class Routed:
             w.name, Key("experts", "tiles", (w.module,)), experts.TilesParams, (r.n_rows, bank.n),
             n_expert=self.n_expert, counts=counts, starts=starts, w=w.address, stride=bank.stride,
             row_bytes=w.row_bytes, n=bank.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s, x_p=x.p, row=row, row_d=row_d, row_s=row_s,
-            row_p=row_p, bias=bank.bias.address if bank.bias else 0, bias_stride=bank.bias_stride, out=out,
+            row_p=row_p, bias=bank.bias_address, bias_stride=bank.bias_stride, out=out,
         )  # fmt: skip
+
+    def _scale(self, r: Recorder, ids: Value, sources: Value, *results: tuple[Bank, Value]) -> None:
+        """Scale what experts gave, where the file says by how much."""
+        with r.plan.stage():
+            for bank, x in results:
+                if bank.scale is None:
+                    continue
+                r.plan.op(
+                    bank.scale.name, Key("scale", "experts"), scale.ExpertsParams, (r.n_rows, bank.n),
+                    n_places_at=r.rows_at, n=bank.n, n_used=self.n_used, x=x, ids=ids, sources=sources,
+                    scales=bank.scale.address, bias=bank.bias.address if bank.bias else 0,
+                    bias_stride=bank.bias_stride,
+                )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -248,7 +272,7 @@ def _routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int
 
 def _bank(f: LayerReader, short: str, k: int, n: int, n_expert: int) -> Bank:
     w = f.weights.matrices(f.name(f"{short}.weight"), k, n, n_expert)
-    return Bank(w, n, n * w.row_bytes, f.vector(f"{short}.bias", n, n_expert), 4 * n)
+    return Bank(w, n, n * w.row_bytes, f.vector(f"{short}.bias", n, n_expert), 4 * n, f.scale(short, n_expert))
 
 
 def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple[Bank, Bank]:
@@ -260,6 +284,6 @@ def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple
     both = _bank(f, fused, k, 2 * n_ff, n_expert)
     bias = both.bias.part(n_ff, both.bias.k - n_ff) if both.bias else None
     return (
-        Bank(both.w, n_ff, both.stride, both.bias, both.bias_stride),
-        Bank(both.w.rows(n_ff, n_ff), n_ff, both.stride, bias, both.bias_stride),
+        Bank(both.w, n_ff, both.stride, both.bias, both.bias_stride, both.scale),
+        Bank(both.w.rows(n_ff, n_ff), n_ff, both.stride, bias, both.bias_stride, both.scale),
     )

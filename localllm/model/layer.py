@@ -43,7 +43,14 @@ class LayerReader:
         return float(np.asarray(self.weights.values(self.name(short), 1))[0])
 
     def linear(self, short: str, k: int, n: int) -> Linear:
-        return Linear(self.weights.matrix(self.name(f"{short}.weight"), k, n), self.vector(f"{short}.bias", n))
+        w = self.weights.matrix(self.name(f"{short}.weight"), k, n)
+        return Linear(w, self.vector(f"{short}.bias", n), self.scale(short))
+
+    def scale(self, short: str, n: int = 1) -> Weight | None:
+        """The scale of a matrix's products, or of each of n experts' (NVFP4). A vector of that name and another length
+        is something else."""
+        name = f"{short}.scale"
+        return self.vector(name, n) if self.weights.shape(self.name(name)) == (n,) else None
 
     def fused(self, short: str, parts: tuple[str, ...], sizes: tuple[int, ...]) -> list[Linear]:
         """Matrices over the same input, each a tensor of its own or all one below the other in the tensor `short`."""
@@ -54,7 +61,7 @@ class LayerReader:
         out, first = [], 0
         for part, n in zip(parts, sizes, strict=True):
             bias = whole.bias.part(first, n) if whole.bias else self.vector(f"{part}.bias", n)
-            out.append(Linear(whole.w.rows(first, n), bias))
+            out.append(Linear(whole.w.rows(first, n), bias, whole.scale))
             first += n
         return out
 

@@ -97,7 +97,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[np.ndarray], 
     eps = keys.number(_EPS_KEYS[spec.norm], spec.eps_default)
     if eps < 0 or (eps == 0 and spec.eps_default is None):
         raise keys.fail(_EPS_KEYS[spec.norm], f"is {eps}, must be above 0")
-    for pattern in (*spec.unused, *(rf"blk\.{i}\..*" for i in range(c.n_block, c.n_block + c.n_nextn))):
+    for pattern in (*spec.unused, _INPUT_SCALES, *(rf"blk\.{i}\..*" for i in range(c.n_block, c.n_block + c.n_nextn))):
         weights.leave(pattern)
     embedding = weights.matrix("token_embd.weight", c.n_embd, c.n_vocab)
     turning = _ropes(c, spec, weights)
@@ -114,6 +114,9 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[np.ndarray], 
     )
     return network, [], weights.check_all_used()
 
+
+_INPUT_SCALES = r"(blk\.\d+\.\w+|output)\.input_scale"
+"""NVFP4: ranges of activations, for processors that compute with 4-bit floats. llama.cpp does not use them on a CPU."""
 
 _EPS_KEYS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
@@ -153,8 +156,9 @@ def _output_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm:
 
 def _output(c: Config, weights: Weights, embedding: Weight) -> Linear:
     bias = weights.optional("output.bias", c.n_vocab)
-    own = weights.matrix("output.weight", c.n_embd, c.n_vocab) if weights.has("output.weight") else None
-    return Linear(own or embedding, bias)
+    if not weights.has("output.weight"):
+        return Linear(embedding, bias)
+    return Linear(weights.matrix("output.weight", c.n_embd, c.n_vocab), bias, weights.optional("output.scale", 1))
 
 
 def _layer(f: LayerReader) -> Layer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.gguf.config import Config
-from localllm.kernels import matmul, matvec, mix, norm, quantize
+from localllm.kernels import matmul, matvec, mix, norm, quantize, scale
 from localllm.kernels.formats import module
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
@@ -21,10 +21,11 @@ _GROUP_OF_KIND = {"block32": 32, "super": 256}
 
 @dataclass(frozen=True)
 class Linear:
-    """A matrix with its bias, if it has one."""
+    """A matrix with its bias, if it has one, and the scale of its products, if that is a tensor of its own."""
 
     w: Weight
     bias: Weight | None = None
+    scale: Weight | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,19 @@ class Recorder:
         """
         product = self._matvec if self.n_rows == 1 else self._matmul
         ready = self.prepare([linear.w for linear, _, _ in jobs], x)
+        unscaled: list[tuple[Linear, Value, Value, Value]] = []
         with self.plan.stage():
             for linear, out, add in jobs:
-                product(linear, ready[kind_of(linear.w)], out, add)
+                if linear.scale is None:
+                    product(linear, ready[kind_of(linear.w)], out, add)
+                    continue
+                y = out if add == 0 else self.floats("unscaled", linear.w.n)
+                product(Linear(linear.w), ready[kind_of(linear.w)], y, 0)
+                unscaled.append((linear, y, out, add))
+        if unscaled:
+            with self.plan.stage():
+                for job in unscaled:
+                    self._scale(*job)
 
     def prepare(self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0) -> dict[str, Ready]:
         """Activations for each kind of weights among these. rows: most rows there may be, if not those of the batch;
@@ -159,6 +170,14 @@ class Recorder:
             w.name, Key("matmul", "tiles", (w.module,)), matmul.Params, (self.n_rows, w.n),
             n_rows_at=self.rows_at, w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s, x_p=x.p,
             bias=linear.bias.address if linear.bias else 0, add=add, out=out, stride=w.n * F32, step=self.step,
+        )  # fmt: skip
+
+    def _scale(self, linear: Linear, x: Value, out: Value, add: Value) -> None:
+        assert linear.scale is not None
+        self.plan.op(
+            linear.scale.name, Key("scale", "rows"), scale.RowsParams, (self.n_rows, linear.w.n),
+            n_rows_at=self.rows_at, n=linear.w.n, x=x, scale=linear.scale.address,
+            bias=linear.bias.address if linear.bias else 0, add=add, out=out, step=self.step,
         )  # fmt: skip
 
     def add(self, name: str, x: Value, factor: float, add: Value, out: Value, n: int) -> None:

@@ -13,7 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from localllm.errors import LocalllmError
-from localllm.kernels import activation, attention, embed, experts, matmul, matvec, mix, norm, objects, quantize, rope
+from localllm.kernels import (
+    activation,
+    attention,
+    embed,
+    experts,
+    matmul,
+    matvec,
+    mix,
+    norm,
+    objects,
+    quantize,
+    rope,
+    scale,
+)
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
@@ -42,6 +55,7 @@ KEYS: list[Key] = [
     *(Key("experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_weight")),
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
+    *(Key("scale", factory) for factory in ("rows", "experts")),
     Key("rope", "table"),
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
     *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in ("f16", "f32")),
@@ -59,7 +73,8 @@ _PARAMS = {
     "activation.multiply": activation.MultiplyParams, "mix.add": mix.AddParams, "mix.clamp": mix.ClampParams,
     "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams, "experts.route": experts.RouteParams,
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
-    "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams,
+    "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
+    "scale.experts": scale.ExpertsParams,
 }  # fmt: skip
 
 SLACK = 512
