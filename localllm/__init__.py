@@ -35,12 +35,14 @@ def load(
     n_ctx: int | None = None,
     n_threads: int | None = None,
     kv_type: str = "f16",
+    swa_full: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Model:
     """Load a model from a GGUF file, or by its name in the catalog (fetched when it is not there yet).
 
     n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one a core.
-    kv_type: "f16" or "f32", what keys and values are stored in.
+    kv_type: "f16" or "f32", what keys and values are stored in. swa_full: layers with a sliding window keep all cells,
+    not those of their window alone: more memory, and a conversation can be cut back anywhere.
     progress(text, done, total) is told while the file is fetched (bytes) and while kernels compile for this processor
     the first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
     Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
@@ -49,7 +51,7 @@ def load(
     from localllm.store.catalog import resolve
 
     path = resolve(os.fspath(path_or_name), fetch=True, progress=progress)
-    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, progress=progress)
+    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress)
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | None:

@@ -50,6 +50,7 @@ class Numbers(click.ParamType):
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens there before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Tokens at once.")
 @click.option("-t", "--threads", type=Numbers(1), help="Threads. [default: one a core]")
+@options("swa_full")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
@@ -64,6 +65,7 @@ def command(
     n_depth: tuple[int, ...],
     batch_size: tuple[int, ...],
     threads: tuple[int, ...] | None,
+    swa_full: bool,
     repetitions: int,
     output: str,
     no_warmup: bool,
@@ -82,8 +84,10 @@ def command(
         return
     name = one_model(positional, model)
     if profile:
-        _profile(name, (threads or (None,))[0], min(512, max(1, n_prompt[0])), repetitions, output)
+        _profile(name, (threads or (None,))[0], swa_full, min(512, max(1, n_prompt[0])), repetitions, output)
         return
+    if against and swa_full:
+        raise UsageError("--against compares defaults: it cannot be used with --swa-full")
     if against:
         if any(len(values) != 1 for values in (n_prompt, n_gen, n_depth, threads or (1,))):
             raise UsageError("--against compares one test at a time: give one number for each of -p, -n, -d and -t")
@@ -94,7 +98,7 @@ def command(
         raise UsageError("nothing to measure: -p and -n are both 0")
 
     def load(n_threads: int | None) -> Model:
-        return load_model(name, n_threads=n_threads)
+        return load_model(name, n_threads=n_threads, swa_full=swa_full)
 
     build = f"localllm {localllm.__version__}"
     for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup, build=build)):
@@ -120,11 +124,13 @@ def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
         raise UsageError("--formats writes md, json or jsonl")
 
 
-def _profile(name: str | None, n_threads: int | None, n_rows: int, repetitions: int, output: str) -> None:
+def _profile(
+    name: str | None, n_threads: int | None, swa_full: bool, n_rows: int, repetitions: int, output: str
+) -> None:
     """Operation kinds by their time, the slowest first."""
     from localllm.tools import profile
 
-    with load_model(name, n_threads=n_threads) as model:
+    with load_model(name, n_threads=n_threads, swa_full=swa_full) as model:
         rows = profile.profile(model, n_rows, repetitions)
     if output == "md":
         for line in profile.markdown(rows):

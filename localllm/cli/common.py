@@ -43,6 +43,10 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         "-b", "--batch-size", type=click.IntRange(1, 512), default=512, show_default=True, metavar="N",
         help="Most tokens of a prompt that are computed at once.",
     ),
+    "swa_full": _row(
+        "--swa-full", is_flag=True,
+        help="Layers with a sliding window keep all tokens: more memory, and what was said can be cut back anywhere.",
+    ),
     "temp": _row(
         "--temp", "--temperature", type=float, default=_DEFAULTS.temperature, show_default=True, metavar="X",
         help="Temperature; 0: always the most likely token.",
@@ -75,7 +79,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and what click is told."""
 
 GENERATION = (
-    "predict", "ctx_size", "threads", "batch_size",
+    "predict", "ctx_size", "threads", "batch_size", "swa_full",
     "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed",
 )  # fmt: skip
 
@@ -102,6 +106,7 @@ class Generation:
     n_ctx: int | None
     n_threads: int | None
     n_batch: int
+    swa_full: bool
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Generation:
@@ -111,7 +116,10 @@ class Generation:
             given["repeat_last_n"], None if seed < 0 else seed,
         )  # fmt: skip
         n = given["predict"]
-        return cls(sampling, None if n < 0 else n, given["ctx_size"], given["threads"], given["batch_size"])
+        limit = None if n < 0 else n
+        return cls(
+            sampling, limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"]
+        )  # fmt: skip
 
 
 def one_model(positional: str | None, option: str | None) -> str | None:
@@ -121,14 +129,16 @@ def one_model(positional: str | None, option: str | None) -> str | None:
     return option if positional is None else positional
 
 
-def load_model(name: str | None, n_ctx: int | None = None, n_threads: int | None = None) -> Model:
+def load_model(
+    name: str | None, n_ctx: int | None = None, n_threads: int | None = None, swa_full: bool = False
+) -> Model:
     """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; tells progress."""
     from localllm.store.catalog import resolve
 
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model
 
-    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, progress=Progress())
+    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, swa_full=swa_full, progress=Progress())
 
 
 class Progress:

@@ -31,13 +31,19 @@ class Model:
     """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` what it says."""
 
     def __init__(
-        self, path: str, n_ctx: int | None, n_threads: int | None, kv_type: str, progress: Progress | None
+        self,
+        path: str,
+        n_ctx: int | None,
+        n_threads: int | None,
+        kv_type: str,
+        swa_full: bool,
+        progress: Progress | None,
     ) -> None:
         if kv_type not in SIZES:
             raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(SIZES)}")
         if n_threads is not None and not 1 <= n_threads <= MAX_THREADS:
             raise UsageError(f"n_threads is {n_threads}, must be 1 to {MAX_THREADS}")
-        self.path, self.kv_type, self._progress = path, kv_type, progress
+        self.path, self.kv_type, self.swa_full, self._progress = path, kv_type, swa_full, progress
         self.target = current().name
         self.file = self.metadata = open_gguf(path)
         try:
@@ -59,14 +65,16 @@ class Model:
         n_ctx: int | None = None,
         n_threads: int | None = None,
         kv_type: str = "f16",
+        swa_full: bool = False,
         progress: Progress | None = None,
     ) -> Self:
         """Open and check a file; no weight is read yet.
 
+        n_ctx, swa_full: what contexts get that are not told otherwise (see `context`).
         progress(text, done, total) is told while kernels are compiled, which happens once.
         Raises FileError, FormatError, UnsupportedError, TargetError or UsageError.
         """
-        return cls(os.fspath(path), n_ctx, n_threads, kv_type, progress)
+        return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -97,7 +105,7 @@ class Model:
         return f"{self.architecture} {size} {formats.most_common(1)[0][0]}"
 
     def context(
-        self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool = False
+        self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool | None = None
     ) -> Context:
         """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time.
 
@@ -107,7 +115,8 @@ class Model:
         """
         if self._closed:
             raise LocalllmError(f"{self.path}: this model is closed")
-        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, swa_full)
+        full = self.swa_full if swa_full is None else swa_full
+        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
         keys = [WORKER, WAIT]
         for part in ("body", "head"):
             for phase in PHASES:

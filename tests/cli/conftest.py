@@ -16,8 +16,8 @@ def fake(monkeypatch):
     made = FakeModel()
     made.loaded = []
 
-    def load_model(name=None, n_ctx=None, n_threads=None):
-        made.loaded.append(SimpleNamespace(name=name, n_ctx=n_ctx, n_threads=n_threads))
+    def load_model(name=None, n_ctx=None, n_threads=None, swa_full=False):
+        made.loaded.append(SimpleNamespace(name=name, n_ctx=n_ctx, n_threads=n_threads, swa_full=swa_full))
         made.closed = False
         return made
 

@@ -55,6 +55,18 @@ def test_threads_load_the_model_again(call, fake):
     assert fake.closed
 
 
+@pytest.mark.parametrize("verb", ["bench", "run", "chat"])
+def test_swa_full(call, fake, verb):
+    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1), "run": ("-m", "x.gguf", "hi"), "chat": ()}[verb]
+    for flags in ((), ("--swa-full",)):
+        assert call(verb, *arguments, *flags).status == 0
+    assert [loaded.swa_full for loaded in fake.loaded] == [False, True]
+
+
+def test_swa_full_is_not_compared(call, fake):
+    assert "--swa-full" in call("bench", "--against", "llamacpp", "--swa-full").err
+
+
 class TestMeasure:
     def test_work_done(self, fake):
         test = bench.Test(n_prompt=20, n_gen=0, n_depth=0, n_batch=8, n_threads=None)

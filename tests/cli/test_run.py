@@ -41,7 +41,7 @@ def test_stop(call, fake):
 
 def test_options_reach_the_model(call, fake):
     call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, *GREEDY)
-    assert vars(fake.loaded[0]) == {"name": "x.gguf", "n_ctx": 32, "n_threads": 1}
+    assert vars(fake.loaded[0]) == {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "swa_full": False}
     assert (fake.contexts[0].n_ctx, fake.contexts[0].n_batch) == (32, 4)
 
 

@@ -224,6 +224,21 @@ def test_windows_keep_no_more_than_they_see(model_of, name):
     assert found[0][1] < 0.8 * found[1][1]
 
 
+def test_a_model_says_what_its_contexts_keep(tmp_path):
+    case = CASES["gemma2"]
+    path = twin.write(tmp_path / "m.gguf", case, twin.weights(case))
+    sizes = []
+    for swa_full in (False, True):
+        with Model.load(path, n_ctx=2048, swa_full=swa_full) as model:
+            context = model.context()
+            other = model.context(swa_full=not swa_full)
+            sizes += [context.n_bytes, other.n_bytes]
+            context.close()
+            other.close()
+    assert sizes == [sizes[0], sizes[1], sizes[1], sizes[0]]
+    assert sizes[0] < sizes[1]
+
+
 def test_cutting_back_a_ring(model_of):
     """As far as the window still lies in it; then save, restore and copy hold what was held."""
     model, _ = model_of("gemma2")
