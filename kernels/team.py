@@ -1,110 +1,198 @@
-"""The loops that threads run: a worker that waits for plans, and the replay of a plan.
+"""The loops that threads run: waiting for jobs, and the replay of a plan.
 
-Nothing of Python runs between the first and the last operation of a plan. Between operations of different stages all
-threads meet at a barrier; the last to arrive decides whether the plan goes on, so that all decide alike.
+Nothing of Python runs between the first and the last operation of a plan. The operations from one meeting to the next
+are a stage. All that threads agree on is one word, the team's state, and it is changed by compare and exchange alone:
+
+    stage << 16 | IDLE | CALLER | CLOSED | number of threads inside the stage
+
+- A thread enters the stage that the word names, one more inside, unless it is CLOSED or IDLE.
+- Inside, it claims work until there is no more, and leaves: it closes the stage, since all work is claimed, with one
+  less inside.
+- Who would leave as the last stays, alone inside a closed stage: nobody else can enter or leave. It clears the claim
+  counters, reads the cancel word for all, and stores the next stage's word, or IDLE after the last stage.
+
+So a stage ends when its work is done, not when all threads have come: one that the system has put to sleep outside of a
+stage holds up nobody, and finds the word of a later stage when it wakes. Stages are numbered for ever, never again from
+0: no thread can take one for another. Memory of a plan, its operations included, is touched inside stages only, and a
+job does not end while a thread is inside: once IDLE is seen, the plan may be freed.
 """
 
-from .simd import Struct, atomic_add, atomic_load, atomic_store, call_kernel, call_yield, cycles, pause, store
+from .simd import Struct, atomic_load, atomic_store, atomic_swap, call_kernel, call_yield, cycles, pause, store
 from .thread import Thread
 
 Team = Struct(
     "Team",
     (
-        "job", "job_gap1", "job_gap2", "job_gap3", "job_gap4", "job_gap5", "job_gap6", "job_gap7",
-        "arrived", "arrived_gap1", "arrived_gap2", "arrived_gap3", "arrived_gap4", "arrived_gap5",
-        "arrived_gap6", "arrived_gap7",
-        "generation", "generation_gap1", "generation_gap2", "generation_gap3", "generation_gap4", "generation_gap5",
-        "generation_gap6", "generation_gap7",
-        "stop", "n_threads", "ops", "n_ops", "yield_", "spins",
+        "state", "state_gap1", "state_gap2", "state_gap3", "state_gap4", "state_gap5", "state_gap6", "state_gap7",
+        "first", "stop", "begun", "ops", "n_ops", "cancel", "first_gap1", "first_gap2",
+        "yield_", "spins",
     ),
 )  # fmt: skip
-"""job: number of the job to do, raised by the caller; arrived, generation: the barrier (a cache line each); stop: the
-cancel word as the barrier saw it; ops: Op blocks; yield_: address of sched_yield; spins: looks before yielding."""
+"""state: above. Of the job: first: index of the stage's first operation; stop: the cancel word as all threads saw it;
+begun: cycles when the stage began, for teams that time; ops: n_ops Op blocks; cancel: address of the cancel word.
+yield_: address of sched_yield; spins: looks before yielding."""
 
 Op = Struct("Op", ("kernel", "params", "counter", "meet"))
 """kernel, params: addresses; counter: address of its claim counter; meet: 1 where a stage ends."""
 
+Job = Struct("Job", ("ops", "n_ops", "cancel", "flags"))
+"""What to replay: see Team. flags: CALLER, or 0."""
 
-def barrier(t, thread, first_op, last_op):
-    """Wait for all threads; the last to arrive clears the claim counters of the operations that ended."""
-    generation = atomic_load(t + GENERATION)
-    team = Team(t)
-    if atomic_add(t + ARRIVED, 1) == team.n_threads - 1:
-        for i in range(first_op, last_op + 1):
-            store(Op(team.ops + i * OP_BYTES).counter, 0)
-        store(t + STOP, atomic_load(Thread(thread).cancel))
-        atomic_store(t + ARRIVED, 0)
-        atomic_store(t + GENERATION, generation + 1)
-    else:
-        wait_change(t, t + GENERATION, generation)
+Wait = Struct("Wait", ("looks", "done"))
+"""looks: how often to look for a job before giving up; done: set to 1 when a job without CALLER has ended."""
 
-
-def wait_change(t, address, old):
-    """Spin, then give way: who waits for a thread that lost its core must not burn the core that it needs."""
-    team = Team(t)
-    n = 0
-    while atomic_load(address) == old:
-        pause()
-        n += 1
-        if n > team.spins:
-            call_yield(team.yield_)
-
-
-ARRIVED, GENERATION, STOP, JOB = (Team.offset(f) for f in ("arrived", "generation", "stop", "job"))
+IDLE, CALLER, CLOSED = 1 << 15, 1 << 14, 1 << 13
+"""No job; the caller replays this job itself, in the place of thread 0; all work of the stage is claimed."""
+INSIDE = CLOSED - 1
+STAGE = 16
+STATE, FIRST, STOP, BEGUN = (Team.offset(f) for f in ("state", "first", "stop", "begun"))
+OPS, N_OPS, CANCEL = (Team.offset(f) for f in ("ops", "n_ops", "cancel"))
 OP_BYTES = Op.size
+COUNTER, THREAD_CANCEL = Thread.offset("counter"), Thread.offset("cancel")
 
 
-def worker(timed: int):
-    """Do one job: replay the team's plan. Takes the thread block in both arguments; returns when the plan has ended.
+def caller():
+    """Post the job at params, and with CALLER replay it to its end."""
+    replay = replayer(0)
+    return _caller(replay, 0)
 
-    timed: 1 to add up the cycles from barrier to barrier, as the first thread sees them, in the word after a counter.
-    """
 
+def timed_caller():
+    """The same, adding up the cycles of each stage in the word after the counter of its last operation."""
+    replay = replayer(1)
+    return _caller(replay, 1)
+
+
+def _caller(replay, timed):
     def kernel(params, thread):
+        job = Job(params)
         t = Thread(thread).team
-        team = Team(t)
-        n_ops, ops = team.n_ops, team.ops
-        first = 0
-        i = 0
-        before = cycles()
-        while i < n_ops:
-            op = Op(ops + i * OP_BYTES)
-            store(thread + COUNTER, op.counter)
-            call_kernel(op.kernel, op.params, thread)
-            if op.meet != 0:
-                barrier(t, thread, first, i)
-                first = i + 1
-                if timed and Thread(thread).ith == 0:
-                    now = cycles()
-                    store(op.counter + 8, atomic_load(op.counter + 8) + now - before)
-                    before = now
-                if Team(t).stop != 0:
-                    i = n_ops
-            i += 1
+        store(t + FIRST, 0)
+        store(t + STOP, 0)
+        store(t + OPS, job.ops)
+        store(t + N_OPS, job.n_ops)
+        store(t + CANCEL, job.cancel)
+        if timed:
+            store(t + BEGUN, cycles())
+        state = ((atomic_load(t + STATE) >> STAGE) + 1) << STAGE
+        atomic_store(t + STATE, state | job.flags)
+        if job.flags == CALLER:
+            replay(t, thread)
 
     return kernel
 
 
-COUNTER = Thread.offset("counter")
-
-
-def wait():
-    """Wait for a job other than the one whose number is at params, for a while; its number replaces the old one."""
+def server(timed: int):
+    """Take part in jobs; return after one that the caller waits for, or when there was none for a while."""
+    replay = replayer(timed)
 
     def kernel(params, thread):
         t = Thread(thread).team
         team = Team(t)
         w = Wait(params)
-        old = w.job
+        first = Thread(thread).ith == 0
         n = 0
-        while atomic_load(t + JOB) == old and n < w.spins:
-            pause()
-            n += 1
-            if n > team.spins:
-                call_yield(team.yield_)
-        store(params, atomic_load(t + JOB))
+        while n < w.looks:
+            state = atomic_load(t + STATE)
+            if state & IDLE != 0 or (first and state & CALLER != 0):
+                n += 1
+                give_way(team, n)
+            else:
+                replay(t, thread)
+                n = 0
+                if state & CALLER == 0:
+                    store(params + DONE, 1)
+                    n = w.looks
 
     return kernel
 
 
-Wait = Struct("Wait", ("job", "spins"))
+DONE = Wait.offset("done")
+
+
+def give_way(team, n):
+    """Spin, then give way: who waits for a thread that lost its core must not burn the core that it needs."""
+    pause()
+    if n > team.spins:
+        call_yield(team.yield_)
+
+
+def replayer(timed):
+    """replay(team, thread): take part in the job until it is over."""
+
+    def replay(t, thread):
+        team = Team(t)
+        state = atomic_load(t + STATE)
+        n = 0
+        while state & IDLE == 0:
+            if state & CLOSED != 0:
+                n += 1
+                give_way(team, n)
+                state = atomic_load(t + STATE)
+            else:
+                seen = atomic_swap(t + STATE, state, state + 1)
+                if seen == state:
+                    inside(t, thread)
+                    n = 0
+                    seen = atomic_load(t + STATE)
+                state = seen
+
+    def inside(t, thread):
+        """From entering a stage to leaving one: who is the last goes on with the next."""
+        store(thread + THREAD_CANCEL, atomic_load(t + CANCEL))
+        i = atomic_load(t + FIRST)
+        alone = True
+        while alone:
+            i = operations(atomic_load(t + OPS), i, thread)
+            alone = leave(t)
+            if alone:
+                alone = advance(t, i)
+
+    def operations(ops, i, thread):
+        """The operations of a stage; where the next one begins."""
+        meet = 0
+        while meet == 0:
+            op = Op(ops + i * OP_BYTES)
+            store(thread + COUNTER, op.counter)
+            call_kernel(op.kernel, op.params, thread)
+            meet = op.meet
+            i += 1
+        return i
+
+    def leave(t):
+        """Close the stage and leave it, or stay as the last one inside: True."""
+        state = atomic_load(t + STATE)
+        while True:
+            after = (state | CLOSED) - 1
+            if state & INSIDE == 1:
+                after = state | CLOSED
+            seen = atomic_swap(t + STATE, state, after)
+            if seen == state:
+                return after & INSIDE == 1 and state & INSIDE == 1
+            state = seen
+
+    def advance(t, i):
+        """End the stage before operation i; True, and inside the next one, if there is one."""
+        ops = atomic_load(t + OPS)
+        n_ops = atomic_load(t + N_OPS)
+        j = i - 1
+        while j >= 0 and j >= atomic_load(t + FIRST):
+            store(Op(ops + j * OP_BYTES).counter, 0)
+            j -= 1
+        if timed:
+            now = cycles()
+            total = Op(ops + (i - 1) * OP_BYTES).counter + 8
+            store(total, atomic_load(total) + now - atomic_load(t + BEGUN))
+            store(t + BEGUN, now)
+        stop = atomic_load(atomic_load(t + CANCEL))
+        state = atomic_load(t + STATE)
+        following = (((state >> STAGE) + 1) << STAGE) | (state & CALLER)
+        if stop != 0 or i >= n_ops:
+            store(t + STOP, stop)
+            atomic_store(t + STATE, following | IDLE)
+            return False
+        store(t + FIRST, i)
+        atomic_store(t + STATE, following + 1)
+        return True
+
+    return replay

@@ -49,6 +49,7 @@ from .vocabulary import (
     atomic_add,
     atomic_load,
     atomic_store,
+    atomic_swap,
     bitcast,
     call_kernel,
     call_yield,

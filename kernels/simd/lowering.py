@@ -340,6 +340,12 @@ def atomic_store(e, args, vals):
     e.builder.store_atomic(vals[1], e.pointer(vals[0], I64), "release", 8)
 
 
+@lowering(lambda address, old, new: types.int64)
+def atomic_swap(e, args, vals):
+    pair = e.builder.cmpxchg(e.pointer(vals[0], I64), vals[1], vals[2], "seq_cst", "acquire")
+    return e.builder.extract_value(pair, 0)
+
+
 @lowering(nothing)
 def pause(e, args, vals):
     e.target["pause"](e)

@@ -292,6 +292,11 @@ def atomic_store(address, n):
 
 
 @Op
+def atomic_swap(address, old, new):
+    """Set the int64 at `address` to `new` if it is `old`; its value before."""
+
+
+@Op
 def pause():
     """Tell the core that this is a spin loop."""
 

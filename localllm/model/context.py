@@ -44,6 +44,8 @@ class Context:
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
         self._plans: dict[tuple[str, int], Bound] = {}
+        self._joined: dict[tuple[int, int], Bound] = {}
+        """Body and head as one plan, by the rows that each is recorded for."""
         self._arenas: dict[int, np.ndarray] = {}
         self._past = [0] * n_seq
         self._written = [0] * n_seq
@@ -108,6 +110,7 @@ class Context:
         """Release the memory. May be called twice."""
         self._closed = True
         self._plans.clear()
+        self._joined.clear()
         self._arenas.clear()
         self._caches = []
 
@@ -135,9 +138,7 @@ class Context:
             self._step[Step.offset(field) // 8] = value
         self.model.file.check_unchanged()
         self._cancel[0] = 0
-        self.model.team.run(self._plan("body", n_rows), self._cancel)
-        if n_out:
-            self.model.team.run(self._plan("head", n_out), self._cancel)
+        self.model.team.run(self._whole(n_rows, n_out), self._cancel, n_rows)
         self._past = past
         return logits
 
@@ -175,8 +176,19 @@ class Context:
         self._written = [max(pair) for pair in zip(self._written, past, strict=True)]
         return past
 
-    def _plan(self, part: str, n_rows: int) -> Bound:
-        phase = next(p for p in PHASES if p >= n_rows)
+    def _whole(self, n_rows: int, n_out: int) -> Bound:
+        """The plan of a batch, from its tokens to the wanted logits."""
+        phases = _phase(n_rows), _phase(n_out) if n_out else 0
+        if phases not in self._joined:
+            if not n_out:
+                return self._plan("body", phases[0])
+            for part, phase in zip(("head", "body"), reversed(phases), strict=True):
+                self._plan(part, phase)
+            # The second to be bound may have enlarged the arena of the first, and undone it.
+            self._joined[phases] = self._plan("body", phases[0]).then(self._plan("head", phases[1]))
+        return self._joined[phases]
+
+    def _plan(self, part: str, phase: int) -> Bound:
         if (part, phase) not in self._plans:
             plan = self.record(part, phase)
             _, size = plan.place()
@@ -185,6 +197,7 @@ class Context:
                 arena = aligned(size)
                 if phase in self._arenas:
                     self._plans.pop(("body" if part == "head" else "head", phase), None)
+                    self._joined.clear()
                 self._arenas[phase] = arena
             self._plans[part, phase] = plan.bind(int(arena.ctypes.data))
         return self._plans[part, phase]
@@ -195,6 +208,10 @@ class Context:
         if part == "body":
             return record_body(network, phase, step, self._caches, hidden, self.n_ctx)
         return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
+
+
+def _phase(n_rows: int) -> int:
+    return next(p for p in PHASES if p >= n_rows)
 
 
 def _check_memory(model: Model, n_ctx: int, n_seq: int, swa_full: bool) -> None:

@@ -19,7 +19,7 @@ from localllm.model.context import PHASES, Context
 from localllm.model.network import build
 from localllm.model.weights import Weights
 from localllm.runtime.system import default_threads
-from localllm.runtime.team import WAIT, WORKER, Team
+from localllm.runtime.team import KEYS, Team
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 
 Progress = Callable[[str, int, int], None]
@@ -117,7 +117,7 @@ class Model:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
         context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
-        keys = [WORKER, WAIT]
+        keys = [*KEYS]
         for part in ("body", "head"):
             for phase in PHASES:
                 keys += context.record(part, phase).keys()

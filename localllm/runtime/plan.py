@@ -6,10 +6,12 @@ Buffers live from the stage that first names them to the last one; those that do
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -67,10 +69,19 @@ class Bound:
     counters: np.ndarray
     """A line an operation: its claim counter, then its cycles."""
     blocks: np.ndarray
+    seconds_a_row: float = math.inf
+    """What the last run took, as far as it is known."""
 
-    @property
+    @cached_property
     def address(self) -> int:
         return int(self.ops.ctypes.data)
+
+    def then(self, other: Bound) -> Bound:
+        """Both as one plan; their memory must live as long."""
+        ops = aligned((len(self) + len(other)) * OpBlock.size).view(OpBlock.dtype)
+        ops[: len(self)], ops[len(self) :] = self.ops, other.ops
+        none = np.zeros(0, np.int64)
+        return Bound([*self.operations, *other.operations], ops, none, none)
 
     def __len__(self) -> int:
         return len(self.ops)

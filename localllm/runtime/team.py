@@ -1,7 +1,9 @@
-"""The thread team: workers that replay plans while the calling thread waits, interruptibly.
+"""The thread team: the calling thread and its helpers replay plans.
 
-Workers are Python threads that stay in compiled code (ctypes drops the GIL): they spin for the next job for a few
-milliseconds, giving way to others, and then sleep, so that an idle process takes no processor time.
+A plan that lately took a few milliseconds is replayed by the caller itself, in compiled code, with the helpers beside
+it: nobody has to be woken. During a longer one the caller waits, so that Ctrl-C reaches Python at once, and a helper more
+works in its place. Helpers are Python threads that stay in compiled code (ctypes drops the GIL): they spin for the next
+job for a few milliseconds, giving way to others, and then sleep, so that an idle process takes no processor time.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
+import time
 from typing import Final
 
 import numpy as np
 
 from localllm.errors import Cancelled
 from localllm.kernels.objects import Key, load
+from localllm.kernels.team import CALLER, IDLE, Job, Wait
 from localllm.kernels.team import Team as TeamBlock
-from localllm.kernels.team import Wait
 from localllm.kernels.thread import SCRATCH_BYTES, Thread
 from localllm.runtime.plan import ALIGNMENT, Bound, aligned
 from localllm.runtime.system import yield_address
@@ -24,11 +27,15 @@ from localllm.runtime.system import yield_address
 _SPINS = 2000
 """Looks at a word before the first sched_yield: some 50 microseconds."""
 _PATIENCE = 4000
-"""Looks (most of them yields) for a next job before a worker goes to sleep: a few milliseconds."""
+"""Looks (most of them yields) for a next job before a helper goes to sleep: a few milliseconds."""
 _POLL_SECONDS: Final = 1.0
+_QUICK_SECONDS: Final = 0.03
+"""A plan that took less is replayed by the caller, who cannot be interrupted meanwhile."""
 
+_STOP: Final = TeamBlock.offset("stop") // 8
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-WORKER, TIMED_WORKER, WAIT = Key("team", "worker", (0,)), Key("team", "worker", (1,)), Key("team", "wait")
+KEYS = (Key("team", "caller"), Key("team", "server", (0,)))
+_TIMED_KEYS = (Key("team", "timed_caller"), Key("team", "server", (1,)))
 
 
 class Team:
@@ -36,122 +43,136 @@ class Team:
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
-        addresses = load([WORKER, WAIT])
-        self._worker, self._wait = _KERNEL(addresses[WORKER]), _KERNEL(addresses[WAIT])
-        # One line between the words that different threads write.
+        self._load(KEYS)
         self._block = aligned(-(-TeamBlock.size // ALIGNMENT) * ALIGNMENT)
         self._words = self._block.view(np.int64)
         self._scratch = np.zeros(n_threads * SCRATCH_BYTES + ALIGNMENT, np.uint8)
         self._threads = aligned(n_threads * 2 * ALIGNMENT)
-        self._blocks: list[np.ndarray] = []
+        self._first = self._threads.ctypes.data
+        """Thread 0's block: the caller's, when it takes part."""
+        self._job = aligned(Job.size).view(np.int64)
+        self._job_address = self._job.ctypes.data
         self._turn = threading.Lock()
-        self._done = [0] * n_threads
-        """The last job that each worker has finished."""
         self._news = _held()
-        """Released by a worker that has finished a job: a hint to look at _done."""
+        """Released by a helper when a job has ended that the caller waits for: a hint to look at the state."""
         self._sleeping = [_held() for _ in range(n_threads)]
         self._asleep = [False] * n_threads
         self._gate = threading.Lock()
         self._closed = False
-        self._started = False
-        self._set("n_threads", n_threads)
+        self._helpers = [
+            threading.Thread(target=self._work, args=(ith,), name=f"localllm-{ith}", daemon=True)
+            for ith in range(n_threads)
+        ]
+        self._started = n_threads
+        """Helpers from this number on run."""
+        self._set("state", IDLE)
         self._set("spins", _SPINS)
         self._set("yield_", yield_address())
+        scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
+        for ith in range(n_threads):
+            block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
+            block[0] = (ith, n_threads, scratch + ith * SCRATCH_BYTES, 0, 0, self._block.ctypes.data)
+
+    def _load(self, keys: tuple[Key, Key]) -> None:
+        addresses = load(keys)
+        self._call, self._serve = (_KERNEL(addresses[key]) for key in keys)
 
     def _set(self, field: str, value: int) -> None:
         self._words[TeamBlock.offset(field) // 8] = value
 
-    def _get(self, field: str) -> int:
-        return int(self._words[TeamBlock.offset(field) // 8])
+    def _idle(self, ith: int = -1) -> bool:
+        """No job, or none for helper `ith`."""
+        state = int(self._words[0])
+        return bool(state & IDLE or (ith == 0 and state & CALLER))
 
-    def _start(self) -> None:
-        base = self._block.ctypes.data
-        scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
-        for ith in range(self.n_threads):
-            block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
-            block[0] = (ith, self.n_threads, scratch + ith * SCRATCH_BYTES, 0, 0, base)
-            self._blocks.append(block)
-            name = f"localllm-{ith}"
-            threading.Thread(target=self._work, args=(ith, block.ctypes.data), name=name, daemon=True).start()
-        self._started = True
-
-    def run(self, plan: Bound, cancel: np.ndarray) -> None:
+    def run(self, plan: Bound, cancel: np.ndarray, rows: int = 1) -> None:
         """Replay a plan and wait for its end. KeyboardInterrupt stops it and goes on to the caller.
 
         cancel: an int64, not 0 to stop: kernels then claim no more work, and the plan ends at its next stage. Any
-        thread may set it, before the run or while it lasts. Raises Cancelled if the plan did not come to its end.
+        thread may set it, before the run or while it lasts. rows: of the batch, to tell how long it will take.
+        Raises Cancelled if the plan did not come to its end.
         """
         with self._turn:
-            interrupted: BaseException | None = None
-            job = self._get("job") + 1
-            try:
-                self._post(plan, cancel, job)
-            except BaseException as error:
-                interrupted = error
-            # An interrupt may come at any point; the threads use the caller's memory: they are waited for all the same.
-            while self._get("job") == job and min(self._done) < job:
-                try:
-                    if interrupted:
-                        cancel[0] = 1
-                    self._wake_all()
-                    self._news.acquire(timeout=_POLL_SECONDS)
-                except BaseException as error:
-                    interrupted = interrupted or error
-            if interrupted:
-                raise interrupted
-            if self._get("stop"):
+            start = time.perf_counter()
+            quick = plan.seconds_a_row * rows < _QUICK_SECONDS
+            self._job[:] = (plan.address, len(plan), cancel.ctypes.data, CALLER if quick else 0)
+            if quick:
+                self._help(1)
+                self._call(self._job_address, self._first)
+            else:
+                self._watch(cancel)
+            if self._words[_STOP]:
                 raise Cancelled("stopped")
+            plan.seconds_a_row = (time.perf_counter() - start) / rows
 
-    def _post(self, plan: Bound, cancel: np.ndarray, job: int) -> None:
-        if not self._started:
-            self._start()
-        for block in self._blocks:
-            block["cancel"] = cancel.ctypes.data
-        self._set("stop", 0)
-        self._set("ops", plan.address)
-        self._set("n_ops", len(plan))
-        self._set("job", job)
+    def _watch(self, cancel: np.ndarray) -> None:
+        """Post a job for the helpers alone, and wait."""
+        interrupted: BaseException | None = None
+        try:
+            self._call(self._job_address, self._first)
+        except BaseException as error:
+            interrupted = error
+        # An interrupt may come at any point; the threads use the caller's memory: they are waited for all the same.
+        while not self._idle():
+            try:
+                if interrupted:
+                    cancel[0] = 1
+                self._help(0)
+                self._news.acquire(timeout=_POLL_SECONDS)
+            except BaseException as error:
+                interrupted = interrupted or error
+        if interrupted:
+            raise interrupted
 
-    def _wake_all(self) -> None:
+    def _help(self, first: int) -> None:
+        """Start the helpers from number `first` on, or wake them."""
+        while self._started > first:
+            self._helpers[self._started - 1].start()
+            self._started -= 1
+        if True in self._asleep[first:]:
+            self._wake(first)
+
+    def _wake(self, first: int) -> None:
         with self._gate:
-            for ith in range(self.n_threads):
+            for ith in range(first, self.n_threads):
                 if self._asleep[ith]:
                     self._asleep[ith] = False
                     self._sleeping[ith].release()
 
     def time_operations(self) -> None:
         """From now on, add up the cycles of each stage, where `Bound.cycles` finds them. It stays so."""
-        self._worker = _KERNEL(load([TIMED_WORKER])[TIMED_WORKER])
+        self._load(_TIMED_KEYS)
 
     def close(self) -> None:
         """Let the threads end. A team that is closed cannot run again."""
         with self._turn:
             self._closed = True
-            self._wake_all()
+            self._wake(0)
 
-    def _work(self, ith: int, thread: int) -> None:
-        seen = aligned(Wait.size).view(Wait.dtype)
-        job = 0
+    def _work(self, ith: int) -> None:
+        thread, wait = self._first + ith * 2 * ALIGNMENT, aligned(Wait.size).view(np.int64)
         while True:
-            seen[0] = (job, _PATIENCE)
-            self._wait(seen.ctypes.data, thread)
-            if int(seen["job"][0]) == job and not self._sleep(ith, job):
+            wait[:] = (_PATIENCE, 0)
+            self._serve(wait.ctypes.data, thread)
+            if wait[1]:
+                # Released twice without a wait in between: one hint is enough.
+                with contextlib.suppress(RuntimeError):
+                    self._news.release()
+            elif not self._sleep(ith):
                 return
-            if self._get("job") == job:
-                continue
-            job += 1
-            self._worker(thread, thread)
-            self._done[ith] = job
-            # Released twice without a wait in between: one hint is enough.
-            with contextlib.suppress(RuntimeError):
-                self._news.release()
 
-    def _sleep(self, ith: int, job: int) -> bool:
-        """Sleep until the next job, or not at all if it has come meanwhile; False once the team is closed."""
+    def _sleep(self, ith: int) -> bool:
+        """Sleep until there may be a job; False once the team is closed.
+
+        Who posts a job looks at _asleep afterwards, and this says that it sleeps before it looks at the job: one of
+        both sees the other."""
         with self._gate:
-            if self._get("job") != job or self._closed:
-                return not self._closed
+            if self._closed:
+                return False
             self._asleep[ith] = True
+            if not self._idle(ith):
+                self._asleep[ith] = False
+                return True
         self._sleeping[ith].acquire()
         return not self._closed
 

@@ -18,6 +18,7 @@ from localllm.kernels.simd import (
     atomic_add,
     atomic_load,
     atomic_store,
+    atomic_swap,
     bitcast,
     cast,
     constant,
@@ -342,6 +343,8 @@ def atomics(p):
     store(p.out, atomic_add(p.a, p.n))
     store(p.out + 8, atomic_load(p.a))
     atomic_store(p.a, i64(77))
+    store(p.out + 16, atomic_swap(p.a, 76, 1))
+    store(p.out + 24, atomic_swap(p.a, 77, 2))
 
 
 def main() -> None:

@@ -327,6 +327,6 @@ def test_float_tiles(run):
 
 
 def test_atomics(addresses):
-    word, out = np.array([40]), harness.buffer(2, I64)
+    word, out = np.array([40]), harness.buffer(4, I64)
     harness.team().call(addresses["atomics"], harness.block(operations.Params, a=word, out=out, n=3))
-    assert (out.tolist(), word.tolist()) == ([40, 43], [77])
+    assert (out.tolist(), word.tolist()) == ([40, 43, 77, 77], [2])
