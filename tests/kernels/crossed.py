@@ -1,17 +1,19 @@
-"""Compiles the operations that differ by target for another architecture, and writes each one's assembly as JSON.
+"""Compiles for another architecture: the operations that differ by target, to assembly, or whole kernels, to objects.
 
-The argument is the name of a target of ALL_TARGETS. A program of its own: it imports numba.
+Arguments: the name of a target of ALL_TARGETS, and keys of kernels; without keys, operations. Writes JSON: the assembly
+of each operation, or the object code of each kernel in base64, its symbol and a newline before it. A program of its
+own: it imports numba, which takes the machine that it compiles for from llvmlite.
 """
 
+import base64
 import json
+import os
 import sys
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from localllm.kernels.simd import instructions
-from localllm.kernels.simd.lowering import Emitter
-from localllm.kernels.simd.targets import ALL_TARGETS
+from localllm.kernels.simd import targets
 
 TRIPLES = {"aarch64": "aarch64-unknown-linux-gnu"}
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
@@ -24,6 +26,8 @@ OPERANDS = {
 
 def module_of(name: str, table: dict) -> ir.Module:
     """void f(out, a, b, c): the operation on vectors at three addresses."""
+    from localllm.kernels.simd.lowering import Emitter
+
     module = ir.Module(name)
     pointers = [t.as_pointer() for t in OPERANDS[name]]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), *pointers]), "f")
@@ -36,11 +40,11 @@ def module_of(name: str, table: dict) -> ir.Module:
     return module
 
 
-def main() -> None:
-    target = next(t for t in ALL_TARGETS if t.name == sys.argv[1])
+def operations(target: targets.Target) -> dict[str, str]:
+    """Assembly of each operation."""
+    from localllm.kernels.simd import instructions
+
     table = getattr(instructions, target.lowering)
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(TRIPLES[target.machine]).create_target_machine(
         cpu=target.cpu, features=target.features(frozenset()), opt=3
     )
@@ -49,7 +53,30 @@ def main() -> None:
         module = llvm.parse_assembly(str(module_of(name, table)))
         module.triple = TRIPLES[target.machine]
         out[name] = machine.emit_assembly(module)
-    json.dump(out, sys.stdout)
+    return out
+
+
+def kernels(target: targets.Target, keys: list[str]) -> dict[str, str]:
+    """Object code of each kernel, in base64."""
+    triple = TRIPLES[target.machine]
+    llvm.get_process_triple = lambda: triple
+    targets.TARGETS[target.name] = target
+    targets.host_features = lambda: frozenset(target.requires)
+    os.environ["LOCALLLM_TARGET"] = target.name
+    from localllm.kernels.jit import Compiler
+    from localllm.kernels.objects import Key
+
+    compiler = Compiler(target, target.features(frozenset()))
+    return {
+        key: base64.b64encode(compiler.compile(Key.parse(key).resolve(), key)).decode() for key in dict.fromkeys(keys)
+    }
+
+
+def main() -> None:
+    target = next(t for t in targets.ALL_TARGETS if t.name == sys.argv[1])
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    json.dump(kernels(target, sys.argv[2:]) if sys.argv[2:] else operations(target), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from localllm.kernels import (
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
+from localllm.kernels.simd.types import Struct
 from localllm.kernels.thread import SCRATCH_BYTES, Step, Thread
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,7 +64,7 @@ KEYS: list[Key] = [
     *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
     Key("attention", "merge"),
 ]  # fmt: skip
-"""The kernels of a plan, for every argument in use; team.worker and team.wait are tested with the team."""
+"""The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
@@ -145,7 +146,7 @@ def step(
     positions=None, seqs=None, tokens=None, logits=None, n_rows: int | None = None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """A step block, and the arrays to keep alive."""
-    rows = [None if v is None else np.asarray(v, np.int32) for v in (tokens, positions, seqs)]
+    rows = [None if v is None else placed(np.asarray(v, np.int32)) for v in (tokens, positions, seqs)]
     n = n_rows if n_rows is not None else next(len(r) for r in rows if r is not None)
     names = dict(zip(("tokens", "positions", "seqs"), rows, strict=True))
     fields = {k: v for k, v in names.items() if v is not None} | ({} if logits is None else {"logits": logits})
@@ -171,10 +172,15 @@ def team() -> Team:
     return Team()
 
 
+def params_of(name: str) -> Struct:
+    """The parameter block of `module.factory`."""
+    return _PARAMS.get(name) or _PARAMS[name.split(".")[0]]
+
+
 def run(name: str, *arguments: str | int, on: Team | None = None, **fields: int | np.ndarray) -> None:
     """Run the kernel of `module.factory`(arguments) on a parameter block with these fields."""
     module, factory = name.split(".")
-    params = block(_PARAMS.get(name) or _PARAMS[module], **fields)
+    params = block(params_of(name), **fields)
     (on or team()).call(addresses()[Key(module, factory, arguments)], params)
 
 

@@ -18,7 +18,7 @@ COUNTS = {
 @pytest.mark.parametrize("key", harness.KEYS, ids=str)
 def test_cancelled(key):
     name = f"{key.module}.{key.factory}"
-    params = harness._PARAMS.get(name) or harness._PARAMS[key.module]
+    params = harness.params_of(name)
     n_rows = np.full(1, 64, np.int64)
     step = harness.block(Step, n_rows=64)
     # All addresses are 8, which is not mapped: a kernel that goes to work dies. All sizes are 64.
