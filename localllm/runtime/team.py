@@ -1,9 +1,9 @@
 """The thread team: the calling thread and its helpers replay plans.
 
 A plan that lately took a few milliseconds is replayed by the caller itself, in compiled code, with the helpers beside
-it: nobody has to be woken. During a longer one the caller waits, so that Ctrl-C reaches Python at once, and a helper more
-works in its place. Helpers are Python threads that stay in compiled code (ctypes drops the GIL): they spin for the next
-job for a few milliseconds, giving way to others, and then sleep, so that an idle process takes no processor time.
+it: nobody has to be woken. During a longer one the caller waits, so that Ctrl-C reaches Python at once, and a helper
+more works in its place. Helpers are Python threads that stay in compiled code (ctypes drops the GIL): they spin for the
+next job for a few milliseconds, giving way to others, and then sleep, so that an idle process takes no processor time.
 """
 
 from __future__ import annotations

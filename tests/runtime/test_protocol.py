@@ -18,14 +18,14 @@ N_STAGES, N_UNITS = 3, 2
 
 
 def steps(world, i):
-    """The worlds that thread i's next atomic step leads to. A world: the state word, units claimed, units done of each
-    stage, and each thread: (where, the state it saw, unit). Mirrors kernels/team.py; nothing is ever touched while
+    """The world that thread i's next atomic step leads to. A world: the state word, units claimed, units done of each
+    stage, and each thread: (where, the state it saw). Mirrors kernels/team.py; nothing is ever touched while
     IDLE."""
     state, claimed, done, threads = world
-    where, seen, unit = threads[i]
+    where, seen = threads[i]
 
-    def to(where, seen=0, unit=-1, state=state, claimed=claimed, done=done):
-        return state, claimed, done, (*threads[:i], (where, seen, unit), *threads[i + 1 :])
+    def to(where, seen=0, state=state, claimed=claimed, done=done):
+        return state, claimed, done, (*threads[:i], (where, seen), *threads[i + 1 :])
 
     stage = state >> STAGE
     if where == "look":
@@ -37,7 +37,7 @@ def steps(world, i):
     assert not state & IDLE, "a thread is inside, and the job is over"
     if where == "claim":
         if claimed < N_UNITS:
-            return to("work", 0, claimed, claimed=claimed + 1)
+            return to("work", claimed=claimed + 1)
         return to("leave", state)
     if where == "work":
         assert all(d == N_UNITS for d in done[:stage]), "a stage began before the one before it ended"
@@ -59,7 +59,7 @@ def steps(world, i):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 4])
 def test_every_interleaving(n_threads):
-    start = (0, 0, (0,) * N_STAGES, (("look", 0, -1),) * n_threads)
+    start = (0, 0, (0,) * N_STAGES, (("look", 0),) * n_threads)
     worlds, fresh = {start}, [start]
     while fresh:
         world = fresh.pop()
