@@ -113,11 +113,11 @@ class TestFormats:
     def test_every_supported_format_beside_the_limits(self, call, monkeypatch):
         from localllm.tools import formats
 
-        measured = formats.Speed("", 0.0, 20.0, 400.0), formats.Speed("Q4_0", 4.5, 10.0, 100.0)
+        measured = formats.Speed("", 0.0, 20.0, 400.0, 400.0), formats.Speed("Q4_0", 4.5, 10.0, 18.0, 100.0)
         monkeypatch.setattr(formats, "run", lambda n_threads, runs: iter(measured))
         lines = call("bench", "--formats", "-t", 2, "-r", 1).out.splitlines()
         assert lines[0].endswith("2 threads: reads 20.0 GB/s, products 400 GMAC/s")
-        assert lines[-1] == "| Q4_0 | 4.5 | 10.0 | 50% | 100 | 25% |"
+        assert lines[-1] == "| Q4_0 | 4.5 | 10.0 | 50% | 18 | 100 | 25% |"
         rows = json.loads(call("bench", "--formats", "-t", 2, "-o", "json").out)
         assert [row["format"] for row in rows] == ["", "Q4_0"]
         assert call("bench", "--formats", "-o", "csv").status == 2

@@ -1,55 +1,16 @@
-"""Weights for tests: random bytes of a format, whose scales are as wanted."""
+"""Weights for tests: random bytes of a format, whose scales are as wanted; the ends of their range among them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from localllm.kernels.formats.table import FORMATS
-
-SCALES = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
-    "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
-    "IQ1_S": (0,), "IQ1_M": (48,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
-    "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,), "MXFP4": (0,), "NVFP4": (0,),
-    "Q1_0": (0,), "Q2_0": (0,),
-}  # fmt: skip
-"""Where the scales of a block stand: binary16 numbers, but for the formats in PLACED."""
-
-
-def _spread(blocks: np.ndarray, at: int, halves: np.ndarray) -> None:
-    """IQ1_M: four bits of the number at the top of each of four words."""
-    words = blocks[:, at : at + 8].copy().view(np.uint16)
-    nibbles = (halves[:, None] >> np.array([0, 4, 8, 12], np.uint16)) & 15
-    blocks[:, at : at + 8] = ((words & 0x0FFF) | (nibbles << 12)).astype(np.uint16).view(np.uint8)
-
-
-def _exponent(blocks: np.ndarray, at: int, halves: np.ndarray) -> None:
-    """MXFP4: the power of two alone; zeros and subnormal numbers give the least."""
-    exponent = (halves >> 10) & 31
-    blocks[:, at] = np.where(exponent == 0, 0, exponent + 113)
-
-
-def _small_floats(blocks: np.ndarray, at: int, halves: np.ndarray) -> None:
-    """NVFP4: four scales, the top seven bits of what lies within the range of an E4M3."""
-    small = np.clip(((halves & 0x7FFF).astype(np.int32) - (8 << 10)) >> 7, 0, 0x7E).astype(np.uint8)
-    blocks[:, at : at + 4] = small[:, None] + np.minimum(np.arange(4, dtype=np.uint8), 0x7E - small[:, None])
-
-
-PLACED = {"IQ1_M": _spread, "MXFP4": _exponent, "NVFP4": _small_floats}
+from localllm.tools.blocks import PLACED as PLACED
+from localllm.tools.blocks import SCALES as SCALES
+from localllm.tools.blocks import weights as weights
+from localllm.tools.blocks import with_scales as with_scales
 
 FINITE_HALVES = np.array([h for h in range(1 << 16) if h & 0x7C00 != 0x7C00], np.uint16)
-
-
-def with_scales(name: str, raw: np.ndarray, halves) -> np.ndarray:
-    """The rows with every scale and minimum replaced by halves(n), bits of binary16."""
-    blocks = raw.reshape(-1, FORMATS[name].bytes)
-    for at in SCALES[name]:
-        wanted = np.ascontiguousarray(halves(len(blocks)), np.uint16)
-        if name in PLACED:
-            PLACED[name](blocks, at, wanted)
-        else:
-            blocks[:, at : at + 2] = wanted.view(np.uint8).reshape(-1, 2)
-    return raw
 
 
 def any_rows(name: str, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -64,18 +25,3 @@ def filled_rows(name: str, byte: int, half: int, n: int, k: int) -> np.ndarray:
     """Rows of one byte and one scale."""
     raw = np.full((n, FORMATS[name].row_bytes(k)), byte, np.uint8)
     return with_scales(name, raw, lambda m: np.full(m, half, np.uint16))
-
-
-def weights(name: str, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows as models have them: any codes, scales of one magnitude and either sign."""
-    if name in SCALES:
-        raw = any_rows(name, n, k, rng)
-        return with_scales(
-            name,
-            raw,
-            lambda m: (rng.uniform(0.005, 0.02, m) * rng.choice([-1, 1], m)).astype(np.float16).view(np.uint16),
-        )
-    values = rng.standard_normal((n, k)).astype(np.float32)
-    if name == "BF16":
-        return np.ascontiguousarray((values.view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)
-    return values.astype({"F32": np.float32, "F16": np.float16}[name]).view(np.uint8)
