@@ -7,7 +7,7 @@ starting a tile of 16; `tiles` runs matmul over them, expert by expert, and `com
 
 from . import matmul, matvec
 from .math import exp16, nan_of, sigmoid16, softplus16
-from .matvec import ahead_of, finish
+from .matvec import finish, lead_of, piece
 from .simd import (
     Struct,
     bitcast,
@@ -247,29 +247,39 @@ def gather():
 
 
 def rows(fmt: str):
-    """Threads claim a few rows of one expert's weights."""
+    """Threads claim rows of the chosen experts' weights, slot after slot, in pieces as matvec's."""
     products = matvec.four_rows(fmt)
 
     def kernel(params, thread):
         p = RowsParams(params)
-        pieces = (p.n + p.chunk - 1) // p.chunk
-        unit = claim(thread, 1)
-        while unit < p.n_used * pieces:
-            slot, first = unit // pieces, unit % pieces * p.chunk
-            expert = i64(load(i32, p.ids + 4 * slot))
-            w = p.w + expert * p.stride
-            bias = i64(0)
-            if p.bias != 0:
-                bias = p.bias + expert * p.bias_stride
-            last = min(first + p.chunk, p.n)
-            x, x_d, x_s = p.x + slot * p.slot, p.x_d + slot * p.slot_d, p.x_s + slot * p.slot_s
-            out, ahead = p.out + slot * p.n * 4, ahead_of(p.row_bytes)
-            for r in range(first, last, 4):
-                values = products(w, p.row_bytes, r, last, p.k, x, x_d, x_s, ahead)
-                finish(bias, i64(0), out, r, min(4, last - r), values)
-            unit = claim(thread, 1)
+        padded = (p.n + 3) // 4 * 4
+        n, nth, lead = p.n_used * padded, Thread(thread).nth, lead_of(p.row_bytes)
+        first, last = piece(claim(thread, 1), n, nth, p.chunk)
+        while first < n:
+            then, end = piece(claim(thread, 1), n, nth, p.chunk)
+            after = then if then < n else first
+            for at in range(first, last, 4):
+                coming = at + lead if at + lead < last else after + (at + lead - last)
+                rows_of_slot(p, at // padded, at % padded, place_of(p, padded, min(coming, n - 1)))
+            first, last = then, end
+
+    def rows_of_slot(p, slot, r, coming):
+        expert = i64(load(i32, p.ids + 4 * slot))
+        bias = i64(0)
+        if p.bias != 0:
+            bias = p.bias + expert * p.bias_stride
+        values = products(
+            p.w + expert * p.stride, p.row_bytes, r, p.n, p.k,
+            p.x + slot * p.slot, p.x_d + slot * p.slot_d, p.x_s + slot * p.slot_s, coming,
+        )  # fmt: skip
+        finish(bias, i64(0), p.out + slot * p.n * 4, r, min(4, p.n - r), values)
 
     return kernel
+
+
+def place_of(p, padded, at):
+    """Address of a row, counted through all slots, each of `padded` rows."""
+    return p.w + i64(load(i32, p.ids + 4 * (at // padded))) * p.stride + at % padded * p.row_bytes
 
 
 _BLOCK = SCRATCH_BYTES - 256

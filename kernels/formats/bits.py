@@ -18,8 +18,8 @@ from ..simd import (
     u8x32,
     u8x64,
     u16,
+    u16x32,
     u32,
-    u32x4,
     u32x16,
     u64,
 )
@@ -29,14 +29,22 @@ _TWICE16 = Lanes((*range(16), *range(16), *range(16, 32), *range(16, 32)))
 _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
 _NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
-_NIBBLES, _WITH_LOW6, _ODD_LANES = Lanes((2, 2, 6, 6)), Lanes((0, 5, 1, 7)), Lanes((4, 0, 4, 1))
+_JOIN16, _JOIN32 = Lanes(tuple(range(32))), Lanes(tuple(range(64)))
+_D_THEN_DMIN = Lanes((0, 8, 16, 24, 1, 9, 17, 25))
+_LOW_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 3, 2, 3)))
+_HIGH_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 1, 2, 2)))
+_LOW_AT = Const(u32x16, (0, 0, 0, 4) * 4)
+_LOW_MASK = Const(u32x16, (0x3F3F3F3F, 0x0F0F0F0F) * 8)
+_HIGH_MASK = Const(u32x16, (0, 0x30303030) * 8)
+_EVEN_QUARTERS = Lanes(tuple(8 * q + i for q in range(4) for i in range(4)))
+_ODD_QUARTERS = Lanes(tuple(8 * q + 4 + i for q in range(4) for i in range(4)))
 _MINIMUMS_TWICE = Lanes(tuple(8 + i // 2 for i in range(16)))
 _PAIR_BY_32 = Const(u32x16, (0,) * 8 + (2,) * 8)
 _BIT_BY_32 = Const(u32x16, (0,) * 8 + (1,) * 8)
 _NIBBLE_OF_PAIR = Const(u32x16, (0, 4) * 8)
 _NIBBLE_TWICE = Const(u32x16, tuple(4 * (i // 2) for i in range(16)))
 
-LOW6, LOW4, LOW2, HIGH2 = 0x3F3F3F3F, 0x0F0F0F0F, 0x03030303, 0x30303030
+LOW4, LOW2, LOW1 = 0x0F0F0F0F, 0x03030303, 0x01010101
 
 
 def half(address):
@@ -67,29 +75,49 @@ def fifth_bits(a, b):
     return select(mask64(bits), splat(u8x64, 16), splat(u8x64, 0))
 
 
-def k_numbers(address):
-    """The 8 scales and 8 minimums of Q4_K and Q5_K, of 6 bits each, from the 12 bytes at `address`: u8x16.
+def k_heads(a, b, c, d):
+    """The 16 bytes at each of four addresses, a quarter of the vector each: u32x16.
 
-    Bytes 0-3 hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of each belong to
-    number 4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
+    Of Q4_K and Q5_K: d and dmin, then the 12 bytes of scales.
     """
-    v = load(u32x4, address)
-    nibbles = shuffle(_NIBBLES, v & LOW4, (v >> 4) & LOW4)
-    high = (v >> 2) & HIGH2
-    return bitcast(u8x16, shuffle(_WITH_LOW6, v & LOW6, nibbles) | shuffle(_ODD_LANES, high, splat(u32x4, 0)))
+    ab, cd = shuffle(_JOIN16, load(u8x16, a), load(u8x16, b)), shuffle(_JOIN16, load(u8x16, c), load(u8x16, d))
+    return bitcast(u32x16, shuffle(_JOIN32, ab, cd))
 
 
+def k_factors(heads):
+    """d of four rows, then dmin: f32x8."""
+    halves = bitcast(u16x32, heads)
+    return from_half(shuffle(_D_THEN_DMIN, halves, halves))
 
-def k_scales(address):
-    """Scales of Q4_K and Q5_K, each for two groups of 16: i16x16."""
-    v = k_numbers(address)
+
+def k_numbers(heads):
+    """The 8 scales and 8 minimums of Q4_K and Q5_K, of 6 bits each, in each quarter of heads: u8x64.
+
+    Bytes 0-3 after the factors hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of
+    each belong to number 4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
+    """
+    low = (shuffle(_LOW_BITS, heads, heads) >> constant(_LOW_AT)) & constant(_LOW_MASK)
+    high = (shuffle(_HIGH_BITS, heads, heads) >> 2) & constant(_HIGH_MASK)
+    return bitcast(u8x64, low | high)
+
+
+def k_scales(p):
+    """Scales of Q4_K and Q5_K, each for two groups of 16: i16x16. p: of the super-block."""
+    v = k_numbers(k_heads(p, p, p, p))
     return cast(i16x16, shuffle(_EACH_TWICE, v, v))
 
 
-def k_minimums(address):
-    """Minimums of Q4_K and Q5_K, each for two groups of 16: i16x16."""
-    v = k_numbers(address)
+def k_minimums(p):
+    """Minimums of Q4_K and Q5_K, each for two groups of 16: i16x16. p: of the super-block."""
+    v = k_numbers(k_heads(p, p, p, p))
     return cast(i16x16, shuffle(_MINIMUMS_TWICE, v, v))
+
+
+def k_quarters(address):
+    """Nibbles of Q4_K's and Q5_K's 128 bytes, elements 0-15 of group 2j in quarter j, 16-31, and those of 2j + 1."""
+    v, w = load(u32x16, address), load(u32x16, address + 64)
+    first, last = shuffle(_EVEN_QUARTERS, v, w), shuffle(_ODD_QUARTERS, v, w)
+    return first & LOW4, last & LOW4, (first >> 4) & LOW4, (last >> 4) & LOW4
 
 
 def pairs32(address, run):

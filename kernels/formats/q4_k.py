@@ -8,7 +8,8 @@
     element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
-from .bits import half, k_minimums, k_scales, nibbles32
+from ..simd import bitcast, u8x64
+from .bits import half, k_minimums, k_quarters, k_scales, nibbles32
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 144, 32, 0, 1, 1
@@ -17,6 +18,12 @@ BYTES, GROUP, OFFSET, HAS_MIN, U7 = 144, 32, 0, 1, 1
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
     return nibbles32(p + 16 + 32 * run)
+
+
+def quarters(p):
+    """All codes, in the order of matvec_k: four u8x64."""
+    a, b, c, e = k_quarters(p + 16)
+    return bitcast(u8x64, a), bitcast(u8x64, b), bitcast(u8x64, c), bitcast(u8x64, e)
 
 
 def d(p):
@@ -29,9 +36,9 @@ def dmin(p):
 
 def scales(p):
     """A scale a group of 16: i16x16."""
-    return k_scales(p + 4)
+    return k_scales(p)
 
 
 def minimums(p):
     """A minimum a group of 16: i16x16."""
-    return k_minimums(p + 4)
+    return k_minimums(p)

@@ -37,6 +37,7 @@ from .types import (
     u16x4,
     u16x8,
     u16x16,
+    u16x32,
     u32,
     u32x4,
     u32x8,

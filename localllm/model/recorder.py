@@ -215,5 +215,5 @@ def kind_of(w: Weight) -> str:
 
 
 def chunk(w: Weight) -> int:
-    """Rows that a thread claims at a time: some 32 KB of weights, a multiple of 4."""
-    return max(4, min(64, 32768 // w.row_bytes) // 4 * 4)
+    """Rows that a thread claims at least: some 16 KB of weights, a multiple of 4."""
+    return max(4, 16384 // w.row_bytes // 4 * 4)

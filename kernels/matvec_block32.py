@@ -1,0 +1,128 @@
+"""Four rows of blocks with float scales times a vector."""
+
+from . import formats
+from .lanes import EVEN128, LOWER4, ODD128, UPPER4, quarters16, starter
+from .simd import (
+    Lanes,
+    cast,
+    dot4,
+    dot4_u7,
+    f32,
+    f32x4,
+    f32x8,
+    f32x16,
+    fma,
+    from_half,
+    i8x64,
+    load,
+    make8,
+    prefetch,
+    shuffle,
+    splat,
+    u16,
+    u16x8,
+)
+
+
+def four_rows(fmt):
+    if hasattr(fmt, "SCALES"):
+        return _block16(fmt)
+    codes, block = formats.in_32s(fmt)
+    taken = 8 * fmt.BYTES // getattr(fmt, "PER", 1)
+    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.U7 else dot4, starter(fmt)
+    scales = _of_eight(fmt.scale, getattr(fmt, "SCALE_AT", None), block)
+    minimums = _of_eight(fmt.minimum, getattr(fmt, "MINIMUM_AT", None), block)
+
+    def pair(wa, wb, wc, wd, i, j, coming, x, d, s, acc):
+        """Add 32s number i and j of each row, or the first alone where they are one: exact integer products, scaled.
+
+        matmul does the same, in the same order.
+        """
+        at = coming + 4 * block(0, i)
+        for line in range(0, taken, 64):
+            prefetch(at + line)
+        zero = start(x)
+        ta, tb = dot(zero, codes(wa, i, j), x), dot(zero, codes(wb, i, j), x)
+        tc, td = dot(zero, codes(wc, i, j), x), dot(zero, codes(wd, i, j), x)
+        v = quarters16(ta, tb, tc, td)
+        totals = cast(f32x8, shuffle(EVEN128, v, v) + shuffle(ODD128, v, v)) * scales(wa, wb, wc, wd, i, j)
+        m = totals
+        acc = fma(shuffle(LOWER4, totals, totals), splat(f32x4, load(f32, d)), acc)
+        if has_min:
+            m = minimums(wa, wb, wc, wd, i, j)
+            acc = fma(shuffle(LOWER4, m, m), splat(f32x4, load(f32, s)), acc)
+        if i != j:
+            acc = fma(shuffle(UPPER4, totals, totals), splat(f32x4, load(f32, d + 4)), acc)
+            if has_min:
+                acc = fma(shuffle(UPPER4, m, m), splat(f32x4, load(f32, s + 4)), acc)
+        return acc
+
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+        acc = splat(f32x4, 0.0)
+        n = k // 32
+        for i in range(0, n - 1, 2):
+            acc = pair(wa, wb, wc, wd, i, i + 1, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
+        if n % 2 == 1:
+            # The upper half of what is loaded of x lies past the row; its sums are left aside.
+            i = n - 1
+            acc = pair(wa, wb, wc, wd, i, i, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
+        return acc
+
+    return products
+
+
+def _of_eight(number, half_at, block):
+    """eight(wa, wb, wc, wd, i, j): a number of 32 number i of each of four rows, then of number j: f32x8.
+
+    half_at: byte of the block where it stands as binary16, if it does: then all eight are converted at once.
+    """
+    if half_at is None:
+
+        def eight(wa, wb, wc, wd, i, j):
+            return make8(
+                f32x8, number(block(wa, i)), number(block(wb, i)), number(block(wc, i)), number(block(wd, i)),
+                number(block(wa, j)), number(block(wb, j)), number(block(wc, j)), number(block(wd, j)),
+            )  # fmt: skip
+
+        return eight
+
+    def eight_halves(wa, wb, wc, wd, i, j):
+        at, after = block(half_at, i), block(half_at, j)
+        bits = make8(
+            u16x8, load(u16, wa + at), load(u16, wb + at), load(u16, wc + at), load(u16, wd + at),
+            load(u16, wa + after), load(u16, wb + after), load(u16, wc + after), load(u16, wd + after),
+        )  # fmt: skip
+        return from_half(bits)
+
+    return eight_halves
+
+
+_QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
+
+
+def _block16(fmt):
+    """Blocks of 64 elements with a scale a 16."""
+    codes, block = formats.in_32s(fmt)
+    scales, taken = fmt.scales_of_four, 8 * fmt.BYTES // fmt.PER
+    dot, start = dot4_u7 if fmt.U7 else dot4, starter(fmt)
+
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+        acc = splat(f32x4, 0.0)
+        for i in range(0, k // 32, 2):
+            xq, d0, d1 = load(i8x64, x + 32 * i), load(f32, x_d + 4 * i), load(f32, x_d + 4 * i + 4)
+            pa, pb, pc, pd = block(wa, i), block(wb, i), block(wc, i), block(wd, i)
+            at = coming + 4 * block(0, i)
+            for line in range(0, taken, 64):
+                prefetch(at + line)
+            zero = start(xq)
+            ta, tb = dot(zero, codes(wa, i, i + 1), xq), dot(zero, codes(wb, i, i + 1), xq)
+            tc, td = dot(zero, codes(wc, i, i + 1), xq), dot(zero, codes(wd, i, i + 1), xq)
+            # Quarter g: sixteen number g of each row, an exact integer, scaled; matmul adds in the same order.
+            v = cast(f32x16, quarters16(ta, tb, tc, td)) * scales(pa, pb, pc, pd)
+            acc = fma(shuffle(_QUARTER0, v, v), splat(f32x4, d0), acc)
+            acc = fma(shuffle(_QUARTER1, v, v), splat(f32x4, d0), acc)
+            acc = fma(shuffle(_QUARTER2, v, v), splat(f32x4, d1), acc)
+            acc = fma(shuffle(_QUARTER3, v, v), splat(f32x4, d1), acc)
+        return acc
+
+    return products

@@ -1,0 +1,95 @@
+"""Four rows of Q4_K or Q5_K times a vector.
+
+Both have 8 groups of 32, and in the first 16 bytes of a super-block all its scales. Those bytes of the four rows share
+a vector, a quarter of 128 bits each, and are decoded together. Codes come in an order in which quarter j of a vector
+belongs to group 2j, or 2j + 1: products of a group are added up, still within 16 bits, before they are scaled.
+"""
+
+from .formats.bits import k_factors, k_heads, k_numbers
+from .lanes import sums16
+from .simd import (
+    Lanes,
+    bitcast,
+    cast,
+    dot2,
+    dot4_u7,
+    f32,
+    f32x4,
+    fma,
+    i8x64,
+    i16x8,
+    i16x16,
+    i16x32,
+    i32x8,
+    i32x16,
+    load,
+    pack16,
+    prefetch,
+    shuffle,
+    splat,
+    u8x64,
+)
+
+# Pieces of 16 bytes of two vectors: what each quarter of a result is.
+_FIRST_HALVES = Lanes((*range(32), *range(64, 96)))
+_LAST_HALVES = Lanes((*range(32, 64), *range(96, 128)))
+_EVEN = Lanes(tuple(32 * q + i for q in range(4) for i in range(16)))
+_ODD = Lanes(tuple(32 * q + 16 + i for q in range(4) for i in range(16)))
+# Of row r's numbers: scale 2j four times, then scale 2j + 1, in quarter j; as 16 bits, the 64th byte being 0.
+_SCALES = tuple(
+    Lanes(tuple(v for q in range(4) for g in (0, 1) for _ in range(4) for v in (16 * r + 2 * q + g, 64)))
+    for r in range(4)
+)
+_SCALES0, _SCALES1, _SCALES2, _SCALES3 = _SCALES
+_MINIMUMS = Lanes(tuple(v for r in range(4) for g in range(8) for v in (16 * r + 8 + g, 64)))
+_TO_ALL = Lanes(tuple(range(8)) * 4)
+_PAIRS_SWAPPED = Lanes(tuple(i ^ 2 for i in range(16)))
+_OF_ROWS1 = Lanes((1, 5, 9, 13))
+_OF_ROWS = Lanes((0, 4, 8, 12))
+_D, _DMIN = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
+
+
+def four_rows(fmt):
+    """See matvec. fmt.quarters(p): the codes as four u8x64; the first two are of groups 2j, the last two of 2j + 1."""
+    quarters, size = fmt.quarters, fmt.BYTES
+
+    def sums(p, x0, x1, x2, x3, scales):
+        """A super-block of a row: its lanes sum up to the product."""
+        a0, a1, b0, b1 = quarters(p)
+        zero = splat(i32x16, 0)
+        even = dot4_u7(dot4_u7(zero, a0, x0), a1, x1)
+        odd = dot4_u7(dot4_u7(zero, b0, x2), b1, x3)
+        return dot2(zero, pack16(even, odd), bitcast(i16x32, scales))
+
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+        acc, zero = splat(f32x4, 0.0), splat(u8x64, 0)
+        for i in range(k // 256):
+            q, at = x + 256 * i, i * size
+            a, b, c, d = wa + at, wb + at, wc + at, wd + at
+            for line in range(0, 4 * size, 64):
+                prefetch(coming + 4 * at + line)
+            # Sixteens of the activations in the order of the codes.
+            y0, y1, y2, y3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
+            y01, y23 = shuffle(_FIRST_HALVES, y0, y1), shuffle(_FIRST_HALVES, y2, y3)
+            z01, z23 = shuffle(_LAST_HALVES, y0, y1), shuffle(_LAST_HALVES, y2, y3)
+            x0, x1, x2, x3 = (
+                shuffle(_EVEN, y01, y23), shuffle(_ODD, y01, y23), shuffle(_EVEN, z01, z23), shuffle(_ODD, z01, z23),
+            )  # fmt: skip
+            heads = k_heads(a, b, c, d)
+            n = k_numbers(heads)
+            total = sums16(
+                sums(a, x0, x1, x2, x3, shuffle(_SCALES0, n, zero)),
+                sums(b, x0, x1, x2, x3, shuffle(_SCALES1, n, zero)),
+                sums(c, x0, x1, x2, x3, shuffle(_SCALES2, n, zero)),
+                sums(d, x0, x1, x2, x3, shuffle(_SCALES3, n, zero)),
+            )
+            factors, xd = k_factors(heads), load(f32, x_d + 4 * i)
+            acc = fma(cast(f32x4, total), shuffle(_D, factors, factors) * xd, acc)
+            s = cast(i16x8, dot2(splat(i32x8, 0), load(i16x16, x_s + 32 * i), splat(i16x16, 1)))
+            m = dot2(splat(i32x16, 0), bitcast(i16x32, shuffle(_MINIMUMS, n, zero)), shuffle(_TO_ALL, s, s))
+            m = m + shuffle(_PAIRS_SWAPPED, m, m)
+            m = shuffle(_OF_ROWS, m, m) + shuffle(_OF_ROWS1, m, m)
+            acc = fma(cast(f32x4, m), shuffle(_DMIN, factors, factors) * f32(-xd), acc)
+        return acc
+
+    return products
