@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from localllm.errors import FormatError
-from localllm.gguf.config import Config
+from localllm.gguf.config import Config, Scaling
 from localllm.model.spec import Spec
 from localllm.model.weights import Weights
+
+NO_SCALING = Scaling("none", 1.0, 1.0, 1)
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,21 @@ def ropes(c: Config, spec: Spec, weights: Weights, n_ctx: int) -> tuple[Rope | N
 
 
 def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local: bool) -> Rope:
+    scaling = c.scaling if spec.rope_scaling else NO_SCALING
     base = spec.rope_base(c)
-    factor, yarn = c.scaling.factor, c.scaling.kind == "yarn"
-    if local:
-        base = c.keys.real("rope.freq_base_swa", base if spec.local_base == "same" else 10000.0)
-        factor = 1.0 if spec.local_scaling == "none" else factor
-        yarn = yarn and spec.local_scaling == "same"
+    if local and spec.local_base != "same":
+        base = c.keys.real("rope.freq_base_swa", base if spec.local_base == "own" else 10000.0)
+    if local and spec.local_scaling == "none":
+        scaling = NO_SCALING
+    factor = 1.0 if local and spec.local_scaling != "same" else scaling.factor
     turning = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
     factors = _factors(c, weights, n_ctx, n_rot)
     if factors is not None:
         turning = turning / factors
-    stretched = turning / factor
-    scale = c.scaling.attn_factor
-    if yarn:
-        kept = _kept(c, spec, base, n_rot)
-        stretched = stretched * (1 - kept) + turning * kept
-        scale *= _magnitude(c)
-    elif local and spec.local_scaling != "same":
-        scale = 1.0
-    return Rope(np.ascontiguousarray(stretched * _moving(c, spec, n_rot)), scale)
+    yarn = _Yarn(c, spec, scaling)
+    kept = yarn.kept(base, n_rot)
+    turning = turning / factor * (1 - kept) + turning * kept
+    return Rope(np.ascontiguousarray(turning * _moving(c, spec, n_rot)), scaling.attn_factor * yarn.magnitude(factor))
 
 
 def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray | None:
@@ -85,28 +83,49 @@ def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray 
     return values[0].astype(np.float64)
 
 
-def _kept(c: Config, spec: Spec, base: float, n_rot: int) -> np.ndarray:
-    """YaRN: how much of each pair's own frequency is kept, 1 for fast pairs to 0 for slow ones."""
-    fast = c.keys.real("rope.scaling.yarn_beta_fast", spec.yarn_beta_fast)
-    slow = c.keys.real("rope.scaling.yarn_beta_slow", 1.0)
+class _Yarn:
+    """What YaRN adds to a linear scaling, by llama.cpp's numbers (llama-context.cpp); nothing for other kinds."""
 
-    def pair(turns: float) -> float:
-        return n_rot * math.log(c.scaling.n_ctx_orig / (turns * 2 * math.pi)) / (2 * math.log(base))
+    def __init__(self, c: Config, spec: Spec, scaling: Scaling) -> None:
+        self.c, self.spec, self.scaling = c, spec, scaling
+        ext = self._number("ext_factor", -1.0)
+        self.ext = ext if ext >= 0 else float(scaling.kind == "yarn")
 
-    low, high = max(0.0, math.floor(pair(fast))), min(n_rot - 1.0, math.ceil(pair(slow)))
-    ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
-    ext = c.keys.number("rope.scaling.yarn_ext_factor", 1.0)
-    return np.asarray((1 - np.clip(ramp, 0, 1)) * (ext if ext >= 0 else 1.0))
+    def _number(self, key: str, default: float) -> float:
+        """A number of the file, where the architecture has it."""
+        return self.c.keys.number(f"rope.scaling.yarn_{key}", default) if key in self.spec.yarn_keys else default
+
+    def kept(self, base: float, n_rot: int) -> np.ndarray:
+        """How much of each pair's own frequency is kept, 1 for fast pairs to 0 for slow ones."""
+        if not self.ext:
+            return np.zeros(n_rot // 2)
+        low, high = (
+            n_rot * math.log(self.scaling.n_ctx_orig / (turns * 2 * math.pi)) / (2 * math.log(base))
+            for turns in (self._turns("beta_fast", self.spec.yarn_beta_fast), self._turns("beta_slow", 1.0))
+        )
+        low, high = max(0.0, math.floor(low)), min(n_rot - 1.0, math.ceil(high))
+        ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
+        return np.asarray((1 - np.clip(ramp, 0, 1)) * self.ext)
+
+    def _turns(self, key: str, default: float) -> float:
+        value = self._number(key, default)
+        if value <= 0:
+            raise self.c.keys.fail(f"rope.scaling.yarn_{key}", f"is {value}, must be above 0")
+        return value
+
+    def magnitude(self, factor: float) -> float:
+        """The factor of cosines and sines that makes up for flatter attention, in layers that turn slower by
+        `factor`."""
+        if not self.ext:
+            return self._number("attn_factor", 1.0)
+        whole, log_mul = self.scaling.factor, self._number("log_multiplier", 0.0)
+        # A weight of 0 makes the divisor 1.
+        wanted = _gain(max(1.0, whole)) / _gain(max(1.0, whole), log_mul)
+        return wanted * _gain(factor) / _gain(whole)
 
 
-def _magnitude(c: Config) -> float:
-    """YaRN: the factor of cosines and sines that makes up for flatter attention."""
-
-    def of(scale: float) -> float:
-        return 1.0 if c.scaling.factor <= 1 else 0.1 * scale * math.log(c.scaling.factor) + 1.0
-
-    log_mul = c.keys.number("rope.scaling.yarn_log_multiplier", 0.0)
-    return of(1.0) / of(log_mul) if log_mul else of(1.0)
+def _gain(factor: float, weight: float = 1.0) -> float:
+    return 0.1 * weight * math.log(factor) + 1.0
 
 
 def _moving(c: Config, spec: Spec, n_rot: int) -> np.ndarray:

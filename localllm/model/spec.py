@@ -85,10 +85,15 @@ class Spec:
     causal: bool = True
     rope_layers: Callable[[Config, int], bool] = lambda c, i: True
     rope_base: Callable[[Config], float] = lambda c: c.rope_freq_base
-    local_base: Literal["same", "10000"] = "same"
-    """RoPE base of layers with a window where the file does not say it."""
-    local_scaling: Literal["same", "linear", "none"] = "same"
-    """What of the RoPE scaling layers with a window share: "linear" is the factor without YaRN's correction."""
+    rope_scaling: bool = True
+    """False: the file's RoPE scaling is not looked at."""
+    local_base: Literal["own", "own or 10000", "same"] = "own"
+    """RoPE base of layers with a window: rope.freq_base_swa where the file has it; or always that of the others."""
+    local_scaling: Literal["same", "magnitude", "none"] = "same"
+    """What of the RoPE scaling layers with a window share: "magnitude" is attn_factor without what turns slower."""
+    yarn_keys: tuple[str, ...] = ()
+    """Numbers of YaRN beside the factor that are looked at: of ext_factor, attn_factor, beta_fast, beta_slow and
+    log_multiplier."""
     yarn_beta_fast: float = 32.0
     sections: Literal["none", "blocks", "interleaved"] = "none"
     """M-RoPE: how the pairs are shared among time, height, width and a fourth position, which is 0 in text."""

@@ -49,6 +49,10 @@ SPECS = {
     "openelm": replace(_HALVES, about="OpenELM"),
     # Its RoPE is llama.cpp's default, whatever the file says.
     "cogvlm": replace(
-        _HALVES, about="CogVLM, text", rope_base=lambda c: 10000.0, unused=(_FREQS, r"blk\.\d+\.vis_.*")
+        _HALVES,
+        about="CogVLM, text",
+        rope_base=lambda c: 10000.0,
+        rope_scaling=False,
+        unused=(_FREQS, r"blk\.\d+\.vis_.*"),
     ),
 }

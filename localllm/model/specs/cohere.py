@@ -33,6 +33,7 @@ SPECS = {
         parallel=lambda c, has_norm: True,
         window=sliding(4),
         rope_layers=lambda c, i: c.swa_layers[i],
+        local_base="same",
         logit_factor=lambda c: c.keys.real("logit_scale"),
     ),
     "cohere2moe": Spec(

@@ -51,8 +51,7 @@ SPECS = {
         about="Granite with windows",
         rope_layers=_some_turn,
         window=_window,
-        local_base="10000",
-        local_scaling="none",
+        local_base="same",
     ),
     "minicpm": Spec(
         "MiniCPM 1 and 2",

@@ -14,7 +14,9 @@ def _temperature(c: Config, i: int) -> tuple[int, float, int] | None:
     return (c.scaling.n_ctx_orig, factor, 0) if factor else None
 
 
+_YARN = ("beta_fast", "beta_slow", "log_multiplier")
+
 SPECS = {
     "llama": Spec("Llama 1 to 3, Mistral, Mixtral, SmolLM 1 and 2, TinyLlama", rope="adjacent"),
-    "mistral3": Spec("Ministral 3", rope="adjacent", temperature=_temperature),
+    "mistral3": Spec("Ministral 3", rope="adjacent", temperature=_temperature, yarn_keys=_YARN),
 }

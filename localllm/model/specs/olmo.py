@@ -6,6 +6,8 @@ from localllm.model.spec import ExpertsSpec, Spec, sliding
 
 SPECS = {
     "olmo": Spec("OLMo 1", rope="adjacent", norm="layer", norm_weights=False),
-    "olmo2": Spec("OLMo 2 and 3", rope="halves", pre_norm=False, window=sliding(4), local_scaling="none"),
+    "olmo2": Spec(
+        "OLMo 2 and 3", rope="halves", pre_norm=False, window=sliding(4), local_base="same", local_scaling="none"
+    ),
     "olmoe": Spec("OLMoE", rope="halves", experts=ExpertsSpec(normed=False)),
 }

@@ -15,12 +15,12 @@ def _of_file(keys: Keys, n_layer: int) -> Window | None:
 
 
 SPECS = {
-    "plamo3": Spec("PLaMo 3", rope="halves", window=sliding(8), local_base="10000", local_scaling="none"),
+    "plamo3": Spec("PLaMo 3", rope="halves", window=sliding(8), local_base="own or 10000", local_scaling="magnitude"),
     "muse-glimmer": Spec(
         "Muse Glimmer",
         rope="adjacent",
         window=sliding(4),
-        local_scaling="none",
+        local_scaling="magnitude",
         rope_layers=lambda c, i: c.swa_layers[i],
         embedding_norm=True,
         post_norm_eps=1e-8,
