@@ -1,14 +1,15 @@
 """Activations of the feed-forward block: gated (Shazeer 2020, arXiv 2002.05202) or plain."""
 
-from .math import gelu16, sigmoid16, silu16, softplus16
-from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, load, maximum, minimum, splat, store
+from .math import exp_rest16, gelu16, sigmoid16, silu16, softplus16
+from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, less, load, maximum, minimum, select, splat, store
 from .thread import claim
 
 GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit"))
 """gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64."""
 
-PlainParams = Struct("Plain", ("n_rows_at", "n", "x", "out", "divisor"))
-"""x, out: f32 [n_rows, n]; out may be x. divisor: f32 [n] by which the results are divided, or 0."""
+PlainParams = Struct("Plain", ("n_rows_at", "n", "x", "out", "divisor", "numbers"))
+"""x, out: f32 [n_rows, n]; out may be x. divisor: f32 [n] by which the results are divided, or 0. numbers: f32, those
+that the function has in this layer (see NUMBERS)."""
 
 MultiplyParams = Struct("Multiply", ("n_rows_at", "n", "group", "x", "gate", "add", "out"))
 """out = x * f(gate) (+ add): x, add, out f32 [n_rows, n]; gate f32 [n_rows, n / group], an element for `group` of x's.
@@ -82,17 +83,36 @@ def gated(function: str):
     return kernel
 
 
-def relu16(x):
+def silu_plain(x, numbers):
+    return silu16(x)
+
+
+def gelu_plain(x, numbers):
+    return gelu16(x)
+
+
+def relu_plain(x, numbers):
     return maximum(x, splat(f32x16, 0.0))
 
 
-def relu2_16(x):
+def relu2_plain(x, numbers):
     """ReLU squared (So et al. 2021, arXiv 2109.08668)."""
     x = maximum(x, splat(f32x16, 0.0))
     return x * x
 
 
-PLAIN = {"silu": silu16, "gelu": gelu16, "relu": relu16, "relu2": relu2_16}
+def xielu_plain(x, numbers):
+    """xIELU (Huang and Schlag 2024, arXiv 2411.13010): a parabola above 0, below it e**x - 1 - x, both on a line. The
+    numbers: the factors above and below, that of the line, and the point below 0 past which e**x is held."""
+    above, below = splat(f32x16, load(f32, numbers)), splat(f32x16, load(f32, numbers + 4))
+    line, point = splat(f32x16, load(f32, numbers + 8)), splat(f32x16, load(f32, numbers + 12))
+    held = minimum(x, point)
+    return select(less(splat(f32x16, 0.0), x), above * x * x, below * (exp_rest16(held) + (held - x))) + line * x
+
+
+PLAIN = {"silu": silu_plain, "gelu": gelu_plain, "relu": relu_plain, "relu2": relu2_plain, "xielu": xielu_plain}
+NUMBERS = {"xielu": 4}
+"""How many numbers of its own a plain function has."""
 
 
 def plain(function: str):
@@ -110,12 +130,12 @@ def plain(function: str):
             row = unit // pieces * p.n * 4
             whole = first + (last - first) // 16 * 16
             for i in range(first, whole, 16):
-                v = f(load(f32x16, p.x + row + 4 * i))
+                v = f(load(f32x16, p.x + row + 4 * i), p.numbers)
                 if p.divisor != 0:
                     v = v / load(f32x16, p.divisor + 4 * i)
                 store(p.out + row + 4 * i, v)
             for i in range(whole, last):
-                e = lane(f(splat(f32x16, load(f32, p.x + row + 4 * i))), 0)
+                e = lane(f(splat(f32x16, load(f32, p.x + row + 4 * i)), p.numbers), 0)
                 if p.divisor != 0:
                     e = f32(e / load(f32, p.divisor + 4 * i))
                 store(p.out + row + 4 * i, e)

@@ -44,6 +44,17 @@ def exp16(x):
     return y * bitcast(f32x16, power)
 
 
+def exp_rest16(x):
+    """e**x - 1 - x for x <= 0, to 1e-6 of its value or 1e-7: near 0 by exp16's polynomial, less its last step."""
+    y = splat(f32x16, 1.9875691500e-4)
+    y = fma(y, x, splat(f32x16, 1.3981999507e-3))
+    y = fma(y, x, splat(f32x16, 8.3334519073e-3))
+    y = fma(y, x, splat(f32x16, 4.1665795894e-2))
+    y = fma(y, x, splat(f32x16, 1.6666665459e-1))
+    y = fma(y, x, splat(f32x16, 5.0000001201e-1))
+    return select(less(splat(f32x16, -0.34), x), y * x * x, exp16(x) - 1.0 - x)
+
+
 def bounded(x):
     """x, but not so far below 0 that divided by exp16's greatest value it would count for something. NaN stays."""
     return maximum(splat(f32x16, -1e4), x)

@@ -10,6 +10,8 @@ from localllm.gguf.reader import GGUFFile
 
 _MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 16}
 _MAX_EXPERTS = 1024
+_OF_NO_ARCHITECTURE = "xielu."
+"""How keys begin that GGUF writes without the architecture's name."""
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")
 
 
@@ -74,14 +76,18 @@ class Keys:
         self.file = file
         self.architecture: str = file.get("general.architecture", str)
 
+    def full(self, key: str) -> str:
+        """A key as the file has it."""
+        return key if key.startswith(_OF_NO_ARCHITECTURE) else f"{self.architecture}.{key}"
+
     def has(self, key: str) -> bool:
-        return f"{self.architecture}.{key}" in self.file.metadata
+        return self.full(key) in self.file.metadata
 
     def fail(self, key: str, problem: str) -> FormatError:
-        return FormatError(f"{self.file.path}: metadata key {self.architecture}.{key}: {problem}")
+        return FormatError(f"{self.file.path}: metadata key {self.full(key)}: {problem}")
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        full = f"{self.architecture}.{key}"
+        full = self.full(key)
         value = self.file.get(full, int) if default is None else self.file.get(full, int, default)
         return self._within(key, value, low, high)
 
@@ -91,7 +97,7 @@ class Keys:
         return int(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        return bool(self.file.get(f"{self.architecture}.{key}", bool, default))
+        return bool(self.file.get(self.full(key), bool, default))
 
     def real(self, key: str, default: float | None = None) -> float:
         """A finite number above 0."""
@@ -102,7 +108,7 @@ class Keys:
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number."""
-        full = f"{self.architecture}.{key}"
+        full = self.full(key)
         value = float(self.file.get(full, float) if default is None else self.file.get(full, float, default))
         if not math.isfinite(value):
             raise self.fail(key, f"is {value}, must be finite")
@@ -110,21 +116,21 @@ class Keys:
 
     def per_layer(self, key: str, n: int, low: int, high: int, default: int | None = None) -> tuple[int, ...]:
         """An integer for each of n layers: the file has one for all, or a list."""
-        full = f"{self.architecture}.{key}"
+        full = self.full(key)
         if not isinstance(self.file.metadata.get(full), list):
             return (self.integer(key, low, high, default),) * n
         values = self._list(key, n)
         return tuple(self._within(key, value, low, high) for value in values)
 
-    def numbers_per_layer(self, key: str, n: int, default: float) -> tuple[float, ...]:
+    def numbers_per_layer(self, key: str, n: int, default: float | None = None) -> tuple[float, ...]:
         """A number for each of n layers: the file has one for all, or a list."""
-        full = f"{self.architecture}.{key}"
+        full = self.full(key)
         if not isinstance(self.file.metadata.get(full), list):
             return (self.number(key, default),) * n
         return tuple(float(x) for x in self._list(key, n, float))
 
     def _list(self, key: str, n: int, kind: type | None = None) -> list:
-        full = f"{self.architecture}.{key}"
+        full = self.full(key)
         values = self.file.metadata[full]
         if kind is None:
             kind = bool if values and isinstance(values[0], bool) else int
@@ -135,7 +141,7 @@ class Keys:
 
     def flags(self, key: str, n: int) -> tuple[bool, ...] | None:
         """A flag for each of n layers, or None where the file has no such list."""
-        if not isinstance(self.file.metadata.get(f"{self.architecture}.{key}"), list):
+        if not isinstance(self.file.metadata.get(self.full(key)), list):
             return None
         return tuple(bool(x) for x in self._list(key, n))
 

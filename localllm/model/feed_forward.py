@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from localllm.errors import FormatError
 from localllm.kernels import activation
 from localllm.kernels.objects import Key
@@ -25,6 +27,8 @@ class FeedForward:
     limit: float = 0.0
     divisor: Weight | None = None
     """What the activation's results are divided by (ffn.act.scales)."""
+    numbers: Weight | None = None
+    """Those that the activation has in this layer."""
     scale_gate: Linear | None = None
     """One row, whose sigmoid multiplies the block's result (the gate of shared experts)."""
 
@@ -35,8 +39,10 @@ class FeedForward:
         if self.gate is None:
             r.linears(x, [(self.up, up, 0)])
             r.plan.op(
-                f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams, (r.n_rows,
-                n), n_rows_at=r.rows_at, n=n, x=up, out=up, divisor=self.divisor.address if self.divisor else 0,
+                f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams,
+                (r.n_rows, n), n_rows_at=r.rows_at, n=n, x=up, out=up,
+                divisor=self.divisor.address if self.divisor else 0,
+                numbers=self.numbers.address if self.numbers else 0,
             )  # fmt: skip
             return up
         gate = r.floats("gate", n)
@@ -76,7 +82,7 @@ class ActivationAlone:
         y = r.floats(self.name, n)
         r.plan.op(
             f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams, (r.n_rows, n),
-            n_rows_at=r.rows_at, n=n, x=x, out=y, divisor=0,
+            n_rows_at=r.rows_at, n=n, x=x, out=y, divisor=0, numbers=0,
         )  # fmt: skip
         r.close(self.name, y, to)
 
@@ -110,7 +116,9 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     scale_gate = None
     if suffix and f.has(f"ffn_gate_inp{suffix}.weight"):
         scale_gate = f.linear(f"ffn_gate_inp{suffix}", c.n_embd, 1)
+    own = spec.activation_numbers(c, f.i)
+    numbers = f.weights.constant(f"{function} {f.i}", np.array(own)) if own else None
     return FeedForward(
         f"blk.{f.i}.ffn{suffix}", gate_linear, up_linear, f.linear(down, n, c.n_embd), function, limit, divisor,
-        scale_gate
-    )
+        numbers, scale_gate,
+    )  # fmt: skip

@@ -113,6 +113,8 @@ class Spec:
     """What is made of attn_gate's output, which multiplies that of the attention."""
 
     activation: str = "silu"
+    activation_numbers: Callable[[Config, int], tuple[float, ...]] = lambda c, i: ()
+    """Those that the activation has in a layer, in the kernel's order."""
     n_ff: Callable[[Config, int], int] = lambda c, i: c.n_ff[i]
     experts: ExpertsSpec = field(default_factory=ExpertsSpec)
     n_loops: Callable[[Keys], int] = lambda keys: 1

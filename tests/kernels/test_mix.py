@@ -46,6 +46,18 @@ def test_plain(function, n):
         np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
 
 
+def test_xielu():
+    x = normal(3, 1100, scale=3)
+    x[0, :6] = 0.0, -0.0, -5e-7, -1e-3, -0.34, -80.0
+    above, below, line, point = numbers = harness.placed(np.array([1.3, 0.7, 0.5, -1e-6], np.float32))
+    z = x.astype(np.float64)
+    held = np.minimum(z, point)
+    exact = np.where(z > 0, above * z * z, below * (np.expm1(held) - z)) + line * z
+    out = harness.buffer((3, 1100))
+    harness.run("activation.plain", "xielu", n_rows_at=np.array([3]), n=1100, x=x, out=out, numbers=numbers)
+    np.testing.assert_allclose(out, exact, rtol=2e-6, atol=2e-7)
+
+
 def test_bounded_gates():
     gate, up = normal(4, 70, scale=6), normal(4, 70, seed=1, scale=6)
     g, u = gate.astype(np.float64), up.astype(np.float64)

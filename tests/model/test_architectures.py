@@ -79,6 +79,11 @@ CASES = {
     ),
     "olmo2": Case("olmo2", pre_norm=False, post_norms=True, qk_norm="row"),
     "nemotron": Case("nemotron", layer_norm=True, biases=True, plain=lambda x: np.maximum(x, 0) ** 2),
+    "apertus": Case(
+        "apertus",
+        {"xielu.alpha_p": [0.3, -0.4], "xielu.alpha_n": [0.5, 1.2], "xielu.beta": [0.5, 0.6], "xielu.eps": -1e-6},
+        qk_norm="head", plain=twin.xielu((0.3, -0.4), (0.5, 1.2), (0.5, 0.6)),
+    ),
     "both ways": Case("dream", both_ways=True),
     "groups, bias, shared": Case(
         "dots1", {"expert_gating_func": 2, "expert_weights_norm": True, "expert_weights_scale": 2.5,

@@ -12,7 +12,9 @@ from tests.model.test_architectures import EXPONENTS, yarn
 from tests.model.twin import Case
 
 WINDOW: dict[str, object] = {"attention.sliding_window": 24, "attention.sliding_window_pattern": [True, False]}
-YARN: dict[str, object] = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 64}
+YARN: dict[str, object] = {
+    "rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 64,
+}  # fmt: skip
 GAIN = 0.1 * math.log(8) + 1
 PLAIN = 10000.0**-EXPONENTS
 
@@ -54,6 +56,9 @@ CASES = {
     "NTK-aware": ("hunyuan-dense", {"rope.scaling.alpha": 4.0}, [(of(10000.0 * 4 ** (32 / 30)), 1.0)] * 2),
     "pairs of a fourth position": (
         "qwen2vl", {"rope.dimension_sections": [4, 4, 4, 4]}, [(PLAIN * (np.arange(16) < 12), 1.0)] * 2,
+    ),
+    "sections without a meaning": (
+        "hunyuan-dense", {"rope.dimension_sections": [4, 4, 4, 4]}, [(PLAIN, 1.0)] * 2,
     ),
     "sections in turn": (
         "qwen3vl", {"rope.dimension_sections": [6, 5, 5, 0]}, [(PLAIN, 1.0)] * 2,

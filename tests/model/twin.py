@@ -48,7 +48,8 @@ class Case:
     parallel: bool = False
     biases: bool = False
     fused: bool = False
-    plain: Callable | None = None
+    plain: Callable | list[Callable] | None = None
+    """An activation, or one a layer."""
     gate: Callable = field(default=lambda x: silu(x))
     window: Callable[[int], int] = lambda i: 0
     turns: Callable[[int], bool] = lambda i: True
@@ -76,6 +77,16 @@ def silu(x):
 
 def gelu(x):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def xielu(alpha_p, alpha_n, beta):
+    """xIELU (arXiv 2411.13010), a tuple of numbers a layer: a function for each."""
+
+    def of(p, n, b):
+        above, below = np.log1p(np.exp(p)), b + np.log1p(np.exp(n))
+        return lambda x: np.where(x > 0, above * x * x, below * (np.expm1(x) - x)) + b * x
+
+    return [of(*numbers) for numbers in zip(alpha_p, alpha_n, beta, strict=True)]
 
 
 def oai(gate, up):
@@ -172,7 +183,7 @@ def write(path: Path, case: Case, tensors: Tensors, quantize: Callable | None = 
     if case.experts:
         meta |= {"expert_count": case.experts.n, "expert_used_count": case.experts.used}
     for key, value in (meta | case.meta).items():
-        full = f"{case.architecture}.{key}"
+        full = key if key.startswith("xielu") else f"{case.architecture}.{key}"
         kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
         (writer.add_array if isinstance(value, list) else kinds[type(value)])(full, value)
     writer.add_tokenizer_model("no_vocab")
@@ -282,7 +293,8 @@ def rope(x, angles, pairing):
 
 def dense(case, w, b, h):
     if case.plain:
-        return linear(w, f"{b}ffn_down", case.plain(linear(w, f"{b}ffn_up", h)))
+        f = case.plain[int(b.split(".")[1])] if isinstance(case.plain, list) else case.plain
+        return linear(w, f"{b}ffn_down", f(linear(w, f"{b}ffn_up", h)))
     if case.fused:
         gate, up = np.split(linear(w, f"{b}ffn_up", h), 2, axis=-1)
     else:

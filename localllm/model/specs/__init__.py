@@ -24,6 +24,7 @@ FILES = {
         "moe": "deepseek dots1 ernie4_5-moe hunyuan-moe bailingmoe bailingmoe2 minimax-m2 afmoe arctic dbrx grok "
         "grovemoe hy_v3 laguna llada-moe maple mellum mimo2 smallthinker",
         "hunyuan": "hunyuan-dense hunyuan_vl",
+        "apertus": "apertus",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -1,6 +1,8 @@
 """Hunyuan dense (model card), with vision or without: queries and keys are normed after turning, and a factor alpha
-raises RoPE's base (NTK-aware scaling).
+raises RoPE's base (NTK-aware scaling). With vision, pairs are shared among positions.
 """
+
+from dataclasses import replace
 
 from localllm.gguf.config import Config
 from localllm.model.spec import Spec
@@ -11,6 +13,9 @@ def _base(c: Config) -> float:
     return c.rope_freq_base * (alpha ** (dim / (dim - 2)) if alpha > 0 else 1.0)
 
 
-_DENSE = Spec("Hunyuan 0.5B to 7B", rope="halves", qk_norm_after_rope=True, rope_base=_base, sections="blocks")
+_DENSE = Spec("Hunyuan 0.5B to 7B", rope="halves", qk_norm_after_rope=True, rope_base=_base)
 
-SPECS = {"hunyuan-dense": _DENSE, "hunyuan_vl": _DENSE}
+SPECS = {
+    "hunyuan-dense": _DENSE,
+    "hunyuan_vl": replace(_DENSE, about="Hunyuan OCR, text", sections="blocks"),
+}
