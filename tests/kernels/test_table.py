@@ -36,7 +36,7 @@ def test_what_is_supported():
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_a_format_says_what_it_is(name):
-    """Its docstring's bytes and elements are the table's; where there are bits to draw, it names the layout's source."""
+    """Its docstring has the bytes of the table; where there are bits to draw, it names the layout's source."""
     fmt = FORMATS[name]
     module = formats.module(fmt.module)
     text = module.__doc__ or ""
@@ -50,7 +50,7 @@ def test_a_format_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_row_lengths_that_are_tried(name):
-    """One block, the least that is legal; odd numbers of blocks; and what real models have, where whole blocks allow."""
+    """One block, the least that is legal; odd numbers of blocks; what real models have, where whole blocks allow."""
     block = FORMATS[name].block
     for lengths in (test_embed.LENGTHS[block], test_products.LENGTHS[block]):
         assert block in lengths or block == 1

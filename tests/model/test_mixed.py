@@ -43,7 +43,7 @@ def in_formats(tensors: dict, formats: dict[str, str]) -> tuple[dict, dict]:
 
 
 def error(path, case: Case, formats: dict[str, str]) -> float:
-    """Of a model in these formats beside its twin in float64, of the better rows where a router may choose otherwise."""
+    """Of a model in these formats, beside its twin; of the better rows where a router may choose otherwise."""
     tensors = twin.weights(case)
     raw, values = in_formats(tensors, formats)
     exact = twin.forward(case, tensors | values, IDS)
@@ -69,7 +69,7 @@ def test_experts_in_several_formats(tmp_path):
     """Gates, ups and downs of other kinds than each other, and a layer in other formats than the one before."""
     case = Case("qwen2moe", experts=Experts(normed=False, shared=256, shared_gate=True))
     of = ({"gate": "Q3_K", "up": "MXFP4", "down": "F16"}, {"gate": "NVFP4", "up": "Q4_1", "down": "IQ2_XS"})
-    formats = {n: "Q8_0" for n in matrices(twin.weights(case))}
+    formats = dict.fromkeys(matrices(twin.weights(case)), "Q8_0")
     for i, parts in enumerate(of):
         formats |= {f"blk.{i}.ffn_{part}_exps.weight": fmt for part, fmt in parts.items()}
     assert error(tmp_path / "m.gguf", case, formats) < 1e-3
