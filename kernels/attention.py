@@ -6,6 +6,7 @@ does not depend on the number of threads. Queries that share a key-value head go
 cells: scores with 16 cells in lanes, then the weighted sum of values with 16 elements in lanes.
 """
 
+from .cells import GROUP, bytes_of
 from .math import exp16, lanes_from, tanh16
 from .simd import (
     Struct,
@@ -18,6 +19,7 @@ from .simd import (
     from_half,
     hmax,
     hsum,
+    i8x16,
     i32,
     i32x16,
     i64,
@@ -31,6 +33,7 @@ from .simd import (
     tile_fill,
     tile_fma,
     tile_store,
+    u16,
     u16x16,
 )
 from .thread import Step, Thread, claim
@@ -42,7 +45,7 @@ Params = Struct(
         "window", "scale", "out", "out_stride", "block", "split", "partial", "both_ways", "sinks", "cap", "slopes",
     ),
 )  # fmt: skip
-"""q: f32 rows of n_head * k_dim; k_cache, v_cache: see rope.CacheParams; window: cells a row sees, or 0 for all up to
+"""q: f32 rows of n_head * k_dim; k_cache, v_cache: see cells.py; window: cells a row sees, or 0 for all up to
 its own, or -n for those from the last multiple of n on;
 scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: CHUNK,
 and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
@@ -61,17 +64,11 @@ def partial_floats(v_dim: int) -> int:
 
 
 def cells(kv_type: str, T: int, scores: str = "plain"):
-    """The kernel for a cache of f16 or f32, T queries at a time. scores: "plain"; "capped": cap * tanh(score / cap);
-    "alibi": the score less the distance times the head's slope (Press et al. 2022, arXiv 2108.12409)."""
+    """The kernel for a cache of one of cells.KV_TYPES, T queries at a time. scores: "plain"; "capped": cap *
+    tanh(score / cap); "alibi": the score less the distance times the head's slope (Press et al. 2022, 2108.12409)."""
     change = _CHANGES[scores]
-    half = kv_type == "f16"
-    size = 2 if half else 4
-    T2 = 2 * T
-
-    def values(address):
-        if half:
-            return from_half(load(u16x16, address))
-        return load(f32x16, address)
+    of = bytes_of(kv_type)
+    score, gather = (_of_codes if kv_type == "q8_0" else _of_floats)(kv_type, T)
 
     def kernel(params, thread):
         p = Params(params)
@@ -125,18 +122,18 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 store(q + (t * p.k_dim + i) * 4, f32(load(f32, x + 4 * i) * factor))
             empty(totals + t * size_of_part, size_of_part)
         slot = seq * p.n_head_kv + head
-        keys = p.k_cache + slot * p.n_cells * p.k_dim * size
-        vals = p.v_cache + slot * p.n_cells * p.v_dim * size
+        keys = p.k_cache + slot * p.n_cells * of(p.k_dim)
+        vals = p.v_cache + slot * p.n_cells * of(p.v_dim)
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
             lap = c0 % p.n_cells - c0
-            score(p, q, keys + lap * p.k_dim * size, scratch - 4 * c0, first // 32 * 32, c1)
+            score(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, first // 32 * 32, c1)
             for t in range(T):
                 position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
                 change(p, weights, first // 32 * 32, c1, position, head * group + min(j0 + t, j1 - 1) % group)
                 weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), max(position, reach))
-            gather(scratch - 4 * c0, vals + lap * p.v_dim * size, parts + 64, size_of_part, p.v_dim, first, c1)
+            gather(scratch - 4 * c0, vals + lap * of(p.v_dim), parts + 64, size_of_part, p.v_dim, first, c1)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
         for t in range(min(T, j1 - j0)):
@@ -150,34 +147,81 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 place = (row * p.n_head + h) * n_splits + split
                 copy(parts + t * size_of_part, size_of_part, p.partial + place * size_of_part)
 
-    def score(p, q, keys, scores, c0, c1):
-        """scores[t, cell] = q[t] . key[cell], 32 cells at a time."""
+    return kernel
+
+
+def _of_floats(kv_type: str, T: int):
+    """score(q, dim, keys, scores, c0, c1): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
+
+    gather(weights, vals, out, out_stride, dim, first, c1): out[t] = weights[t] . values, 32 elements at a time, from
+    the first cell that a row sees: others may hold NaN."""
+    half = kv_type == "f16"
+    size = 2 if half else 4
+    T2 = 2 * T
+
+    def values(address):
+        if half:
+            return from_half(load(u16x16, address))
+        return load(f32x16, address)
+
+    def score(q, dim, keys, scores, c0, c1):
         for c in range(c0, c1, 32):
-            k = keys + c * p.k_dim * size
+            k = keys + c * dim * size
             a = tile_fill(T2, splat(f32x16, 0.0))
-            for i in range(p.k_dim):
-                pair = (values(k + 16 * size * i), values(k + (16 * size * (i + p.k_dim))))
-                a = tile_fma(a, q + 4 * i, p.k_dim * 4, pair)
+            for i in range(dim):
+                pair = (values(k + 16 * size * i), values(k + (16 * size * (i + dim))))
+                a = tile_fma(a, q + 4 * i, dim * 4, pair)
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
 
-    def gather(weights, vals, out, out_stride, v_dim, first, c1):
-        """out[t] = weights[t] . values, 32 elements at a time, from the first cell that a row sees: others may hold
-        NaN."""
+    def gather(weights, vals, out, out_stride, dim, first, c1):
         i = 0
-        while i + 16 < v_dim:
+        while i + 16 < dim:
             a = tile_fill(T2, splat(f32x16, 0.0))
             for c in range(first, c1):
-                v = vals + (c * v_dim + i) * size
+                v = vals + (c * dim + i) * size
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(v), values(v + 16 * size)))
             tile_store(out + 4 * i, out_stride, 64, a, 2)
             i += 32
-        if i < v_dim:
+        if i < dim:
             b = tile_fill(T, splat(f32x16, 0.0))
             for c in range(first, c1):
-                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (values(vals + (c * v_dim + i) * size),))
+                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (values(vals + (c * dim + i) * size),))
             tile_store(out + 4 * i, out_stride, 64, b, 1)
 
-    return kernel
+    return score, gather
+
+
+def _of_codes(kv_type: str, T: int):
+    """The same over Q8_0: each code times its scale, as f32. Heads are whole multiples of 32 elements."""
+    of = bytes_of(kv_type)
+    T2 = 2 * T
+
+    def values(codes, d):
+        return cast(f32x16, load(i8x16, codes)) * d
+
+    def score(q, dim, keys, scores, c0, c1):
+        for c in range(c0, c1, 32):
+            k = keys + c * of(dim)
+            other = k + 16 * of(dim)
+            a = tile_fill(T2, splat(f32x16, 0.0))
+            for g in range(dim // GROUP):
+                d0 = from_half(load(u16x16, k + 16 * dim + 32 * g))
+                d1 = from_half(load(u16x16, other + 16 * dim + 32 * g))
+                for i in range(GROUP * g, GROUP * g + GROUP):
+                    pair = (values(k + 16 * i, d0), values(other + 16 * i, d1))
+                    a = tile_fma(a, q + 4 * i, dim * 4, pair)
+            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
+
+    def gather(weights, vals, out, out_stride, dim, first, c1):
+        for i in range(0, dim, GROUP):
+            a = tile_fill(T2, splat(f32x16, 0.0))
+            for c in range(first, c1):
+                row = vals + c * of(dim)
+                d = from_half(splat(u16x16, load(u16, row + dim + i // 16)))
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(row + i, d), values(row + i + 16, d)))
+            tile_store(out + 4 * i, out_stride, 64, a, 2)
+
+    return score, gather
 
 
 def first_seen(position, window):

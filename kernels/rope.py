@@ -4,12 +4,17 @@
 with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
 """
 
+from .cells import GROUP, bytes_of
+from .quantize import codes16, greatest, inverse_of
 from .simd import (
     Struct,
     bitcast,
+    cast,
     f32,
     f32x16,
     f64,
+    i8,
+    i8x16,
     i32,
     i64,
     lane,
@@ -18,7 +23,7 @@ from .simd import (
     store,
     to_half,
 )
-from .thread import Step, claim
+from .thread import Step, Thread, claim
 
 TableParams = Struct("RopeTable", ("step", "frequencies", "n", "scale", "out"))
 """frequencies: f64 [n] radians a position; out: f32 [n_rows][n][2] cosine, sine, both times scale (bits of f64)."""
@@ -33,8 +38,8 @@ CacheParams = Struct(
         "k_cache", "v_cache", "n_cells",
     ),
 )  # fmt: skip
-"""k, v: f32 rows. k_cache: [n_seq][n_head][n_cells / 16][k_dim][16], so that 16 cells are lanes; v_cache:
-[n_seq][n_head][n_cells][v_dim]. Position p of a sequence is its cell p % n_cells."""
+"""k, v: f32 rows. k_cache: [n_seq][n_head][n_cells / 16] tiles of 16 cells; v_cache: [n_seq][n_head][n_cells] rows; see
+cells.py. Position p of a sequence is its cell p % n_cells."""
 
 # pi/2 in three parts for the reduction, and the polynomials of sine and cosine on [-pi/4, pi/4] (Cephes).
 _P1, _P2, _P3 = 1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21
@@ -137,21 +142,15 @@ def rotate(pairing: str):
 
 
 def cache(pairing: str, kv_type: str):
-    """Turn keys in place and store them, and values, as f16 or f32; threads claim heads of rows."""
+    """Turn keys in place and store them, and values, in one of cells.KV_TYPES; threads claim heads of rows."""
     turn_head = turner(pairing)
-    half = kv_type == "f16"
-    size = 2 if half else 4
-
-    def put(v, i, place):
-        """Element i of 16, rounded."""
-        if half:
-            store(place, lane(to_half(v), i))
-        else:
-            store(place, lane(v, i))
+    of = bytes_of(kv_type)
+    put = _put_codes if kv_type == "q8_0" else _put_floats(kv_type == "f16")
 
     def kernel(params, thread):
         p = CacheParams(params)
         step = Step(p.step)
+        scratch = Thread(thread).scratch
         unit = claim(thread, 4)
         while unit < step.n_rows * p.n_head:
             for u in range(unit, min(unit + 4, step.n_rows * p.n_head)):
@@ -160,13 +159,40 @@ def cache(pairing: str, kv_type: str):
                 slot = i64(load(i32, step.seqs + 4 * row)) * p.n_head + head
                 k = p.k + row * p.k_stride + head * p.k_dim * 4
                 turn_head(k, p.n_rot, p.table + row * p.n_rot * 4)
-                place = p.k_cache + ((slot * p.n_cells + cell // 16 * 16) * p.k_dim + cell % 16) * size
-                for i in range(p.k_dim):
-                    put(splat(f32x16, load(f32, k + 4 * i)), 0, place + 16 * size * i)
+                put(k, p.k_dim, p.k_cache + (slot * p.n_cells + cell // 16 * 16) * of(p.k_dim), cell % 16, 16, scratch)
                 v = p.v + row * p.v_stride + head * p.v_dim * 4
-                place = p.v_cache + (slot * p.n_cells + cell) * p.v_dim * size
-                for i in range(p.v_dim):
-                    put(splat(f32x16, load(f32, v + 4 * i)), 0, place + size * i)
+                put(v, p.v_dim, p.v_cache + (slot * p.n_cells + cell) * of(p.v_dim), 0, 1, scratch)
             unit = claim(thread, 4)
 
     return kernel
+
+
+def _put_floats(half: bool):
+    """put(x, n, place, first, lanes, scratch): n floats as every lanes-th element at `place`, from the first on."""
+    size = 2 if half else 4
+
+    def put(x, n, place, first, lanes, scratch):
+        for i in range(n):
+            v, at = load(f32, x + 4 * i), place + (first + lanes * i) * size
+            if half:
+                store(at, lane(to_half(splat(f32x16, v)), 0))
+            else:
+                store(at, v)
+
+    return put
+
+
+def _put_codes(x, n, place, first, lanes, scratch):
+    """The same as Q8_0: codes, and behind all of them the scales."""
+    codes = place
+    if lanes != 1:
+        codes = scratch
+    for i in range(0, n, GROUP):
+        d = f32(greatest(x + 4 * i, GROUP) / f32(127.0))
+        inverse = inverse_of(d)
+        store(place + n * lanes + (first + lanes * (i // GROUP)) * 2, lane(to_half(splat(f32x16, d)), 0))
+        for j in range(i, i + GROUP, 16):
+            store(codes + j, cast(i8x16, codes16(x + 4 * j, inverse)))
+    if lanes != 1:
+        for i in range(n):
+            store(place + first + lanes * i, load(i8, scratch + i))

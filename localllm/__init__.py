@@ -41,8 +41,8 @@ def load(
     """Load a model from a GGUF file, or by its name in the catalog (fetched when it is not there yet).
 
     n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one a core.
-    kv_type: "f16" or "f32", what keys and values are stored in. swa_full: layers with a sliding window keep all cells,
-    not those of their window alone: more memory, and a conversation can be cut back anywhere.
+    kv_type: "f16", "f32" or "q8_0", what keys and values are stored in. swa_full: layers with a sliding window keep all
+    cells, not those of their window alone: more memory, and a conversation can be cut back anywhere.
     progress(text, done, total) is told while the file is fetched (bytes) and while kernels compile for this processor
     the first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
     Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).

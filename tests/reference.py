@@ -115,6 +115,15 @@ def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) 
 # --- attention
 
 
+def q8_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int8 and scales float16 [..., n / 32] of elements as a Q8_0 cache has them, of last axes of n."""
+    groups = x.reshape(*x.shape[:-1], -1, 32).astype(np.float32)
+    d = np.abs(groups).max(-1) / np.float32(127)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(d >= 2.0**-126, np.float32(1) / d, np.float32(0))
+    return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d.astype(np.float16)
+
+
 def attention(
     q: np.ndarray, keys: np.ndarray, values: np.ndarray, positions, seqs, window: int, scale: float
 ) -> np.ndarray:

@@ -50,12 +50,13 @@ class Numbers(click.ParamType):
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens there before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Tokens at once.")
 @click.option("-t", "--threads", type=Numbers(1), help="Threads. [default: one a core]")
-@options("swa_full")
+@options("swa_full", "kv_type")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
 @click.option("--formats", is_flag=True, help="Measure the products of each tensor format instead; needs no model.")
-@click.option("--profile", is_flag=True, help="Show where the time of a pass of -p tokens (1 to 512) goes.")
+@click.option("--limits", is_flag=True, help="Show results as shares of what this machine can read and multiply.")
+@click.option("--profile", is_flag=True, help="Show where the time of a pass of -p tokens (1 to 512) after -d goes.")
 @click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
 def command(
     positional: str | None,
@@ -66,10 +67,12 @@ def command(
     batch_size: tuple[int, ...],
     threads: tuple[int, ...] | None,
     swa_full: bool,
+    kv_type: str,
     repetitions: int,
     output: str,
     no_warmup: bool,
     formats: bool,
+    limits: bool,
     profile: bool,
     against: str | None,
 ) -> None:
@@ -84,10 +87,12 @@ def command(
         return
     name = one_model(positional, model)
     if profile:
-        _profile(name, (threads or (None,))[0], swa_full, min(512, max(1, n_prompt[0])), repetitions, output)
+        sizes = min(512, max(1, n_prompt[0])), n_depth[0]
+        with load_model(name, n_threads=(threads or (None,))[0], kv_type=kv_type) as model_:
+            _profile(model_, *sizes, repetitions, output)
         return
-    if against and swa_full:
-        raise UsageError("--against compares defaults: it cannot be used with --swa-full")
+    if against and (swa_full or kv_type != "f16"):
+        raise UsageError("--against compares defaults: it cannot be used with --swa-full or --kv-type")
     if against:
         if any(len(values) != 1 for values in (n_prompt, n_gen, n_depth, threads or (1,))):
             raise UsageError("--against compares one test at a time: give one number for each of -p, -n, -d and -t")
@@ -98,10 +103,17 @@ def command(
         raise UsageError("nothing to measure: -p and -n are both 0")
 
     def load(n_threads: int | None) -> Model:
-        return load_model(name, n_threads=n_threads, swa_full=swa_full)
+        return load_model(name, n_threads=n_threads, swa_full=swa_full, kv_type=kv_type)
 
     build = f"localllm {localllm.__version__}"
-    for text in WRITERS[output](bench.run(load, rows, repetitions, warmup=not no_warmup, build=build)):
+    if limits:
+        from localllm.tools import limits as beside
+
+        limited = beside.run(load, rows, repetitions, not no_warmup, kv_type, build)
+        texts = markdown(limited, LIMITED_COLUMNS) if output == "md" else WRITERS[output](limited)
+    else:
+        texts = WRITERS[output](bench.run(load, rows, repetitions, not no_warmup, kv_type, build))
+    for text in texts:
         click.echo(text)
 
 
@@ -124,14 +136,11 @@ def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
         raise UsageError("--formats writes md, json or jsonl")
 
 
-def _profile(
-    name: str | None, n_threads: int | None, swa_full: bool, n_rows: int, repetitions: int, output: str
-) -> None:
+def _profile(model: Model, n_rows: int, n_depth: int, repetitions: int, output: str) -> None:
     """Operation kinds by their time, the slowest first."""
     from localllm.tools import profile
 
-    with load_model(name, n_threads=n_threads, swa_full=swa_full) as model:
-        rows = profile.profile(model, n_rows, repetitions)
+    rows = profile.profile(model, n_rows, repetitions, n_depth)
     if output == "md":
         for line in profile.markdown(rows):
             click.echo(line)
@@ -169,7 +178,8 @@ def _params(n: int) -> str:
     return f"{n / 1e6:.2f} M" if n < 1e9 else f"{n / 1e9:.2f} B"
 
 
-COLUMNS: tuple[tuple[str, int, Callable[[Result], str]], ...] = (
+Columns = tuple[tuple[str, int, "Callable[[Result], str]"], ...]
+COLUMNS: Columns = (
     ("model", -30, lambda r: r.model["model_type"]),
     ("size", 10, lambda r: _size(r.model["model_size"])),
     ("params", 10, lambda r: _params(r.model["model_n_params"])),
@@ -181,18 +191,31 @@ COLUMNS: tuple[tuple[str, int, Callable[[Result], str]], ...] = (
 """Header, width (negative: to the left) and cell of the Markdown table: llama-bench's."""
 
 
+def _beside(r: Result) -> str:
+    f = r.fields()
+    unit = {"gb_s": "GB/s", "gmac_s": "GMAC/s"}[f["limited_by"]]
+    return "{speed:.1f} of {limit:.1f} {}".format(unit, **f)
+
+
+LIMITED_COLUMNS = (
+    *COLUMNS,
+    ("speed", 22, _beside),
+    ("share", 5, lambda r: "{share:.0%}".format(**r.fields())),
+)
+
+
 def _cell(text: str, width: int) -> str:
     return f" {text.ljust(-width) if width < 0 else text.rjust(width)} |"
 
 
-def markdown(results: Iterable[Result]) -> Iterator[str]:
+def markdown(results: Iterable[Result], columns: Columns = COLUMNS) -> Iterator[str]:
     fields: dict[str, Any] = {}
     for result in results:
         if not fields:  # no head before the model is known to load
-            yield "|" + "".join(_cell(name, width) for name, width, _ in COLUMNS)
-            yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in COLUMNS)
+            yield "|" + "".join(_cell(name, width) for name, width, _ in columns)
+            yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in columns)
         fields = result.fields()
-        yield "|" + "".join(_cell(cell(result), width) for _, width, cell in COLUMNS)
+        yield "|" + "".join(_cell(cell(result), width) for _, width, cell in columns)
     yield "\nbuild: {build_commit}, {cpu_info}".format(**fields)
 
 

@@ -37,7 +37,8 @@ def command(positional: str | None, model: str | None, system: str, stats: bool,
     When standard input is no terminal, each of its lines is a message.
     """
     settings = Generation.of(given)
-    loaded = load_model(one_model(positional, model), settings.n_ctx, settings.n_threads, settings.swa_full)
+    name = one_model(positional, model)
+    loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type)
     try:
         from localllm.generate.chat import Chat
 

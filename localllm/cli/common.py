@@ -47,6 +47,10 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         "--swa-full", is_flag=True,
         help="Layers with a sliding window keep all tokens: more memory, and what was said can be cut back anywhere.",
     ),
+    "kv_type": _row(
+        "--kv-type", type=click.Choice(["f16", "f32", "q8_0"]), default="f16", show_default=True,
+        help="What keys and values are stored in; q8_0 takes half the memory of f16, with some loss.",
+    ),
     "temp": _row(
         "--temp", "--temperature", type=float, default=_DEFAULTS.temperature, show_default=True, metavar="X",
         help="Temperature; 0: always the most likely token.",
@@ -79,7 +83,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and what click is told."""
 
 GENERATION = (
-    "predict", "ctx_size", "threads", "batch_size", "swa_full",
+    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type",
     "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed",
 )  # fmt: skip
 
@@ -107,6 +111,7 @@ class Generation:
     n_threads: int | None
     n_batch: int
     swa_full: bool
+    kv_type: str
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Generation:
@@ -118,7 +123,8 @@ class Generation:
         n = given["predict"]
         limit = None if n < 0 else n
         return cls(
-            sampling, limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"]
+            sampling, limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
+            given["kv_type"],
         )  # fmt: skip
 
 
@@ -130,7 +136,11 @@ def one_model(positional: str | None, option: str | None) -> str | None:
 
 
 def load_model(
-    name: str | None, n_ctx: int | None = None, n_threads: int | None = None, swa_full: bool = False
+    name: str | None,
+    n_ctx: int | None = None,
+    n_threads: int | None = None,
+    swa_full: bool = False,
+    kv_type: str = "f16",
 ) -> Model:
     """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; tells progress."""
     from localllm.store.catalog import resolve
@@ -138,7 +148,9 @@ def load_model(
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model
 
-    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, swa_full=swa_full, progress=Progress())
+    return Model.load(
+        path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress()
+    )
 
 
 class Progress:

@@ -48,7 +48,7 @@ def command(
     if raw and system:
         raise UsageError("--system needs the chat template: it cannot be used with --raw")
     text = with_stdin(text)
-    loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full)
+    loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type)
     try:
         answer = _start(loaded, text, system, raw, stop, settings)
         status = _show(answer)

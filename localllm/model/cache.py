@@ -1,8 +1,8 @@
-"""The key-value cache of one layer, in f16 or f32.
+"""The key-value cache of one layer, in f16, f32 or Q8_0.
 
-Keys lie in tiles of 16 cells, so that cells are lanes when scores are computed: [n_seq][n_head_kv][n_cells /
-16][k_dim][16]. Values: [n_seq][n_head_kv][n_cells][v_dim]. Position p of a sequence is its cell p % n_cells: layers
-with a window keep no more cells than it takes.
+Keys: [n_seq][n_head_kv][n_cells / 16] tiles of 16 cells; values: [n_seq][n_head_kv][n_cells] rows; see
+kernels/cells.py. Position p of a sequence is its cell p % n_cells: layers with a window keep no more cells than it
+takes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.errors import UnsupportedError
 from localllm.gguf.config import Config
 from localllm.kernels.attention import CHUNK
+from localllm.kernels.cells import GROUP, cell_bytes
 
-SIZES = {"f16": 2, "f32": 4}
 _SLACK = 256
 """Bytes past the end that a kernel may load, though not use."""
 
@@ -38,7 +39,8 @@ def layer_cells(config: Config, i: int, n_ctx: int, swa_full: bool) -> int:
 
 def _row_bytes(config: Config, i: int, kv_type: str) -> int:
     """Bytes that a token takes in the cache of layer i."""
-    return config.n_head_kv[i] * (config.n_embd_head_k[i] + config.n_embd_head_v[i]) * SIZES[kv_type]
+    dims = config.n_embd_head_k[i], config.n_embd_head_v[i]
+    return config.n_head_kv[i] * sum(cell_bytes(kv_type, dim) for dim in dims)
 
 
 def cache_bytes(config: Config, n_ctx: int, n_seq: int, kv_type: str, swa_full: bool = False) -> int:
@@ -68,9 +70,16 @@ class LayerCache:
 
     def __post_init__(self) -> None:
         self.n_head = self.config.n_head_kv[self.i]
-        per_dim = self.n_seq * self.n_head * self.n_cells * SIZES[self.kv_type]
-        self.k = np.zeros(per_dim * self.config.n_embd_head_k[self.i] + _SLACK, np.uint8)
-        self.v = np.zeros(per_dim * self.config.n_embd_head_v[self.i] + _SLACK, np.uint8)
+        dims = self.config.n_embd_head_k[self.i], self.config.n_embd_head_v[self.i]
+        if self.n_head and self.kv_type == "q8_0" and any(dim % GROUP for dim in dims):
+            raise UnsupportedError(
+                f"{self.config.keys.file.path}: layer {self.i} has heads of {dims[0]} and {dims[1]} elements: "
+                f"kv_type q8_0 needs multiples of {GROUP}, take f16"
+            )
+        self.k_bytes, self.v_bytes = (cell_bytes(self.kv_type, dim) for dim in dims)
+        cells = self.n_seq * self.n_head * self.n_cells
+        self.k = np.zeros(cells * self.k_bytes + _SLACK, np.uint8)
+        self.v = np.zeros(cells * self.v_bytes + _SLACK, np.uint8)
 
     @property
     def n_bytes(self) -> int:
@@ -112,8 +121,6 @@ class LayerCache:
 
     def _cells(self, seq: int, position: int) -> tuple[np.ndarray, np.ndarray]:
         position = min(position, self.n_cells)
-        size, heads = SIZES[self.kv_type], self.n_head
-        tile = self.config.n_embd_head_k[self.i] * 16 * size
-        k = self.k[:-_SLACK].reshape(self.n_seq, heads, self.n_cells // 16, tile)
-        v = self.v[:-_SLACK].reshape(self.n_seq, heads, self.n_cells, self.config.n_embd_head_v[self.i] * size)
+        k = self.k[:-_SLACK].reshape(self.n_seq, self.n_head, self.n_cells // 16, 16 * self.k_bytes)
+        v = self.v[:-_SLACK].reshape(self.n_seq, self.n_head, self.n_cells, self.v_bytes)
         return k[seq, :, : -(-position // 16)], v[seq, :, :position]

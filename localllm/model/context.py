@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
+from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.cache import cache_bytes, make_caches, n_cells
 from localllm.model.forward import record_body, record_head
@@ -18,6 +21,7 @@ from localllm.runtime.system import available_memory
 if TYPE_CHECKING:
     from localllm.model.model import Model
 
+_PARTS = ("body", "head")
 PHASES = (1, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
 _SPARE = 128 << 20
@@ -34,8 +38,8 @@ class Context:
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
-        _check_memory(model, n_ctx, n_seq, swa_full)
         config = model.config
+        _check_memory(model, n_ctx, n_seq, swa_full, 0)
         self._caches = make_caches(config, n_ctx, n_seq, model.kv_type, swa_full)
         self._step = aligned(Step.size).view(np.int64)
         self._rows = np.zeros((4, PHASES[-1]), np.int32)
@@ -43,10 +47,14 @@ class Context:
         self._hidden = np.zeros((PHASES[-1], config.n_embd), np.float32)
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
+        self._recorded = {(part, phase): self.record(part, phase) for part in _PARTS for phase in PHASES}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, int], Bound] = {}
         """Body and head as one plan, by the rows that each is recorded for."""
-        self._arenas: dict[int, np.ndarray] = {}
+        usable = [phase for phase in PHASES if phase <= _phase(n_batch)]
+        self._arena_bytes = max(self._recorded[part, phase].place()[1] for part in _PARTS for phase in usable)
+        """Plans take turns in one arena, none of them leaves anything there for another."""
+        _check_memory(model, n_ctx, n_seq, swa_full, self._arena_bytes)
         self._past = [0] * n_seq
         self._written = [0] * n_seq
         """How far each sequence ever came: layers with a window have forgotten what lies too far before that."""
@@ -99,6 +107,10 @@ class Context:
         """The plans that were replayed so far, by part ("body", "head") and the rows they are recorded for."""
         return self._plans
 
+    def keys(self) -> list[Key]:
+        """The kernels that this context needs."""
+        return list(dict.fromkeys(chain.from_iterable(plan.keys() for plan in self._recorded.values())))
+
     def cancel(self) -> None:
         """Stop the forward under way, from any thread; it raises Cancelled there within 100 ms.
 
@@ -111,7 +123,7 @@ class Context:
         self._closed = True
         self._plans.clear()
         self._joined.clear()
-        self._arenas.clear()
+        self.__dict__.pop("_arena", None)
         self._caches = []
 
     def forward(
@@ -182,25 +194,17 @@ class Context:
         if phases not in self._joined:
             if not n_out:
                 return self._plan("body", phases[0])
-            for part, phase in zip(("head", "body"), reversed(phases), strict=True):
-                self._plan(part, phase)
-            # The second to be bound may have enlarged the arena of the first, and undone it.
             self._joined[phases] = self._plan("body", phases[0]).then(self._plan("head", phases[1]))
         return self._joined[phases]
 
     def _plan(self, part: str, phase: int) -> Bound:
         if (part, phase) not in self._plans:
-            plan = self.record(part, phase)
-            _, size = plan.place()
-            arena = self._arenas.get(phase)
-            if arena is None or arena.size < size:
-                arena = aligned(size)
-                if phase in self._arenas:
-                    self._plans.pop(("body" if part == "head" else "head", phase), None)
-                    self._joined.clear()
-                self._arenas[phase] = arena
-            self._plans[part, phase] = plan.bind(int(arena.ctypes.data))
+            self._plans[part, phase] = self._recorded[part, phase].bind(int(self._arena.ctypes.data))
         return self._plans[part, phase]
+
+    @cached_property
+    def _arena(self) -> np.ndarray:
+        return aligned(self._arena_bytes)
 
     def record(self, part: str, phase: int) -> Plan:
         """The plan of a part ("body", "head") for up to `phase` rows."""
@@ -214,15 +218,19 @@ def _phase(n_rows: int) -> int:
     return next(p for p in PHASES if p >= n_rows)
 
 
-def _check_memory(model: Model, n_ctx: int, n_seq: int, swa_full: bool) -> None:
-    """Refuse, before anything is allocated, a context for which there is no memory."""
-    free = available_memory() - _SPARE
-    need = cache_bytes(model.config, n_ctx, n_seq, model.kv_type, swa_full)
+def _check_memory(model: Model, n_ctx: int, n_seq: int, swa_full: bool, arena: int) -> None:
+    """Refuse, before anything is written, a context for which there is no memory: caches, `arena` bytes for what is
+    computed, and a row of logits a sequence."""
+    free, beside = available_memory() - _SPARE, arena + 4 * n_seq * model.config.n_vocab
+
+    def bytes_of(n: int) -> int:
+        return beside + cache_bytes(model.config, n, n_seq, model.kv_type, swa_full)
+
+    need = bytes_of(n_ctx)
     if need <= free:
         return
     chunk = n_cells(1)
-    sizes = range(chunk, n_cells(n_ctx), chunk)
-    fits = chunk * bisect_right(sizes, free, key=lambda n: cache_bytes(model.config, n, n_seq, model.kv_type, swa_full))
+    fits = chunk * bisect_right(range(chunk, n_cells(n_ctx), chunk), free, key=bytes_of)
     advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
     raise NotEnoughMemoryError(
         f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, "

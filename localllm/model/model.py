@@ -12,9 +12,9 @@ import numpy as np
 
 from localllm.errors import LocalllmError, UsageError
 from localllm.gguf.reader import open_gguf
+from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
-from localllm.model.cache import SIZES
 from localllm.model.context import PHASES, Context
 from localllm.model.network import build
 from localllm.model.weights import Weights
@@ -39,8 +39,8 @@ class Model:
         swa_full: bool,
         progress: Progress | None,
     ) -> None:
-        if kv_type not in SIZES:
-            raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(SIZES)}")
+        if kv_type not in KV_TYPES:
+            raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(KV_TYPES)}")
         if n_threads is not None and not 1 <= n_threads <= MAX_THREADS:
             raise UsageError(f"n_threads is {n_threads}, must be 1 to {MAX_THREADS}")
         self.path, self.kv_type, self.swa_full, self._progress = path, kv_type, swa_full, progress
@@ -117,11 +117,7 @@ class Model:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
         context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
-        keys = [*KEYS]
-        for part in ("body", "head"):
-            for phase in PHASES:
-                keys += context.record(part, phase).keys()
-        load_kernels(keys, self._told)
+        load_kernels([*KEYS, *context.keys()], self._told)
         return context
 
     def _told(self, done: int, total: int) -> None:

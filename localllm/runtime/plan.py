@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Plan:
         self.buffers: list[Buffer] = []
         self._stage = 0
         self._in_stage = False
+        self._offsets: list[tuple[Buffer, int]] = []
 
     def buffer(self, name: str, bytes_: int) -> Buffer:
         """Memory of the arena, whose life its users decide."""
@@ -134,20 +136,25 @@ class Plan:
     def place(self) -> tuple[dict[str, int], int]:
         """Offsets of the buffers in an arena, by position in `buffers`, and its size: first fit, the largest first."""
         placed: list[tuple[Buffer, int]] = []
+        alive: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        """Where buffers lie that a stage finds, from and to."""
         for buffer in sorted(self.buffers, key=lambda b: -b.bytes):
-            alive = sorted((o, b.bytes) for b, o in placed if b.first <= buffer.last and buffer.first <= b.last)
+            stages = range(buffer.first, buffer.last + 1)
             offset = 0
-            for start, size in alive:
+            for start, end in sorted({place for stage in stages for place in alive[stage]}):
                 if offset + buffer.bytes <= start:
                     break
-                offset = max(offset, start + size)
+                offset = max(offset, end)
+            for stage in stages:
+                alive[stage].append((offset, offset + buffer.bytes))
             placed.append((buffer, offset))
         self._offsets = placed
         return {b.name: o for b, o in placed}, max((o + b.bytes for b, o in placed), default=0)
 
     def bind(self, arena: int, resolve: Callable[[Iterable[Key]], dict[Key, int]] = load) -> Bound:
         """Fill in addresses, the arena's being at `arena`, and make the blocks that kernels read."""
-        self.place()
+        if not self._offsets:
+            self.place()
         for buffer, offset in self._offsets:
             buffer.address = arena + offset
         addresses = resolve(self.keys())

@@ -1,7 +1,8 @@
-"""Where the time of a forward pass goes: each kind of operation's time, bytes of weights, GB/s and GMAC/s.
+"""Where the time of a forward pass goes: each kind of operation's time, bytes that it reads, GB/s and GMAC/s.
 
 The team's first thread counts cycles from barrier to barrier; their sum is laid over the wall time of the passes. The
-operations of one stage run at the same time and share a row.
+operations of one stage run at the same time and share a row. What is read are weights, and the cells of the cache that
+attention looks at, each counted once a pass.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from localllm.kernels.cells import cell_bytes
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
@@ -27,12 +30,12 @@ class Row:
     seconds: float
     share: float
     n_bytes: int
-    """Bytes of weights that it reads."""
+    """Bytes of weights, or of the cache, that it reads."""
     n_macs: int
 
     @property
     def gb_s(self) -> float:
-        """Gigabytes of weights a second."""
+        """Gigabytes read a second."""
         return self.n_bytes / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
@@ -51,24 +54,28 @@ class Row:
         }
 
 
-def profile(model: Model, n_rows: int, repetitions: int) -> list[Row]:
-    """Rows, the slowest first, of passes of n_rows tokens each (1: decoding) from an empty context."""
-    context = model.context(n_ctx=max(256, 2 * n_rows))
+def profile(model: Model, n_rows: int, repetitions: int, n_depth: int = 0) -> list[Row]:
+    """Rows, the slowest first, of passes of n_rows tokens each (1: decoding) after n_depth tokens of context."""
+    # All cells are kept, so that the context can be cut back after each pass.
+    context = model.context(n_ctx=max(256, n_depth + 2 * n_rows), swa_full=True)
     try:
         model.team.time_operations()
         tokens = [(_FIRST_TOKEN + i) % model.config.n_vocab for i in range(n_rows)]
+        for start in range(0, n_depth, context.n_batch):
+            context.forward([_FIRST_TOKEN % model.config.n_vocab] * min(context.n_batch, n_depth - start))
         context.forward(tokens)
         for plan in context.plans.values():
             plan.cycles()[:] = 0
-        start = time.perf_counter()
+        begun = time.perf_counter()
         for _ in range(repetitions):
-            context.clear()
+            context.cut(0, n_depth)
             context.forward(tokens)
-        seconds = (time.perf_counter() - start) / repetitions
-        # The head is computed for the last token alone.
+        seconds = (time.perf_counter() - begun) / repetitions
+        # The head is computed for the last token alone. Plans that filled the context have no cycles.
         stages = [
             (n_rows if part == "body" else 1, *stage)
             for (part, _), plan in context.plans.items()
+            if plan.cycles().any()
             for stage in _stages(plan.operations, plan.cycles().tolist())
         ]
     finally:
@@ -81,8 +88,8 @@ def profile(model: Model, n_rows: int, repetitions: int) -> list[Row]:
         share = cycles / whole
         rows[kind] = Row(
             kind, old.n + 1, old.seconds + share * seconds, old.share + share,
-            old.n_bytes + sum(_weights(o)[0] for o in operations),
-            old.n_macs + n_tokens * sum(_weights(o)[1] for o in operations),
+            old.n_bytes + sum(weights_work(o)[0] + cells_work(o, n_rows, n_depth)[0] for o in operations),
+            old.n_macs + sum(n_tokens * weights_work(o)[1] + cells_work(o, n_rows, n_depth)[1] for o in operations),
         )  # fmt: skip
     return sorted(rows.values(), key=lambda row: -row.seconds)
 
@@ -95,13 +102,30 @@ def _stages(operations: list[Operation], cycles: list[int]) -> Iterator[tuple[li
         yield [operations[i] for i in inside], sum(cycles[i] for i in inside)
 
 
-def _weights(operation: Operation) -> tuple[int, int]:
-    """Bytes and elements of the matrix that a product reads whole; none for other operations."""
-    values = operation.values
-    if operation.key.module not in ("matvec", "matmul"):
+def weights_work(operation: Operation) -> tuple[int, int]:
+    """Bytes and elements of the matrices that a product reads whole, of a token's experts those that it uses; none for
+    other operations, and none for a batch's experts, since nobody knows beforehand which it will use."""
+    values, key = operation.values, operation.key
+    if key.module not in ("matvec", "matmul") and (key.module, key.factory) != ("experts", "rows"):
         return 0, 0
     n, k, row_bytes = (int(values[name]) for name in ("n", "k", "row_bytes"))  # type: ignore[arg-type]
-    return n * row_bytes, n * k
+    used = int(values.get("n_used", 1))  # type: ignore[arg-type]
+    return used * n * row_bytes, used * n * k
+
+
+def cells_work(operation: Operation, n_rows: int, n_depth: int) -> tuple[int, int]:
+    """Bytes of the cache that attention reads, and its products."""
+    if (operation.key.module, operation.key.factory) != ("attention", "cells"):
+        return 0, 0
+    names = ("n_head", "n_head_kv", "k_dim", "v_dim", "window")
+    n_head, n_head_kv, k_dim, v_dim, window = (int(operation.values[name]) for name in names)  # type: ignore[arg-type]
+    seen = [
+        position % -window + 1 if window < 0 else min(position + 1, window or position + 1)
+        for position in range(n_depth, n_depth + n_rows)
+    ]
+    kv_type, n_cells = str(operation.key.arguments[0]), min(n_depth + n_rows, seen[0] + n_rows - 1)
+    n_bytes = n_head_kv * n_cells * (cell_bytes(kv_type, k_dim) + cell_bytes(kv_type, v_dim))
+    return n_bytes, n_head * sum(seen) * (k_dim + v_dim)
 
 
 def markdown(rows: list[Row]) -> Iterator[str]:

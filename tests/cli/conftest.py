@@ -16,8 +16,9 @@ def fake(monkeypatch):
     made = FakeModel()
     made.loaded = []
 
-    def load_model(name=None, n_ctx=None, n_threads=None, swa_full=False):
-        made.loaded.append(SimpleNamespace(name=name, n_ctx=n_ctx, n_threads=n_threads, swa_full=swa_full))
+    def load_model(name=None, n_ctx=None, n_threads=None, swa_full=False, kv_type="f16"):
+        given = {"name": name, "n_ctx": n_ctx, "n_threads": n_threads, "swa_full": swa_full, "kv_type": kv_type}
+        made.loaded.append(SimpleNamespace(**given))
         made.closed = False
         return made
 

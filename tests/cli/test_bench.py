@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from localllm.tools import bench
+from localllm.tools import bench, limits
 
 KEYS = [
     *("cpu_info", "backends", "model_filename", "model_type", "model_size", "model_n_params", "n_batch", "n_ubatch"),
@@ -63,8 +63,36 @@ def test_swa_full(call, fake, verb):
     assert [loaded.swa_full for loaded in fake.loaded] == [False, True]
 
 
-def test_swa_full_is_not_compared(call, fake):
-    assert "--swa-full" in call("bench", "--against", "llamacpp", "--swa-full").err
+@pytest.mark.parametrize("verb", ["bench", "run", "chat"])
+def test_kv_type(call, fake, verb):
+    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1, "-o", "json"), "run": ("-m", "x.gguf", "hi"), "chat": ()}[verb]
+    for flags in ((), ("--kv-type", "q8_0")):
+        result = call(verb, *arguments, *flags)
+        assert result.status == 0
+    assert [loaded.kv_type for loaded in fake.loaded] == ["f16", "q8_0"]
+    if verb == "bench":
+        assert json.loads(result.out)[0]["type_k"] == "q8_0"
+
+
+@pytest.mark.parametrize("flags", [("--swa-full",), ("--kv-type", "f32")])
+def test_defaults_alone_are_compared(call, fake, flags):
+    assert "--kv-type" in call("bench", "--against", "llamacpp", *flags).err
+
+
+def test_limits(call, fake, monkeypatch):
+    """Generation beside what is read, a prompt beside what is multiplied: two columns, or four keys, more."""
+    monkeypatch.setattr(limits, "measured", lambda n_threads: {"gb_s": 20.0, "gmac_s": 400.0})
+    monkeypatch.setattr(limits, "work", lambda model, test: (10**6, 10**7))
+    rows = json.loads(call("bench", "--limits", "-p", 8, "-n", 4, "-r", 1, "-o", "json").out)
+    assert [(row["limited_by"], row["limit"]) for row in rows] == [("gmac_s", 400.0), ("gb_s", 20.0)]
+    for row, work in zip(rows, (10**7, 10**6), strict=True):
+        assert row["speed"] == pytest.approx(work / row["avg_ns"], rel=1e-3)
+        assert row["share"] == row["speed"] / row["limit"]
+    lines = call("bench", "--limits", "-p", 8, "-n", 4, "-r", 1).out.splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[-3:-1]] == ["speed", "share"]
+    assert " of 400.0 GMAC/s |" in lines[2]
+    assert " of 20.0 GB/s |" in lines[3]
+    assert "share" in call("bench", "--limits", "-p", 8, "-n", 0, "-r", 1, "-o", "csv").out
 
 
 class TestMeasure:

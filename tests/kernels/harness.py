@@ -27,6 +27,7 @@ from localllm.kernels import (
     rope,
     scale,
 )
+from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
@@ -39,7 +40,7 @@ SUPPORTED: list[Format] = [f for f in FORMATS.values() if f.supported]
 FLOATS = ("F32", "F16", "BF16")
 """Formats whose products take f32 activations."""
 
-ATTENTION = [("f16", 3), ("f16", 4), ("f32", 3), ("f32", 4)]
+ATTENTION = [(kv, T) for kv in KV_TYPES for T in (3, 4)]
 EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
 """One a kind: the rest of a format is matvec's and matmul's."""
 PAIRINGS = ("adjacent", "halves")
@@ -59,7 +60,7 @@ KEYS: list[Key] = [
     *(Key("scale", factory) for factory in ("rows", "experts")),
     Key("rope", "table"),
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
-    *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in ("f16", "f32")),
+    *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in KV_TYPES),
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
     *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
     Key("attention", "merge"),

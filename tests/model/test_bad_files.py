@@ -1,9 +1,13 @@
 """Files that are valid GGUF and yet cannot be run: one clear line, naming the key or the tensor."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
+from localllm.model import context as context_module
+from localllm.model.cache import cache_bytes, make_caches
 from localllm.model.model import Model
 from tests import tiny_models
 
@@ -59,6 +63,32 @@ def test_more_memory_than_there_is(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
     with Model.load(path) as model, pytest.raises(NotEnoughMemoryError, match=r"GB are free; the largest context"):
         model.context(n_ctx=1 << 30)
+
+
+def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
+    """What is computed with and the logits, too: a context that just fits, and one byte less."""
+    path = tiny_models.write(tmp_path / "m.gguf", "llama")
+    with Model.load(path) as model:
+        context = model.context(n_ctx=512, n_seq=3)
+        caches = cache_bytes(model.config, 512, 3, "f16")
+        need = caches + context._arena_bytes + 3 * 4 * tiny_models.N_VOCAB
+        context.close()
+        assert need > caches + 100_000
+        for spare, fits in ((0, True), (1, False)):
+            monkeypatch.setattr(context_module, "available_memory", lambda spare=spare: need + (128 << 20) - spare)
+            if fits:
+                model.context(n_ctx=512, n_seq=3).close()
+            else:
+                with pytest.raises(NotEnoughMemoryError, match="largest context that fits is 256 "):
+                    model.context(n_ctx=512, n_seq=3)
+
+
+def test_codes_in_the_cache_need_whole_groups(tmp_path):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama")
+    with Model.load(path, kv_type="q8_0") as model:
+        monkeyed = dataclasses.replace(model.config, n_embd_head_v=(24, 24, 24))
+        with pytest.raises(UnsupportedError, match="layer 0 has heads of 32 and 24 elements"):
+            make_caches(monkeyed, 64, 1, "q8_0")
 
 
 def test_file_that_changes_under_us(tmp_path):
