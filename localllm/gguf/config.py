@@ -236,10 +236,12 @@ def _groups(keys: Keys, n_expert: int) -> tuple[int, int]:
 
 
 def _n_vocab(file: GGUFFile) -> int:
-    """Rows of the embedding matrix: what the other numbers of a vocabulary are checked against."""
-    if "token_embd.weight" not in file.tensors:
+    """Rows of the embedding matrix: what the other numbers of a vocabulary are checked against. A file that has only
+    the output's matrix has it for both."""
+    name = next((n for n in ("token_embd.weight", "output.weight") if n in file.tensors), "")
+    if not name:
         raise FormatError(f"{file.path}: tensor token_embd.weight: is missing")
-    shape = file.tensors["token_embd.weight"].shape
+    shape = file.tensors[name].shape
     return int(shape[1]) if len(shape) > 1 else 1
 
 

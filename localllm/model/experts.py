@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.errors import FormatError
-from localllm.kernels import experts, scale
+from localllm.kernels import activation, experts, scale
 from localllm.kernels.objects import Key
-from localllm.model.feed_forward import FeedForward, gated, read_feed_forward
+from localllm.model.feed_forward import FeedForward, gated, plain, read_feed_forward
 from localllm.model.layer import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
 from localllm.model.spec import GATINGS, Gating
@@ -35,10 +35,11 @@ class Bank:
 
 @dataclass(frozen=True)
 class Routed:
-    """One set of experts. n_choice: experts that the router has scores for; divide: scores an expert answers to."""
+    """One set of experts. gate: None where they are plain; n_choice: experts that the router has scores for; divide:
+    scores an expert answers to."""
 
     name: str
-    gate: Bank
+    gate: Bank | None
     up: Bank
     down: Bank
     n_expert: int
@@ -53,6 +54,11 @@ class Routed:
     bias: Weight | None
     weight_before: bool
     groups: tuple[int, int]
+
+    @property
+    def entries(self) -> tuple[Bank, ...]:
+        """What an expert's input goes through."""
+        return (self.gate, self.up) if self.gate else (self.up,)
 
     def record(self, r: Recorder, x: Value, logits: Value, add: Value, out: Value) -> None:
         """out = the experts' weighted sum (+ add); x: their input; logits: the router's scores."""
@@ -83,14 +89,14 @@ class Routed:
         shared = not self.weight_before
         if self.weight_before:
             x = self._gather(r, x, 0, weights, r.floats("weighted x", self.up.w.k * used))
-        ready = r.prepare([self.gate.w, self.up.w], x, length=self.up.w.k * (1 if shared else used))
-        gate, up = r.floats("gate", n_ff * used), r.floats("up", n_ff * used)
+        ready = r.prepare([bank.w for bank in self.entries], x, length=self.up.w.k * (1 if shared else used))
+        results = [(bank, r.floats("expert entry", n_ff * used)) for bank in self.entries]
         with r.plan.stage():
-            for bank, out in ((self.gate, gate), (self.up, up)):
+            for bank, out in results:
                 self._rows(r, bank, ready[kind_of(bank.w)], ids, out, shared)
-        self._scale(r, ids, 0, (self.gate, gate), (self.up, up))
-        gated(r, self.name, self.activation, gate, up, n_ff * used, self.limit)
-        ready = r.prepare([self.down.w], gate, length=n_ff * used)
+        self._scale(r, ids, 0, *results)
+        hidden = self._activate(r, results, n_ff * used)
+        ready = r.prepare([self.down.w], hidden, length=n_ff * used)
         y = r.floats("experts", self.down.n * used)
         self._rows(r, self.down, ready[kind_of(self.down.w)], ids, y, False)
         self._scale(r, ids, 0, (self.down, y))
@@ -124,20 +130,27 @@ class Routed:
         self._gather(r, x, sources, before, gathered, n_places)
         rows_at, r.rows_at = r.rows_at, n_places
         try:
-            ready = r.prepare([self.gate.w, self.up.w], gathered, rows=most)
-            gate, up = r.floats("gate", n_ff, most), r.floats("up", n_ff, most)
+            ready = r.prepare([bank.w for bank in self.entries], gathered, rows=most)
+            results = [(bank, r.floats("expert entry", n_ff, most)) for bank in self.entries]
             with r.plan.stage():
-                for bank, out in ((self.gate, gate), (self.up, up)):
+                for bank, out in results:
                     self._tiles(r, bank, ready[kind_of(bank.w)], counts, starts, out)
-            self._scale(r, ids, sources, (self.gate, gate), (self.up, up))
-            gated(r, self.name, self.activation, gate, up, n_ff, self.limit)
-            ready = r.prepare([self.down.w], gate, rows=most)
+            self._scale(r, ids, sources, *results)
+            ready = r.prepare([self.down.w], self._activate(r, results, n_ff), rows=most)
             y = r.floats("experts", self.down.n, most)
             self._tiles(r, self.down, ready[kind_of(self.down.w)], counts, starts, y)
             self._scale(r, ids, sources, (self.down, y))
         finally:
             r.rows_at = rows_at
         return y, places
+
+    def _activate(self, r: Recorder, results: list[tuple[Bank, Buffer]], n: int) -> Buffer:
+        first, last = results[0][1], results[-1][1]
+        if self.gate:
+            gated(r, self.name, self.activation, first, last, n, self.limit)
+        else:
+            plain(r, self.name, self.activation, first, first, n)
+        return first
 
     def _most_places(self, n_rows: int) -> int:
         """Every expert that has rows may waste most of a tile."""
@@ -275,12 +288,15 @@ def _bank(f: LayerReader, short: str, k: int, n: int, n_expert: int) -> Bank:
     return Bank(w, n, n * w.row_bytes, f.vector(f"{short}.bias", n, n_expert), 4 * n, f.scale(short, n_expert))
 
 
-def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple[Bank, Bank]:
-    """Two tensors, or one that holds each expert's gate above its other matrix."""
+def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple[Bank | None, Bank]:
+    """Two tensors, or one that holds each expert's gate above its other matrix; no gate where the file has none and
+    the activation does without."""
     k = f.config.n_embd
-    fused = f"ffn_gate_up_{suffix}"
+    fused, gate = f"ffn_gate_up_{suffix}", f"ffn_gate_{suffix}"
     if not f.has(f"{fused}.weight"):
-        return _bank(f, f"ffn_gate_{suffix}", k, n_ff, n_expert), _bank(f, f"ffn_up_{suffix}", k, n_ff, n_expert)
+        is_plain = not f.has(f"{gate}.weight") and f.spec.experts.activation in activation.PLAIN
+        up = _bank(f, f"ffn_up_{suffix}", k, n_ff, n_expert)
+        return None if is_plain else _bank(f, gate, k, n_ff, n_expert), up
     both = _bank(f, fused, k, 2 * n_ff, n_expert)
     bias = both.bias.part(n_ff, both.bias.k - n_ff) if both.bias else None
     return (

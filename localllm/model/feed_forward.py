@@ -38,12 +38,7 @@ class FeedForward:
         up = r.floats("up", n)
         if self.gate is None:
             r.linears(x, [(self.up, up, 0)])
-            r.plan.op(
-                f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams,
-                (r.n_rows, n), n_rows_at=r.rows_at, n=n, x=up, out=up,
-                divisor=self.divisor.address if self.divisor else 0,
-                numbers=self.numbers.address if self.numbers else 0,
-            )  # fmt: skip
+            plain(r, self.name, self.activation, up, up, n, self.divisor, self.numbers)
             return up
         gate = r.floats("gate", n)
         r.linears(x, [(self.gate, gate, 0), (self.up, up, 0)])
@@ -80,11 +75,26 @@ class ActivationAlone:
     def record(self, r: Recorder, x: Value, to: Residual) -> None:
         n = r.config.n_embd
         y = r.floats(self.name, n)
-        r.plan.op(
-            f"{self.name}.act", Key("activation", "plain", (self.activation,)), activation.PlainParams, (r.n_rows, n),
-            n_rows_at=r.rows_at, n=n, x=x, out=y, divisor=0, numbers=0,
-        )  # fmt: skip
+        plain(r, self.name, self.activation, x, y, n)
         r.close(self.name, y, to)
+
+
+def plain(
+    r: Recorder,
+    name: str,
+    function: str,
+    x: Value,
+    out: Value,
+    n: int,
+    divisor: Weight | None = None,
+    numbers: Weight | None = None,
+) -> None:
+    """out = f(x) (/ divisor), rows of n."""
+    r.plan.op(
+        f"{name}.act", Key("activation", "plain", (function,)), activation.PlainParams, (r.n_rows, n),
+        n_rows_at=r.rows_at, n=n, x=x, out=out, divisor=divisor.address if divisor else 0,
+        numbers=numbers.address if numbers else 0,
+    )  # fmt: skip
 
 
 def gated(r: Recorder, name: str, function: str, gate: Value, up: Value, n: int, limit: float) -> None:

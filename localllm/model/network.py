@@ -99,7 +99,8 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[np.ndarray], 
         raise keys.fail(_EPS_KEYS[spec.norm], f"is {eps}, must be above 0")
     for pattern in (*spec.unused, _INPUT_SCALES, *(rf"blk\.{i}\..*" for i in range(c.n_block, c.n_block + c.n_nextn))):
         weights.leave(pattern)
-    embedding = weights.matrix("token_embd.weight", c.n_embd, c.n_vocab)
+    has_embedding = weights.has("token_embd.weight")
+    embedding = weights.matrix("token_embd.weight" if has_embedding else "output.weight", c.n_embd, c.n_vocab)
     turning = _ropes(c, spec, weights)
     network = Network(
         config=c,

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import gguf
 import numpy as np
 import pytest
 
@@ -94,6 +93,9 @@ CASES = {
         "llama4", {"attention.sliding_window": 0, "interleave_moe_layer_step": 1}, pairing="adjacent",
         experts=Experts(gating="sigmoid", normed=False, before=True, used=1, shared=64, n=128),
     ),
+    "experts without a gate": Case(
+        "ernie4_5-moe", {"interleave_moe_layer_step": 1}, pairing="adjacent", experts=Experts(plain=True),
+    ),
     "fused experts": Case(
         "hy_v3", qk_norm="head", experts=Experts(gating="sigmoid", normed=False, shared=64, fused=True),
     ),
@@ -162,32 +164,6 @@ def test_far_out(model_of, name, tmp_path):
     path = twin.write(tmp_path / "m.gguf", case, tensors)
     with Model.load(path, n_ctx=4096, kv_type="f32") as model:
         assert nmse(exact, model.logits(ids)) < 1e-9
-
-
-def q8_0(dequantized):
-    kind = gguf.GGMLQuantizationType.Q8_0
-
-    def quantize(name, x):
-        if x.ndim < 2 or not name.endswith("weight") or "gate_inp" in name or "position" in name:
-            return None
-        raw = gguf.quants.quantize(x, kind)
-        return (gguf.quants.dequantize(raw, kind), None) if dequantized else (raw, kind)
-
-    return quantize
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_quantized_near_their_dequantized_twin(name, tmp_path):
-    """int8 activations cost some 1e-4 a row. Where they make a router choose another expert, that row is off, and those
-    that attend to it a little: random routers are often near a tie, so the better rows are looked at."""
-    case, logits = CASES[name], []
-    tensors = twin.weights(case)
-    for dequantized in (False, True):
-        path = twin.write(tmp_path / f"{dequantized}.gguf", case, tensors, q8_0(dequantized))
-        with Model.load(path, n_ctx=512, kv_type="f32") as model:
-            logits.append(model.logits(IDS).astype(np.float64))
-    error = ((logits[0] - logits[1]) ** 2).mean(-1) / (logits[1] ** 2).mean(-1)
-    assert np.quantile(error, 0.25 if case.experts else 0.9) < 5e-4
 
 
 def test_every_architecture_has_a_spec():
@@ -282,6 +258,15 @@ def test_learned_positions_end(tmp_path):
         assert nmse(twin.forward(replace(case, positions=True), tensors, IDS[:40]), model.logits(IDS[:40])) < 1e-10
         with pytest.raises(ContextFullError, match="40 positions"):
             model.logits(IDS[:41])
+
+
+def test_the_output_is_the_embedding(tmp_path):
+    """As CodeShell's files may have it."""
+    case = Case("codeshell", layer_norm=True, biases=True, plain=twin.gelu, tied=True)
+    tensors = twin.weights(case)
+    renamed = {k.replace("token_embd", "output"): v for k, v in tensors.items()}
+    with Model.load(twin.write(tmp_path / "m.gguf", case, renamed), kv_type="f32", n_ctx=128) as model:
+        assert nmse(twin.forward(case, tensors, IDS), model.logits(IDS)) < 1e-10
 
 
 def test_prediction_layers_are_left_alone(tmp_path):

@@ -30,6 +30,7 @@ class Experts:
     shared: int = 0
     shared_gate: bool = False
     fused: bool = False
+    plain: bool = False
     groups: tuple[int, int] = (0, 0)
     before: bool = False
     function: Callable = field(default=lambda gate, up: silu(gate) * up)
@@ -140,6 +141,8 @@ def _expert_shapes(e: Experts) -> dict[str, tuple[int, ...]]:
     out: dict[str, tuple[int, ...]] = {"ffn_gate_inp": (e.n, N_EMBD), "ffn_down_exps": (e.n, N_EMBD, N_FF)}
     if e.fused:
         out["ffn_gate_up_exps"] = (e.n, 2 * N_FF, N_EMBD)
+    elif e.plain:
+        out["ffn_up_exps"] = (e.n, N_FF, N_EMBD)
     else:
         out |= {"ffn_gate_exps": (e.n, N_FF, N_EMBD), "ffn_up_exps": (e.n, N_FF, N_EMBD)}
     if e.shared:
@@ -343,9 +346,10 @@ def expert(e, w, b, x, h):
         return w[f"{b}{name}.weight"][x] @ h + (0.0 if bias is None else bias[x])
 
     if e.fused:
-        gate, up = np.split(part("ffn_gate_up_exps"), 2)
+        hidden = e.function(*np.split(part("ffn_gate_up_exps"), 2))
+    elif e.plain:
+        hidden = silu(part("ffn_up_exps"))
     else:
-        gate, up = part("ffn_gate_exps"), part("ffn_up_exps")
-    hidden = e.function(gate, up)
+        hidden = e.function(part("ffn_gate_exps"), part("ffn_up_exps"))
     bias = w.get(f"{b}ffn_down_exps.bias")
     return w[f"{b}ffn_down_exps.weight"][x] @ hidden + (0.0 if bias is None else bias[x])
