@@ -8,9 +8,10 @@
     element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import bitcast, cast, f32, gather8, load, u8x8, u16, u16x8, u64
-from .bits import even_signs, half, nibble_pairs, signed
+from ..simd import cast, f32, gather8, load, u8x32, u16, u16x32, u64
+from .bits import half, nibble_pairs, signed
 from .grids import IQ2_XS
+from .signs import of_bytes
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 74, 16, 43, 0, 1
@@ -27,8 +28,7 @@ def codes(p, run):
         IQ2_XS, entry(q), entry(q + 2), entry(q + 4), entry(q + 6),
         entry(q + 8), entry(q + 10), entry(q + 12), entry(q + 14),
     )  # fmt: skip
-    signs = bitcast(u64, cast(u8x8, load(u16x8, q) >> 9))
-    return signed(grid, even_signs(signs), OFFSET)
+    return signed(grid, of_bytes(cast(u8x32, load(u16x32, p + 2) >> 9), run), OFFSET)
 
 
 def d(p):

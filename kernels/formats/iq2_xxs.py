@@ -7,12 +7,14 @@
     element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import Lanes, cast, f32, gather8, i16x16, load, shuffle, u8, u32, u32x16, u64
-from .bits import even_signs, half, sevens, signed
+from ..simd import Lanes, cast, f32, gather8, i16x16, load, shuffle, u8, u32x16
+from .bits import half, signed
 from .grids import IQ2_XXS
+from .signs import of_words
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 66, 32, 43, 0, 1
+_ODD = Lanes(tuple(range(1, 16, 2)))
 _ODD_TWICE = Lanes(tuple(i | 1 for i in range(16)))
 
 
@@ -23,8 +25,8 @@ def codes(p, run):
         IQ2_XXS, load(u8, q), load(u8, q + 1), load(u8, q + 2), load(u8, q + 3),
         load(u8, q + 8), load(u8, q + 9), load(u8, q + 10), load(u8, q + 11),
     )  # fmt: skip
-    signs = sevens(u64(load(u32, q + 4))) | (sevens(u64(load(u32, q + 12))) << u64(32))
-    return signed(grid, even_signs(signs), OFFSET)
+    v = load(u32x16, p + 2)
+    return signed(grid, of_words(shuffle(_ODD, v, v), run), OFFSET)
 
 
 def d(p):

@@ -8,9 +8,10 @@
     element of group g = d / 4 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import Lanes, cast, f32, gather4, i16x16, load, shuffle, u8, u32, u32x8, u64
-from .bits import even_signs, half, sevens, signed
+from ..simd import Lanes, cast, f32, gather4, i16x16, load, shuffle, u8, u32x8
+from .bits import half, signed
 from .grids import IQ3_XXS
+from .signs import of_words
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, U7 = 98, 32, 62, 0, 1
@@ -19,15 +20,14 @@ _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q, s = p + 2 + 16 * run, p + 66 + 8 * run
+    q = p + 2 + 16 * run
     grid = gather4(
         IQ3_XXS, load(u8, q), load(u8, q + 1), load(u8, q + 2), load(u8, q + 3),
         load(u8, q + 4), load(u8, q + 5), load(u8, q + 6), load(u8, q + 7),
         load(u8, q + 8), load(u8, q + 9), load(u8, q + 10), load(u8, q + 11),
         load(u8, q + 12), load(u8, q + 13), load(u8, q + 14), load(u8, q + 15),
     )  # fmt: skip
-    signs = sevens(u64(load(u32, s))) | (sevens(u64(load(u32, s + 4))) << u64(32))
-    return signed(grid, even_signs(signs), OFFSET)
+    return signed(grid, of_words(load(u32x8, p + 66), run), OFFSET)
 
 
 def d(p):
