@@ -77,7 +77,7 @@ def _caller(replay, timed):
         state = ((atomic_load(t + STATE) >> STAGE) + 1) << STAGE
         atomic_store(t + STATE, state | job.flags)
         if job.flags == CALLER:
-            replay(t, thread)
+            replay(t, thread, CALLER)
 
     return kernel
 
@@ -98,7 +98,7 @@ def server(timed: int):
                 n += 1
                 give_way(team, n)
             else:
-                replay(t, thread)
+                replay(t, thread, state & CALLER)
                 n = 0
                 if state & CALLER == 0:
                     store(params + DONE, 1)
@@ -118,13 +118,14 @@ def give_way(team, n):
 
 
 def replayer(timed):
-    """replay(team, thread): take part in the job until it is over."""
+    """replay(team, thread, kind): take part in the job until it is over, and in those that follow it at once, if they
+    are of its kind (CALLER or 0): of thread 0 there are two, and the caller's own jobs are not the helper's."""
 
-    def replay(t, thread):
+    def replay(t, thread, kind):
         team = Team(t)
         state = atomic_load(t + STATE)
         n = 0
-        while state & IDLE == 0:
+        while state & IDLE == 0 and state & CALLER == kind:
             if state & CLOSED != 0:
                 n += 1
                 give_way(team, n)
