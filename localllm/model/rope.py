@@ -75,12 +75,12 @@ def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray 
         names = [f"rope_factors_{kind}.weight" for kind in ("long", "short")]
         if n_ctx <= c.scaling.n_ctx_orig:
             names.reverse()
-        if not weights.has(names[0]):
-            return None
-    values = [weights.values(name, n_rot // 2) for name in names if weights.has(name)]
-    if not all(np.isfinite(v).all() and (v > 0).all() for v in values):
-        raise FormatError(f"{c.keys.file.path}: tensor {names[0]}: has elements that are no numbers above 0")
-    return values[0].astype(np.float64)
+    # Those for other lengths are checked, too.
+    values = {name: weights.values(name, n_rot // 2) for name in names if weights.has(name)}
+    for name, factors in values.items():
+        if not (np.isfinite(factors).all() and (factors > 0).all()):
+            raise FormatError(f"{c.keys.file.path}: tensor {name}: has elements that are no numbers above 0")
+    return values[names[0]].astype(np.float64) if names[0] in values else None
 
 
 class _Yarn:

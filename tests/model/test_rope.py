@@ -84,6 +84,24 @@ def test_frequencies(tmp_path, name):
             assert rope.scale == pytest.approx(one[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("kept", ["long", "short"])
+def test_factors_for_some_lengths_alone(tmp_path, kept):
+    factors = np.linspace(1, 4, 16, dtype=np.float32)
+    case = Case("phi3", {"rope.scaling.original_context_length": 64}, fused=True)
+    tensors = twin.weights(case) | {f"rope_factors_{kept}.weight": factors}
+    with Model.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64) as model:
+        for n_ctx, divided in ((64, kept == "short"), (65, kept == "long")):
+            rope = model.network.ropes(n_ctx)[0]
+            np.testing.assert_allclose(rope.frequencies, PLAIN / factors if divided else PLAIN, rtol=1e-6)
+
+
+def test_factors_that_are_no_numbers(tmp_path):
+    case = Case("phi3", fused=True)
+    tensors = twin.weights(case) | {"rope_factors_long.weight": np.zeros(16, np.float32)}
+    with pytest.raises(FormatError, match=r"rope_factors_long\.weight"):
+        Model.load(twin.write(tmp_path / "m.gguf", case, tensors))
+
+
 def test_bounds_that_are_none(tmp_path):
     with pytest.raises(FormatError, match=r"yarn_beta_fast: is 0\.0"):
         load(tmp_path, "mistral3", YARN | {"rope.scaling.yarn_beta_fast": 0.0})

@@ -16,7 +16,7 @@ _ADJACENT = Spec("", rope="adjacent")
 _HALVES = Spec("", rope="halves")
 _RAW = ExpertsSpec(normed=False)
 _SIGMOID = ExpertsSpec(gating="sigmoid", normed=False)
-_BIASES_OF_QKV = r"blk\.\d+\.attn_[qkv]\.bias"
+_BIASES_OF_QKV = r"blk\.\d+\.attn_(q|k|v|qkv)\.bias"
 
 
 def _of_file(keys: Keys, n_layer: int) -> Window | None:
