@@ -21,6 +21,10 @@ _LOW32H, _HIGH32H, _LOW64H, _HIGH64H = _zips(2)
 EVEN128 = Lanes((0, 1, 2, 3, 8, 9, 10, 11))
 ODD128 = Lanes((4, 5, 6, 7, 12, 13, 14, 15))
 LOWER8, UPPER8 = Lanes(tuple(range(8))), Lanes(tuple(range(8, 16)))
+QUARTERS = tuple(Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
+EVEN16 = Lanes(tuple(32 * q + i for q in range(4) for i in range(16)))
+ODD16 = Lanes(tuple(32 * q + 16 + i for q in range(4) for i in range(16)))
+"""Of two vectors of bytes, every second piece of 16."""
 LOWER4, UPPER4 = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
 
 
@@ -48,7 +52,7 @@ def sums8(a, b, c, d):
 
 def starter(fmt):
     """start(x): what to begin a product of codes with x at: what their offset adds is taken off beforehand."""
-    offset, dot = fmt.OFFSET, dot4_u7 if fmt.U7 else dot4
+    offset, dot = fmt.OFFSET, dot4_u7 if fmt.MOST < 128 else dot4
 
     def start(x):
         if offset:

@@ -2,15 +2,13 @@
 
 from .simd import (
     Struct,
-    i8x64,
     i32x16,
     load,
     prefetch,
     splat,
     store,
-    tile_dot,
+    tile_dots,
     tile_fill,
-    tile_spread,
     tile_store,
 )
 from .simd.targets import current
@@ -69,9 +67,9 @@ def dots():
         acc = tile_fill(RV, splat(i32x16, 0))
         while unit < p.n:
             for _ in range(_ROUNDS):
-                for j in range(_STEPS):
-                    x = tile_spread(i8x64, scratch + 16384 + 64 * (j & 63), 4096, V)
-                    acc = tile_dot(acc, scratch + 4 * j, 1024, x, 1)
+                for j in range(0, _STEPS, 8):
+                    x = scratch + 16384 + 64 * (j & 56)
+                    acc = tile_dots(acc, scratch + 4 * j, 1024, x, 4096, V, 8, 1)
             unit = claim(thread, 1)
         tile_store(scratch + 65536, V * 64, 64, acc, V)
 

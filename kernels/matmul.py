@@ -14,9 +14,8 @@ from .simd import (
     f32,
     f32x4,
     f32x16,
-    i8x64,
     i16x32,
-    i32,
+    i32x4,
     i32x8,
     i32x16,
     i64,
@@ -25,7 +24,7 @@ from .simd import (
     splat,
     store,
     tile_add,
-    tile_dot,
+    tile_dots,
     tile_fill,
     tile_fma,
     tile_load,
@@ -186,7 +185,7 @@ def _block32(fmt, R, V):
     SCALES = BLOCK_ROWS * K
     MINIMUMS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
-    scale, minimum, offset, has_min, u7 = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
+    scale, minimum, offset, has_min, most = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.MOST
     minus_offset, RV = -offset, R * V
 
     def unpack(w, k0, k1, block, r):
@@ -210,9 +209,7 @@ def _block32(fmt, R, V):
                 a = tile_start(tile_spread(i32x16, p.x_s + (g0 + g) * 64, groups * 64, V), minus_offset, R)
             else:
                 a = tile_fill(RV, splat(i32x16, 0))
-            for j in range(8):
-                xs = tile_spread(i8x64, x + (8 * g + j) * 64, p.k * 16, V)
-                a = tile_dot(a, w + 32 * g + 4 * j, K, xs, u7)
+            a = tile_dots(a, w + 32 * g, K, x + 512 * g, p.k * 16, V, 8, most)
             d = tile_spread(f32x16, p.x_d + (g0 + g) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
             if has_min:
@@ -230,11 +227,11 @@ def _block16(fmt, R, V):
     SCALES = BLOCK_ROWS * K
     OFFSETS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
-    scale, offsets, u7 = fmt.scale, fmt.OFFSET * 0x01010101, fmt.U7
+    scale, offsets, most = fmt.scale, fmt.OFFSET * 0x01010101, fmt.MOST
 
     def unpack(w, k0, k1, block, r):
         w = place(w, k0 // 32)
-        store(block + OFFSETS, i32(offsets))
+        store(block + OFFSETS, splat(i32x4, offsets))
         for i in range(0, (k1 - k0) // 32, 2):
             p, at = place(w, i), block + SCALES + (r * G + 2 * i) * 4
             store(block + r * K + 32 * i, codes(w, i, i + 1))
@@ -251,12 +248,9 @@ def _block16(fmt, R, V):
         for g in range((k1 - k0) // 16):
             # What the codes' offset adds: the sums that come with activations are those of 32.
             over = tile_fill(V, splat(i32x16, 0))
-            for j in range(4):
-                over = tile_dot(over, block + OFFSETS, 0, tile_spread(i8x64, x + (4 * g + j) * 64, p.k * 16, V), u7)
+            over = tile_dots(over, block + OFFSETS, 0, x + 256 * g, p.k * 16, V, 4, most)
             a = tile_start(over, -1, R)
-            for j in range(4):
-                xs = tile_spread(i8x64, x + (4 * g + j) * 64, p.k * 16, V)
-                a = tile_dot(a, w + 16 * g + 4 * j, K, xs, u7)
+            a = tile_dots(a, w + 16 * g, K, x + 256 * g, p.k * 16, V, 4, most)
             d = tile_spread(f32x16, p.x_d + (t * groups + k0 // 32 + g // 2) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
@@ -278,7 +272,7 @@ def _super(fmt, R, V):
     MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
     FACTORS = MINIMUMS + BLOCK_ROWS * S * PER * 4
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
-    size, offset, has_min, u7 = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.U7
+    size, offset, has_min, most = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.MOST
     minus_offset, RV = -offset, R * V
     steps = GROUP // 4
 
@@ -319,9 +313,8 @@ def _super(fmt, R, V):
                     a = tile_start(of, minus_offset, R)
                 else:
                     a = tile_fill(RV, splat(i32x16, 0))
-                for j in range(steps):
-                    xs = tile_spread(i8x64, x + (steps * g + j) * 64, p.k * 16, V)
-                    a = tile_dot(a, w + 256 * s + GROUP * g + 4 * j, K, xs, u7)
+                at = w + 256 * s + GROUP * g
+                a = tile_dots(a, at, K, x + 64 * steps * g, p.k * 16, V, steps, most)
                 total = tile_scale(total, a, block + SCALES + ((r * S + s) * PER + g) * 4, S * PER * 4, V)
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
             xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)

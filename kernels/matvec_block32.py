@@ -1,9 +1,8 @@
 """Four rows of blocks with float scales times a vector."""
 
-from . import formats
-from .lanes import EVEN128, LOWER4, ODD128, UPPER4, quarters16, starter
+from . import formats, matvec_nibbles
+from .lanes import EVEN128, LOWER4, ODD128, QUARTERS, UPPER4, quarters16, starter
 from .simd import (
-    Lanes,
     cast,
     dot4,
     dot4_u7,
@@ -29,7 +28,7 @@ def four_rows(fmt):
         return _block16(fmt)
     codes, block = formats.in_32s(fmt)
     taken = 8 * fmt.BYTES // getattr(fmt, "PER", 1)
-    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.U7 else dot4, starter(fmt)
+    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
     scales = _of_eight(fmt.scale, getattr(fmt, "SCALE_AT", None), block)
     minimums = _of_eight(fmt.minimum, getattr(fmt, "MINIMUM_AT", None), block)
 
@@ -57,16 +56,37 @@ def four_rows(fmt):
                 acc = fma(shuffle(UPPER4, m, m), splat(f32x4, load(f32, s + 4)), acc)
         return acc
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
-        acc = splat(f32x4, 0.0)
-        n = k // 32
-        for i in range(0, n - 1, 2):
+    def rest(wa, wb, wc, wd, first, n, x, x_d, x_s, coming, acc):
+        """32s from number `first` on."""
+        for i in range(first, n - 1, 2):
             acc = pair(wa, wb, wc, wd, i, i + 1, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
-        if n % 2 == 1:
+        if (n - first) % 2 == 1:
             # The upper half of what is loaded of x lies past the row; its sums are left aside.
             i = n - 1
             acc = pair(wa, wb, wc, wd, i, i, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
         return acc
+
+    if hasattr(fmt, "halves"):
+        return _in_fours(fmt, rest)
+
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+        return rest(wa, wb, wc, wd, 0, k // 32, x, x_d, x_s, coming, splat(f32x4, 0.0))
+
+    return products
+
+
+def _in_fours(fmt, rest):
+    """Four blocks at a time, then the rest."""
+    four, size = matvec_nibbles.step(fmt), fmt.BYTES
+
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+        acc, n = splat(f32x4, 0.0), k // 32
+        whole = n // 4 * 4
+        for i in range(0, whole, 4):
+            at, e = i * size, 4 * i
+            to = coming + 4 * at
+            acc = four(wa + at, wb + at, wc + at, wd + at, x + 32 * i, x_d + e, x_s + e, to, acc)
+        return rest(wa, wb, wc, wd, whole, n, x, x_d, x_s, coming, acc)
 
     return products
 
@@ -97,14 +117,14 @@ def _of_eight(number, half_at, block):
     return eight_halves
 
 
-_QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
+_QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
 
 
 def _block16(fmt):
     """Blocks of 64 elements with a scale a 16."""
     codes, block = formats.in_32s(fmt)
     scales, taken = fmt.scales_of_four, 8 * fmt.BYTES // fmt.PER
-    dot, start = dot4_u7 if fmt.U7 else dot4, starter(fmt)
+    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
         acc = splat(f32x4, 0.0)

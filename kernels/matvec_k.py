@@ -5,8 +5,8 @@ a vector, a quarter of 128 bits each, and are decoded together. Codes come in an
 belongs to group 2j, or 2j + 1: products of a group are added up, still within 16 bits, before they are scaled.
 """
 
-from .formats.bits import k_factors, k_heads, k_numbers
-from .lanes import sums16
+from .formats.bits import join16, k_factors, k_numbers
+from .lanes import EVEN16, ODD16, sums16
 from .simd import (
     Lanes,
     bitcast,
@@ -33,8 +33,6 @@ from .simd import (
 # Pieces of 16 bytes of two vectors: what each quarter of a result is.
 _FIRST_HALVES = Lanes((*range(32), *range(64, 96)))
 _LAST_HALVES = Lanes((*range(32, 64), *range(96, 128)))
-_EVEN = Lanes(tuple(32 * q + i for q in range(4) for i in range(16)))
-_ODD = Lanes(tuple(32 * q + 16 + i for q in range(4) for i in range(16)))
 # Of row r's numbers: scale 2j four times, then scale 2j + 1, in quarter j; as 16 bits, the 64th byte being 0.
 _SCALES = tuple(
     Lanes(tuple(v for q in range(4) for g in (0, 1) for _ in range(4) for v in (16 * r + 2 * q + g, 64)))
@@ -72,10 +70,9 @@ def four_rows(fmt):
             y0, y1, y2, y3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
             y01, y23 = shuffle(_FIRST_HALVES, y0, y1), shuffle(_FIRST_HALVES, y2, y3)
             z01, z23 = shuffle(_LAST_HALVES, y0, y1), shuffle(_LAST_HALVES, y2, y3)
-            x0, x1, x2, x3 = (
-                shuffle(_EVEN, y01, y23), shuffle(_ODD, y01, y23), shuffle(_EVEN, z01, z23), shuffle(_ODD, z01, z23),
-            )  # fmt: skip
-            heads = k_heads(a, b, c, d)
+            x0, x1 = shuffle(EVEN16, y01, y23), shuffle(ODD16, y01, y23)
+            x2, x3 = shuffle(EVEN16, z01, z23), shuffle(ODD16, z01, z23)
+            heads = join16(a, b, c, d)
             n = k_numbers(heads)
             total = sums16(
                 sums(a, x0, x1, x2, x3, shuffle(_SCALES0, n, zero)),

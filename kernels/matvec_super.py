@@ -47,7 +47,7 @@ def scaled_wide(t0, t1, t2, t3, sc):
 def four_rows(fmt):
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min = fmt.BYTES, fmt.HAS_MIN
-    dot, start = dot4_u7 if fmt.U7 else dot4, starter(fmt)
+    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
     times = scaled_wide if getattr(fmt, "WIDE", 0) else scaled
 
     def block(p, x0, x1, x2, x3, s0, s1, s2, s3):

@@ -9,7 +9,7 @@ A format's file says its KIND, by which matvec, matmul and embed choose how to u
 * "super": super-blocks of 256 elements with integer scales of GROUP elements; `codes(p, run)` gives 64 elements.
   WIDE = 1 where four products of a code with an int8 can pass 2**15.
 
-Codes are unsigned bytes in the order of the elements; U7 says that none exceeds 127. An element is
+Codes are unsigned bytes in the order of the elements, MOST the greatest there can be. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.
 """
 

@@ -8,6 +8,7 @@ from ..simd import (
     constant,
     from_half,
     i16x16,
+    less,
     load,
     mask64,
     select,
@@ -30,6 +31,7 @@ _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
 _NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 _JOIN16, _JOIN32 = Lanes(tuple(range(32))), Lanes(tuple(range(64)))
+_BIT_OF_BYTE = Const(u8x64, tuple(1 << i % 8 for i in range(64)))
 _D_THEN_DMIN = Lanes((0, 8, 16, 24, 1, 9, 17, 25))
 _LOW_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 3, 2, 3)))
 _HIGH_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 1, 2, 2)))
@@ -75,27 +77,48 @@ def fifth_bits(a, b):
     return select(mask64(bits), splat(u8x64, 16), splat(u8x64, 0))
 
 
-def k_heads(a, b, c, d):
-    """The 16 bytes at each of four addresses, a quarter of the vector each: u32x16.
-
-    Of Q4_K and Q5_K: d and dmin, then the 12 bytes of scales.
-    """
+def join16(a, b, c, d):
+    """The 16 bytes at each of four addresses, a quarter of the vector each: u8x64."""
     ab, cd = shuffle(_JOIN16, load(u8x16, a), load(u8x16, b)), shuffle(_JOIN16, load(u8x16, c), load(u8x16, d))
-    return bitcast(u32x16, shuffle(_JOIN32, ab, cd))
+    return shuffle(_JOIN32, ab, cd)
+
+
+def nibble_halves(qs):
+    """Low nibbles and high ones: u8x64 each."""
+    v = bitcast(u32x16, qs)
+    return bitcast(u8x64, v & LOW4), bitcast(u8x64, (v >> 4) & LOW4)
+
+
+def nibble_halves5(qs, heads, first, last):
+    """The same with fifth bits: of a quarter's 16 elements, in the bytes of heads that `first` and `last` spread."""
+    low, high = nibble_halves(qs)
+    return low | fifths(heads, first), high | fifths(heads, last)
+
+
+def fifths(heads, spread):
+    """16 where the bit of an element is set in the byte that `spread` gives it."""
+    zero = splat(u8x64, 0)
+    return select(less(zero, shuffle(spread, heads, heads) & constant(_BIT_OF_BYTE)), splat(u8x64, 16), zero)
+
+
+def fifths_at(byte):
+    """Patterns for nibble_halves5: the two bytes from `byte` on of each quarter, eight times each, and the next two."""
+    return tuple(Lanes(tuple(16 * q + at + i // 8 for q in range(4) for i in range(16))) for at in (byte, byte + 2))
 
 
 def k_factors(heads):
-    """d of four rows, then dmin: f32x8."""
+    """Of Q4_K and Q5_K, from the first 16 bytes of four super-blocks, d and then dmin: f32x8."""
     halves = bitcast(u16x32, heads)
     return from_half(shuffle(_D_THEN_DMIN, halves, halves))
 
 
 def k_numbers(heads):
-    """The 8 scales and 8 minimums of Q4_K and Q5_K, of 6 bits each, in each quarter of heads: u8x64.
+    """The 8 scales and 8 minimums of 6 bits each of Q4_K and Q5_K, from the first 16 bytes of super-blocks: u8x64.
 
     Bytes 0-3 after the factors hold scales 0-3 in their low six bits, bytes 4-7 the minimums 0-3; the upper two bits of
     each belong to number 4-7, whose low four bits are the low nibble (scale) and high nibble (minimum) of bytes 8-11.
     """
+    heads = bitcast(u32x16, heads)
     low = (shuffle(_LOW_BITS, heads, heads) >> constant(_LOW_AT)) & constant(_LOW_MASK)
     high = (shuffle(_HIGH_BITS, heads, heads) >> 2) & constant(_HIGH_MASK)
     return bitcast(u8x64, low | high)
@@ -103,13 +126,13 @@ def k_numbers(heads):
 
 def k_scales(p):
     """Scales of Q4_K and Q5_K, each for two groups of 16: i16x16. p: of the super-block."""
-    v = k_numbers(k_heads(p, p, p, p))
+    v = k_numbers(join16(p, p, p, p))
     return cast(i16x16, shuffle(_EACH_TWICE, v, v))
 
 
 def k_minimums(p):
     """Minimums of Q4_K and Q5_K, each for two groups of 16: i16x16. p: of the super-block."""
-    v = k_numbers(k_heads(p, p, p, p))
+    v = k_numbers(join16(p, p, p, p))
     return cast(i16x16, shuffle(_MINIMUMS_TWICE, v, v))
 
 

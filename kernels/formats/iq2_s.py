@@ -14,7 +14,7 @@ from .bits import half, nibble_pairs, signed
 from .grids import IQ2_S
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, U7 = 82, 16, 43, 0, 1
+BYTES, GROUP, OFFSET, HAS_MIN, MOST = 82, 16, 43, 0, 86
 
 
 def entry(q, high, n):

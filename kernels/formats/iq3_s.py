@@ -14,7 +14,7 @@ from .bits import half, nibbles_twice, signed
 from .grids import IQ3_S
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, U7 = 110, 32, 15, 0, 1
+BYTES, GROUP, OFFSET, HAS_MIN, MOST = 110, 32, 15, 0, 30
 
 
 def entry(q, high, n):

@@ -10,7 +10,7 @@ from ..simd import Const, bitcast, f32, load, lookup16, u8, u8x16, u32
 from .bits import nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, U7 = 17, 12, 0, 1
+BYTES, OFFSET, HAS_MIN, MOST = 17, 12, 0, 24
 VALUES = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 """`kvalues_mxfp4` of ggml-common.h."""
 TABLE = Const(u8x16, tuple(value + OFFSET for value in VALUES))

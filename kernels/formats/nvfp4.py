@@ -35,7 +35,7 @@ from .mxfp4 import OFFSET as OFFSET
 from .mxfp4 import TABLE
 
 KIND = "block32"
-BYTES, PER, SCALES, HAS_MIN, U7 = 36, 2, 2, 0, 1
+BYTES, PER, SCALES, HAS_MIN, MOST = 36, 2, 2, 0, 24
 _EIGHTS_TWICE = Lanes(tuple(8 * (lane // 16) + lane % 8 for lane in range(64)))
 _TURNED = Lanes(tuple(i // 4 + 4 * (i % 4) for i in range(16)))
 _NIBBLE_BY_8 = Const(u32x16, (0, 0, 4, 4) * 4)

@@ -6,16 +6,21 @@
     element = d * (q - 8)
 """
 
-from .bits import half, nibbles16
+from .bits import half, nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, U7 = 18, 8, 0, 1
-SCALE_AT = 0
+BYTES, OFFSET, HAS_MIN, MOST = 18, 8, 0, 15
+SCALE_AT, QS = 0, 2
 
 
 def codes(a, b):
     """Elements of the blocks at a and b: u8x64."""
     return nibbles16(a + 2, b + 2)
+
+
+def halves(qs, heads):
+    """Elements 0-15 of four blocks, and 16-31: u8x64 each; see matvec_nibbles."""
+    return nibble_halves(qs)
 
 
 def scale(p):

@@ -7,16 +7,21 @@
     element = d * q + m
 """
 
-from .bits import half, nibbles16
+from .bits import half, nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, U7 = 20, 0, 1, 1
-SCALE_AT, MINIMUM_AT = 0, 2
+BYTES, OFFSET, HAS_MIN, MOST = 20, 0, 1, 15
+SCALE_AT, MINIMUM_AT, QS = 0, 2, 4
 
 
 def codes(a, b):
     """Elements of the blocks at a and b: u8x64."""
     return nibbles16(a + 4, b + 4)
+
+
+def halves(qs, heads):
+    """Elements 0-15 of four blocks, and 16-31: u8x64 each; see matvec_nibbles."""
+    return nibble_halves(qs)
 
 
 def scale(p):

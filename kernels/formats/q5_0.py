@@ -7,16 +7,22 @@
     element = d * (q - 16)
 """
 
-from .bits import fifth_bits, half, nibbles16
+from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, U7 = 22, 16, 0, 1
-SCALE_AT = 0
+BYTES, OFFSET, HAS_MIN, MOST = 22, 16, 0, 31
+SCALE_AT, QS = 0, 6
+_FIRST, _LAST = fifths_at(2)
 
 
 def codes(a, b):
     """Elements of the blocks at a and b: u8x64."""
     return nibbles16(a + 6, b + 6) | fifth_bits(a + 2, b + 2)
+
+
+def halves(qs, heads):
+    """Elements 0-15 of four blocks, and 16-31: u8x64 each; see matvec_nibbles."""
+    return nibble_halves5(qs, heads, _FIRST, _LAST)
 
 
 def scale(p):

@@ -8,16 +8,22 @@
     element = d * q + m
 """
 
-from .bits import fifth_bits, half, nibbles16
+from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, U7 = 24, 0, 1, 1
-SCALE_AT, MINIMUM_AT = 0, 2
+BYTES, OFFSET, HAS_MIN, MOST = 24, 0, 1, 31
+SCALE_AT, MINIMUM_AT, QS = 0, 2, 8
+_FIRST, _LAST = fifths_at(4)
 
 
 def codes(a, b):
     """Elements of the blocks at a and b: u8x64."""
     return nibbles16(a + 8, b + 8) | fifth_bits(a + 4, b + 4)
+
+
+def halves(qs, heads):
+    """Elements 0-15 of four blocks, and 16-31: u8x64 each; see matvec_nibbles."""
+    return nibble_halves5(qs, heads, _FIRST, _LAST)
 
 
 def scale(p):

@@ -87,7 +87,7 @@ from .vocabulary import (
     sqrt,
     store,
     tile_add,
-    tile_dot,
+    tile_dots,
     tile_fill,
     tile_fma,
     tile_get,

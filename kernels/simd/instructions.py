@@ -131,6 +131,11 @@ def _avx2_dot4(e, acc, u, s):
     return _by_piece(e, 32, piece, acc, u, s)
 
 
+def _avx2_pairs(e, u, s):
+    """u[2i] * s[2i] + u[2i+1] * s[2i+1] of 16 bits, for codes below 128: not in every table."""
+    return _by_piece(e, 32, lambda u, s: _pmaddubsw(e, u, s), u, s)
+
+
 def _avx2_dot2(e, acc, a, b):
     return _by_piece(e, 32, lambda acc, a, b: e.builder.add(acc, _pmaddwd(e, a, b)), acc, a, b)
 
@@ -146,7 +151,7 @@ def _avx2_lookup16(e, table, codes):
 AVX2 = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
     "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "pack16": _avx2_pack16,
-    "lookup16": _avx2_lookup16,
+    "lookup16": _avx2_lookup16, "pairs": _avx2_pairs,
 }  # fmt: skip
 
 
@@ -163,6 +168,7 @@ def _vpdpwssd256(e, acc, a, b):
 
 
 AVXVNNI = AVX2 | {"dot4": _vpdpbusd256, "dot4_u7": _vpdpbusd256, "dot2": _vpdpwssd256}
+del AVXVNNI["pairs"]
 
 
 # --- NEON with dotprod, and with i8mm

@@ -122,8 +122,8 @@ def splat4(e, args, vals):
     return e.builder.bitcast(splat_i32(e, vals[0]), llvm_type(numba_type(u8x64)))
 
 
-def splat_i32(e, address):
-    return splat_value(e.builder, ir.VectorType(I32, 16), e.load(I32, address))
+def splat_i32(e, address, offset: int = 0):
+    return splat_value(e.builder, ir.VectorType(I32, 16), e.load(I32, address, offset))
 
 
 def _make(e, args, vals):

@@ -91,13 +91,39 @@ def _products(e, acc_type, acc, w, stride, xs, n_x: int, splatted: Callable, pro
 
 
 @lowering(same)
-def tile_dot(e, args, vals):
-    dot = e.target["dot4_u7" if args[4].literal_value else "dot4"]
-    bytes_ = llvm_type(numba_type(u8x64))
-    return _products(
-        e, args[0], vals[0], vals[1], vals[2], vals[3], args[3].count,
-        lambda row: e.builder.bitcast(splat_i32(e, row), bytes_), lambda acc, w, x: dot(e, acc, w, x),
-    )  # fmt: skip
+def tile_dots(e, args, vals):
+    """A step at a time: its x, then each row's four bytes spread over a vector."""
+    (acc, w, w_stride, x, x_stride), n = vals[:5], args[5].literal_value
+    steps, most = args[6].literal_value, args[7].literal_value
+    accs, bytes_ = _unpack(e, acc, args[0].count), llvm_type(numba_type(u8x64))
+    rows, columns = list(e.rows(w, w_stride, len(accs) // n)), list(e.rows(x, x_stride, n))
+
+    def each(step: int, sums: list, product: Callable) -> None:
+        xs = [e.load(bytes_, column, 64 * step) for column in columns]
+        for r, row in enumerate(rows):
+            codes = e.builder.bitcast(splat_i32(e, row, 4 * step), bytes_)
+            for v in range(n):
+                sums[r * n + v] = product(sums[r * n + v], codes, xs[v])
+
+    dot = e.target["dot4_u7" if most < 128 else "dot4"]
+    together = 32767 // (256 * most) if "pairs" in e.target else 0
+    if together < 2:
+        for step in range(steps):
+            each(step, accs, lambda acc, u, s: dot(e, acc, u, s))
+        return _pack(e, accs)
+    # Pairs of products are added up in 16 bits for as many steps as these hold.
+    shorts = llvm_type(numba_type(i16x32))
+    ones = ir.Constant(shorts, [1] * 32)
+    for first in range(0, steps, together):
+        sums = [None] * len(accs)
+        for step in range(first, min(first + together, steps)):
+            each(step, sums, lambda acc, u, s: _added(e, acc, e.target["pairs"](e, u, s)))
+        accs = [e.target["dot2"](e, acc, total, ones) for acc, total in zip(accs, sums, strict=True)]
+    return _pack(e, accs)
+
+
+def _added(e, acc, v):
+    return v if acc is None else e.builder.add(acc, v)
 
 
 @lowering(same)

@@ -239,8 +239,9 @@ def tile_start(x, factor, n_rows):
 
 
 @Op
-def tile_dot(acc, w, w_stride, x, u7):
-    """acc[r, v] = dot4(acc[r, v], 4 bytes at w + r * w_stride, x[v]); x: i8x64 tuple; u7: 1 if codes are below 128."""
+def tile_dots(acc, w, w_stride, x, x_stride, n, steps, most):
+    """acc[r, v] + the sum over steps of dot4 with the 4 bytes at w + r * w_stride + 4 * step and the i8x64 at
+    x + v * x_stride + 64 * step; n vectors a row. steps and most, the greatest byte of w, are known at compile time."""
 
 
 @Op

@@ -65,7 +65,7 @@ from localllm.kernels.simd import (
     sqrt,
     store,
     tile_add,
-    tile_dot,
+    tile_dots,
     tile_fill,
     tile_fma,
     tile_get,
@@ -311,13 +311,21 @@ def packs(p):
 
 @operation
 def tiles_of_integers(p):
-    x = tile_spread(i8x64, p.a, 64, 3)
     acc = tile_start(tile_spread(i32x16, p.c, 64, 3), -5, 2)
     store(p.out, tile_get(acc, 4))
-    tile_store(p.out + 64, 192, 64, tile_dot(acc, p.b, 16, x, 0), 3)
-    tile_store(p.out + 448, 192, 64, tile_dot(acc, p.b + 4, 16, x, 1), 3)
     shorts = tile_spread(i16x32, p.a, 64, 3)
-    tile_store(p.out + 832, 192, 64, tile_pair(tile_fill(6, splat(i32x16, 9)), p.b, 16, shorts), 3)
+    tile_store(p.out + 64, 192, 64, tile_pair(tile_fill(6, splat(i32x16, 9)), p.b, 16, shorts), 3)
+
+
+@operation
+def tiles_of_codes(p):
+    """Four steps, with greatest codes that the targets add up differently."""
+    acc = tile_load(i32x16, p.c, 2, 192, 3, 64)
+    tile_store(p.out, 192, 64, tile_dots(acc, p.b, 16, p.a, 256, 3, 4, 255), 3)
+    tile_store(p.out + 384, 192, 64, tile_dots(acc, p.b + 32, 16, p.a, 256, 3, 4, 127), 3)
+    tile_store(p.out + 768, 192, 64, tile_dots(acc, p.b + 64, 16, p.a, 256, 3, 4, 63), 3)
+    tile_store(p.out + 1152, 192, 64, tile_dots(acc, p.b + 96, 16, p.a, 256, 3, 4, 40), 3)
+    tile_store(p.out + 1536, 192, 64, tile_dots(acc, p.b + 128, 16, p.a, 256, 3, 4, 15), 3)
 
 
 @operation

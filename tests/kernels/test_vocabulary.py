@@ -286,21 +286,24 @@ def test_pack16_order(run):
 def test_integer_tiles(run):
     x = rng().integers(-128, 128, (3, 64)).astype(np.int8)
     w = rng().integers(0, 128, (2, 16), np.uint8)
-    w[0, :4] = 255  # only the first product takes codes of 8 bits
     starts = rng().integers(-1000, 1000, (3, 16), I32)
     acc = np.tile(-5 * starts, (2, 1, 1))
-
-    def dot(at: int) -> np.ndarray:
-        return (acc + (w[:, None, None, at : at + 4].astype(I32) * x.reshape(3, 16, 4)).sum(-1)).astype(I32)
-
     pairs = 9 + (w.view(np.int16)[:, None, None, :2].astype(I64) * x.view(np.int16).reshape(3, 16, 2)).sum(-1)
     assert_vectors(
-        run("tiles_of_integers", 1216, x, w, starts),
-        acc[1, 1],
-        dot(0).reshape(-1),
-        dot(4).reshape(-1),
-        pairs.astype(I32).reshape(-1),
+        run("tiles_of_integers", 448, x, w, starts), acc[1, 1], pairs.astype(I32).reshape(-1)
     )
+
+
+def test_tiles_of_codes(run):
+    """Any sums are exact, those of the greatest codes with the least activations too."""
+    x = rng().integers(-128, 128, (3, 4, 64)).astype(np.int8)
+    x[1] = -128
+    w = np.stack([rng().integers(0, most + 1, (2, 16), np.uint8) for most in (255, 127, 63, 40, 15)])
+    w[:, 1] = [[255], [127], [63], [40], [15]]
+    acc = rng().integers(-1000, 1000, (2, 3, 16), I32)
+    # most, row, vector, step, lane, byte
+    products = w.reshape(5, 2, 1, 4, 1, 4).astype(I32) * x.reshape(1, 1, 3, 4, 16, 4)
+    assert_vectors(run("tiles_of_codes", 1920, x, w, acc), (acc + products.sum((3, 5))).astype(I32).reshape(-1))
 
 
 def test_float_tiles(run):
