@@ -50,6 +50,7 @@ def collect(file: GGUFFile, n_ctx: int | None, all_tensors: bool) -> dict[str, A
         "architecture": architecture,
         "name": _optional(file, "general.name", str),
         "n_params": sum(tensor.n_elements for tensor in file.tensors.values()),
+        "bits_per_weight": _bits_per_weight(file),
         "formats": _formats(file),
         "support": _support(file, architecture),
         "memory": _memory(file, architecture, n_ctx),
@@ -58,6 +59,12 @@ def collect(file: GGUFFile, n_ctx: int | None, all_tensors: bool) -> dict[str, A
     if all_tensors:
         facts["tensors"] = [_tensor(tensor) for tensor in file.tensors.values()]
     return facts
+
+
+def _bits_per_weight(file: GGUFFile) -> float | None:
+    """Of all tensors together."""
+    n = sum(tensor.n_elements for tensor in file.tensors.values())
+    return 8 * sum(tensor.n_bytes for tensor in file.tensors.values()) / n if n else None
 
 
 def _formats(file: GGUFFile) -> list[dict[str, Any]]:
@@ -189,10 +196,9 @@ def _text(facts: dict[str, Any]) -> str:
 
 def _head(facts: dict[str, Any]) -> list[list[str]]:
     support, memory = facts["support"], facts["memory"]
-    n_bits = 8 * sum(row["bytes"] for row in facts["formats"])
     weights = f"{facts['n_params'] / 1e6:.1f} M"
-    if facts["n_params"]:
-        weights += f", {n_bits / facts['n_params']:.2f} bits each"
+    if facts["bits_per_weight"]:
+        weights += f", {facts['bits_per_weight']:.2f} bits each"
     rows = [
         ["File", f"{facts['file']} ({_mb(facts['size'])}, GGUF version {facts['gguf_version']})"],
         ["Name", _shown(facts["name"])],

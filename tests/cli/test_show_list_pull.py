@@ -91,6 +91,16 @@ def test_show(home: Path) -> None:
     assert max(len(line) for line in text.splitlines()) < 200
 
 
+def test_show_tells_bits_a_weight(home: Path) -> None:
+    """Of each tensor, of each format, and of all together: 512 weights in 288 bytes and 32 in 128."""
+    found = facts(home, model_bytes(), "--tensors")
+    assert [t["bits_per_weight"] for t in found["tensors"]] == [4.5, 32.0]
+    assert {f["format"]: f["bits_per_weight"] for f in found["formats"]} == {"Q4_0": 4.5, "F32": 32.0}
+    assert found["bits_per_weight"] == 8 * (288 + 128) / (512 + 32)
+    assert "0.0 M, 6.12 bits each\n" in shown(home, model_bytes())
+    assert facts(home, b.gguf())["bits_per_weight"] is None
+
+
 def test_show_counts_memory(home: Path) -> None:
     memory = facts(home, model_bytes())["memory"]
     assert memory["cache"] == CONTEXT * LAYERS * 2 * (16 + 16) * 2
