@@ -132,7 +132,7 @@ def test_show_lists_tensors(home: Path) -> None:
     ("content", "words"),
     [
         (model_bytes(type_id=24), "Formats       I8, F32: not supported: I8"),
-        (model_bytes("rwkv9"), "rwkv9: not supported; supported are afmoe, arcee,"),
+        (model_bytes("rwkv9"), "rwkv9: not supported; supported are afmoe,"),
         (
             model_bytes().replace(
                 b.string("llama") + b.string("tokenizer.ggml.tokens"),
