@@ -1,6 +1,9 @@
 """The grids of the I-formats: tables of four or eight elements, taken from the gguf package when a kernel compiles."""
 
-from ..simd import Table
+from ..simd import Table, bitcast, gather4, gather8, lane, u64
+from ..simd.types import Vec
+
+_u64x4 = Vec(u64, 4)
 
 
 def _grid(name: str, factor: int = 1, plus: int = 0) -> Table:
@@ -25,3 +28,26 @@ IQ3_XXS, IQ3_S = _grid("IQ3_XXS"), _grid("IQ3_S")
 
 IQ1 = _grid("IQ1_S", 8, 9)
 """2048 entries of 8 elements, each 8 * g + 9 for g of -1, 0, 1: in eighths, with room for a delta of one either way."""
+
+
+def eight_entries(table, v):
+    """Entries of eight bytes, picked by the lanes of a u32x8: u8x64."""
+    w = bitcast(_u64x4, v)
+    a, b, c, d = lane(w, 0), lane(w, 1), lane(w, 2), lane(w, 3)
+    low = u64(0xFFFFFFFF)
+    return gather8(
+        table, a & low, a >> u64(32), b & low, b >> u64(32), c & low, c >> u64(32), d & low, d >> u64(32),
+    )  # fmt: skip
+
+
+def sixteen_entries(table, v):
+    """Entries of four bytes, picked by the lanes of a u16x16: u8x64."""
+    w = bitcast(_u64x4, v)
+    a, b, c, d = lane(w, 0), lane(w, 1), lane(w, 2), lane(w, 3)
+    m = u64(0xFFFF)
+    return gather4(
+        table, a & m, (a >> u64(16)) & m, (a >> u64(32)) & m, a >> u64(48),
+        b & m, (b >> u64(16)) & m, (b >> u64(32)) & m, b >> u64(48),
+        c & m, (c >> u64(16)) & m, (c >> u64(32)) & m, c >> u64(48),
+        d & m, (d >> u64(16)) & m, (d >> u64(32)) & m, d >> u64(48),
+    )  # fmt: skip

@@ -15,40 +15,35 @@ from ..simd import (
     constant,
     f32,
     from_half,
-    gather8,
     i16x16,
     load,
     mask64,
     select,
     shuffle,
-    u8,
+    splat,
+    u8x8,
     u16,
     u16x4,
     u32,
+    u32x8,
     u32x16,
     u64,
 )
-from .grids import IQ1
+from .grids import IQ1, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 56, 16, 9, 0, 18
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 56, 16, 9, 0, 1
+_NIBBLES = Const(u32x8, tuple(4 * i for i in range(8)))
 _EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(16)))
 _THREES = Const(u32x16, (0, 3, 6, 9) * 4)
 
 
-def entry(q, high, n):
-    """Number n of eight; high: their nibbles, as a u64 moved up by 8."""
-    return u64(load(u8, q + n)) | ((high >> u64(4 * n)) & u64(0x700))
-
-
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q, nibbles = p + 8 * run, u64(load(u32, p + 32 + 4 * run))
-    h = nibbles << u64(8)
-    grid = gather8(
-        IQ1, entry(q, h, 0), entry(q, h, 1), entry(q, h, 2), entry(q, h, 3),
-        entry(q, h, 4), entry(q, h, 5), entry(q, h, 6), entry(q, h, 7),
-    )  # fmt: skip
+    q = load(u32, p + 32 + 4 * run)
+    high = (splat(u32x8, q) >> constant(_NIBBLES)) & 7
+    grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 8 * run)) | (high << 8))
+    nibbles = u64(q)
     return select(mask64(each_a_byte((nibbles >> u64(3)) & u64(0x11111111))), grid - 1, grid + 1)
 
 

@@ -8,29 +8,40 @@
     (50 bytes; `block_iq1_s` of ggml-common.h). Codes count eighths.
 """
 
-from ..simd import Lanes, bitcast, f32, gather8, i16x16, load, mask64, select, shuffle, u8, u16, u16x8, u32, u64
+from ..simd import (
+    Const,
+    Lanes,
+    bitcast,
+    cast,
+    constant,
+    f32,
+    i16x16,
+    load,
+    mask64,
+    select,
+    shuffle,
+    splat,
+    u8x8,
+    u16x8,
+    u32,
+    u32x8,
+    u64,
+)
 from .bits import half
-from .grids import IQ1
+from .grids import IQ1, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 50, 32, 9, 0, 18
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 50, 32, 9, 0, 1
+_THREES = Const(u32x8, (0, 3, 6, 9, 16, 19, 22, 25))
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
-
-
-def entry(q, high, n):
-    """Number n of the four of a group; high: the group's bits, moved up by 8."""
-    return u32(load(u8, q + n)) | ((high >> u32(3 * n)) & u32(0x700))
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q, h = p + 2 + 8 * run, p + 34 + 4 * run
-    a, b = u32(load(u16, h)) << u32(8), u32(load(u16, h + 2)) << u32(8)
-    grid = gather8(
-        IQ1, entry(q, a, 0), entry(q, a, 1), entry(q, a, 2), entry(q, a, 3),
-        entry(q + 4, b, 0), entry(q + 4, b, 1), entry(q + 4, b, 2), entry(q + 4, b, 3),
-    )  # fmt: skip
-    deltas = (u64(a >> u32(23)) * u64(0xFFFFFFFF)) | ((u64(b >> u32(23)) * u64(0xFFFFFFFF)) << u64(32))
+    h = u64(load(u32, p + 34 + 4 * run))
+    high = (splat(u32x8, u32(h)) >> constant(_THREES)) & 7
+    grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 2 + 8 * run)) | (high << 8))
+    deltas = ((h >> u64(15)) & u64(1)) * u64(0xFFFFFFFF) | (h >> u64(31)) * u64(0xFFFFFFFF00000000)
     return select(mask64(deltas), grid - 1, grid + 1)
 
 

@@ -9,31 +9,19 @@
     element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import f32, gather8, load, u8, u16, u32, u64
+from ..simd import Const, cast, constant, f32, load, splat, u8x8, u16, u32, u32x8, u64
 from .bits import half, nibble_pairs, signed
-from .grids import IQ2_S
+from .grids import IQ2_S, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 82, 16, 43, 0, 86
-
-
-def entry(q, high, n):
-    """Number n of the eight whose low bits start at q."""
-    return u32(load(u8, q + n)) | ((high << u32(8 - 2 * n)) & u32(0x300))
-
-
-def last_entry(q, high, n):
-    """The same, for n from 4 on, whose upper bits must go down."""
-    return u32(load(u8, q + n)) | ((high >> u32(2 * n - 8)) & u32(0x300))
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 82, 16, 43, 0, 1
+_PAIRS = Const(u32x8, tuple(2 * i for i in range(8)))
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q, high = p + 2 + 8 * run, u32(load(u16, p + 66 + 2 * run))
-    grid = gather8(
-        IQ2_S, entry(q, high, 0), entry(q, high, 1), entry(q, high, 2), entry(q, high, 3),
-        last_entry(q, high, 4), last_entry(q, high, 5), last_entry(q, high, 6), last_entry(q, high, 7),
-    )  # fmt: skip
+    high = splat(u32x8, u32(load(u16, p + 66 + 2 * run)) << u32(8)) >> constant(_PAIRS)
+    grid = eight_entries(IQ2_S, cast(u32x8, load(u8x8, p + 2 + 8 * run)) | (high & 0x300))
     return signed(grid, load(u64, p + 34 + 8 * run), OFFSET)
 
 

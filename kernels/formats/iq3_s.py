@@ -9,28 +9,21 @@
     element of group g = d * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import gather4, load, u8, u16, u32, u64
+from ..simd import Const, cast, constant, less, load, select, splat, u8x16, u16, u16x16, u32, u64
 from .bits import half, nibbles_twice, signed
-from .grids import IQ3_S
+from .grids import IQ3_S, sixteen_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 110, 32, 15, 0, 30
-
-
-def entry(q, high, n):
-    """Number n of the 16 whose low bits start at q; high: their ninth bits, from bit 8 on."""
-    return u32(load(u8, q + n)) | ((high >> u32(n)) & u32(0x100))
+BYTES, GROUP, OFFSET, HAS_MIN, U7 = 110, 32, 15, 0, 1
+_BITS = Const(u16x16, tuple(1 << i for i in range(16)))
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q, h = p + 2 + 16 * run, u32(load(u16, p + 66 + 2 * run)) << u32(8)
-    grid = gather4(
-        IQ3_S, entry(q, h, 0), entry(q, h, 1), entry(q, h, 2), entry(q, h, 3),
-        entry(q, h, 4), entry(q, h, 5), entry(q, h, 6), entry(q, h, 7),
-        entry(q, h, 8), entry(q, h, 9), entry(q, h, 10), entry(q, h, 11),
-        entry(q, h, 12), entry(q, h, 13), entry(q, h, 14), entry(q, h, 15),
-    )  # fmt: skip
+    low = cast(u16x16, load(u8x16, p + 2 + 16 * run))
+    ninths = splat(u16x16, load(u16, p + 66 + 2 * run)) & constant(_BITS)
+    numbers = select(less(splat(u16x16, 0), ninths), low | 0x100, low)
+    grid = sixteen_entries(IQ3_S, numbers)
     return signed(grid, load(u64, p + 74 + 8 * run), OFFSET)
 
 
