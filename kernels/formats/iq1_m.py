@@ -32,7 +32,7 @@ from ..simd import (
 from .grids import IQ1, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, U7 = 56, 16, 9, 0, 1
+BYTES, GROUP, OFFSET, HAS_MIN, MOST = 56, 16, 9, 0, 18
 _NIBBLES = Const(u32x8, tuple(4 * i for i in range(8)))
 _EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(16)))
 _THREES = Const(u32x16, (0, 3, 6, 9) * 4)

@@ -31,7 +31,7 @@ from .bits import half
 from .grids import IQ1, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, U7 = 50, 32, 9, 0, 1
+BYTES, GROUP, OFFSET, HAS_MIN, MOST = 50, 32, 9, 0, 18
 _THREES = Const(u32x8, (0, 3, 6, 9, 16, 19, 22, 25))
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
