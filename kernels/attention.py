@@ -27,6 +27,7 @@ from .simd import (
     less,
     load,
     maximum,
+    prefetch,
     select,
     splat,
     store,
@@ -36,6 +37,7 @@ from .simd import (
     u16,
     u16x16,
 )
+from .simd.targets import current
 from .thread import Step, Thread, claim
 
 Params = Struct(
@@ -63,12 +65,29 @@ def partial_floats(v_dim: int) -> int:
     return part_bytes(v_dim) // 4
 
 
+_COST = 2.0
+"""What cells cost that queries share, in queries."""
+
+
+def together(group: int, few: bool) -> int:
+    """Queries that go through the cache together, their sums in registers; `group` of them share a key-value head.
+
+    few: a row's own group has to be enough; otherwise the rows of a block are queries, too.
+    """
+    sizes: tuple[int, ...] = (3, 4)
+    if current().tile_vectors >= 3:  # registers of 512 bits, and 32 of them
+        sizes = (3, 4, 6, 8) if few else (8,)
+    return min(sizes, key=lambda size: -(-group // size) * (size + _COST))
+
+
 def cells(kv_type: str, T: int, scores: str = "plain"):
     """The kernel for a cache of one of cells.KV_TYPES, T queries at a time. scores: "plain"; "capped": cap *
     tanh(score / cap); "alibi": the score less the distance times the head's slope (Press et al. 2022, 2108.12409)."""
     change = _CHANGES[scores]
     of = bytes_of(kv_type)
-    score, gather = (_of_codes if kv_type == "q8_0" else _of_floats)(kv_type, T)
+    make = _of_codes if kv_type == "q8_0" else _of_floats
+    score, gather = make(kv_type, T, 0)
+    score_ahead, _ = make(kv_type, T, 1)
 
     def kernel(params, thread):
         p = Params(params)
@@ -126,13 +145,18 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
         vals = p.v_cache + slot * p.n_cells * of(p.v_dim)
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
-            lap = c0 % p.n_cells - c0
-            score(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, first // 32 * 32, c1)
+            lap, start = c0 % p.n_cells - c0, first // 32 * 32
+            if p.split != 0:
+                # Each cell is looked at once or twice, and comes from memory.
+                rows = vals + (lap + start) * of(p.v_dim)
+                score_ahead(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, rows, of(p.v_dim))
+            else:
+                score(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, 0, 0)
             for t in range(T):
                 position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
-                change(p, weights, first // 32 * 32, c1, position, head * group + min(j0 + t, j1 - 1) % group)
-                weigh(weights, part, first // 32 * 32, c1, first_seen(position, p.window), max(position, reach))
+                change(p, weights, start, c1, position, head * group + min(j0 + t, j1 - 1) % group)
+                weigh(weights, part, start, c1, first_seen(position, p.window), max(position, reach))
             gather(scratch - 4 * c0, vals + lap * of(p.v_dim), parts + 64, size_of_part, p.v_dim, first, c1)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
@@ -150,8 +174,13 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
     return kernel
 
 
-def _of_floats(kv_type: str, T: int):
-    """score(q, dim, keys, scores, c0, c1): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
+_AHEAD = 4096
+"""Bytes of keys that are asked for before they are needed."""
+
+
+def _of_floats(kv_type: str, T: int, ahead: int):
+    """score(q, dim, keys, scores, c0, c1, rows, row_bytes): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
+    ahead: 1 to ask for keys further on, and for the same cells' values, at `rows`.
 
     gather(weights, vals, out, out_stride, dim, first, c1): out[t] = weights[t] . values, 32 elements at a time, from
     the first cell that a row sees: others may hold NaN."""
@@ -164,11 +193,15 @@ def _of_floats(kv_type: str, T: int):
             return from_half(load(u16x16, address))
         return load(f32x16, address)
 
-    def score(q, dim, keys, scores, c0, c1):
+    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
         for c in range(c0, c1, 32):
             k = keys + c * dim * size
+            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
             a = tile_fill(T2, splat(f32x16, 0.0))
             for i in range(dim):
+                if ahead:
+                    prefetch(k + _AHEAD + 32 * size * i)
+                    prefetch(v + v_step * i)
                 pair = (values(k + 16 * size * i), values(k + (16 * size * (i + dim))))
                 a = tile_fma(a, q + 4 * i, dim * 4, pair)
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
@@ -191,7 +224,7 @@ def _of_floats(kv_type: str, T: int):
     return score, gather
 
 
-def _of_codes(kv_type: str, T: int):
+def _of_codes(kv_type: str, T: int, ahead: int):
     """The same over Q8_0: each code times its scale, as f32. Heads are whole multiples of 32 elements."""
     of = bytes_of(kv_type)
     T2 = 2 * T
@@ -199,15 +232,19 @@ def _of_codes(kv_type: str, T: int):
     def values(codes, d):
         return cast(f32x16, load(i8x16, codes)) * d
 
-    def score(q, dim, keys, scores, c0, c1):
+    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
         for c in range(c0, c1, 32):
             k = keys + c * of(dim)
+            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
             other = k + 16 * of(dim)
             a = tile_fill(T2, splat(f32x16, 0.0))
             for g in range(dim // GROUP):
                 d0 = from_half(load(u16x16, k + 16 * dim + 32 * g))
                 d1 = from_half(load(u16x16, other + 16 * dim + 32 * g))
                 for i in range(GROUP * g, GROUP * g + GROUP):
+                    if ahead:
+                        prefetch(k + _AHEAD + of(32) * i)
+                        prefetch(v + v_step * i)
                     pair = (values(k + 16 * i, d0), values(other + 16 * i, d1))
                     a = tile_fma(a, q + 4 * i, dim * 4, pair)
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)

@@ -174,7 +174,7 @@ class _Recorded:
             0,
         }  # fmt: skip
         shape = (r.n_rows, self.n_head, v_dim)
-        key: tuple[str | int, ...] = (r.kv_type, _queries_together(self.n_head // self.n_head_kv))
+        key: tuple[str | int, ...] = (r.kv_type, attention.together(self.n_head // self.n_head_kv, few))
         if cap or b.slopes:
             key += ("capped" if cap else "alibi",)
         r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
@@ -194,11 +194,6 @@ def _window(c: Config, i: int) -> int:
     if not c.swa_layers[i] or c.window is None:
         return 0
     return -c.window.size if c.window.chunked else c.window.size
-
-
-def _queries_together(group: int) -> int:
-    """Queries of one key-value head that go through the cache together: 4, or 3 where that leaves fewer idle."""
-    return 3 if -(-group // 3) * 3 < -(-group // 4) * 4 else 4
 
 
 def read_attention(f: LayerReader) -> Attention:

@@ -164,3 +164,13 @@ def test_equal_scores_give_the_mean(kv, T):
     case.q[...] = 0
     mean = case.values[0, :, :300].astype(np.float64).mean(1)
     np.testing.assert_allclose(case.run(T), np.repeat(mean, 2, 0)[None], rtol=0, atol=BUDGET)
+
+
+def test_queries_together(monkeypatch):
+    """As few cells as can be are looked at twice, by as few idle queries; narrow registers hold fewer sums."""
+    monkeypatch.setenv("LOCALLLM_TARGET", "generic")
+    assert [kernel.together(group, few) for group, few in ((3, True), (8, True), (6, False))] == [3, 4, 3]
+    if "avx512vnni" in harness.runnable_targets():
+        monkeypatch.setenv("LOCALLLM_TARGET", "avx512vnni")
+        assert [kernel.together(group, True) for group in (1, 3, 4, 6, 7, 9, 16)] == [3, 3, 4, 6, 8, 3, 8]
+        assert kernel.together(3, False) == 8
