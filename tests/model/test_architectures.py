@@ -44,6 +44,7 @@ CASES = {
     ),
     "qwen3 heads": Case("qwen3", qk_norm="head"),
     "qwen2moe": Case("qwen2moe", experts=Experts(normed=False, shared=96, shared_gate=True)),
+    "a row of specs": Case("deepseek2-ocr", experts=Experts(normed=False, shared=96)),
     "gemma2": Case(
         "gemma2", {"attention.sliding_window": 24}, post_norms=True, gate=twin.gelu, embedding=N_EMBD**0.5, cap=50.0,
         final_cap=30.0, window=lambda i: 0 if i % 2 else 24, tied=True,

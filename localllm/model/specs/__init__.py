@@ -21,8 +21,8 @@ FILES = {
         "exaone": "exaone4 exaone-moe",
         "gpt": "gpt2 starcoder starcoder2 gptneox falcon bloom mpt stablelm codeshell orion nemotron jais jais2 refact "
         "pockettts",
-        "moe": "deepseek dots1 ernie4_5-moe hunyuan-moe bailingmoe bailingmoe2 minimax-m2 afmoe arctic dbrx grok "
-        "grovemoe hy_v3 laguna llada-moe maple mellum mimo2 smallthinker",
+        "moe": "deepseek deepseek2-ocr dots1 ernie4_5-moe hunyuan-moe bailingmoe bailingmoe2 minimax-m2 afmoe arctic "
+        "dbrx grok grovemoe hy_v3 laguna llada-moe maple mellum mimo2 smallthinker",
         "hunyuan": "hunyuan-dense hunyuan_vl",
         "apertus": "apertus",
         "others": "plamo3 muse-glimmer spark2_5 talkie",

@@ -35,6 +35,7 @@ def _smallthinker_turns(c: Config, i: int) -> bool:
 
 SPECS = {
     "deepseek": replace(_ADJACENT, about="DeepSeek MoE 16B", experts=_RAW),
+    "deepseek2-ocr": replace(_HALVES, about="DeepSeek OCR, text", rope_scaling=False, experts=_RAW),
     "dots1": replace(_HALVES, about="dots.llm1", experts=_RAW),
     "ernie4_5-moe": replace(_ADJACENT, about="ERNIE 4.5 21B and 300B", unused=(r"blk\.\d+\.attn_output\.bias",)),
     "hunyuan-moe": replace(_HALVES, about="Hunyuan A13B", qk_norm_after_rope=True),
