@@ -1,9 +1,10 @@
 """The grids of the I-formats: tables of four or eight elements, taken from the gguf package when a kernel compiles."""
 
-from ..simd import Table, bitcast, gather4, gather8, lane, u64
+from ..simd import Lanes, Table, bitcast, gather4, gather8, lane, shuffle, splat, u8x64, u32x8, u64
 from ..simd.types import Vec
 
 _u64x4 = Vec(u64, 4)
+_EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
 
 def _grid(name: str, factor: int = 1, plus: int = 0) -> Table:
@@ -51,3 +52,9 @@ def sixteen_entries(table, v):
         c & m, (c >> u64(16)) & m, (c >> u64(32)) & m, c >> u64(48),
         d & m, (d >> u64(16)) & m, (d >> u64(32)) & m, d >> u64(48),
     )  # fmt: skip
+
+
+def moved(grid, deltas):
+    """Entries of IQ1 an eighth up, or down where the eight's lane of `deltas` (u32x8 of 0 and 1) is 1: u8x64."""
+    two = (splat(u32x8, 0) - deltas) & 0x02020202
+    return (grid + 1) - bitcast(u8x64, shuffle(_EACH_TWICE, two, two))

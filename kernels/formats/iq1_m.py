@@ -17,8 +17,6 @@ from ..simd import (
     from_half,
     i16x16,
     load,
-    mask64,
-    select,
     shuffle,
     splat,
     u8x8,
@@ -29,7 +27,7 @@ from ..simd import (
     u32x16,
     u64,
 )
-from .grids import IQ1, eight_entries
+from .grids import IQ1, eight_entries, moved
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MOST = 56, 16, 9, 0, 18
@@ -40,19 +38,9 @@ _THREES = Const(u32x16, (0, 3, 6, 9) * 4)
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q = load(u32, p + 32 + 4 * run)
-    high = (splat(u32x8, q) >> constant(_NIBBLES)) & 7
-    grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 8 * run)) | (high << 8))
-    nibbles = u64(q)
-    return select(mask64(each_a_byte((nibbles >> u64(3)) & u64(0x11111111))), grid - 1, grid + 1)
-
-
-def each_a_byte(bits):
-    """Every fourth bit of 32, to all bits of a byte each."""
-    b = (bits | (bits << u64(16))) & u64(0x0000FFFF0000FFFF)
-    b = (b | (b << u64(8))) & u64(0x00FF00FF00FF00FF)
-    b = (b | (b << u64(4))) & u64(0x0101010101010101)
-    return b * u64(0xFF)
+    nibbles = splat(u32x8, load(u32, p + 32 + 4 * run)) >> constant(_NIBBLES)
+    grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 8 * run)) | ((nibbles & 7) << 8))
+    return moved(grid, (nibbles >> 3) & 1)
 
 
 def d(p):

@@ -17,32 +17,29 @@ from ..simd import (
     f32,
     i16x16,
     load,
-    mask64,
-    select,
     shuffle,
     splat,
     u8x8,
     u16x8,
     u32,
     u32x8,
-    u64,
 )
 from .bits import half
-from .grids import IQ1, eight_entries
+from .grids import IQ1, eight_entries, moved
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MOST = 50, 32, 9, 0, 18
 _THREES = Const(u32x8, (0, 3, 6, 9, 16, 19, 22, 25))
+_DELTAS = Const(u32x8, (15,) * 4 + (31,) * 4)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    h = u64(load(u32, p + 34 + 4 * run))
-    high = (splat(u32x8, u32(h)) >> constant(_THREES)) & 7
+    h = splat(u32x8, load(u32, p + 34 + 4 * run))
+    high = (h >> constant(_THREES)) & 7
     grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 2 + 8 * run)) | (high << 8))
-    deltas = ((h >> u64(15)) & u64(1)) * u64(0xFFFFFFFF) | (h >> u64(31)) * u64(0xFFFFFFFF00000000)
-    return select(mask64(deltas), grid - 1, grid + 1)
+    return moved(grid, (h >> constant(_DELTAS)) & 1)
 
 
 def d(p):
