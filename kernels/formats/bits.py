@@ -172,17 +172,3 @@ def signed(magnitudes, signs, offset):
     """offset - magnitude where an element's sign (a bit of a u64) is set, offset + magnitude elsewhere."""
     middle = splat(u8x64, offset)
     return select(mask64(signs), middle - magnitudes, middle + magnitudes)
-
-
-def even_signs(sevens):
-    """Seven sign bits a byte to eight: the last one makes their number even. `ksigns_iq2xs` of ggml-common.h."""
-    p = sevens ^ (sevens >> u64(4))
-    p = p ^ (p >> u64(2))
-    p = p ^ (p >> u64(1))
-    return sevens | ((p & u64(0x0101010101010101)) << u64(7))
-
-
-def sevens(word):
-    """The lower 28 bits of a u64, seven to a byte."""
-    low = (word & u64(0x7F)) | ((word & u64(0x3F80)) << u64(1))
-    return low | ((word & u64(0x1FC000)) << u64(2)) | ((word & u64(0xFE00000)) << u64(3))
