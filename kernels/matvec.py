@@ -6,12 +6,19 @@ in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
 from . import formats, matvec_block32, matvec_float, matvec_k, matvec_super
-from .simd import Struct, f32, f32x4, lane, load, store
+from .simd import Struct, f32, f32x4, i64, lane, load, store
 from .thread import Step, Thread, claim
 
-Params = Struct("MatVec", ("w", "row_bytes", "n", "k", "x", "x_d", "x_s", "bias", "add", "out", "step", "chunk"))
-"""out[n] = w[n, k] @ x (+ bias) (+ add), f32. x: see quantize.rows, or f32 [k] for float formats. bias, add: f32 [n] or
-0; add may be out. out 0: the logits of the step block. chunk: rows claimed at least, a multiple of 4."""
+Params = Struct(
+    "MatVec",
+    (
+        "n_rows_at", "w", "row_bytes", "n", "k", "x", "x_d", "x_s", "x_row", "d_row", "s_row", "bias", "add", "out",
+        "stride", "step", "chunk",
+    ),
+)  # fmt: skip
+"""out[t, n] = x[t] @ w[n, k] (+ bias) (+ add[t]), f32 rows `stride` bytes apart, for t < the int64 at n_rows_at, a few.
+x, x_d, x_s: see quantize.rows, with the bytes from row to row; or f32 rows of k for float formats. bias: f32 [n] or 0;
+add: rows like out's, or 0; it may be out. out 0: the step's logits. chunk: rows of w claimed at least, a multiple of 4."""
 
 AHEAD = 8192
 """Bytes: how far before its use a weight is asked for, at least."""
@@ -26,7 +33,7 @@ def rows(fmt: str):
         out = p.out
         if out == 0:
             out = Step(p.step).logits
-        lead = lead_of(p.row_bytes)
+        lead, n_rows = lead_of(p.row_bytes), load(i64, p.n_rows_at)
         nth = Thread(thread).nth
         unit = claim(thread, 1)
         first, last = piece(unit, p.n, nth, p.chunk)
@@ -36,10 +43,19 @@ def rows(fmt: str):
             then, end = piece(unit, p.n, nth, p.chunk)
             after = p.w + (then if then < p.n else first) * p.row_bytes
             for r in range(first, last, 4):
-                coming = coming_of(p.w, p.row_bytes, r + lead, last, after)
-                values = products(p.w, p.row_bytes, r, last, p.k, p.x, p.x_d, p.x_s, coming)
-                finish(p.bias, p.add, out, r, min(4, last - r), values)
+                four(p, out, r, last, n_rows, coming_of(p.w, p.row_bytes, r + lead, last, after))
             first, last = then, end
+
+    def four(p, out, r, last, n_rows, coming):
+        """Four rows of weights, times each row of activations while they are in the nearest cache."""
+        for t in range(n_rows):
+            x, x_d, x_s = p.x + t * p.x_row, p.x_d + t * p.d_row, p.x_s + t * p.s_row
+            values = products(p.w, p.row_bytes, r, last, p.k, x, x_d, x_s, coming)
+            add = p.add
+            if add != 0:
+                add += t * p.stride
+            finish(p.bias, add, out + t * p.stride, r, min(4, last - r), values)
+            coming = p.w + r * p.row_bytes
 
     return kernel
 

@@ -31,8 +31,8 @@ from .thread import claim
 Params = Struct("Quantize", ("n_rows_at", "k", "x", "stride", "q", "d", "s", "p"))
 """x: f32 rows of k elements, `stride` bytes apart; n_rows_at: address of their number (int64).
 
-rows(group): the first row alone. q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32 [k / 32], d * sum;
-group 256: int16 [k / 16] sums.
+rows(group): q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32 [k / 32], d * sum; group 256: int16
+[k / 16] sums; a row of each after the other.
 
 tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32][16] sums (group
 256: [k / 16][16]); p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past
@@ -68,17 +68,22 @@ def inverse_of(d):
 
 
 def rows(group: int):
-    """Quantize one row; threads claim groups."""
+    """Quantize rows; threads claim a few groups of one."""
 
     def kernel(params, thread):
         p = Params(params)
         n = p.k // group
-        g = claim(thread, 1024 // group)
-        while g < n:
-            for i in range(g, min(g + 1024 // group, n)):
-                one_group(p.x + 4 * group * i, p.q + group * i, p.d + 4 * i, p.s + group_sums * i)
-            g = claim(thread, 1024 // group)
+        pieces = (n + STEP - 1) // STEP
+        units = load(i64, p.n_rows_at) * pieces
+        unit = claim(thread, 1)
+        while unit < units:
+            row, first = unit // pieces, unit % pieces * STEP
+            x, q = p.x + row * p.stride, p.q + row * ((p.k + 63) // 64 * 64)
+            for g in range(first, min(first + STEP, n)):
+                one_group(x + 4 * group * g, q + group * g, p.d + 4 * (row * n + g), p.s + group_sums * (row * n + g))
+            unit = claim(thread, 1)
 
+    STEP = 1024 // group
     group_sums = 4 if group == 32 else 2 * group // 16
 
     def one_group(x, q, d_at, s):

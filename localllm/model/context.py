@@ -15,6 +15,7 @@ from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.cache import cache_bytes, make_caches, n_cells
 from localllm.model.forward import record_body, record_head
+from localllm.model.recorder import FEW
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from localllm.model.model import Model
 
 _PARTS = ("body", "head")
-PHASES = (1, 16, 512)
+PHASES = (1, FEW, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
 _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""

@@ -15,7 +15,9 @@ from localllm.runtime.plan import Buffer, Plan, Value
 
 F32 = 4
 TILE = 16
-"""Rows that a matrix product takes together; a plan of one row uses matrix-vector products."""
+"""Rows that a matrix product takes together."""
+FEW = 6
+"""Rows up to which matrix-vector products are faster: weights are decoded for each, but in place."""
 _GROUP_OF_KIND = {"block32": 32, "super": 256}
 
 
@@ -110,7 +112,7 @@ class Recorder:
 
         The rows are first made ready in each form that the formats of the matrices need.
         """
-        product = self._matvec if self.n_rows == 1 else self._matmul
+        product = self._matvec if self.n_rows <= FEW else self._matmul
         ready = self.prepare([linear.w for linear, _, _ in jobs], x)
         unscaled: list[tuple[Linear, Value, Value, Value]] = []
         with self.plan.stage():
@@ -138,9 +140,9 @@ class Recorder:
         if kind == "float":
             return Ready(x, bytes=(k * F32, 0, 0, 0))
         group = _GROUP_OF_KIND[kind]
-        many = most > 1
-        rows = -(-most // TILE) * TILE if many else 1
-        q = self.plan.buffer(f"x q8 by {group}", rows * (k + 63) // 64 * 64)
+        many = most > FEW
+        rows = -(-most // TILE) * TILE if many else most
+        q = self.plan.buffer(f"x q8 by {group}", rows * (-(-k // 64) * 64))
         d = self.plan.buffer("x scales", rows * k // group * F32)
         s = self.plan.buffer("x sums", rows * k // 16 * F32)
         p: Value = self.plan.buffer("x sums in pairs", rows * k // 32 * F32) if many else 0
@@ -149,19 +151,22 @@ class Recorder:
             str(key), key, quantize.Params, (most, k),
             n_rows_at=self.rows_at, k=k, x=x, stride=k * F32, q=q, d=d, s=s, p=p,
         )  # fmt: skip
-        # A row's share of the tiles of 16 that it lies in (many), or of the one row.
+        # What a row takes, of the tiles of 16 that it lies in (many), or of its own.
         if many:
             of_s, of_p = (k // 32 * 4, k // 32 * 4) if group == 32 else (k // 16 * 4, k // 64 * 4)
-        else:
-            of_s, of_p = (k // 32 * 4 if group == 32 else k // 16 * 2), 0
-        return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p))
+            return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p))
+        of_s = k // 32 * 4 if group == 32 else k // 16 * 2
+        return Ready(q, d, s, p, (-(-k // 64) * 64, k // group * F32, of_s, 0))
 
     def _matvec(self, linear: Linear, x: Ready, out: Value, add: Value) -> None:
         w = linear.w
+        x_row, d_row, s_row, _ = x.bytes
         self.plan.op(
-            w.name, Key("matvec", "rows", (w.module,)), matvec.Params, (1, w.n),
-            w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k, x=x.x, x_d=x.d, x_s=x.s,
-            bias=linear.bias.address if linear.bias else 0, add=add, out=out, step=self.step, chunk=chunk(w),
+            w.name, Key("matvec", "rows", (w.module,)), matvec.Params, (self.n_rows, w.n),
+            n_rows_at=self.rows_at, w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k,
+            x=x.x, x_d=x.d, x_s=x.s, x_row=x_row, d_row=d_row, s_row=s_row,
+            bias=linear.bias.address if linear.bias else 0, add=add, out=out, stride=w.n * F32, step=self.step,
+            chunk=chunk(w),
         )  # fmt: skip
 
     def _matmul(self, linear: Linear, x: Ready, out: Value, add: Value) -> None:

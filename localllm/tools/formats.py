@@ -111,14 +111,18 @@ class Bench:
         w = Weight("weights", fmt, _K, n, row, int(self._memory.ctypes.data))
         common = {
             "w": w.address, "row_bytes": row, "n": n, "k": _K, "x": kept["x"], "x_d": kept["x_d"],
-            "x_s": kept["x_s"], "bias": 0, "add": 0, "out": int(out.ctypes.data), "step": 0,
+            "x_s": kept["x_s"], "bias": 0, "add": 0, "out": int(out.ctypes.data), "step": 0, "n_rows_at": at,
+            "stride": 4 * n,
         }  # fmt: skip
         if n_tokens == 1:
-            plan.op("matvec", Key("matvec", "rows", (fmt.module,)), matvec.Params, (), **common, chunk=chunk(w))
+            plan.op(
+                "matvec", Key("matvec", "rows", (fmt.module,)), matvec.Params, (),
+                **common, x_row=0, d_row=0, s_row=0, chunk=chunk(w),
+            )  # fmt: skip
         else:
             plan.op(
                 "matmul", Key("matmul", "tiles", (fmt.module,)), matmul.Params, (),
-                **common, n_rows_at=at, x_p=kept["x_p"], stride=4 * n,
+                **common, x_p=kept["x_p"],
             )  # fmt: skip
         return plan
 

@@ -42,14 +42,16 @@ def seen(name: str, x: np.ndarray) -> np.ndarray:
     return reference.activations(x, group_of(name)) if group_of(name) else x.astype(np.float64)
 
 
-def vector_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Activations of one row, made by the twin, so that this test stands alone; what lies behind them is garbage."""
+def vector_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray | int]:
+    """Activations of a few rows, made by the twin, so that this test stands alone; what lies behind them is garbage."""
     group = group_of(name)
     if not group:
-        return {"x": harness.placed(x[0])}
+        return {"x": harness.placed(x), "x_row": 4 * x.shape[1]}
     codes, d = reference.quantize(x, group)
     s = d * reference.sums(codes, 32).astype(np.float32) if group == 32 else reference.sums(codes, 16).astype(np.int16)
-    return {"x": harness.placed(codes[0]), "x_d": harness.placed(d[0]), "x_s": harness.placed(s[0])}
+    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 64)), constant_values=-1)
+    fields = {"x": harness.placed(codes), "x_d": harness.placed(d), "x_s": harness.placed(s)}
+    return fields | {"x_row": codes.shape[1], "d_row": d.strides[0], "s_row": s.strides[0]}
 
 
 def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,13 +76,13 @@ def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def matvec(name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, **more) -> np.ndarray:
-    raw, out = harness.placed(raw), harness.buffer(len(raw))
+    raw, out = harness.placed(raw), harness.buffer((len(x), len(raw)))
     fields = (
-        {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "out": out}
+        {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "stride": 4 * len(raw), "out": out}
         | vector_fields(name, x)
         | more
     )
-    harness.run("matvec.rows", harness.FORMATS[name].module, w=raw, **fields)
+    harness.run("matvec.rows", harness.FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
     return out
 
 
@@ -110,7 +112,7 @@ def test_matvec(name):
     for k in lengths(name):
         for n, chunk in ((1, 2), (5, 4), (37, 8), (64, 16)):
             raw, x = blocks.weights(name, n, k, np.random.default_rng(k + n)), inputs(1, k, n)
-            assert_close(matvec(name, raw, x, chunk)[None], name, raw, x)
+            assert_close(matvec(name, raw, x, chunk), name, raw, x)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,8 +124,8 @@ def test_matvec_bias_and_residual(name):
     np.testing.assert_array_equal(matvec(name, raw, x, bias=bias), plain + bias)
     np.testing.assert_array_equal(matvec(name, raw, x, bias=bias, add=add), plain + bias + add)
     in_place = harness.placed(add)
-    np.testing.assert_array_equal(matvec(name, raw, x, out=in_place, add=in_place)[:0], plain[:0])
-    np.testing.assert_array_equal(in_place, plain + add)
+    matvec(name, raw, x, out=in_place, add=in_place)
+    np.testing.assert_array_equal(in_place, (plain + add)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,7 +135,7 @@ def test_products_into_the_logits_of_the_step(name):
     logits = harness.buffer((3, n))
     step, _alive = harness.step(n_rows=3, logits=logits)
     matvec(name, raw, x[:1], out=0, step=step)
-    np.testing.assert_array_equal(logits[0], matvec(name, raw, x[:1]))
+    np.testing.assert_array_equal(logits[:1], matvec(name, raw, x[:1]))
     matmul(name, raw, x, out=0, step=step)
     np.testing.assert_array_equal(logits, matmul(name, raw, x))
 
@@ -178,7 +180,7 @@ def test_extreme_codes_do_not_overflow(name):
         raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
         for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
             x = x.astype(np.float32)
-            for got in (matvec(name, raw, x[:1])[None], matmul(name, raw, x)):
+            for got in (matvec(name, raw, x[:1]), matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
                 terms = 2 * block * 0.01 * MOST.get(name, 32 * 63 if group_of(name) == 256 else 129)
@@ -205,10 +207,11 @@ def test_the_longest_chunk_fits_in_scratch():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_matvec_and_matmul_give_the_same_bits(name):
-    """A token alone and one in a batch: floats are added in one order."""
+    """A token alone, among a few and in a batch: floats are added in one order."""
     k, n = lengths(name)[-1], 37
-    raw, x = blocks.weights(name, n, k, np.random.default_rng(17)), inputs(1, k, 18)
-    np.testing.assert_array_equal(matvec(name, raw, x), matmul(name, raw, x)[0])
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(17)), inputs(3, k, 18)
+    np.testing.assert_array_equal(matvec(name, raw, x[1:2]), matvec(name, raw, x)[1:2])
+    np.testing.assert_array_equal(matvec(name, raw, x), matmul(name, raw, x))
 
 
 def test_special_scales_of_nvfp4():
@@ -217,6 +220,6 @@ def test_special_scales_of_nvfp4():
     scales = raw.reshape(-1, 36)[:, :4]
     scales[...] = np.random.default_rng(21).integers(0, 256, scales.shape, np.uint8)
     scales[::3, 1], scales[1::3, 2] = 0x7F, 0xFF
-    got = matvec("NVFP4", raw, x[:1])
+    got = matvec("NVFP4", raw, x[:1])[0]
     np.testing.assert_array_equal(got, matmul("NVFP4", raw, x)[0])
     assert_close(got[None], "NVFP4", raw, x[:1])

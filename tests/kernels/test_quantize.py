@@ -27,20 +27,19 @@ def some_rows(n: int, k: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("group", [32, 256])
 def test_rows(group):
     for k in LENGTHS[group]:
-        for i in range(6):
-            x = some_rows(6, k)[i : i + 1]
-            padded = (k + 63) // 64 * 64
-            q, d = harness.buffer(padded, np.int8), harness.buffer(k // group)
-            s = harness.buffer(k // 32) if group == 32 else harness.buffer(k // 16, np.int16)
-            n_rows = np.ones(1, np.int64)
-            harness.run("quantize.rows", group, n_rows_at=n_rows, k=k, x=harness.placed(x), stride=4 * k, q=q, d=d, s=s)
+        for x in (some_rows(6, k), some_rows(6, k)[2:3]):
+            n, padded = len(x), (k + 63) // 64 * 64
+            q, d = harness.buffer((n, padded), np.int8), harness.buffer((n, k // group))
+            s = harness.buffer((n, k // 32)) if group == 32 else harness.buffer((n, k // 16), np.int16)
+            rows = np.array([n])
+            harness.run("quantize.rows", group, n_rows_at=rows, k=k, x=harness.placed(x), stride=4 * k, q=q, d=d, s=s)
             codes, scales = reference.quantize(x, group)
-            np.testing.assert_array_equal(q[:k], codes[0])
-            np.testing.assert_array_equal(d, scales[0])
+            np.testing.assert_array_equal(q[:, :k], codes)
+            np.testing.assert_array_equal(d, scales)
             if group == 32:
-                np.testing.assert_array_equal(s, scales[0] * reference.sums(codes, 32)[0].astype(np.float32))
+                np.testing.assert_array_equal(s, scales * reference.sums(codes, 32).astype(np.float32))
             else:
-                np.testing.assert_array_equal(s, reference.sums(codes, 16)[0])
+                np.testing.assert_array_equal(s, reference.sums(codes, 16))
 
 
 def tiles(x: np.ndarray, group: int, stride: int) -> dict[str, np.ndarray]:
