@@ -18,7 +18,7 @@ Params = Struct(
 )  # fmt: skip
 """out[t, n] = x[t] @ w[n, k] (+ bias) (+ add[t]), f32 rows `stride` bytes apart, for t < the int64 at n_rows_at, a few.
 x, x_d, x_s: see quantize.rows, with the bytes from row to row; or f32 rows of k for float formats. bias: f32 [n] or 0;
-add: rows like out's, or 0; it may be out. out 0: the step's logits. chunk: rows of w claimed at least, a multiple of 4."""
+add: rows like out's, or 0; it may be out. out 0: the logits of the step. chunk: least rows claimed, a multiple of 4."""
 
 AHEAD = 8192
 """Bytes: how far before its use a weight is asked for, at least."""
