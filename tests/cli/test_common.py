@@ -77,22 +77,24 @@ class TestStatistics:
 
 
 def test_defaults_are_the_samplers():
-    assert generation() == Generation(Sampling(), None, None, None, 512, False)
+    assert generation() == Generation(Sampling(), None, None, None, 512, False, "f16")
 
 
 def test_llama_cpps_flags():
     got = generation(
         *("-n", "5", "-c", "64", "-t", "3", "-b", "32", "--temp", "0.5", "--top-k", "7", "--top-p", "0.5"),
         *("--min-p", "0.1", "--repeat-penalty", "1.1", "--repeat-last-n", "-1", "--seed", "42", "--swa-full"),
+        *("--kv-type", "q8_0"),
     )
-    assert got == Generation(Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42), 5, 64, 3, 32, True)
+    assert got == Generation(Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42), 5, 64, 3, 32, True, "q8_0")
 
 
 @pytest.mark.parametrize("name", [name for name, (_, env, _) in OPTIONS.items() if env and name in GENERATION])
 def test_every_option_has_a_variable(monkeypatch, name):
-    value = "1" if name != "batch_size" else "9"
+    value = {"batch_size": "9", "kv_type": "f32"}.get(name, "1")
     monkeypatch.setenv(f"LOCALLLM_{name.upper()}", value)
-    assert generation() != Generation(Sampling(), None, None, None, 512, False) or name in ("repeat_penalty", "top_p")
+    defaults = Generation(Sampling(), None, None, None, 512, False, "f16")
+    assert generation() != defaults or name in ("repeat_penalty", "top_p")
 
 
 def test_one_model():
