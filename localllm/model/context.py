@@ -48,12 +48,12 @@ class Context:
         self._hidden = np.zeros((PHASES[-1], config.n_embd), np.float32)
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
-        self._recorded = {(part, phase): self.record(part, phase) for part in _PARTS for phase in PHASES}
+        # For fewer rows than most a plan has no other kernels and no more memory: it is recorded when needed.
+        self._recorded = {(part, phase): self.record(part, phase) for part in _PARTS for phase in (1, _phase(n_batch))}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, int], Bound] = {}
         """Body and head as one plan, by the rows that each is recorded for."""
-        usable = [phase for phase in PHASES if phase <= _phase(n_batch)]
-        self._arena_bytes = max(self._recorded[part, phase].place()[1] for part in _PARTS for phase in usable)
+        self._arena_bytes = max(plan.place()[1] for plan in self._recorded.values())
         """Plans take turns in one arena, none of them leaves anything there for another."""
         _check_memory(model, n_ctx, n_seq, swa_full, self._arena_bytes)
         self._past = [0] * n_seq
@@ -200,6 +200,8 @@ class Context:
 
     def _plan(self, part: str, phase: int) -> Bound:
         if (part, phase) not in self._plans:
+            if (part, phase) not in self._recorded:
+                self._recorded[part, phase] = self.record(part, phase)
             self._plans[part, phase] = self._recorded[part, phase].bind(int(self._arena.ctypes.data))
         return self._plans[part, phase]
 
