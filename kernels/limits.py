@@ -1,5 +1,6 @@
 """What the machine can do at most: plain loops to hold kernels against."""
 
+from .matvec import piece
 from .simd import (
     Struct,
     i32x16,
@@ -21,6 +22,7 @@ DotsParams = Struct("Dots", ("n",))
 """n times MACS products of a code with an int8, from the first-level cache."""
 
 PIECE = 1 << 16
+_QUARTER = PIECE // 4
 _ROUNDS = 64
 _STEPS = 256
 """Rows of scratch that a round walks over: 1 KB each of weights."""
@@ -33,22 +35,21 @@ def macs() -> int:
 
 
 def read():
-    """Threads claim pieces; the sums go to their scratch, so that nothing is left out."""
+    """Threads claim pieces as matvec does; the sums go to their scratch, so that nothing is left out."""
 
     def kernel(params, thread):
         p = ReadParams(params)
-        piece = claim(thread, 1)
+        n, nth = p.n // _QUARTER, Thread(thread).nth
+        first, last = piece(claim(thread, 1), n, nth, 4)
         a, b = splat(i32x16, 0), splat(i32x16, 0)
         c, d = a, b
-        while piece * PIECE < p.n:
-            x = p.x + piece * PIECE
-            for i in range(0, PIECE, 256):
-                at = x + i
+        while first < n:
+            for at in range(p.x + first * _QUARTER, p.x + last * _QUARTER, 256):
                 for line in range(0, 256, 64):
-                    prefetch(at + 4096 + line)
+                    prefetch(at + 32768 + line)
                 a, b = a + load(i32x16, at), b + load(i32x16, at + 64)
                 c, d = c + load(i32x16, at + 128), d + load(i32x16, at + 192)
-            piece = claim(thread, 1)
+            first, last = piece(claim(thread, 1), n, nth, 4)
         store(Thread(thread).scratch, a + b + c + d)
 
     return kernel
