@@ -35,12 +35,10 @@ def rows(fmt: str):
             out = Step(p.step).logits
         lead, n_rows = lead_of(p.row_bytes), load(i64, p.n_rows_at)
         nth = Thread(thread).nth
-        unit = claim(thread, 1)
-        first, last = piece(unit, p.n, nth, p.chunk)
+        first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
         while first < p.n:
             # Claimed early, for the end of these rows is when the start of the next ones must be asked for.
-            unit = claim(thread, 1)
-            then, end = piece(unit, p.n, nth, p.chunk)
+            then, end = piece(claim(thread, 1), p.n, nth, p.chunk)
             after = p.w + (then if then < p.n else first) * p.row_bytes
             for r in range(first, last, 4):
                 four(p, out, r, last, n_rows, coming_of(p.w, p.row_bytes, r + lead, last, after))

@@ -41,9 +41,9 @@ _SCALES = tuple(
 _SCALES0, _SCALES1, _SCALES2, _SCALES3 = _SCALES
 _MINIMUMS = Lanes(tuple(v for r in range(4) for g in range(8) for v in (16 * r + 8 + g, 64)))
 _TO_ALL = Lanes(tuple(range(8)) * 4)
-_PAIRS_SWAPPED = Lanes(tuple(i ^ 2 for i in range(16)))
-_OF_ROWS1 = Lanes((1, 5, 9, 13))
-_OF_ROWS = Lanes((0, 4, 8, 12))
+# A quarter's four lanes: the upper two beside the lower, then the first two of each quarter.
+_SWAPPED = Lanes(tuple(i ^ 2 for i in range(16)))
+_FIRST, _SECOND = Lanes((0, 4, 8, 12)), Lanes((1, 5, 9, 13))
 _D, _DMIN = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
 
 
@@ -84,8 +84,8 @@ def four_rows(fmt):
             acc = fma(cast(f32x4, total), shuffle(_D, factors, factors) * xd, acc)
             s = cast(i16x8, dot2(splat(i32x8, 0), load(i16x16, x_s + 32 * i), splat(i16x16, 1)))
             m = dot2(splat(i32x16, 0), bitcast(i16x32, shuffle(_MINIMUMS, n, zero)), shuffle(_TO_ALL, s, s))
-            m = m + shuffle(_PAIRS_SWAPPED, m, m)
-            m = shuffle(_OF_ROWS, m, m) + shuffle(_OF_ROWS1, m, m)
+            m = m + shuffle(_SWAPPED, m, m)
+            m = shuffle(_FIRST, m, m) + shuffle(_SECOND, m, m)
             acc = fma(cast(f32x4, m), shuffle(_DMIN, factors, factors) * f32(-xd), acc)
         return acc
 

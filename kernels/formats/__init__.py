@@ -9,6 +9,9 @@ A format's file says its KIND, by which matvec, matmul and embed choose how to u
 * "super": super-blocks of 256 elements with integer scales of GROUP elements; `codes(p, run)` gives 64 elements.
   WIDE = 1 where four products of a code with an int8 can pass 2**15.
 
+A format may also give its codes as the matrix-vector product likes them: `quarters(p)` (matvec_k), or, of nibbles in
+blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matvec_nibbles).
+
 Codes are unsigned bytes in the order of the elements, MOST the greatest there can be. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.
 """
