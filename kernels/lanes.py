@@ -25,6 +25,12 @@ QUARTERS = tuple(Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
 EVEN16 = Lanes(tuple(32 * q + i for q in range(4) for i in range(16)))
 ODD16 = Lanes(tuple(32 * q + 16 + i for q in range(4) for i in range(16)))
 """Of two vectors of bytes, every second piece of 16."""
+EVEN8 = Lanes(tuple(16 * p + i for p in range(8) for i in range(8)))
+ODD8 = Lanes(tuple(16 * p + 8 + i for p in range(8) for i in range(8)))
+"""Of two vectors of bytes, every second piece of 8."""
+EVENS = Lanes(tuple(4 * q + v for q in range(4) for v in (0, 2, 16, 18)))
+ODDS = Lanes(tuple(4 * q + v for q in range(4) for v in (1, 3, 17, 19)))
+"""In each quarter, every second lane of that quarter of two vectors."""
 LOWER4, UPPER4 = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
 
 
@@ -33,6 +39,11 @@ def quarters16(a, b, c, d):
     ab = shuffle(_LOW32, a, b) + shuffle(_HIGH32, a, b)
     cd = shuffle(_LOW32, c, d) + shuffle(_HIGH32, c, d)
     return shuffle(_LOW64, ab, cd) + shuffle(_HIGH64, ab, cd)
+
+
+def pairs16(a, b):
+    """Of two i32x16: in each quarter the sums of lanes 0 and 1, and 2 and 3, of that quarter of a, then of b."""
+    return shuffle(EVENS, a, b) + shuffle(ODDS, a, b)
 
 
 def sums16(a, b, c, d):

@@ -1,7 +1,7 @@
 """Four rows of blocks with float scales times a vector."""
 
-from . import formats, matvec_nibbles
-from .lanes import EVEN128, LOWER4, ODD128, QUARTERS, UPPER4, quarters16, starter
+from . import formats, matvec_nibbles, matvec_sixteens
+from .lanes import EVEN128, LOWER4, ODD128, UPPER4, quarters16, starter
 from .simd import (
     cast,
     dot4,
@@ -9,7 +9,6 @@ from .simd import (
     f32,
     f32x4,
     f32x8,
-    f32x16,
     fma,
     from_half,
     i8x64,
@@ -25,7 +24,7 @@ from .simd import (
 
 def four_rows(fmt):
     if hasattr(fmt, "SCALES"):
-        return _block16(fmt)
+        return matvec_sixteens.four_rows(fmt)
     codes, block = formats.in_32s(fmt)
     taken = 8 * fmt.BYTES // getattr(fmt, "PER", 1)
     has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
@@ -115,34 +114,3 @@ def _of_eight(number, half_at, block):
         return from_half(bits)
 
     return eight_halves
-
-
-_QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
-
-
-def _block16(fmt):
-    """Blocks of 64 elements with a scale a 16."""
-    codes, block = formats.in_32s(fmt)
-    scales, taken = fmt.scales_of_four, 8 * fmt.BYTES // fmt.PER
-    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
-
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
-        acc = splat(f32x4, 0.0)
-        for i in range(0, k // 32, 2):
-            xq, d0, d1 = load(i8x64, x + 32 * i), load(f32, x_d + 4 * i), load(f32, x_d + 4 * i + 4)
-            pa, pb, pc, pd = block(wa, i), block(wb, i), block(wc, i), block(wd, i)
-            at = coming + 4 * block(0, i)
-            for line in range(0, taken, 64):
-                prefetch(at + line)
-            zero = start(xq)
-            ta, tb = dot(zero, codes(wa, i, i + 1), xq), dot(zero, codes(wb, i, i + 1), xq)
-            tc, td = dot(zero, codes(wc, i, i + 1), xq), dot(zero, codes(wd, i, i + 1), xq)
-            # Quarter g: sixteen number g of each row, an exact integer, scaled; matmul adds in the same order.
-            v = cast(f32x16, quarters16(ta, tb, tc, td)) * scales(pa, pb, pc, pd)
-            acc = fma(shuffle(_QUARTER0, v, v), splat(f32x4, d0), acc)
-            acc = fma(shuffle(_QUARTER1, v, v), splat(f32x4, d0), acc)
-            acc = fma(shuffle(_QUARTER2, v, v), splat(f32x4, d1), acc)
-            acc = fma(shuffle(_QUARTER3, v, v), splat(f32x4, d1), acc)
-        return acc
-
-    return products

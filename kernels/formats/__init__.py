@@ -5,7 +5,7 @@ A format's file says its KIND, by which matvec, matmul and embed choose how to u
 * "float": `values(address)` gives 16 elements as f32x16, `value(address)` one; SIZE bytes an element;
 * "block32": blocks of 32 elements with a float scale; `codes(a, b)` gives the elements of two blocks. Where a block
   has PER times 32 elements, `codes(a, i, b, j)` gives part i of one and part j of another; where 32 elements have
-  SCALES = 2 scales, `scale(p, part, group)` gives one and `scales_of_four(a, b, c, d)` those of four blocks;
+  SCALES = 2 scales, `scale(p, part, group)` gives one, and matvec_sixteens says what else it takes;
 * "super": super-blocks of 256 elements with integer scales of GROUP elements; `codes(p, run)` gives 64 elements.
   WIDE = 1 where four products of a code with an int8 can pass 2**15.
 

@@ -18,6 +18,7 @@ from .types import (
     f64,
     i8,
     i8x16,
+    i8x32,
     i8x64,
     i16,
     i16x8,

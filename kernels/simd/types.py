@@ -83,7 +83,7 @@ u8, u16, u32, u64 = Scalar("u8"), Scalar("u16"), Scalar("u32"), Scalar("u64")
 f32, f64 = Scalar("f32"), Scalar("f64")
 
 u8x8, u8x16, u8x32, u8x64 = Vec(u8, 8), Vec(u8, 16), Vec(u8, 32), Vec(u8, 64)
-i8x16, i8x64 = Vec(i8, 16), Vec(i8, 64)
+i8x16, i8x32, i8x64 = Vec(i8, 16), Vec(i8, 32), Vec(i8, 64)
 i16x8, i16x16, i16x32 = Vec(i16, 8), Vec(i16, 16), Vec(i16, 32)
 u16x4, u16x8, u16x16, u16x32 = Vec(u16, 4), Vec(u16, 8), Vec(u16, 16), Vec(u16, 32)
 u32x4, u32x8, u64x2 = Vec(u32, 4), Vec(u32, 8), Vec(u64, 2)

@@ -215,7 +215,7 @@ def test_matvec_and_matmul_give_the_same_bits(name):
 
 
 def test_special_scales_of_nvfp4():
-    """Four blocks at once and one by one read the scales in two ways; 0x7F stands for 0."""
+    """Eight blocks at once and one by one read the scales in two ways; 0x7F stands for 0."""
     raw, x = blocks.weights("NVFP4", 6, 576, np.random.default_rng(19)), inputs(3, 576, 20)
     scales = raw.reshape(-1, 36)[:, :4]
     scales[...] = np.random.default_rng(21).integers(0, 256, scales.shape, np.uint8)
@@ -223,3 +223,14 @@ def test_special_scales_of_nvfp4():
     got = matvec("NVFP4", raw, x[:1])[0]
     np.testing.assert_array_equal(got, matmul("NVFP4", raw, x)[0])
     assert_close(got[None], "NVFP4", raw, x[:1])
+
+
+def test_special_scales_of_mxfp4():
+    """Sixteen blocks at once and one by one read the exponents in two ways; the least two are subnormal numbers."""
+    raw, x = blocks.weights("MXFP4", 6, 224, np.random.default_rng(22)), inputs(3, 224, 23) * np.float32(1000)
+    exponents = raw.reshape(-1, 17)[:, 0]
+    for most in (2, 3, 5, 256):
+        exponents[...] = np.random.default_rng(24).integers(max(0, most - 5), most, exponents.shape)
+        got = matvec("MXFP4", raw, x[:1])[0]
+        assert got.any()
+        np.testing.assert_array_equal(got, matmul("MXFP4", raw, x)[0])
