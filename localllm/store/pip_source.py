@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -79,11 +80,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _largest_wheel(folder: Path) -> int:
     """Bytes of the wheel so far: pip writes it in its temporary folder, then copies it."""
     sizes = [0]
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:  # moved between the two calls
-            continue
+    # Folders and files may go at any moment. os.walk passes over such folders; Path.rglob of Python 3.11 raises.
+    for where, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(OSError):
+                    sizes.append(os.stat(os.path.join(where, name)).st_size)
     return max(sizes)
 
 

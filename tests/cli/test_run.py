@@ -41,7 +41,8 @@ def test_stop(call, fake):
 
 def test_options_reach_the_model(call, fake):
     call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, *GREEDY)
-    assert vars(fake.loaded[0]) == {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "swa_full": False}
+    expected = {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "kv_type": "f16", "swa_full": False}
+    assert vars(fake.loaded[0]) == expected
     assert (fake.contexts[0].n_ctx, fake.contexts[0].n_batch) == (32, 4)
 
 

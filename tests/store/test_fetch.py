@@ -43,6 +43,21 @@ def left_over(home: Path) -> list[str]:
 # a wheel, through pip
 
 
+def test_progress_survives_folders_that_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip removes its temporary folders while they are looked at."""
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "a.whl").write_bytes(bytes(7))
+    scandir = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert pip_source._largest_wheel(tmp_path) == 7
+
+
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is pip's whole index."""
