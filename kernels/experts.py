@@ -216,19 +216,29 @@ def group():
     return kernel
 
 
+def n_places(p):
+    """Of a batch, as `group` counted them, or of a single row, whose slots they are: sources is 0 then."""
+    if p.sources == 0:
+        return i64(p.n_used)
+    return load(i64, p.n_places_at)
+
+
+def source_of(p, place):
+    """The number row * n_used + slot of the copy at a place, or -1."""
+    if p.sources == 0:
+        return i64(place)
+    return i64(load(i32, p.sources + 4 * place))
+
+
 def gather():
     """Threads claim places."""
 
     def kernel(params, thread):
         p = GatherParams(params)
-        n = load(i64, p.n_places_at)
-        if p.sources == 0:
-            n = i64(p.n_used)
+        n = n_places(p)
         place = claim(thread, 1)
         while place < n:
-            source = place
-            if p.sources != 0:
-                source = i64(load(i32, p.sources + 4 * place))
+            source = source_of(p, place)
             factor = f32(0.0)
             if source >= 0:
                 factor = f32(1.0)

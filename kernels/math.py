@@ -33,26 +33,25 @@ def exp16(x):
     n = rounded - _MAGIC
     x = fma(n, splat(f32x16, -_LN2_HIGH), x)
     x = fma(n, splat(f32x16, -_LN2_LOW), x)
-    y = splat(f32x16, 1.9875691500e-4)
-    y = fma(y, x, splat(f32x16, 1.3981999507e-3))
-    y = fma(y, x, splat(f32x16, 8.3334519073e-3))
-    y = fma(y, x, splat(f32x16, 4.1665795894e-2))
-    y = fma(y, x, splat(f32x16, 1.6666665459e-1))
-    y = fma(y, x, splat(f32x16, 5.0000001201e-1))
-    y = fma(y, x * x, x) + 1.0
+    y = fma(_series(x), x * x, x) + 1.0
     power = (cast(i32x16, n) + 127) << 23
     return y * bitcast(f32x16, power)
 
 
-def exp_rest16(x):
-    """e**x - 1 - x for x <= 0, to 1e-6 of its value or 1e-7: near 0 by exp16's polynomial, less its last step."""
+def _series(x):
+    """(e**x - 1 - x) / x**2, near 0."""
     y = splat(f32x16, 1.9875691500e-4)
     y = fma(y, x, splat(f32x16, 1.3981999507e-3))
     y = fma(y, x, splat(f32x16, 8.3334519073e-3))
     y = fma(y, x, splat(f32x16, 4.1665795894e-2))
     y = fma(y, x, splat(f32x16, 1.6666665459e-1))
     y = fma(y, x, splat(f32x16, 5.0000001201e-1))
-    return select(less(splat(f32x16, -0.34), x), y * x * x, exp16(x) - 1.0 - x)
+    return y
+
+
+def exp_rest16(x):
+    """e**x - 1 - x for x <= 0, to 1e-6 of its value or 1e-7: near 0 by exp16's polynomial, less its last step."""
+    return select(less(splat(f32x16, -0.34), x), _series(x) * x * x, exp16(x) - 1.0 - x)
 
 
 def bounded(x):

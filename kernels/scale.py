@@ -3,6 +3,7 @@
 llama.cpp multiplies a product's result by it, before a bias is added (`build_lora_mm` of llama-graph.cpp); so do these.
 """
 
+from .experts import n_places, source_of
 from .simd import Struct, f32, f32x16, i32, i64, load, store
 from .thread import Step, claim
 
@@ -46,14 +47,10 @@ def experts():
 
     def kernel(params, thread):
         p = ExpertsParams(params)
-        n = load(i64, p.n_places_at)
-        if p.sources == 0:
-            n = i64(p.n_used)
+        n = n_places(p)
         place = claim(thread, 1)
         while place < n:
-            source = place
-            if p.sources != 0:
-                source = i64(load(i32, p.sources + 4 * place))
+            source = source_of(p, place)
             if source >= 0:
                 expert = i64(load(i32, p.ids + 4 * source))
                 bias = p.bias
