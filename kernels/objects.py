@@ -1,7 +1,7 @@
 """The object cache: machine code of compiled kernels on disk, loaded without Numba.
 
-A folder per (source of kernels/, target, features, versions), of mode 0700 and owned by the user; a file per kernel:
-its symbol, a newline, its object code. What is missing is compiled by worker processes that run `jit`.
+A folder per (target, features, versions), of mode 0700 and owned by the user; a file per kernel and state of its
+sources: its symbol, a newline, its object code. What is missing is compiled by worker processes that run `jit`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from pathlib import Path
 from localllm.errors import FileError, LocalllmError
 
 from .simd.targets import current, host_features
+from .sources import digest
 
 Progress = Callable[[int, int], None]
 
 _KEPT_FOLDERS = 4
+_KEPT_VERSIONS = 3
+"""Of one kernel: as its sources were lately, or are in other installations."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,10 @@ def root() -> Path:
 @cache
 def folder() -> Path:
     """This process's folder, made if need be, private to the user: what lies there is executed."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for source in sorted(here.rglob("*.py")):
-        digest.update(source.relative_to(here).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     target = current()
     versions = f"{metadata.version('numba')} {metadata.version('llvmlite')} {sys.version_info[:2]}"
-    digest.update(f"{target} {target.features(host_features())} {versions}".encode())
-    path = root() / f"{target.name}-{digest.hexdigest()[:24]}"
+    kind = hashlib.sha256(f"{target} {target.features(host_features())} {versions}".encode())
+    path = root() / f"{target.name}-{kind.hexdigest()[:24]}"
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -88,7 +87,8 @@ def folder() -> Path:
 
 
 def path(key: Key) -> Path:
-    return folder() / f"{key}.o"
+    """The file of a kernel as its sources are now."""
+    return folder() / f"{key}.{digest(key.module, key.arguments)}.o"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -154,7 +154,7 @@ def load(keys: Iterable[Key], progress: Progress | None = None) -> dict[Key, int
             raise LocalllmError(
                 f"{folder()}: compiled kernels are not there; were the sources changed meanwhile? Start again"
             )
-        _prune()
+        _prune(missing)
     if found:
         linker.add(found)
     return {k: linker.addresses[k] for k in wanted}
@@ -237,8 +237,12 @@ class _Worker:
         self._process.wait()
 
 
-def _prune() -> None:
-    """Keep the newest folders; those of older sources, versions and targets go."""
+def _prune(keys: Iterable[Key]) -> None:
+    """Keep the newest folders and, of these kernels, the newest files; those of older versions and sources go."""
+    for key in keys:
+        files = sorted(folder().glob(f"{key}.*.o"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in files[_KEPT_VERSIONS:]:
+            old.unlink(missing_ok=True)
     try:
         folders = sorted((p for p in root().iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
     except OSError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import FileError, LocalllmError
-from localllm.kernels import objects
+from localllm.kernels import objects, sources
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from tests.kernels import harness
@@ -58,7 +58,7 @@ def test_a_cold_process_leaves_numba_to_its_workers(cold):
         current().name, "-c", LOAD + "print(address > 0, 'numba' in sys.modules)", LOCALLLM_CACHE=str(cold)
     )
     assert done.stdout.split() == ["True", "False"], done.stderr
-    assert [p.name for p in objects.folder().iterdir()] == [f"{SMALL}.o"]
+    assert [p.name for p in objects.folder().iterdir()] == [objects.path(SMALL).name]
 
 
 DAMAGES = {
@@ -138,7 +138,7 @@ def test_two_processes_at_once(cold):
         for _ in range(2)
     ]
     assert [process.communicate()[0].strip() for process in both] == ["True", "True"]
-    assert [p.name for p in objects.folder().iterdir()] == [f"{SMALL}.o"]
+    assert [p.name for p in objects.folder().iterdir()] == [objects.path(SMALL).name]
 
 
 def test_a_kernel_that_cannot_be_compiled_ends_in_one_line_and_soon(cold):
@@ -166,6 +166,26 @@ def test_old_folders_are_pruned_and_recent_ones_kept(cold):
     (objects.root() / "recent").mkdir()
     objects.load([SMALL])
     assert {p.name for p in objects.root().iterdir()} == {objects.folder().name, "recent", "old-5", "old-4"}
+
+
+def test_only_what_a_kernel_is_made_from_makes_it_stale():
+    attention = sources.sources_of("attention", ("f16", 3))
+    assert {"attention", "cells", "math", "thread", "simd.lowering", "simd.targets", "jit"} <= attention
+    assert not {"matvec", "rope"} & attention
+    matvec = sources.sources_of("matvec", ("iq2_xxs",))
+    assert {"matvec_nibbles", "lanes", "formats", "formats.iq2_xxs", "formats.grids", "formats.signs"} <= matvec
+    assert "formats.q4_k" not in matvec
+    assert sources.digest("matvec", ("q4_k",)) != sources.digest("matvec", ("q5_k",))
+
+
+def test_files_of_older_sources_are_pruned(cold):
+    for i in range(5):
+        old = objects.folder() / f"{SMALL}.{i:016x}.o"
+        old.write_bytes(b"")
+        os.utime(old, (1e9 + i, 1e9 + i))
+    objects.load([SMALL])
+    names = {p.name for p in objects.folder().iterdir()}
+    assert names == {objects.path(SMALL).name, f"{SMALL}.{3:016x}.o", f"{SMALL}.{4:016x}.o"}
 
 
 def test_keys_are_names_of_files_and_back():
