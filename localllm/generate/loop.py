@@ -26,7 +26,8 @@ class Engine(Protocol):
     def n_batch(self) -> int: ...
     def forward(self, tokens: Sequence[int]) -> Floats: ...
     def n_past(self, seq_id: int = 0) -> int: ...
-    def cut(self, seq_id: int, position: int) -> object: ...
+    def cut(self, seq_id: int, position: int) -> int: ...
+    def checkpoint(self, seq_id: int = 0) -> None: ...
     def clear(self) -> None: ...
 
 
@@ -84,22 +85,16 @@ class Tape:
     def reuse(self, prompt: Sequence[int]) -> int:
         """Forget what does not agree with `prompt`; the number of its tokens that need not be fed again.
 
-        At least one token is left to feed, since its logits are wanted. A cache that cannot be cut starts over.
+        At least one token is left to feed, since its logits are wanted. A context may go back further than asked.
         """
         kept = min(_common(self.ids, prompt), len(prompt) - 1)
         if self.engine.n_past(0) != len(self.ids):  # a pass was interrupted at a place we do not know
-            kept = 0
-        if kept < len(self.ids) and not (kept and self._cut(kept)):
             self.engine.clear()
             kept = 0
+        elif kept < len(self.ids):
+            kept = self.engine.cut(0, kept)
         del self.ids[kept:]
         return kept
-
-    def _cut(self, position: int) -> bool:
-        try:
-            return self.engine.cut(0, position) is not False
-        except LocalllmError:
-            return False
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

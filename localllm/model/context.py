@@ -1,9 +1,10 @@
-"""A context: caches, memory for what is computed, plans, and how far each sequence has come."""
+"""A context: states, memory for what is computed, plans, and how far each sequence has come."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ import numpy as np
 from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
-from localllm.model.cache import cache_bytes, make_caches, n_cells
 from localllm.model.forward import record_body, record_head
-from localllm.model.recorder import FEW
+from localllm.model.recorder import MATVEC_MAX_ROWS
+from localllm.model.sequences import Sequences
+from localllm.model.states.cells import n_cells
+from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from localllm.model.model import Model
 
 _PARTS = ("body", "head")
-PHASES = (1, FEW, 16, 512)
+PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
 _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""
@@ -40,14 +43,18 @@ class Context:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.config
-        _check_memory(model, n_ctx, n_seq, swa_full, 0)
-        self._caches = make_caches(config, n_ctx, n_seq, model.kv_type, swa_full)
+        options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full)
+        _check_memory(model, options, 0)
+        self._sequences = Sequences(model.network.mixers, options, PHASES[-1])
+        self._sequences.allocate()
         self._step = aligned(Step.size).view(np.int64)
         self._rows = np.zeros((4, PHASES[-1]), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
         self._hidden = np.zeros((PHASES[-1], config.n_embd), np.float32)
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
+        for field, address in self._sequences.addresses.items():
+            self._step[Step.offset(field) // 8] = address
         # For fewer rows than most a plan has no other kernels and no more memory: it is recorded when needed.
         self._recorded = {(part, phase): self.record(part, phase) for part in _PARTS for phase in (1, _phase(n_batch))}
         self._plans: dict[tuple[str, int], Bound] = {}
@@ -55,53 +62,61 @@ class Context:
         """Body and head as one plan, by the rows that each is recorded for."""
         self._arena_bytes = max(plan.place()[1] for plan in self._recorded.values())
         """Plans take turns in one arena, none of them leaves anything there for another."""
-        _check_memory(model, n_ctx, n_seq, swa_full, self._arena_bytes)
-        self._past = [0] * n_seq
-        self._written = [0] * n_seq
-        """How far each sequence ever came: layers with a window have forgotten what lies too far before that."""
+        _check_memory(model, options, self._arena_bytes)
         self._cancel = np.zeros(1, np.int64)
         self._closed = False
 
     def n_past(self, seq_id: int = 0) -> int:
         """Tokens that a sequence holds."""
-        return self._past[seq_id]
+        return self._sequences.tracks[seq_id].past
 
-    def cut(self, seq_id: int, position: int) -> bool:
-        """Forget what a sequence holds from `position` on; False, and nothing done, where layers with a window have
-        already forgotten what the token at `position` would see (but for swa_full)."""
-        if not 0 <= position <= self._past[seq_id]:
-            raise UsageError(f"sequence {seq_id} holds {self._past[seq_id]} tokens: it cannot be cut at {position}")
-        if not all(cache.holds(position, self._written[seq_id]) for cache in self._caches):
-            return False
-        self._past[seq_id] = position
-        if position == 0:
-            self._written[seq_id] = 0
-        return True
+    def cut(self, seq_id: int, position: int) -> int:
+        """Forget what a sequence holds from `position` on; where it goes on, which is `position` or lies before it.
+
+        Keys and values can be cut anywhere that their window still holds (anywhere with swa_full); recurrent states go
+        back to a checkpoint: a context keeps some at the end of each prompt's batches, one token before it, and every
+        64 tokens. Tokens between the returned position and `position` must be fed again. Raises UsageError.
+        """
+        track = self._track(seq_id)
+        if not 0 <= position <= track.past:
+            raise UsageError(f"sequence {seq_id} holds {track.past} tokens: it cannot be cut at {position}")
+        return self._sequences.cut(track, position)
+
+    def checkpoint(self, seq_id: int = 0) -> None:
+        """Keep a sequence's recurrent states as they are, so that `cut` can come back here."""
+        self._sequences.checkpoint(self._track(seq_id))
 
     def copy(self, source: int, target: int) -> None:
         """Give sequence `target` what `source` holds."""
-        for cache in self._caches:
-            cache.copy(source, target, self._written[source])
-        self._past[target], self._written[target] = self._past[source], self._written[source]
+        self._sequences.copy(self._track(source), self._track(target))
 
     def save(self, seq_id: int = 0) -> list[bytes]:
-        """What a sequence holds, a layer at a time."""
-        return [cache.save(seq_id, self._past[seq_id], self._written[seq_id]) for cache in self._caches]
+        """What a sequence holds, a state at a time."""
+        return self._sequences.save(self._track(seq_id))
 
     def restore(self, seq_id: int, n_past: int, content: Sequence[bytes]) -> None:
-        """Put back what `save` gave when the sequence held n_past tokens."""
-        for cache, part in zip(self._caches, content, strict=True):
-            self._written[seq_id] = cache.restore(seq_id, n_past, part)
-        self._past[seq_id] = n_past
+        """Put back what `save` gave when the sequence held n_past tokens. Raises UsageError for content that is not of
+        this model, kv_type and n_past; nothing has changed then."""
+        track = self._track(seq_id)
+        if not 0 <= n_past <= self.n_ctx:
+            raise UsageError(f"n_past is {n_past}, must be 0 to n_ctx, {self.n_ctx}")
+        self._sequences.restore(track, n_past, content)
 
     def clear(self) -> None:
         """Forget all sequences."""
-        self._past, self._written = [0] * self.n_seq, [0] * self.n_seq
+        self._sequences.clear()
+
+    def _track(self, seq_id: int) -> Track:
+        if self._closed:
+            raise LocalllmError("this context is closed")
+        if not 0 <= seq_id < self.n_seq:
+            raise UsageError(f"sequence {seq_id} is not one of the {self.n_seq} of this context")
+        return self._sequences.tracks[seq_id]
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the caches."""
-        return sum(cache.n_bytes for cache in self._caches)
+        """Bytes of the states of all sequences, with the checkpoints that they may have."""
+        return self._sequences.n_bytes
 
     @property
     def plans(self) -> dict[tuple[str, int], Bound]:
@@ -125,7 +140,8 @@ class Context:
         self._plans.clear()
         self._joined.clear()
         self.__dict__.pop("_arena", None)
-        self._caches = []
+        self._recorded.clear()
+        self._sequences = Sequences((), StateOptions(1, self.n_seq, self.model.kv_type), 1)
 
     def forward(
         self,
@@ -142,26 +158,32 @@ class Context:
         Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, Cancelled after `cancel`; whatever it
         raises, the sequences hold what they held before.
         """
-        past = self._fill(tokens, positions, seq_ids)
+        ids = self._fill(tokens, positions, seq_ids)
         wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
         n_rows, n_out = len(tokens), len(wanted)
         logits = np.empty((n_out, self.model.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
-        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("logits", int(logits.ctypes.data))):
-            self._step[Step.offset(field) // 8] = value
+        plan = self._whole(n_rows, n_out)
         self.model.file.check_unchanged()
+        n_runs = self._sequences.begin(ids)
+        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", logits.ctypes.data)):
+            self._step[Step.offset(field) // 8] = int(value)
         self._cancel[0] = 0
-        self.model.team.run(self._whole(n_rows, n_out), self._cancel, n_rows)
-        self._past = past
+        try:
+            self.model.team.run(plan, self._cancel, n_rows)
+        except BaseException:
+            self._sequences.abandon()
+            raise
+        self._sequences.commit()
         return logits
 
     def _fill(
         self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None
-    ) -> list[int]:
-        """Check a batch and write its rows; how far the sequences will have come."""
+    ) -> Sequence[int]:
+        """Check a batch and write its rows; each row's sequence."""
         if self._closed:
             raise LocalllmError("this context is closed")
-        n, n_vocab, past = len(tokens), self.model.config.n_vocab, list(self._past)
+        n, n_vocab, past = len(tokens), self.model.config.n_vocab, [track.past for track in self._sequences.tracks]
         if not 1 <= n <= self.n_batch:
             raise UsageError(f"a batch has 1 to {self.n_batch} rows, not {n}")
         ids = [0] * n if seq_ids is None else seq_ids
@@ -172,7 +194,7 @@ class Context:
                 raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
             if not 0 <= seq < self.n_seq:
                 raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
-            if self._past[seq] and not self.model.network.causal:
+            if self._sequences.tracks[seq].past and not self.model.network.causal:
                 raise UsageError(
                     f"this model attends in both directions: a sequence is one batch of at most {self.n_batch} tokens"
                 )
@@ -186,8 +208,7 @@ class Context:
             self._rows[1, i] = past[seq]
             past[seq] += 1
         self._rows[0, :n], self._rows[2, :n] = tokens, ids
-        self._written = [max(pair) for pair in zip(self._written, past, strict=True)]
-        return past
+        return ids
 
     def _whole(self, n_rows: int, n_out: int) -> Bound:
         """The plan of a batch, from its tokens to the wanted logits."""
@@ -213,7 +234,7 @@ class Context:
         """The plan of a part ("body", "head") for up to `phase` rows."""
         network, step, hidden = self.model.network, int(self._step.ctypes.data), int(self._hidden.ctypes.data)
         if part == "body":
-            return record_body(network, phase, step, self._caches, hidden, self.n_ctx)
+            return record_body(network, phase, step, self._sequences.states, hidden, self.n_ctx)
         return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
 
 
@@ -221,21 +242,21 @@ def _phase(n_rows: int) -> int:
     return next(p for p in PHASES if p >= n_rows)
 
 
-def _check_memory(model: Model, n_ctx: int, n_seq: int, swa_full: bool, arena: int) -> None:
-    """Refuse, before anything is written, a context for which there is no memory: caches, `arena` bytes for what is
+def _check_memory(model: Model, options: StateOptions, arena: int) -> None:
+    """Refuse, before anything is written, a context for which there is no memory: states, `arena` bytes for what is
     computed, and a row of logits a sequence."""
-    free, beside = available_memory() - _SPARE, arena + 4 * n_seq * model.config.n_vocab
+    free, beside = available_memory() - _SPARE, arena + 4 * options.n_seq * model.config.n_vocab
 
     def bytes_of(n: int) -> int:
-        return beside + cache_bytes(model.config, n, n_seq, model.kv_type, swa_full)
+        return beside + Sequences(model.network.mixers, replace(options, n_ctx=n), 1).n_bytes
 
-    need = bytes_of(n_ctx)
+    need = bytes_of(options.n_ctx)
     if need <= free:
         return
     chunk = n_cells(1)
-    fits = chunk * bisect_right(range(chunk, n_cells(n_ctx), chunk), free, key=bytes_of)
+    fits = chunk * bisect_right(range(chunk, n_cells(options.n_ctx), chunk), free, key=bytes_of)
     advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
     raise NotEnoughMemoryError(
-        f"{model.path}: a context of {n_ctx} tokens needs {need / 1e9:.1f} GB, "
+        f"{model.path}: a context of {options.n_ctx} tokens needs {need / 1e9:.1f} GB, "
         f"{max(0, free) / 1e9:.1f} GB are free; {advice}"
     )

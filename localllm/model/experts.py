@@ -8,7 +8,7 @@ from localllm.errors import FormatError
 from localllm.kernels import activation, experts, scale
 from localllm.kernels.objects import Key
 from localllm.model.feed_forward import FeedForward, gated, plain, read_feed_forward
-from localllm.model.layer import LayerReader
+from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
 from localllm.model.spec import GATINGS, Gating
 from localllm.model.weights import Weight
@@ -202,6 +202,8 @@ class Experts:
     chunk_factor: float
     beside: tuple[FeedForward, ...]
     factor: float
+    scores_layer_input: bool
+    """The router reads the layer's input as it is, not the block's normed one."""
 
     def score(self, r: Recorder, x: Value) -> Buffer:
         """The router's scores of x."""
@@ -254,6 +256,7 @@ def read_experts(f: LayerReader) -> Experts:
         chunk_factor=c.keys.number("expert_group_scale", 0.05),
         beside=tuple(beside),
         factor=spec.experts.factor if beside else 1.0,
+        scores_layer_input=spec.experts.router_input == "layer",
     )
 
 

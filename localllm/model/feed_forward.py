@@ -9,7 +9,7 @@ import numpy as np
 from localllm.errors import FormatError
 from localllm.kernels import activation
 from localllm.kernels.objects import Key
-from localllm.model.layer import LayerReader
+from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import Linear, Recorder, Residual
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Value

@@ -1,78 +1,96 @@
-"""Reading one layer's tensors by their short names."""
+"""One layer: its blocks and the norms around them, read from the file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from localllm.gguf.config import Config
-from localllm.model.recorder import Linear, Norm
-from localllm.model.spec import Spec
-from localllm.model.weights import Weight, Weights
+from localllm.errors import FormatError
+from localllm.model.blocks import Mixer, read_block
+from localllm.model.experts import Experts, read_experts
+from localllm.model.feed_forward import ActivationAlone, FeedForward, read_feed_forward
+from localllm.model.layer_reader import LayerReader, read_norm
+from localllm.model.recorder import Norm
 
 
 @dataclass(frozen=True)
-class LayerReader:
-    """What the readers of blocks get: the file's weights, for layer i."""
+class Layer:
+    """The blocks of one layer and the norms around them; what is None is absent."""
 
-    weights: Weights
-    config: Config
-    spec: Spec
-    i: int
-    eps: float
-
-    @property
-    def path(self) -> str:
-        return self.weights.file.path
-
-    def name(self, short: str) -> str:
-        return f"blk.{self.i % self.config.n_block}.{short}"
-
-    def has(self, short: str) -> bool:
-        return self.weights.has(self.name(short))
-
-    def has_norm(self, short: str) -> bool:
-        return self.has(f"{short}.weight") or self.has(short)
-
-    def vector(self, short: str, *shape: int) -> Weight | None:
-        """A vector that the file may lack."""
-        return self.weights.optional(self.name(short), *shape)
-
-    def scalar(self, short: str) -> float:
-        return float(np.asarray(self.weights.values(self.name(short), 1))[0])
-
-    def linear(self, short: str, k: int, n: int) -> Linear:
-        w = self.weights.matrix(self.name(f"{short}.weight"), k, n)
-        return Linear(w, self.vector(f"{short}.bias", n), self.scale(short))
-
-    def scale(self, short: str, n: int = 1) -> Weight | None:
-        """The scale of a matrix's products, or of each of n experts' (NVFP4). A vector of that name and another length
-        is something else."""
-        name = f"{short}.scale"
-        return self.vector(name, n) if self.weights.shape(self.name(name)) == (n,) else None
-
-    def fused(self, short: str, parts: tuple[str, ...], sizes: tuple[int, ...]) -> list[Linear]:
-        """Matrices over the same input, each a tensor of its own or all one below the other in the tensor `short`."""
-        k = self.config.n_embd
-        if not self.has(f"{short}.weight"):
-            return [self.linear(part, k, n) for part, n in zip(parts, sizes, strict=True)]
-        whole = self.linear(short, k, sum(sizes))
-        out, first = [], 0
-        for part, n in zip(parts, sizes, strict=True):
-            bias = whole.bias.part(first, n) if whole.bias else self.vector(f"{part}.bias", n)
-            out.append(Linear(whole.w.rows(first, n), bias, whole.scale))
-            first += n
-        return out
-
-    def norm(self, short: str, n: int, eps: float | None = None) -> Norm | None:
-        """The norm of this name; where the file has none, one without weights if the spec says so, or None."""
-        return read_norm(self.weights, self.spec, self.name(short), n, self.eps if eps is None else eps)
+    attn_norm: Norm | None
+    attn_norm_2: Norm | None
+    mixers: tuple[Mixer, ...]
+    """What mixes the tokens: attention, a recurrent block, or both beside each other; none where the layer is a
+    feed-forward block alone."""
+    post_attention_norm: Norm | None
+    ffn_norm: Norm | None
+    ffn: FeedForward | ActivationAlone | Experts | None
+    post_ffw_norm: Norm | None
+    parallel: bool
+    residual_factor: float
+    parallel_experts: tuple[Norm, Experts] | None = None
+    """Experts that read the layer's input, through a norm of their own."""
+    skip_factor: float = 0.0
+    loop_norm: Norm | None = None
 
 
-def read_norm(weights: Weights, spec: Spec, name: str, n: int, eps: float) -> Norm | None:
-    # Some files leave the suffix out.
-    w = weights.optional(f"{name}.weight", n) or weights.optional(name, n)
-    if w is None and spec.norm_weights:
+def read_layer(f: LayerReader) -> Layer:
+    """The layer, its tensors checked. Raises FormatError or UnsupportedError naming one."""
+    c, spec, n = f.config, f.spec, f.config.n_embd
+    post_eps = f.eps if spec.post_norm_eps is None else spec.post_norm_eps
+    ffn, parallel_experts = _feed_forward(f)
+    mixers = tuple(read_block(name, f) for name in spec.mixers(c, f.i))
+    attn_norm = f.norm(spec.attn_norm, n) if spec.pre_norm and mixers else None
+    if spec.pre_norm and mixers and attn_norm is None:
+        raise FormatError(f"{f.path}: tensor {f.name(spec.attn_norm)}.weight: is missing")
+    ffn_norm = f.norm(spec.ffn_norm, n) if spec.pre_norm else None
+    parallel = spec.parallel(c, ffn_norm is not None)
+    if spec.pre_norm and ffn and ffn_norm is None and not parallel:
+        raise FormatError(f"{f.path}: tensor {f.name(spec.ffn_norm)}.weight: is missing")
+    return Layer(
+        attn_norm=attn_norm,
+        attn_norm_2=f.norm("attn_norm_2", n) if f.has("attn_norm_2.weight") else None,
+        mixers=mixers,
+        post_attention_norm=_post_norm(f, spec.post_attention_norm, post_eps),
+        ffn_norm=ffn_norm,
+        ffn=ffn,
+        post_ffw_norm=_post_norm(f, spec.post_ffw_norm, post_eps),
+        parallel=parallel,
+        residual_factor=spec.residual_factor(c),
+        parallel_experts=parallel_experts,
+        skip_factor=f.scalar("layer_output_scale.weight") if spec.embedding_skip else 0.0,
+        loop_norm=_loop_norm(f),
+    )
+
+
+def _loop_norm(f: LayerReader) -> Norm | None:
+    """Between two goes through the layers: the norm that also follows the last."""
+    c = f.config
+    if (f.i + 1) % c.n_block or f.i + 1 >= c.n_layer or c.keys.flag("skip_loop_final_norm", False):
         return None
-    return Norm(w, weights.optional(f"{name}.bias", n), eps, spec.norm)
+    return read_norm(f.weights, f.spec, f.spec.output_norm, c.n_embd, f.eps)
+
+
+def _post_norm(f: LayerReader, name: str, eps: float) -> Norm | None:
+    """A norm after a block is there where it has weights."""
+    if name == f.spec.ffn_norm or not f.has_norm(name):
+        return None
+    return f.norm(name, f.config.n_embd, eps)
+
+
+def _feed_forward(
+    f: LayerReader,
+) -> tuple[FeedForward | ActivationAlone | Experts | None, tuple[Norm, Experts] | None]:
+    """The layer's block, and experts parallel to it."""
+    c = f.config
+    if not f.has("ffn_gate_inp.weight"):
+        return (read_feed_forward(f) if c.n_ff[f.i] else None), None
+    if not f.spec.experts.used:
+        f.weights.leave(rf"blk\.{f.i}\.ffn_(gate_inp|\w+_exps)\.weight")
+        return ActivationAlone(f"blk.{f.i}.ffn", f.spec.activation), None
+    if f.spec.experts.dense == "ignored":
+        f.weights.leave(rf"blk\.{f.i}\.ffn_(gate|up|down)\.weight")
+    if not f.has("ffn_norm_exps.weight"):
+        return read_experts(f), None
+    norm = f.norm("ffn_norm_exps", c.n_embd)
+    assert norm is not None
+    return read_feed_forward(f), (norm, read_experts(f))

@@ -48,7 +48,7 @@ class Model:
         self.file = self.metadata = open_gguf(path)
         try:
             self._weights = Weights(self.file)
-            self.network, self._pinned, self.skipped = build(self.file, self._weights)
+            self.network, self.skipped = build(self.file, self._weights)
         except BaseException:
             self.file.close()
             raise
@@ -117,10 +117,10 @@ class Model:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
         context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
-        load_kernels([*KEYS, *context.keys()], self._told)
+        load_kernels([*KEYS, *context.keys()], self._report_progress)
         return context
 
-    def _told(self, done: int, total: int) -> None:
+    def _report_progress(self, done: int, total: int) -> None:
         if self._progress:
             self._progress("Compiling kernels for this processor (happens once)", done, total)
 

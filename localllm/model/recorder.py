@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from localllm.gguf.config import Config
 from localllm.kernels import matmul, matvec, mix, norm, quantize, scale
 from localllm.kernels.formats import module
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
-from localllm.model.spec import Spec
+from localllm.model.states.state import State
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Plan, Value
 
 F32 = 4
 TILE = 16
 """Rows that a matrix product takes together."""
-FEW = 6
+MATVEC_MAX_ROWS = 6
 """Rows up to which matrix-vector products are faster: weights are decoded for each, but in place."""
 _GROUP_OF_KIND = {"block32": 32, "super": 256}
 
@@ -68,10 +70,17 @@ class Residual:
 class Recorder:
     """Records operations for up to n_rows rows of a batch."""
 
-    def __init__(self, plan: Plan, config: Config, spec: Spec, n_rows: int, step: int, kv_type: str = "f16") -> None:
-        self.plan, self.n_rows, self.step = plan, n_rows, step
-        self.config, self.spec, self.kv_type = config, spec, kv_type
+    def __init__(
+        self, plan: Plan, config: Config, n_rows: int, step: int, states: Mapping[int, tuple[State, ...]] | None = None
+    ) -> None:
+        """states: of each block, by its id; see `states_of`."""
+        self.plan, self.n_rows, self.step, self.config = plan, n_rows, step, config
         self.rows_at: Value = step + Step.offset("n_rows")
+        self._states = states or {}
+
+    def states_of(self, block: object) -> tuple[Any, ...]:
+        """What a block keeps, in the order of its `states`."""
+        return self._states[id(block)]
 
     def floats(self, name: str, n: int, rows: int | None = None) -> Buffer:
         """A buffer of n floats a row."""
@@ -112,7 +121,7 @@ class Recorder:
 
         The rows are first made ready in each form that the formats of the matrices need.
         """
-        product = self._matvec if self.n_rows <= FEW else self._matmul
+        product = self._matvec if self.n_rows <= MATVEC_MAX_ROWS else self._matmul
         ready = self.prepare([linear.w for linear, _, _ in jobs], x)
         unscaled: list[tuple[Linear, Value, Value, Value]] = []
         with self.plan.stage():
@@ -140,7 +149,7 @@ class Recorder:
         if kind == "float":
             return Ready(x, bytes=(k * F32, 0, 0, 0))
         group = _GROUP_OF_KIND[kind]
-        many = most > FEW
+        many = most > MATVEC_MAX_ROWS
         rows = -(-most // TILE) * TILE if many else most
         q = self.plan.buffer(f"x q8 by {group}", rows * (-(-k // 64) * 64))
         d = self.plan.buffer("x scales", rows * k // group * F32)

@@ -63,7 +63,15 @@ class Spec:
     """The feed-forward block gets the layer's input (normed as the attention's where it has no norm of its own) and
     runs beside the attention, not after it."""
 
+    mixers: Callable[[Config, int], tuple[str, ...]] = lambda c, i: ("attention",)
+    """The kinds of blocks that mix a layer's tokens (model.blocks): one, several beside each other, or none where the
+    layer is a feed-forward block alone."""
+    stack: str = "plain"
+    """How the residual stream runs through the layers (model.stacks)."""
+
     # Tensors by other names than usual.
+    attn_norm: str = "attn_norm"
+    output_norm: str = "output_norm"
     ffn_norm: str = "ffn_norm"
     post_attention_norm: str = "post_attention_norm"
     post_ffw_norm: str = "post_ffw_norm"

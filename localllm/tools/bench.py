@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from localllm.errors import LocalllmError
-
 if TYPE_CHECKING:
     from localllm.generate.loop import Engine
     from localllm.generate.session import Model
@@ -167,15 +165,12 @@ def _generate(context: Engine, ids: Sequence[int]) -> None:
 
 
 def _to_depth(context: Engine, model: Model, n_depth: int, chance: random.Random) -> None:
-    """Leave exactly n_depth tokens in the context; what is there already is used when the cache can be cut."""
-    if n_depth and context.n_past(0) > n_depth:
-        try:
-            if context.cut(0, n_depth) is not False:
-                return
-        except LocalllmError:
-            pass  # this cache cannot be cut: fill it again
+    """Leave exactly n_depth tokens in the context; what is there already is used where states can be cut there."""
+    if n_depth and context.n_past(0) > n_depth and context.cut(0, n_depth) == n_depth:
+        return
     context.clear()
     _prompt(context, _ids(model, n_depth, chance))
+    context.checkpoint(0)
 
 
 def _describe(model: Model, kv_type: str) -> dict[str, Any]:

@@ -141,11 +141,8 @@ class TestReuse:
         assert tape.reuse(ids_of("abc")) == 3
         assert context.cells == ids_of("ab")
 
-    @pytest.mark.parametrize("refusal", ["raises", "returns False"])
-    def test_a_refused_cut_starts_over(self, refusal):
+    def test_a_context_that_goes_back_further_is_fed_again(self):
         context = FakeContext(FakeModel(), can_cut=False)
-        if refusal == "returns False":
-            context.cut = lambda seq_id, position: False
         tape = Tape(context)
         tape.feed(ids_of("abc"))
         assert tape.reuse(ids_of("abd")) == 0

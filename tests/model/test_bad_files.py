@@ -7,8 +7,8 @@ import pytest
 
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
 from localllm.model import context as context_module
-from localllm.model.cache import cache_bytes, make_caches
 from localllm.model.model import Model
+from localllm.model.states.state import StateOptions
 from tests import tiny_models
 
 
@@ -70,7 +70,7 @@ def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
     with Model.load(path) as model:
         context = model.context(n_ctx=512, n_seq=3)
-        caches = cache_bytes(model.config, 512, 3, "f16")
+        caches = context.n_bytes
         need = caches + context._arena_bytes + 3 * 4 * tiny_models.N_VOCAB
         context.close()
         assert need > caches + 100_000
@@ -86,9 +86,9 @@ def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
     with Model.load(path, kv_type="q8_0") as model:
-        monkeyed = dataclasses.replace(model.config, n_embd_head_v=(24, 24, 24))
+        uneven = dataclasses.replace(model.network.mixers[0], v_dim=24)
         with pytest.raises(UnsupportedError, match="layer 0 has heads of 32 and 24 elements"):
-            make_caches(monkeyed, 64, 1, "q8_0")
+            uneven.states(StateOptions(64, 1, "q8_0"))
 
 
 def test_file_that_changes_under_us(tmp_path):

@@ -25,6 +25,7 @@ FILES = {
         "dbrx grok grovemoe hy_v3 laguna llada-moe maple mellum mimo2 smallthinker",
         "hunyuan": "hunyuan-dense hunyuan_vl",
         "apertus": "apertus",
+        "lfm2": "lfm2 lfm2moe",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

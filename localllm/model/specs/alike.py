@@ -3,12 +3,21 @@ leaves alone, so that files that hold them mean the same here."""
 
 from dataclasses import replace
 
+from localllm.gguf.config import Config
 from localllm.model.spec import Spec, not_every
 
 _ADJACENT = Spec("", rope="adjacent")
 _HALVES = Spec("", rope="halves")
 _LAYERS_OF_BAICHUAN_7B, _LAYERS_OF_BAICHUAN_13B = 32, 40
 _FREQS = r"rope_freqs\.weight"
+
+
+def _deci_mixers(c: Config, i: int) -> tuple[str, ...]:
+    """Some layers have a product alone in the place of an attention, some nothing."""
+    if not c.n_head[i]:
+        return ()
+    return ("attention",) if c.n_head_kv[i] else ("per_token",)
+
 
 SPECS = {
     "internlm2": replace(_ADJACENT, about="InternLM 2 and 2.5"),
@@ -20,7 +29,7 @@ SPECS = {
     ),
     "maincoder": replace(_ADJACENT, about="Maincoder", qk_norm_after_rope=True),
     "chatglm": replace(_ADJACENT, about="ChatGLM 3, GLM 4 9B, GLM-Edge"),
-    "deci": replace(_ADJACENT, about="DeciLM, Llama 3.1 Nemotron"),
+    "deci": replace(_ADJACENT, about="DeciLM, Llama 3.1 Nemotron", mixers=_deci_mixers),
     # The 7B turns; the 13B has ALiBi instead; of other sizes llama.cpp does neither.
     "baichuan": replace(
         _ADJACENT,

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.config import Config
 from localllm.kernels import activation, attention, mix, rope
 from localllm.kernels.objects import Key
-from localllm.model.cache import LayerCache
-from localllm.model.layer import LayerReader
+from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Norm, Recorder, Residual
+from localllm.model.states.cells import Cells, Plane
+from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
 
@@ -34,12 +35,15 @@ class HeadNorm:
     heads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attention:
-    """The weights of one layer's attention, by GGUF's names; what is None is absent. A block kind: see
-    network.Mixer."""
+    """One layer's attention: its weights by GGUF's names, what is None is absent, and what the spec says of it."""
 
     i: int
+    n_head: int
+    n_head_kv: int
+    k_dim: int
+    v_dim: int
     q: Linear
     k: Linear
     v: Linear
@@ -51,24 +55,36 @@ class Attention:
     slopes: Weight | None
     temperature: tuple[Weight, int, int] | None
     """Factors of queries, and (every, offset) by which a position finds its own."""
+    gate_function: str
     causal: bool
+    window: int
+    """As the kernel has it: cells that a row sees, 0 for all, or below 0 the size of chunks."""
+    scale: float
+    softcap: float
     clamp: float
     value_factor: float
+    pairing: str
+    """Which elements RoPE rotates together."""
+    n_rot: int
+    norms_after_rope: bool
+    path: str
+    """Of the file, for errors."""
 
-    def record(self, r: Recorder, x: Value, to: Residual, cache: LayerCache | None, table: Buffer | None) -> None:
-        """Add the block to the residual stream; x: its normed input."""
-        assert cache is not None  # every attention has a cache of its own
-        _Recorded(self, r, cache).run(x, to, table)
+    def states(self, options: StateOptions) -> tuple[State, ...]:
+        planes = Plane(self.n_head_kv, self.k_dim, tiled=True), Plane(self.n_head_kv, self.v_dim)
+        return (Cells(planes, options, abs(self.window), f"{self.path}: layer {self.i}"),)
+
+    def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
+        _Recorded(self, r).run(x, to, table)
 
 
 class _Recorded:
     """One recording of a block."""
 
-    def __init__(self, block: Attention, r: Recorder, cache: LayerCache) -> None:
-        c, i = r.config, block.i
-        self.block, self.r, self.cache, self.c, self.i = block, r, cache, c, i
-        self.n_head, self.n_head_kv = c.n_head[i], c.n_head_kv[i]
-        self.k_dim, self.v_dim = c.n_embd_head_k[i], c.n_embd_head_v[i]
+    def __init__(self, block: Attention, r: Recorder) -> None:
+        self.block, self.r, self.i = block, r, block.i
+        self.n_head, self.n_head_kv, self.k_dim, self.v_dim = block.n_head, block.n_head_kv, block.k_dim, block.v_dim
+        (self.cells,) = r.states_of(block)
 
     def run(self, x: Value, to: Residual, table: Buffer | None) -> None:
         b, r = self.block, self.r
@@ -80,9 +96,9 @@ class _Recorded:
             jobs.append((b.gate, gate, 0))
         r.linears(x, jobs)
         self._clamp(q, k, v)
-        if not r.spec.qk_norm_after_rope:
+        if not b.norms_after_rope:
             self._norms(q, k)
-        self._turn(q, k, v, table)
+        self._rotate_and_store(q, k, v, table)
         if b.temperature:
             factors, every, offset = b.temperature
             r.plan.op(
@@ -119,64 +135,61 @@ class _Recorded:
                     at = Place(y, head * norm.n * F32)
                     self.r.norm(f"blk.{self.i}.attn_{name}_norm", at, one, at, norm.n, norm.heads, stride=row)
 
-    def _turn(self, q: Buffer, k: Buffer, v: Buffer, table: Buffer | None) -> None:
-        """Turn queries and keys, and store keys and values."""
-        r, late = self.r, self.r.spec.qk_norm_after_rope
-        pairing = "halves" if r.spec.rope == "none" else r.spec.rope
-        n_rot = r.config.n_rot[self.i] if table else 0
-        if not late:
+    def _rotate_and_store(self, q: Buffer, k: Buffer, v: Buffer, table: Buffer | None) -> None:
+        """RoPE on queries and keys; keys and values go to the cache."""
+        r = self.r
+        if not self.block.norms_after_rope:
             with r.plan.stage():
                 if table:
-                    self._rotate(pairing, q, self.n_head, table)
-                self._store(pairing, k, v, table or 0, n_rot)
+                    self._rotate(q, self.n_head, table)
+                self._store(k, v, table or 0, self.block.n_rot if table else 0)
             return
         if table:
             with r.plan.stage():
-                self._rotate(pairing, q, self.n_head, table)
-                self._rotate(pairing, k, self.n_head_kv, table)
+                self._rotate(q, self.n_head, table)
+                self._rotate(k, self.n_head_kv, table)
         self._norms(q, k)
-        self._store(pairing, k, v, 0, 0)
+        self._store(k, v, 0, 0)
 
-    def _rotate(self, pairing: str, x: Buffer, heads: int, table: Buffer) -> None:
+    def _rotate(self, x: Buffer, heads: int, table: Buffer) -> None:
         self.r.plan.op(
-            "rope", Key("rope", "rotate", (pairing,)), rope.RotateParams, (self.r.n_rows, heads, self.k_dim),
+            "rope", Key("rope", "rotate", (self.block.pairing,)), rope.RotateParams, (self.r.n_rows, heads, self.k_dim),
             step=self.r.step, x=x, stride=heads * self.k_dim * F32, n_head=heads, head_dim=self.k_dim,
-            n_rot=self.c.n_rot[self.i], table=table,
+            n_rot=self.block.n_rot, table=table,
         )  # fmt: skip
 
-    def _store(self, pairing: str, k: Buffer, v: Buffer, table: Value, n_rot: int) -> None:
+    def _store(self, k: Buffer, v: Buffer, table: Value, n_rot: int) -> None:
         r, heads = self.r, self.n_head_kv
         r.plan.op(
-            "cache", Key("rope", "cache", (pairing, r.kv_type)), rope.CacheParams, (r.n_rows, heads),
+            "cache", Key("rope", "cache", (self.block.pairing, self.cells.kv_type)), rope.CacheParams,
+            (r.n_rows, heads),
             step=r.step, k=k, k_stride=heads * self.k_dim * F32, v=v, v_stride=heads * self.v_dim * F32, n_head=heads,
-            k_dim=self.k_dim, v_dim=self.v_dim, n_rot=n_rot, table=table, k_cache=self.cache.k_address,
-            v_cache=self.cache.v_address, n_cells=self.cache.n_cells,
+            k_dim=self.k_dim, v_dim=self.v_dim, n_rot=n_rot, table=table, k_cache=self.cells.address(0),
+            v_cache=self.cells.address(1), n_cells=self.cells.n_cells,
         )  # fmt: skip
 
     def _attend(self, q: Buffer, out: Buffer) -> None:
         """Few rows: the cache is cut into stretches that threads share, whose results are merged."""
-        r, b, cache, v_dim = self.r, self.block, self.cache, self.v_dim
+        r, b, cells, v_dim = self.r, self.block, self.cells, self.v_dim
         few = r.n_rows <= TILE
         split = attention.CHUNK if few else 0
         partial: Value = 0
         if few:
-            n_splits = cache.n_cells // split
+            n_splits = cells.n_cells // split
             partial = r.floats("attention parts", self.n_head * n_splits * attention.partial_floats(v_dim))
-        cap = r.spec.attention_softcap(self.c)
         values: dict[str, Value] = {
             "step": r.step, "q": q, "q_stride": self.n_head * self.k_dim * F32, "n_head": self.n_head,
-            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": v_dim, "k_cache": cache.k_address,
-            "v_cache": cache.v_address, "n_cells": cache.n_cells, "window": _window(self.c, self.i),
-            "scale": float(r.spec.attention_scale(self.c, self.i)), "out": out, "out_stride": self.n_head * v_dim * F32,
+            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": v_dim, "k_cache": cells.address(0),
+            "v_cache": cells.address(1), "n_cells": cells.n_cells, "window": b.window,
+            "scale": b.scale, "out": out, "out_stride": self.n_head * v_dim * F32,
             "block": 1 if few else TILE, "split": split, "partial": partial,
-            "both_ways": int(not self.block.causal),
-            "sinks": b.sinks.address if b.sinks else 0, "cap": float(cap), "slopes": b.slopes.address if b.slopes else
-            0,
+            "both_ways": int(not b.causal), "sinks": b.sinks.address if b.sinks else 0, "cap": b.softcap,
+            "slopes": b.slopes.address if b.slopes else 0,
         }  # fmt: skip
         shape = (r.n_rows, self.n_head, v_dim)
-        key: tuple[str | int, ...] = (r.kv_type, attention.together(self.n_head // self.n_head_kv, few))
-        if cap or b.slopes:
-            key += ("capped" if cap else "alibi",)
+        key: tuple[str | int, ...] = (cells.kv_type, attention.together(self.n_head // self.n_head_kv, few))
+        if b.softcap or b.slopes:
+            key += ("capped" if b.softcap else "alibi",)
         r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
         if few:
             r.plan.op(f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **values)
@@ -185,8 +198,9 @@ class _Recorded:
         r, n = self.r, self.n_head * self.v_dim
         n_gates = self.block.gate.w.n if self.block.gate else n
         r.plan.op(
-            f"blk.{self.i}.attn_gate", Key("activation", "multiply", (r.spec.gate,)), activation.MultiplyParams,
-            (r.n_rows, n), n_rows_at=r.rows_at, n=n, group=n // n_gates, x=out, gate=gate, add=0, out=out,
+            f"blk.{self.i}.attn_gate", Key("activation", "multiply", (self.block.gate_function,)),
+            activation.MultiplyParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, group=n // n_gates, x=out, gate=gate, add=0, out=out,
         )  # fmt: skip
 
 
@@ -196,7 +210,7 @@ def _window(c: Config, i: int) -> int:
     return -c.window.size if c.window.chunked else c.window.size
 
 
-def read_attention(f: LayerReader) -> Attention:
+def read(f: LayerReader) -> Attention:
     """The attention of a layer, its tensors checked. Raises FormatError or UnsupportedError naming one."""
     c, i, spec = f.config, f.i, f.spec
     n_head, n_head_kv, k_dim, v_dim = c.n_head[i], c.n_head_kv[i], c.n_embd_head_k[i], c.n_embd_head_v[i]
@@ -206,7 +220,9 @@ def read_attention(f: LayerReader) -> Attention:
     k_norm = _head_norm(f, "attn_k_norm", n_head_kv, k_dim)
     if spec.qk_norm_paired and q_norm is None:
         k_norm = None
-    alibi, limit = spec.alibi(c), spec.temperature(c, i)
+    alibi, softcap, limit = spec.alibi(c), spec.attention_softcap(c), spec.temperature(c, i)
+    if alibi and softcap:
+        raise UnsupportedError(f"{f.path}: layer {i}: ALiBi together with a softcap of the scores is not supported")
     temperature = None
     if limit:
         every, factor, offset = limit
@@ -221,12 +237,15 @@ def read_attention(f: LayerReader) -> Attention:
             )
         gate = f.linear("attn_gate", c.n_embd, n)
     return Attention(
-        i=i, q=q, k=k, v=v, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm, k_norm=k_norm,
+        i=i, n_head=n_head, n_head_kv=n_head_kv, k_dim=k_dim, v_dim=v_dim,
+        q=q, k=k, v=v, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm, k_norm=k_norm,
         gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
         slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
-        temperature=temperature, causal=c.keys.flag("attention.causal", spec.causal),
-        clamp=c.keys.number("attention.clamp_kqv", 0.0),
-        value_factor=c.keys.number("attention.value_scale", 1.0),
+        temperature=temperature, gate_function=spec.gate, causal=c.keys.flag("attention.causal", spec.causal),
+        window=_window(c, i), scale=float(spec.attention_scale(c, i)), softcap=float(softcap),
+        clamp=c.keys.number("attention.clamp_kqv", 0.0), value_factor=c.keys.number("attention.value_scale", 1.0),
+        pairing="halves" if spec.rope == "none" else spec.rope, n_rot=c.n_rot[i],
+        norms_after_rope=spec.qk_norm_after_rope, path=f.path,
     )  # fmt: skip
 
 

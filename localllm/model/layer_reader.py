@@ -1,0 +1,83 @@
+"""Reading one layer's tensors by their short names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from localllm.gguf.config import Config
+from localllm.model.recorder import Linear, Norm
+from localllm.model.spec import Spec
+from localllm.model.weights import Weight, Weights
+
+
+@dataclass(frozen=True)
+class LayerReader:
+    """What the readers of blocks get: the file's weights, for layer i."""
+
+    weights: Weights
+    config: Config
+    spec: Spec
+    i: int
+    eps: float
+
+    @property
+    def path(self) -> str:
+        return self.weights.file.path
+
+    def name(self, short: str) -> str:
+        return f"blk.{self.i % self.config.n_block}.{short}"
+
+    def has(self, short: str) -> bool:
+        return self.weights.has(self.name(short))
+
+    def has_norm(self, short: str) -> bool:
+        return self.has(f"{short}.weight") or self.has(short)
+
+    def vector(self, short: str, *shape: int) -> Weight | None:
+        """A vector that the file may lack."""
+        return self.weights.optional(self.name(short), *shape)
+
+    def transposed(self, short: str, k: int, n: int) -> Weight:
+        """A small matrix of n rows of k elements as k rows of n, f32: a copy."""
+        name = self.name(short)
+        return self.weights.constant(f"{name} transposed", self.weights.values(name, k, n).reshape(n, k).T)
+
+    def scalar(self, short: str) -> float:
+        return float(np.asarray(self.weights.values(self.name(short), 1))[0])
+
+    def linear(self, short: str, k: int, n: int) -> Linear:
+        w = self.weights.matrix(self.name(f"{short}.weight"), k, n)
+        return Linear(w, self.vector(f"{short}.bias", n), self.scale(short))
+
+    def scale(self, short: str, n: int = 1) -> Weight | None:
+        """The scale of a matrix's products, or of each of n experts' (NVFP4). A vector of that name and another length
+        is something else."""
+        name = f"{short}.scale"
+        return self.vector(name, n) if self.weights.shape(self.name(name)) == (n,) else None
+
+    def fused(self, short: str, parts: tuple[str, ...], sizes: tuple[int, ...]) -> list[Linear]:
+        """Matrices over the same input, each a tensor of its own or all one below the other in the tensor `short`."""
+        k = self.config.n_embd
+        if not self.has(f"{short}.weight"):
+            return [self.linear(part, k, n) for part, n in zip(parts, sizes, strict=True)]
+        whole = self.linear(short, k, sum(sizes))
+        out, first = [], 0
+        for part, n in zip(parts, sizes, strict=True):
+            bias = whole.bias.part(first, n) if whole.bias else self.vector(f"{part}.bias", n)
+            out.append(Linear(whole.w.rows(first, n), bias, whole.scale))
+            first += n
+        return out
+
+    def norm(self, short: str, n: int, eps: float | None = None) -> Norm | None:
+        """The norm of this name; where the file has none, one without weights if the spec says so, or None."""
+        return read_norm(self.weights, self.spec, self.name(short), n, self.eps if eps is None else eps)
+
+
+def read_norm(weights: Weights, spec: Spec, name: str, n: int, eps: float) -> Norm | None:
+    # Some files leave the suffix out.
+    w = weights.optional(f"{name}.weight", n) or weights.optional(name, n)
+    if w is None and spec.norm_weights:
+        return None
+    return Norm(w, weights.optional(f"{name}.bias", n), eps, spec.norm)

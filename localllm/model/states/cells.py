@@ -1,0 +1,112 @@
+"""States that keep a cell a position: keys and values, latent rows, an indexer's keys; see kernels/cells.py.
+
+Position p of a sequence is its cell p % n_cells: layers with a window keep no more cells than it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from localllm.errors import UnsupportedError
+from localllm.kernels.attention import CHUNK
+from localllm.kernels.cells import GROUP, cell_bytes
+from localllm.model.states.state import StateOptions, Track
+
+_SLACK = 256
+"""Bytes past the end that a kernel may load, though not use."""
+
+MAX_ROWS = 512
+"""Of a batch: its cells are written before its rows are looked at, so that a window's cells need that many more."""
+
+
+def n_cells(n_ctx: int) -> int:
+    """Cells a sequence gets for a context of n_ctx: whole chunks of the attention kernel."""
+    return -(-n_ctx // CHUNK) * CHUNK
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One array of a layer's cells: n_head heads of `dim` elements a cell, as tiles of 16 cells (keys: [n_cells / 16]
+    [dim][16]) or as rows (values: [n_cells][dim])."""
+
+    n_head: int
+    dim: int
+    tiled: bool = False
+
+
+class Cells:
+    """Planes of one layer: each [n_seq][n_head][n_cells] cells of kv_type."""
+
+    slot_bytes = 0
+
+    def __init__(self, planes: Sequence[Plane], options: StateOptions, window: int = 0, name: str = "") -> None:
+        """window: positions that a row sees, 0 for all. name: of the file and the layer, for errors."""
+        self.planes, self.n_seq, self.kv_type, self.window = tuple(planes), options.n_seq, options.kv_type, window
+        self.n_cells = n_cells(options.n_ctx)
+        if window and not options.swa_full:
+            self.n_cells = min(self.n_cells, n_cells(window + MAX_ROWS))
+        if self.kv_type == "q8_0" and any(plane.dim % GROUP for plane in planes):
+            raise UnsupportedError(
+                f"{name} has heads of {' and '.join(str(p.dim) for p in planes)} elements: "
+                f"kv_type q8_0 needs multiples of {GROUP}, take f16"
+            )
+        self._cell_bytes = [cell_bytes(self.kv_type, plane.dim) for plane in planes]
+        self._arrays: list[np.ndarray] = []
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(self._bytes(i) for i in range(len(self.planes)))
+
+    def _bytes(self, i: int) -> int:
+        return self.n_seq * self.planes[i].n_head * self.n_cells * self._cell_bytes[i] + _SLACK
+
+    def allocate(self, n_slots: int) -> None:
+        self._arrays = [np.zeros(self._bytes(i), np.uint8) for i in range(len(self.planes))]
+
+    def address(self, i: int) -> int:
+        """Of plane i."""
+        return int(self._arrays[i].ctypes.data)
+
+    def rewind(self, track: Track, position: int) -> int:
+        seen_from = max(0, position - self.window + 1) if self.window else 0
+        holds = track.written <= self.n_cells or seen_from >= track.written - self.n_cells
+        return position if holds else 0
+
+    def save(self, track: Track) -> bytes:
+        """`written` (8 bytes), then each plane's cells up to `past`; of tiles whole ones."""
+        parts = [view.tobytes() for view in self._views(track.seq, track.past)]
+        return track.written.to_bytes(8, "little") + b"".join(parts)
+
+    def check(self, past: int, content: bytes) -> str:
+        need = 8 + sum(self._cells(i, past) * p.n_head * self._cell_bytes[i] for i, p in enumerate(self.planes))
+        if len(content) != need:
+            return f"has {len(content)} bytes, must have {need}"
+        written = int.from_bytes(content[:8], "little")
+        return "" if written >= past else f"has {written} tokens written, fewer than the {past} it holds"
+
+    def restore(self, track: Track, content: bytes) -> None:
+        track.written = max(track.written, int.from_bytes(content[:8], "little"))
+        at = 8
+        for view in self._views(track.seq, track.past):
+            view[...] = np.frombuffer(content, np.uint8, view.size, at).reshape(view.shape)
+            at += view.size
+
+    def copy(self, source: Track, target: Track) -> None:
+        views = (self._views(track.seq, source.written) for track in (source, target))
+        for of, to in zip(*views, strict=True):
+            to[...] = of
+
+    def _cells(self, i: int, past: int) -> int:
+        past = min(past, self.n_cells)
+        return -(-past // 16) * 16 if self.planes[i].tiled else past
+
+    def _views(self, seq: int, past: int) -> list[np.ndarray]:
+        """Each plane's bytes of a sequence of `past` tokens."""
+        out = []
+        for i, (plane, array) in enumerate(zip(self.planes, self._arrays, strict=True)):
+            whole = array[:-_SLACK].reshape(self.n_seq, plane.n_head, self.n_cells * self._cell_bytes[i])
+            out.append(whole[seq, :, : self._cells(i, past) * self._cell_bytes[i]])
+        return out
