@@ -1,0 +1,88 @@
+"""Tiny models whose logits were recorded from llama.cpp: what is in them, and how they are written.
+
+A file of cases/ has CASES, a Case for each name. `record.py` writes logits/NAME.npy for it. Weights come from the bits
+of PCG64, seeded by the tensor's name: the same on every platform and for every NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import zlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+HERE = Path(__file__).parent
+N_VOCAB, N_CTX = 96, 512
+IDS = [int(i) for i in np.random.PCG64(7).random_raw(40) % N_VOCAB]
+"""What is fed to each model."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model. kv: metadata without the architecture's prefix ("general." and "tokenizer." keys in full); a float is a
+    FLOAT32, an int a UINT32 (a list of negative ones INT32). tensors: shapes in GGML's order, the contiguous first."""
+
+    architecture: str
+    kv: dict[str, object]
+    tensors: dict[str, list[int]]
+    n_ids: int = len(IDS)
+    scales: dict[str, float] = field(default_factory=dict)
+    """Factors for tensors whose names contain a text, where the usual size makes a poor model."""
+
+
+@cache
+def cases() -> dict[str, Case]:
+    """All cases by name."""
+    found: dict[str, Case] = {}
+    for path in sorted((HERE / "cases").glob("*.py")):
+        found |= importlib.import_module(f"tests.recorded.cases.{path.stem}").CASES
+    return found
+
+
+def logits_path(name: str) -> Path:
+    return HERE / "logits" / f"{name}.npy"
+
+
+def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) -> np.ndarray:
+    """Random weights of a size that suits their role, float32, rows first."""
+    raw = np.random.PCG64(zlib.crc32(name.encode())).random_raw(math.prod(shape))
+    u = ((raw >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0).astype(np.float32)
+    if "norm" in name and name.endswith("weight"):
+        x = 1 + np.float32(0.2) * u
+    elif "ssm_a" in name:  # decays are negative
+        x = -np.abs(u) - np.float32(0.05)
+    elif name.startswith("rope_freqs") or "rope_factors" in name:
+        x = np.float32(1.5) + np.float32(0.5) * u
+    elif name.endswith(".bias") or "ssm_dt" in name or "sinks" in name:
+        x = np.float32(0.2) * u
+    elif name.startswith("token_embd"):
+        x = u
+    else:
+        x = u * np.float32(1.5 / np.sqrt(shape[0]))
+    factor = math.prod(f for part, f in (scales or {}).items() if part in name)
+    return (x * np.float32(factor)).astype(np.float32).reshape(shape[::-1])
+
+
+def write(path: Path, case: Case) -> Path:
+    """Write the model, in F32."""
+    writer = gguf.GGUFWriter(str(path), case.architecture)
+    kv = {"vocab_size": N_VOCAB, "context_length": 256, "tokenizer.ggml.model": "no_vocab"} | case.kv
+    for key, value in kv.items():
+        full = key if key.startswith(("general.", "tokenizer.")) else f"{case.architecture}.{key}"
+        if isinstance(value, list):
+            writer.add_array(full, value)
+        else:
+            kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+            kinds[type(value)](full, value)
+    for name, shape in case.tensors.items():
+        writer.add_tensor(name, tensor(name, shape, case.scales))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
