@@ -16,6 +16,7 @@ from localllm.errors import LocalllmError
 from localllm.kernels import (
     activation,
     attention,
+    conv,
     embed,
     experts,
     matmul,
@@ -32,7 +33,7 @@ from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
 from localllm.kernels.simd.types import Struct
-from localllm.kernels.thread import SCRATCH_BYTES, Step, Thread
+from localllm.kernels.thread import SCRATCH_BYTES, Run, Step, Thread
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,6 +65,7 @@ KEYS: list[Key] = [
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
     *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
     Key("attention", "merge"),
+    *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -76,7 +78,7 @@ _PARAMS = {
     "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams, "experts.route": experts.RouteParams,
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
     "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
-    "scale.experts": scale.ExpertsParams,
+    "scale.experts": scale.ExpertsParams, "conv": conv.Params,
 }  # fmt: skip
 
 SLACK = 512
@@ -152,6 +154,18 @@ def step(
     names = dict(zip(("tokens", "positions", "seqs"), rows, strict=True))
     fields = {k: v for k, v in names.items() if v is not None} | ({} if logits is None else {"logits": logits})
     return block(Step, n_rows=n, **fields), [r for r in rows if r is not None]
+
+
+def step_of_runs(rows_of: list[list[int]], runs: list[dict[str, int]]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A step block of runs, and the arrays to keep alive. rows_of: the numbers of each run's rows; runs: other fields
+    of each (source, target, mark, mark_slot, ...)."""
+    order = placed(np.array([row for rows in rows_of for row in rows], np.int32))
+    table = np.zeros(len(runs), Run.dtype)
+    for i, fields in enumerate(runs):
+        first = sum(len(rows) for rows in rows_of[:i])
+        for name, value in ({"mark_slot": -1, "first": first, "count": len(rows_of[i])} | fields).items():
+            table[i][name] = value
+    return block(Step, n_rows=len(order), n_runs=len(runs), runs=table, order=order), [order, table]
 
 
 class Team:

@@ -20,7 +20,7 @@ def test_cancelled(key):
     name = f"{key.module}.{key.factory}"
     params = harness.params_of(name)
     n_rows = np.full(1, 64, np.int64)
-    step = harness.block(Step, n_rows=64)
+    step = harness.block(Step, n_rows=64, n_runs=64)
     # All addresses are 8, which is not mapped: a kernel that goes to work dies. All sizes are 64.
     fields = {f: 64 if f in COUNTS else 8 for f in params.fields} | {
         f: v for f, v in (("n_rows_at", n_rows), ("n_places_at", n_rows), ("step", step)) if f in params.fields
