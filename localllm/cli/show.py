@@ -1,4 +1,4 @@
-"""`localllm show`: what a file holds, whether it can be run here, and the memory it needs. Imports no numpy."""
+"""`localllm show`: what a file holds, whether it can be run here, and the memory it needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ CTX_CAP = 4096
 """Tokens of context that memory is counted for unless -c says otherwise: models allow many times what a chat needs."""
 _MAX_TEXT = 60
 _MAX_ITEMS = 8
-F16_BYTES = 2
 
 
 @click.command()
@@ -115,46 +114,26 @@ def _tokenizer_support(file: GGUFFile) -> str:
     return "supported"
 
 
-def _memory(file: GGUFFile, architecture: str | None, n_ctx: int | None) -> dict[str, int | None]:
+def _memory(file: GGUFFile, architecture: str | None, n_ctx: int | None) -> dict[str, Any]:
     trained = _optional(file, f"{architecture}.context_length", int)
     wanted = n_ctx or min(max(trained or CTX_CAP, 1), CTX_CAP)
+    states, problem = None, ""
     try:
-        cell = _cell_bytes(file, str(architecture))
-    except FormatError:
-        cell = None
-    cache = None if cell is None else wanted * cell
+        from localllm.model.memory import state_bytes
+
+        states = state_bytes(file, wanted)
+    except LocalllmError as error:
+        problem = str(error).removeprefix(file.path + ": ")
     return {
         "file": file.size,
         "n_ctx": wanted,
         "n_ctx_train": trained,
-        "cache": cache,
-        "total": None if cache is None else file.size + cache,
+        "cache": states.cells if states else None,
+        "recurrent": states.recurrent if states else None,
+        "checkpoints": states.checkpoints if states else None,
+        "total": file.size + states.total if states else None,
+        "problem": problem,
     }
-
-
-def _cell_bytes(file: GGUFFile, architecture: str) -> int | None:
-    """Bytes of keys and values of one token in all layers, as F16; None where the file does not describe attention."""
-    n_layer = file.get(f"{architecture}.block_count", int)
-    n_head = _per_layer(file, f"{architecture}.attention.head_count", n_layer)
-    n_head_kv = _per_layer(file, f"{architecture}.attention.head_count_kv", n_layer) or n_head
-    n_embd = file.get(f"{architecture}.embedding_length", int)
-    if not n_head or not n_head_kv:
-        return None
-    per_head = n_embd // max(n_head)
-    key = file.get(f"{architecture}.attention.key_length", int, per_head)
-    value = file.get(f"{architecture}.attention.value_length", int, per_head)
-    return sum(n_head_kv) * (key + value) * F16_BYTES
-
-
-def _per_layer(file: GGUFFile, key: str, n_layer: int) -> list[int]:
-    """A count a layer; one number stands for all layers. Empty: the file does not say."""
-    if key not in file.metadata or not 0 < n_layer <= len(file.tensors):
-        return []
-    if file.metadata.describe(key)[1] is not None:
-        counts: list[int] = file.get_array(key, int)
-        return counts if len(counts) == n_layer and max(counts) > 0 else []
-    count = file.get(key, int)
-    return [count] * n_layer if count > 0 else []
 
 
 def _summary(file: GGUFFile, key: str) -> Any:
@@ -217,11 +196,16 @@ def _with(what: Any, support: str | None) -> str:
 
 
 def _memory_line(memory: dict[str, Any]) -> str:
-    if memory["cache"] is None:
-        return f"{_mb(memory['file'])} for the file, and a cache that the file does not let us count"
+    if memory["problem"]:
+        return f"{_mb(memory['file'])} for the file; a context cannot be counted: {memory['problem']}"
     trained = f", the model allows {memory['n_ctx_train']}" if memory["n_ctx_train"] else ""
-    cache = f"{_mb(memory['cache'])} for a context of {memory['n_ctx']} tokens in F16 (-c{trained})"
-    return f"{_mb(memory['total'])}: {_mb(memory['file'])} for the file, mapped; {cache}"
+    parts = [f"{_mb(memory['file'])} for the file, mapped"]
+    if memory["cache"]:
+        parts.append(f"{_mb(memory['cache'])} for a context of {memory['n_ctx']} tokens in F16 (-c{trained})")
+    if memory["recurrent"]:
+        parts.append(f"{_mb(memory['recurrent'])} for recurrent states, whatever the context")
+        parts.append(f"up to {_mb(memory['checkpoints'])} for their checkpoints")
+    return f"{_mb(memory['total'])}: {'; '.join(parts)}"
 
 
 def _metadata_table(metadata: dict[str, Any]) -> str:

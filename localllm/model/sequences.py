@@ -21,7 +21,11 @@ class Sequences:
         self.states: dict[int, tuple[State, ...]] = {id(mixer): mixer.states(options) for mixer in mixers}
         """What each block keeps, by the block's id."""
         self._all = [state for states in self.states.values() for state in states]
-        self._slots = Slots(options.n_seq, sum(state.slot_bytes for state in self._all))
+        self.slot_bytes = sum(state.slot_bytes for state in self._all)
+        """What the recurrent states of a sequence take, in all layers."""
+        self.cell_bytes = sum(state.n_bytes for state in self._all)
+        """What all else takes."""
+        self._slots = Slots(options.n_seq, self.slot_bytes)
         self.tracks = [Track(seq) for seq in range(options.n_seq)]
         self._runs = np.zeros((max_rows, Run.size // 8), np.int64)
         self._order = np.zeros(max_rows, np.int32)
@@ -30,7 +34,7 @@ class Sequences:
 
     @property
     def n_bytes(self) -> int:
-        return sum(state.n_bytes for state in self._all) + self._slots.n_bytes
+        return self.cell_bytes + self._slots.n_bytes
 
     def allocate(self) -> None:
         for state in self._all:

@@ -14,9 +14,12 @@ from click.testing import CliRunner, Result
 from localllm.cli import list as list_verb
 from localllm.cli import pull, show
 from localllm.errors import FileError, StoreError
+from localllm.model.model import Model
 from localllm.store import catalog as c
 from localllm.store import fetch
+from tests import tiny_models
 from tests.gguf import build as b
+from tests.recorded import models as recorded
 
 CONTEXT, LAYERS = 64, 2
 
@@ -81,7 +84,7 @@ def test_show(home: Path) -> None:
         "Architecture  llama: supported\n",
         "Formats       Q4_0, F32: supported",
         "Tokenizer     llama: supported",
-        "context of 64 tokens in F16 (-c, the model allows 64)",
+        "a context cannot be counted: tensor token_embd.weight: has shape",
         "  100 × str",
         "(800 characters)",
         "Q4_0          1  0.0 MB            4.5",
@@ -101,13 +104,29 @@ def test_show_tells_bits_a_weight(home: Path) -> None:
     assert facts(home, b.gguf())["bits_per_weight"] is None
 
 
-def test_show_counts_memory(home: Path) -> None:
-    memory = facts(home, model_bytes())["memory"]
-    assert memory["cache"] == CONTEXT * LAYERS * 2 * (16 + 16) * 2
+def test_show_counts_memory(tmp_path: Path) -> None:
+    """What a context counts that is made: cells of keys and values, recurrent states, and their checkpoints."""
+    path = str(tiny_models.write(tmp_path / "llama.gguf", "llama"))
+    memory = json.loads(invoke(show, path, "-c", "512", "-o", "json").stdout)["memory"]
+    with Model.load(path) as model:
+        context = model.context(n_ctx=512)
+        assert memory["cache"] == context.n_bytes
+        context.close()
     assert memory["total"] == memory["cache"] + memory["file"]
-    assert facts(home, model_bytes(), "-c", "128")["memory"]["cache"] == 2 * memory["cache"]
-    wide = model_bytes("llama", b.kv("llama.attention.key_length", b.U32, 32))
-    assert facts(home, wide)["memory"]["cache"] == CONTEXT * LAYERS * 2 * (32 + 16) * 2
+    assert memory["recurrent"] == memory["checkpoints"] == 0
+    assert "for a context of 512 tokens in F16 (-c, the model allows 4096)" in invoke(show, path, "-c", "512").stdout
+
+
+def test_show_counts_recurrent_states(tmp_path: Path) -> None:
+    path = str(recorded.write(tmp_path / "lfm2.gguf", recorded.cases()["lfm2"]))
+    memory = json.loads(invoke(show, path, "-o", "json").stdout)["memory"]
+    n_embd, width, n_layer = 128, 3, 2
+    assert memory["recurrent"] == 4 * n_embd * (width - 1) * n_layer
+    with Model.load(path) as model:
+        context = model.context(n_ctx=memory["n_ctx"])
+        assert memory["cache"] + memory["recurrent"] + memory["checkpoints"] == context.n_bytes
+        context.close()
+    assert "for recurrent states, whatever the context" in invoke(show, path).stdout
 
 
 def test_show_caps_the_context(home: Path) -> None:
@@ -142,20 +161,20 @@ def test_show_lists_tensors(home: Path) -> None:
         ),
         (model_bytes("llama", b.kv("odd", b.F32, math.nan)), "nan"),
         (b.gguf(), "Metadata\n  (none)"),
-        (b.gguf([b.kv("general.architecture", b.U8, 3)]), "cache that the file does not let us count"),
+        (b.gguf([b.kv("general.architecture", b.U8, 3)]), "counted: metadata key general.architecture"),
         (
             model_bytes().replace(
                 b.kv("llama.attention.head_count", b.U32, 4), b.kv("llama.attention.head_count", b.U32, 0)
             ),
-            "cache that",
+            "a context cannot be counted: ",
         ),
         (
             model_bytes().replace(b.kv("llama.block_count", b.U32, 2), b.kv("llama.block_count", b.U32, 2**32 - 1)),
-            "cache that",
+            "a context cannot be counted: ",
         ),
         (
             model_bytes().replace(b.kv("llama.block_count", b.U32, 2), b.kv("llama.block_count", b.F32, 0.5)),
-            "cache that",
+            "a context cannot be counted: ",
         ),
     ],
     ids=[
@@ -222,6 +241,7 @@ def test_pull(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["list"], ["pull", "--help"], ["show", "MODEL"]])
 def test_light_verbs_import_nothing_heavy(args: list[str], tmp_path: Path) -> None:
+    """NumPy alone is needed to count what the tensors of a model need."""
     path = tmp_path / "x.gguf"
     path.write_bytes(model_bytes())
     code = (
@@ -231,4 +251,4 @@ def test_light_verbs_import_nothing_heavy(args: list[str], tmp_path: Path) -> No
     )
     command = [sys.executable, "-c", code, *(str(path) if arg == "MODEL" else arg for arg in args)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines()[-1] == "0 []"
+    assert done.stderr.splitlines()[-1] == ("0 ['numpy']" if "MODEL" in args else "0 []")

@@ -45,7 +45,9 @@ class State(Protocol):
     """Of these, what each slot takes; 0: it is not kept in slots."""
 
     @property
-    def n_bytes(self) -> int: ...
+    def n_bytes(self) -> int:
+        """Beside what lies in slots."""
+
     def allocate(self, n_slots: int) -> None:
         """Reserve the memory; the system gives it as it is written."""
 
