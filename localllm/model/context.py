@@ -74,8 +74,9 @@ class Context:
         """Forget what a sequence holds from `position` on; where it goes on, which is `position` or lies before it.
 
         Keys and values can be cut anywhere that their window still holds (anywhere with swa_full); recurrent states go
-        back to a checkpoint: a context keeps some at the end of each prompt's batches, one token before it, and every
-        64 tokens. Tokens between the returned position and `position` must be fed again. Raises UsageError.
+        back to a checkpoint: a context keeps some where a batch of several tokens began, at its end and one token
+        before that, and every 64 tokens. Tokens between the returned position and `position` must be fed again.
+        Raises UsageError.
         """
         track = self._track(seq_id)
         if not 0 <= position <= track.past:

@@ -69,9 +69,11 @@ class Sequences:
         return len(counts)
 
     def commit(self) -> None:
-        """The pass has come to its end."""
+        """The pass has come to its end. Around each piece of a prompt checkpoints are kept: where it began, for another
+        message in its place; one token before its end, for another answer; and at its end."""
         for track, count, target, mark, mark_slot in self._under_way:
-            if mark_slot >= 0:
+            if count > 1:
+                self.checkpoint(track)
                 self._slots.keep(track, track.past + mark, mark_slot)
             track.past += count
             track.written = max(track.written, track.past)

@@ -68,10 +68,11 @@ def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) 
     return (x * np.float32(factor)).astype(np.float32).reshape(shape[::-1])
 
 
-def write(path: Path, case: Case) -> Path:
-    """Write the model, in F32."""
+def write(path: Path, case: Case, **more: object) -> Path:
+    """Write the model, in F32. more: further metadata, two underscores for a dot."""
     writer = gguf.GGUFWriter(str(path), case.architecture)
     kv = {"vocab_size": N_VOCAB, "context_length": 256, "tokenizer.ggml.model": "no_vocab"} | case.kv
+    kv |= {key.replace("__", "."): value for key, value in more.items()}
     for key, value in kv.items():
         full = key if key.startswith(("general.", "tokenizer.")) else f"{case.architecture}.{key}"
         if isinstance(value, list):
