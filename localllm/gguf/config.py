@@ -156,14 +156,12 @@ def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> C
     n_embd = keys.integer("embedding_length", 1, _MAX["n_embd"])
     n_all = keys.integer("block_count", 1, _MAX["n_layer"])
     n_block = n_all - keys.integer("nextn_predict_layers", 0, n_all - 1, 0)
-    n_head = keys.per_layer("attention.head_count", n_block, 0, _MAX["n_head"])
+    n_head = keys.per_layer("attention.head_count", n_block, 0, _MAX["n_head"], 0)
     n_head_kv = n_head
     if keys.has("attention.head_count_kv"):
         n_head_kv = keys.per_layer("attention.head_count_kv", n_block, 0, _MAX["n_head"])
-    if not any(n_head):
-        raise keys.fail("attention.head_count", "is 0 for every layer, must be 1 or more")
     for q, kv in zip(n_head, n_head_kv, strict=True):
-        if (kv and q % kv) or (kv and not q):
+        if kv and q % kv:
             raise keys.fail("attention.head_count_kv", f"is {kv}, must divide head_count, {q}")
     swa = _swa_layers(keys, n_block, window)
     head_k, head_v, n_rot = _heads(keys, n_embd, n_head[0] or max(n_head), swa)
@@ -201,7 +199,10 @@ def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> C
 def _heads(
     keys: Keys, n_embd: int, n_head: int, swa: tuple[bool, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Sizes of a head's keys and values and how much of it turns, a layer: those with a window may have their own."""
+    """Sizes of a head's keys and values and how much of it turns, a layer: those with a window may have their own. All
+    are 0 where no layer has heads."""
+    if not n_head:
+        return (0,) * len(swa), (0,) * len(swa), (0,) * len(swa)
     if not keys.has("attention.key_length") and n_embd % n_head:
         raise keys.fail("attention.head_count", f"is {n_head}, must divide embedding_length, {n_embd}")
     k = keys.integer("attention.key_length", 1, _MAX["head"], max(1, n_embd // n_head))

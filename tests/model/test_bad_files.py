@@ -29,6 +29,7 @@ CASES = {
     "more experts used than there are": (FormatError, "expert_used_count.*9", {"llama__expert_used_count": 9}),
     "scaling": (UnsupportedError, "rope.scaling.type.*dynamic", {"llama__rope__scaling__type": "dynamic"}),
     "odd rotation": (FormatError, "rope.dimension_count.*31", {"llama__rope__dimension_count": 31}),
+    "no heads": (FormatError, "attention.head_count: is 0.*layer 0", {"llama__attention__head_count": 0}),
     "heads do not divide": (FormatError, "head_count_kv", {"llama__attention__head_count_kv": 5}),
 }  # fmt: skip
 

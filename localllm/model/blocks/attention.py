@@ -214,6 +214,10 @@ def read(f: LayerReader) -> Attention:
     """The attention of a layer, its tensors checked. Raises FormatError or UnsupportedError naming one."""
     c, i, spec = f.config, f.i, f.spec
     n_head, n_head_kv, k_dim, v_dim = c.n_head[i], c.n_head_kv[i], c.n_embd_head_k[i], c.n_embd_head_v[i]
+    for key, n in (("attention.head_count", n_head), ("attention.head_count_kv", n_head_kv)):
+        if n < 1:
+            problem = "is 0" if c.keys.has(key) else "is missing"
+            raise c.keys.fail(key, f"{problem}, must be 1 or more for layer {i}, which has attention")
     sizes = n_head * k_dim, n_head_kv * k_dim, n_head_kv * v_dim
     q, k, v = f.fused("attn_qkv", ("attn_q", "attn_k", "attn_v"), sizes)
     q_norm = _head_norm(f, "attn_q_norm", n_head, k_dim)
