@@ -50,9 +50,9 @@ class Sequences:
     def begin(self, seq_ids: Sequence[int]) -> int:
         """Write the runs of a batch whose rows belong to these sequences; their number. End it by commit or abandon."""
         n = len(seq_ids)
-        if min(seq_ids) == max(seq_ids):
-            self._order[:n] = np.arange(n)
-            counts = {seq_ids[0]: n}
+        if n == 1:
+            self._order[0] = 0
+            counts = {seq_ids[0]: 1}
         else:
             ids = np.asarray(seq_ids)
             self._order[:n] = np.argsort(ids, kind="stable")

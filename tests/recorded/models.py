@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -68,11 +69,15 @@ def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) 
     return (x * np.float32(factor)).astype(np.float32).reshape(shape[::-1])
 
 
-def write(path: Path, case: Case, **more: object) -> Path:
-    """Write the model, in F32. more: further metadata, two underscores for a dot."""
+Quantize = Callable[[str, np.ndarray], tuple[np.ndarray, gguf.GGMLQuantizationType] | None]
+"""(name, float32 tensor) -> its bytes and their format, or None to leave it in F32."""
+
+
+def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **more: object) -> Path:
+    """Write the model. more: further metadata."""
     writer = gguf.GGUFWriter(str(path), case.architecture)
     kv = {"vocab_size": N_VOCAB, "context_length": 256, "tokenizer.ggml.model": "no_vocab"} | case.kv
-    kv |= {key.replace("__", "."): value for key, value in more.items()}
+    kv |= more
     for key, value in kv.items():
         full = key if key.startswith(("general.", "tokenizer.")) else f"{case.architecture}.{key}"
         if isinstance(value, list):
@@ -81,7 +86,11 @@ def write(path: Path, case: Case, **more: object) -> Path:
             kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
             kinds[type(value)](full, value)
     for name, shape in case.tensors.items():
-        writer.add_tensor(name, tensor(name, shape, case.scales))
+        x = tensor(name, shape, case.scales)
+        if made := quantize(name, x):
+            writer.add_tensor(name, made[0], raw_dtype=made[1])
+        else:
+            writer.add_tensor(name, x)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

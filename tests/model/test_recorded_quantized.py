@@ -1,0 +1,52 @@
+"""Every recorded model with quantized matrices, beside the same weights dequantized: as files of hubs hold them."""
+
+import gguf
+import numpy as np
+import pytest
+
+from localllm.model.model import Model
+from tests.recorded import models
+from tests.recorded.models import IDS, N_CTX
+
+CASES = models.cases()
+_LEFT_IN_F32 = (
+    "_norm.weight", "ffn_gate_inp.weight", "tid2eid", "altup", "laurel", "per_layer_model_proj", "position_embd",
+    "token_types", "ssm_conv1d", "shortconv.conv", "indexer.k_proj", "indexer.q_proj", "time_mix_first", "time_mix_w",
+    "time_mix_v0", "time_mix_v1", "time_mix_v2", "time_mix_a", "time_mix_g", "time_mix_decay_w", "time_mix_lerp",
+    "attn_rel_b",
+)  # fmt: skip
+"""Parts of names of tensors that llama-quantize leaves alone (llama-quant.cpp, tensor_allows_quantization)."""
+
+
+def can_be_quantized(name: str, x: np.ndarray, block: int) -> bool:
+    if x.ndim < 2 or min(x.shape[-2:]) == 1 or x.shape[-1] % block:
+        return False
+    return name.endswith("weight") and not any(part in name for part in _LEFT_IN_F32)
+
+
+def quantizer(fmt: str, dequantize: bool) -> models.Quantize:
+    kind = gguf.GGMLQuantizationType[fmt]
+
+    def quantize(name, x):
+        if not can_be_quantized(name, x, gguf.GGML_QUANT_SIZES[kind][0]):
+            return None
+        raw = gguf.quants.quantize(x, kind)
+        if dequantize:
+            return gguf.quants.dequantize(raw, kind).astype(np.float32), gguf.GGMLQuantizationType.F32
+        return raw, kind
+
+    return quantize
+
+
+@pytest.mark.parametrize("fmt", ["Q8_0", "Q4_1", "F16"])
+@pytest.mark.parametrize("name", CASES)
+def test_near_the_dequantized_model(name, fmt, tmp_path):
+    """Activations in int8 cost some 1e-4 in most rows; a row whose router flips at a near tie may be far away."""
+    made = []
+    for dequantize in (False, True):
+        path = models.write(tmp_path / f"{dequantize}.gguf", CASES[name], quantizer(fmt, dequantize))
+        with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
+            made.append(model.logits(IDS[: CASES[name].n_ids]).astype(np.float64))
+    got, exact = made
+    errors = ((got - exact) ** 2).mean(-1) / (exact**2).mean(-1)
+    assert np.median(errors) < (1e-9 if fmt == "F16" else 5e-4)
