@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from localllm.store.catalog import Entry, catalog, files_here
+from localllm.store.catalog import catalog, files_here
+from localllm.store.entry import Entry
 from localllm.store.paths import store_dir
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from localllm.store.catalog import Entry, find_entry, unknown
+from localllm.store.catalog import find_entry, unknown
+from localllm.store.entry import Entry
 
 
 @click.command()

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from localllm.errors import UnsupportedError
 from localllm.generate.loop import Stats, Tape, answer_ids, answer_text, check_prompt
 from localllm.generate.sampling import Sampler
-
-if TYPE_CHECKING:
-    from localllm.generate.session import Model
-    from localllm.text.tokenizer import Tokenizer
+from localllm.model.context import Context
+from localllm.text.template import ChatTemplate, PlainTurns
+from localllm.text.tokenizer import Tokenizer
 
 Message = dict[str, str]
 """One turn: {"role": "system" | "user" | "assistant", "content": text}."""
+
+
+class TextModel(Protocol):
+    """What an answer needs of a model (localllm.generate.session's Model is one)."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...
+    @property
+    def template(self) -> ChatTemplate | PlainTurns: ...
+    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> Context: ...
 
 
 class Answer(Iterator[str]):
@@ -60,7 +73,7 @@ class Answer(Iterator[str]):
 
 
 def answer(
-    model: Model,
+    model: TextModel,
     tape: Tape,
     ids: Sequence[int],
     sampler: Sampler,
@@ -76,7 +89,7 @@ def answer(
     return Answer(answer_text(tokens, tokenizer.stream(), stats, stop), stats, on_end)
 
 
-def vocabulary(model: Model) -> Tokenizer:
+def vocabulary(model: TextModel) -> Tokenizer:
     """The model's tokenizer; UnsupportedError for a model that runs on ids alone."""
     if model.tokenizer is None:
         raise UnsupportedError(
@@ -85,14 +98,14 @@ def vocabulary(model: Model) -> Tokenizer:
     return model.tokenizer
 
 
-def prompt_ids(model: Model, prompt: str | Sequence[int]) -> list[int]:
+def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:
     """A prompt as ids. Text gets the special tokens that the model wants; those written in it count as such."""
     if isinstance(prompt, str):
         return vocabulary(model).encode(prompt, add_special=True, parse_special=True)
     return list(prompt)
 
 
-def chat_ids(model: Model, messages: Sequence[Message]) -> list[int]:
+def chat_ids(model: TextModel, messages: Sequence[Message]) -> list[int]:
     """Messages as ids, through the model's template, ready for the assistant's turn.
 
     Most templates write the beginning-of-text token themselves: it is added only where the model wants it and the

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from localllm.errors import UsageError
-from localllm.generate.answer import Answer, Message, answer, chat_ids, vocabulary
+from localllm.generate.answer import Answer, Message, TextModel, answer, chat_ids, vocabulary
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling
 from localllm.generate.sampling import Sampler
-
-if TYPE_CHECKING:
-    from localllm.generate.session import Model
 
 
 class Chat:
@@ -20,7 +16,7 @@ class Chat:
 
     def __init__(
         self,
-        model: Model,
+        model: TextModel,
         system: str = "",
         n_ctx: int | None = None,
         n_batch: int = 512,

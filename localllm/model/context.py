@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
+from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.forward import record_body, record_head
+from localllm.model.network import Network
 from localllm.model.recorder import MATVEC_MAX_ROWS
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
-
-if TYPE_CHECKING:
-    from localllm.model.model import Model
+from localllm.runtime.team import Team
 
 _PARTS = ("body", "head")
 PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
@@ -32,17 +32,29 @@ _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""
 
 
+class Loaded(Protocol):
+    """What a context needs of a model (localllm.model.model's Model is one)."""
+
+    path: str
+    kv_type: str
+    file: GGUFFile
+    network: Network
+
+    @property
+    def team(self) -> Team: ...
+
+
 class Context:
     """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
 
     def __init__(
-        self, model: Model, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
+        self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
     ) -> None:
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, PHASES[-1])):
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
-        config = model.config
+        config = model.network.config
         options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full)
         _check_memory(model, options, 0)
         self._sequences = Sequences(model.network.mixers, options, PHASES[-1])
@@ -162,7 +174,7 @@ class Context:
         ids = self._fill(tokens, positions, seq_ids)
         wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
         n_rows, n_out = len(tokens), len(wanted)
-        logits = np.empty((n_out, self.model.config.n_vocab), np.float32)
+        logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
         plan = self._whole(n_rows, n_out)
         self.model.file.check_unchanged()
@@ -184,7 +196,8 @@ class Context:
         """Check a batch and write its rows; each row's sequence."""
         if self._closed:
             raise LocalllmError("this context is closed")
-        n, n_vocab, past = len(tokens), self.model.config.n_vocab, [track.past for track in self._sequences.tracks]
+        n, n_vocab = len(tokens), self.model.network.config.n_vocab
+        past = [track.past for track in self._sequences.tracks]
         if not 1 <= n <= self.n_batch:
             raise UsageError(f"a batch has 1 to {self.n_batch} rows, not {n}")
         ids = [0] * n if seq_ids is None else seq_ids
@@ -243,10 +256,10 @@ def _phase(n_rows: int) -> int:
     return next(p for p in PHASES if p >= n_rows)
 
 
-def _check_memory(model: Model, options: StateOptions, arena: int) -> None:
+def _check_memory(model: Loaded, options: StateOptions, arena: int) -> None:
     """Refuse, before anything is written, a context for which there is no memory: states, `arena` bytes for what is
     computed, and a row of logits a sequence."""
-    free, beside = available_memory() - _SPARE, arena + 4 * options.n_seq * model.config.n_vocab
+    free, beside = available_memory() - _SPARE, arena + 4 * options.n_seq * model.network.config.n_vocab
 
     def bytes_of(n: int) -> int:
         return beside + Sequences(model.network.mixers, replace(options, n_ctx=n), 1).n_bytes

@@ -15,7 +15,7 @@ from pathlib import Path
 from localllm.errors import StoreError
 from localllm.store import pip_source, url_source
 from localllm.store.bar import Bar
-from localllm.store.catalog import Entry, PipSource, Progress, UrlSource
+from localllm.store.entry import Entry, PipSource, Progress, UrlSource
 from localllm.store.lock import locked
 
 CHUNK = 1 << 20

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 from localllm.errors import StoreError
-from localllm.store.catalog import Entry, PipSource, Progress
+from localllm.store.entry import Entry, PipSource, Progress
 
 POLL = 0.2
 """Seconds between two looks at how far pip is."""

