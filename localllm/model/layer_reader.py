@@ -21,6 +21,8 @@ class LayerReader:
     spec: Spec
     i: int
     eps: float
+    earlier: tuple[tuple[object, ...], ...] = ()
+    """Blocks of the layers before this one."""
 
     @property
     def path(self) -> str:

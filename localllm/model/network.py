@@ -64,7 +64,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
         weights.leave(pattern)
     has_embedding = weights.has("token_embd.weight")
     embedding = weights.matrix("token_embd.weight" if has_embedding else "output.weight", c.n_embd, c.n_vocab)
-    layers = tuple(read_layer(LayerReader(weights, c, spec, i, eps)) for i in range(c.n_layer))
+    layers = _layers(weights, c, spec, eps)
     network = Network(
         config=c,
         causal=keys.flag("attention.causal", spec.causal),
@@ -87,6 +87,13 @@ _INPUT_SCALES = r"(blk\.\d+\.\w+|output)\.input_scale"
 """NVFP4: ranges of activations, for processors that compute with 4-bit floats. llama.cpp does not use them on a CPU."""
 
 _EPS_KEYS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
+
+
+def _layers(weights: Weights, c: Config, spec: Spec, eps: float) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    for i in range(c.n_layer):
+        layers.append(read_layer(LayerReader(weights, c, spec, i, eps, tuple(layer.mixers for layer in layers))))
+    return tuple(layers)
 
 
 def _ropes(c: Config, spec: Spec, weights: Weights) -> Callable[[int], tuple[Rope | None, ...]]:

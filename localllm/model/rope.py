@@ -58,7 +58,7 @@ def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local
         scaling = NO_SCALING
     factor = 1.0 if local and spec.local_scaling != "same" else scaling.factor
     turning = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
-    factors = _factors(c, weights, n_ctx, n_rot)
+    factors = _factors(c, weights, n_ctx, n_rot) if spec.local_factors or not local else None
     if factors is not None:
         turning = turning / factors
     yarn = _Yarn(c, spec, scaling)
@@ -76,11 +76,19 @@ def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray 
         if n_ctx <= c.scaling.n_ctx_orig:
             names.reverse()
     # Those for other lengths are checked, too.
-    values = {name: weights.values(name, n_rot // 2) for name in names if weights.has(name)}
+    values = {name: _first(c, weights, name, n_rot // 2) for name in names if weights.has(name)}
     for name, factors in values.items():
         if not (np.isfinite(factors).all() and (factors > 0).all()):
             raise FormatError(f"{c.keys.file.path}: tensor {name}: has elements that are no numbers above 0")
     return values[names[0]].astype(np.float64) if names[0] in values else None
+
+
+def _first(c: Config, weights: Weights, name: str, n: int) -> np.ndarray:
+    """The first n factors. A file may have as many as a whole head takes, or as the layers that turn most (llama.cpp,
+    gemma4.cpp, step35.cpp)."""
+    more = {(max(c.n_embd_head_k) // 2,), (max(c.n_rot) // 2,)}
+    shape = weights.shape(name)
+    return weights.values(name, *(shape if shape in more and shape[0] > n else (n,)))[:n]
 
 
 class _Yarn:

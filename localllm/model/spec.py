@@ -91,6 +91,11 @@ class Spec:
     window: Callable[[Keys, int], Window | None] = lambda keys, n_layer: None
     """Given the keys and the number of layers."""
     causal: bool = True
+    kv_source: Callable[[Config, int], int | None] = lambda c, i: None
+    """The earlier layer whose keys and values a layer attends over; None: it has its own."""
+    value_norm: bool = False
+    """Values are normed over each head, without weights; where the file has no matrix for them they are the keys as
+    they come from theirs."""
     rope_layers: Callable[[Config, int], bool] = lambda c, i: True
     rope_base: Callable[[Config], float] = lambda c: c.rope_freq_base
     rope_scaling: bool = True
@@ -99,6 +104,8 @@ class Spec:
     """RoPE base of layers with a window: rope.freq_base_swa where the file has it; or always that of the others."""
     local_scaling: Literal["same", "magnitude", "none"] = "same"
     """What of the RoPE scaling layers with a window share: "magnitude" is attn_factor without what turns slower."""
+    local_factors: bool = True
+    """False: layers with a window do not look at the factors of frequencies that the file holds (rope_freqs)."""
     yarn_keys: tuple[str, ...] = ()
     """Numbers of YaRN beside the factor that are looked at: of ext_factor, attn_factor, beta_fast, beta_slow and
     log_multiplier."""

@@ -6,6 +6,7 @@ Cited as llama.cpp's build_qkv and build_attn (llama-graph.cpp) where the order 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,15 @@ class Attention:
     k_dim: int
     v_dim: int
     q: Linear
-    k: Linear
-    v: Linear
+    k: Linear | None
+    v: Linear | None
+    """None: the keys as they come from their matrix."""
+    source: Attention | None
+    """Whose keys and values it attends over; None: it has its own."""
     output: Linear
     q_norm: HeadNorm | None
     k_norm: HeadNorm | None
+    v_norm: HeadNorm | None
     gate: Linear | None
     sinks: Weight | None
     slopes: Weight | None
@@ -71,6 +76,8 @@ class Attention:
     """Of the file, for errors."""
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
+        if self.source:
+            return ()
         planes = Plane(self.n_head_kv, self.k_dim, tiled=True), Plane(self.n_head_kv, self.v_dim)
         return (Cells(planes, options, abs(self.window), f"{self.path}: layer {self.i}"),)
 
@@ -84,20 +91,19 @@ class _Recorded:
     def __init__(self, block: Attention, r: Recorder) -> None:
         self.block, self.r, self.i = block, r, block.i
         self.n_head, self.n_head_kv, self.k_dim, self.v_dim = block.n_head, block.n_head_kv, block.k_dim, block.v_dim
-        (self.cells,) = r.states_of(block)
+        (self.cells,) = r.states_of(block.source or block)
 
     def run(self, x: Value, to: Residual, table: Buffer | None) -> None:
         b, r = self.block, self.r
         q = r.floats("q", self.n_head * self.k_dim)
-        k, v = r.floats("k", self.n_head_kv * self.k_dim), r.floats("v", self.n_head_kv * self.v_dim)
-        jobs: list[tuple[Linear, Value, Value]] = [(b.q, q, 0), (b.k, k, 0), (b.v, v, 0)]
+        k = r.floats("k", self.n_head_kv * self.k_dim) if b.k else None
+        v = r.floats("v", self.n_head_kv * self.v_dim) if b.k else None
         gate = r.floats("attn_gate", b.gate.w.n) if b.gate else None
-        if b.gate and gate:
-            jobs.append((b.gate, gate, 0))
-        r.linears(x, jobs)
+        pairs = ((b.q, q), (b.k, k), (b.v, v), (b.gate, gate))
+        r.linears(x, [(linear, out, 0) for linear, out in pairs if linear and out])
         self._clamp(q, k, v)
         if not b.norms_after_rope:
-            self._norms(q, k)
+            self._norms(q, k, v)
         self._rotate_and_store(q, k, v, table)
         if b.temperature:
             factors, every, offset = b.temperature
@@ -114,42 +120,58 @@ class _Recorded:
             to = Residual(to.x, to.post_norm, to.factor * b.value_factor)
         r.close_linear(f"blk.{self.i}.attn_output", b.output, out, to)
 
-    def _clamp(self, q: Buffer, k: Buffer, v: Buffer) -> None:
+    def _clamp(self, q: Buffer, k: Buffer | None, v: Buffer | None) -> None:
         if not self.block.clamp:
             return
         sizes = (self.n_head * self.k_dim, self.n_head_kv * self.k_dim, self.n_head_kv * self.v_dim)
         with self.r.plan.stage():
             for x, n in zip((q, k, v), sizes, strict=True):
+                if x is None:
+                    continue
                 self.r.plan.op(
                     "clamp", Key("mix", "clamp"), mix.ClampParams, (self.r.n_rows, n),
                     n_rows_at=self.r.rows_at, n=n, x=x, limit=float(self.block.clamp),
                 )  # fmt: skip
 
-    def _norms(self, q: Buffer, k: Buffer) -> None:
+    def _norms(self, q: Buffer, k: Buffer | None, v: Buffer | None) -> None:
+        b = self.block
+        if v and b.v is None:
+            # The keys' own norm, in their place, comes after.
+            self._norm("v", b.v_norm, k, v)
         with self.r.plan.stage():
-            for name, norm, y in (("q", self.block.q_norm, q), ("k", self.block.k_norm, k)):
-                if norm is None:
-                    continue
-                row = norm.n * norm.heads * len(norm.norms)
-                for head, one in enumerate(norm.norms):
-                    at = Place(y, head * norm.n * F32)
-                    self.r.norm(f"blk.{self.i}.attn_{name}_norm", at, one, at, norm.n, norm.heads, stride=row)
+            self._norm("q", b.q_norm, q, q)
+            self._norm("k", b.k_norm, k, k)
+            if b.v:
+                self._norm("v", b.v_norm, v, v)
 
-    def _rotate_and_store(self, q: Buffer, k: Buffer, v: Buffer, table: Buffer | None) -> None:
-        """RoPE on queries and keys; keys and values go to the cache."""
+    def _norm(self, name: str, norm: HeadNorm | None, x: Buffer | None, out: Buffer | None) -> None:
+        if norm is None or x is None or out is None:
+            return
+        row = norm.n * norm.heads * len(norm.norms)
+        for head, one in enumerate(norm.norms):
+            at = head * norm.n * F32
+            self.r.norm(
+                f"blk.{self.i}.attn_{name}_norm", Place(x, at), one, Place(out, at), norm.n, norm.heads, stride=row
+            )
+
+    def _rotate_and_store(self, q: Buffer, k: Buffer | None, v: Buffer | None, table: Buffer | None) -> None:
+        """RoPE on queries and keys; keys and values go to the cache, unless they are another layer's."""
         r = self.r
         if not self.block.norms_after_rope:
             with r.plan.stage():
                 if table:
                     self._rotate(q, self.n_head, table)
-                self._store(k, v, table or 0, self.block.n_rot if table else 0)
+                if k and v:
+                    self._store(k, v, table or 0, self.block.n_rot if table else 0)
             return
         if table:
             with r.plan.stage():
                 self._rotate(q, self.n_head, table)
-                self._rotate(k, self.n_head_kv, table)
-        self._norms(q, k)
-        self._store(k, v, 0, 0)
+                if k:
+                    self._rotate(k, self.n_head_kv, table)
+        self._norms(q, k, v)
+        if k and v:
+            self._store(k, v, 0, 0)
 
     def _rotate(self, x: Buffer, heads: int, table: Buffer) -> None:
         self.r.plan.op(
@@ -218,10 +240,13 @@ def read(f: LayerReader) -> Attention:
         if n < 1:
             problem = "is 0" if c.keys.has(key) else "is missing"
             raise c.keys.fail(key, f"{problem}, must be 1 or more for layer {i}, which has attention")
-    sizes = n_head * k_dim, n_head_kv * k_dim, n_head_kv * v_dim
-    q, k, v = f.fused("attn_qkv", ("attn_q", "attn_k", "attn_v"), sizes)
+    source = _source(f)
+    q, k, v = _products(f, (n_head * k_dim, n_head_kv * k_dim, n_head_kv * v_dim), source is not None)
     q_norm = _head_norm(f, "attn_q_norm", n_head, k_dim)
-    k_norm = _head_norm(f, "attn_k_norm", n_head_kv, k_dim)
+    k_norm = None if source else _head_norm(f, "attn_k_norm", n_head_kv, k_dim)
+    v_norm = None
+    if spec.value_norm and not source:
+        v_norm = HeadNorm((Norm(None, None, f.eps, spec.norm),), v_dim, n_head_kv)
     if spec.qk_norm_paired and q_norm is None:
         k_norm = None
     alibi, softcap, limit = spec.alibi(c), spec.attention_softcap(c), spec.temperature(c, i)
@@ -242,8 +267,8 @@ def read(f: LayerReader) -> Attention:
         gate = f.linear("attn_gate", c.n_embd, n)
     return Attention(
         i=i, n_head=n_head, n_head_kv=n_head_kv, k_dim=k_dim, v_dim=v_dim,
-        q=q, k=k, v=v, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm, k_norm=k_norm,
-        gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
+        q=q, k=k, v=v, source=source, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm,
+        k_norm=k_norm, v_norm=v_norm, gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
         slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
         temperature=temperature, gate_function=spec.gate, causal=c.keys.flag("attention.causal", spec.causal),
         window=_window(c, i), scale=float(spec.attention_scale(c, i)), softcap=float(softcap),
@@ -251,6 +276,40 @@ def read(f: LayerReader) -> Attention:
         pairing="halves" if spec.rope == "none" else spec.rope, n_rot=c.n_rot[i],
         norms_after_rope=spec.qk_norm_after_rope, path=f.path,
     )  # fmt: skip
+
+
+def _source(f: LayerReader) -> Attention | None:
+    """The earlier layer's attention whose keys and values this layer uses. Those that it has itself are passed over."""
+    i = f.spec.kv_source(f.config, f.i)
+    if i is None:
+        return None
+    (source,) = (block for block in f.earlier[i] if isinstance(block, Attention))
+    c, other = f.config, (source.n_head_kv, source.k_dim, source.v_dim)
+    own = c.n_head_kv[f.i], c.n_embd_head_k[f.i], c.n_embd_head_v[f.i]
+    if own != other:
+        raise FormatError(
+            f"{f.path}: layer {f.i} uses the keys and values of layer {i}: it has {own[0]} heads of {own[1]} and "
+            f"{own[2]} elements, that one {other[0]} of {other[1]} and {other[2]}"
+        )
+    f.weights.leave(re.escape(f.name("attn_")) + r"(k|v|k_norm)\.(weight|bias|scale)")
+    return source
+
+
+def _products(
+    f: LayerReader, sizes: tuple[int, int, int], is_shared: bool
+) -> tuple[Linear, Linear | None, Linear | None]:
+    """The matrices of queries, keys and values, those that the layer needs."""
+    if f.has("attn_qkv.weight"):
+        q, k, v = f.fused("attn_qkv", ("attn_q", "attn_k", "attn_v"), sizes)
+        return (q, None, None) if is_shared else (q, k, v)
+    n = f.config.n_embd
+    q = f.linear("attn_q", n, sizes[0])
+    if is_shared:
+        return q, None, None
+    k = f.linear("attn_k", n, sizes[1])
+    if f.spec.value_norm and not f.has("attn_v.weight"):
+        return q, k, None
+    return q, k, f.linear("attn_v", n, sizes[2])
 
 
 def _head_norm(f: LayerReader, name: str, n_head: int, dim: int) -> HeadNorm | None:
