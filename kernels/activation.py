@@ -7,6 +7,9 @@ from .thread import claim
 GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit"))
 """gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64."""
 
+GatedRowsParams = Struct("GatedRows", ("n_rows_at", "n", "gate", "up", "up_stride", "out"))
+"""The same where rows of up are up_stride bytes apart; for functions without a limit."""
+
 PlainParams = Struct("Plain", ("n_rows_at", "n", "x", "out", "divisor", "numbers"))
 """x, out: f32 [n_rows, n]; out may be x. divisor: f32 [n] by which the results are divided, or 0. numbers: f32, those
 that the function has in this layer (see NUMBERS)."""
@@ -79,6 +82,27 @@ def gated(function: str):
                 gate, up = splat(f32x16, load(f32, p.gate + 4 * i)), splat(f32x16, load(f32, p.up + 4 * i))
                 store(p.out + 4 * i, lane(f(gate, up, limit), 0))
             first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def gated_rows(function: str):
+    """out = f(gate) * up, up a part of longer rows. Threads claim rows."""
+    f = GATED[function]
+
+    def kernel(params, thread):
+        p = GatedRowsParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        row = claim(thread, 1)
+        while row < n_rows:
+            gate, up, out = p.gate + row * p.n * 4, p.up + row * p.up_stride, p.out + row * p.n * 4
+            whole = p.n // 16 * 16
+            for i in range(0, whole, 16):
+                store(out + 4 * i, f(load(f32x16, gate + 4 * i), load(f32x16, up + 4 * i), f32(0.0)))
+            for i in range(whole, p.n):
+                g, u = splat(f32x16, load(f32, gate + 4 * i)), splat(f32x16, load(f32, up + 4 * i))
+                store(out + 4 * i, lane(f(g, u, f32(0.0)), 0))
+            row = claim(thread, 1)
 
     return kernel
 

@@ -235,14 +235,7 @@ class Experts:
 def read_experts(f: LayerReader) -> Experts:
     """The experts of a layer, their tensors checked."""
     c, spec = f.config, f.spec
-    n, used = c.n_expert, c.n_expert_used[f.i]
-    if not 1 <= used <= n:
-        raise FormatError(f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, must be 1 to {n}")
-    if c.n_expert_groups and used > n // c.n_expert_groups * c.n_group_used:
-        raise FormatError(
-            f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, more than the experts of "
-            f"{c.n_group_used} groups"
-        )
+    n, used = c.n_expert, n_used_of(f)
     beside = [read_feed_forward(f, "_shexp", _n_shared(f))] if f.has("ffn_up_shexp.weight") else []
     if f.has("ffn_up.weight") and spec.experts.dense == "beside":
         beside.append(read_feed_forward(f))
@@ -251,8 +244,8 @@ def read_experts(f: LayerReader) -> Experts:
     return Experts(
         i=f.i,
         router=f.linear("ffn_gate_inp", c.n_embd, n),
-        routed=_routed(f, "exps", n, used, 1),
-        chunks=_routed(f, "chexps", n // per_chunk, min(used, n // per_chunk), per_chunk) if has_chunks else None,
+        routed=read_routed(f, "exps", n, used, 1),
+        chunks=read_routed(f, "chexps", n // per_chunk, min(used, n // per_chunk), per_chunk) if has_chunks else None,
         chunk_factor=c.keys.number("expert_group_scale", 0.05),
         beside=tuple(beside),
         factor=spec.experts.factor if beside else 1.0,
@@ -260,12 +253,27 @@ def read_experts(f: LayerReader) -> Experts:
     )
 
 
+def n_used_of(f: LayerReader) -> int:
+    """How many experts a token uses in the layer, checked."""
+    c = f.config
+    n, used = c.n_expert, c.n_expert_used[f.i]
+    if not 1 <= used <= n:
+        raise FormatError(f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, must be 1 to {n}")
+    if c.n_expert_groups and used > n // c.n_expert_groups * c.n_group_used:
+        raise FormatError(
+            f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, more than the experts of "
+            f"{c.n_group_used} groups"
+        )
+    return used
+
+
 def _n_shared(f: LayerReader) -> int:
     """Hidden elements of the shared experts: what the tensor says."""
     return f.weights.shape(f.name("ffn_up_shexp.weight"))[-1]
 
 
-def _routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int) -> Routed:
+def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int) -> Routed:
+    """The set of experts whose tensors end in `suffix` (exps, chexps), checked."""
     c, spec = f.config, f.spec.experts
     n_ff = f.weights.shape(f.name(f"ffn_down_{suffix}.weight"))[0]
     gate, up = _gate_and_up(f, suffix, n_ff, n_expert)

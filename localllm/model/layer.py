@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from localllm.errors import FormatError
 from localllm.model.blocks import Mixer, read_block
 from localllm.model.experts import Experts, read_experts
+from localllm.model.experts_apart import ExpertsApart, read_experts_apart
 from localllm.model.feed_forward import ActivationAlone, FeedForward, read_feed_forward
 from localllm.model.layer_reader import LayerReader, read_norm
 from localllm.model.recorder import Norm
+
+Ffn = FeedForward | ActivationAlone | Experts | ExpertsApart
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Layer:
     feed-forward block alone."""
     post_attention_norm: Norm | None
     ffn_norm: Norm | None
-    ffn: FeedForward | ActivationAlone | Experts | None
+    ffn: Ffn | None
     post_ffw_norm: Norm | None
     parallel: bool
     residual_factor: float
@@ -77,13 +80,13 @@ def _post_norm(f: LayerReader, name: str, eps: float) -> Norm | None:
     return f.norm(name, f.config.n_embd, eps)
 
 
-def _feed_forward(
-    f: LayerReader,
-) -> tuple[FeedForward | ActivationAlone | Experts | None, tuple[Norm, Experts] | None]:
+def _feed_forward(f: LayerReader) -> tuple[Ffn | None, tuple[Norm, Experts] | None]:
     """The layer's block, and experts parallel to it."""
     c = f.config
     if not f.has("ffn_gate_inp.weight"):
         return (read_feed_forward(f) if c.n_ff[f.i] else None), None
+    if f.has("pre_ffw_norm_2.weight"):
+        return read_experts_apart(f), None
     if not f.spec.experts.used:
         f.weights.leave(rf"blk\.{f.i}\.ffn_(gate_inp|\w+_exps)\.weight")
         return ActivationAlone(f"blk.{f.i}.ffn", f.spec.activation), None

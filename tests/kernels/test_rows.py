@@ -92,6 +92,19 @@ def test_gated(function, n):
         np.testing.assert_array_equal(gate, out)
 
 
+@pytest.mark.parametrize("n", [1, 20, 256])
+def test_gated_rows(n):
+    """The second factor is a part of longer rows."""
+    gate, wide = normal(N_ROWS, n), normal(N_ROWS, 3 * n + 1, seed=1)
+    up = wide[:, n : 2 * n]
+    out = harness.buffer((N_ROWS, n))
+    harness.run(
+        "activation.gated_rows", "gelu", n_rows_at=np.array([N_ROWS]), n=n, gate=gate, up=wide.ctypes.data + 4 * n,
+        up_stride=wide.strides[0], out=out,
+    )  # fmt: skip
+    np.testing.assert_allclose(out, reference.gelu(gate) * up, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_gated_far_from_zero(function):
     """To the right it is x, to the left 0, and nothing overflows."""

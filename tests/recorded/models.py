@@ -34,6 +34,8 @@ class Case:
     n_ids: int = len(IDS)
     scales: dict[str, float] = field(default_factory=dict)
     """Factors for tensors whose names contain a text, where the usual size makes a poor model."""
+    values: dict[str, list[float] | np.ndarray] = field(default_factory=dict)
+    """Tensors that are not random."""
 
 
 @cache
@@ -86,7 +88,7 @@ def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **m
             kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
             kinds[type(value)](full, value)
     for name, shape in case.tensors.items():
-        x = tensor(name, shape, case.scales)
+        x = np.array(case.values[name], np.float32) if name in case.values else tensor(name, shape, case.scales)
         if made := quantize(name, x):
             writer.add_tensor(name, made[0], raw_dtype=made[1])
         else:

@@ -1,0 +1,56 @@
+"""Gemma 4, text (Google's model cards; llama.cpp's gemma4.cpp).
+
+Layers with a window and layers that see everything have heads of their own sizes and their own RoPE base; factors of
+the frequencies (by which only a part of a head turns) are for the latter alone. Scores are not scaled, values are
+normed. In the smaller models the last layers use the keys and values of the last layer of their kind before them, and
+each layer has a further input (model.stacks.gemma4); in the larger ones layers that see everything have no matrix for
+values. One has experts beside the dense block.
+"""
+
+from localllm.gguf.config import Config, Keys, Window
+from localllm.model.spec import ExpertsSpec, Spec
+
+_PATTERN = "attention.sliding_window_pattern"
+
+
+def _window(keys: Keys, n_layer: int) -> Window:
+    if not keys.has(_PATTERN):
+        raise keys.fail(_PATTERN, "is missing")
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 1)
+
+
+def shared_from(c: Config, first: int, i: int) -> int | None:
+    """Where layers from `first` on use the keys and values of others: of the last one before that has a window, or has
+    none, like layer i."""
+    if i < first:
+        return None
+    alike = [j for j in range(first) if c.swa_layers[j] == c.swa_layers[i]]
+    if not alike:
+        raise c.keys.fail("attention.shared_kv_layers", f"layer {i} finds no layer like it among the first {first}")
+    return alike[-1]
+
+
+def _source(c: Config, i: int) -> int | None:
+    n_shared = c.keys.integer("attention.shared_kv_layers", 0, c.n_block - 1, 0)
+    return shared_from(c, c.n_block - n_shared, i)
+
+
+SPECS = {
+    "gemma4": Spec(
+        "Gemma 4",
+        rope="halves",
+        activation="gelu",
+        stack="gemma4",
+        embedding_factor=lambda c: float(c.n_embd) ** 0.5,
+        window=_window,
+        kv_source=_source,
+        value_norm=True,
+        local_base="own or 10000",
+        local_scaling="magnitude",
+        local_factors=False,
+        attention_scale=lambda c, i: 1.0,
+        alibi=lambda c: 0.0,
+        final_softcap=lambda c: c.keys.number("final_logit_softcapping", 30.0),
+        experts=ExpertsSpec(activation="gelu"),
+    ),
+}
