@@ -12,18 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.gguf.config import Config
-from localllm.kernels import activation, attention, mix, rope
+from localllm.kernels import mix, rope
 from localllm.kernels.objects import Key
+from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature, window_of
+from localllm.model.blocks.over_cells import OverCells
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import F32, TILE, Linear, Norm, Recorder, Residual
-from localllm.model.states.cells import Cells, Plane
+from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
-
-_MOST_POSITIONS = 1 << 24
-"""How far factors by position are tabled; from there on the last one holds."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,10 @@ class Attention:
     q_norm: HeadNorm | None
     k_norm: HeadNorm | None
     v_norm: HeadNorm | None
-    gate: Linear | None
+    gate: Gate | None
     sinks: Weight | None
     slopes: Weight | None
-    temperature: tuple[Weight, int, int] | None
-    """Factors of queries, and (every, offset) by which a position finds its own."""
-    gate_function: str
+    temperature: Temperature | None
     causal: bool
     window: int
     """As the kernel has it: cells that a row sees, 0 for all, or below 0 the size of chunks."""
@@ -75,11 +70,15 @@ class Attention:
     path: str
     """Of the file, for errors."""
 
+    @property
+    def over_cells(self) -> OverCells:
+        return OverCells(
+            self.i, self.n_head, self.n_head_kv, self.k_dim, self.v_dim, self.window, self.scale, self.pairing,
+            self.causal, self.softcap, self.sinks, self.slopes,
+        )  # fmt: skip
+
     def states(self, options: StateOptions) -> tuple[State, ...]:
-        if self.source:
-            return ()
-        planes = Plane(self.n_head_kv, self.k_dim, tiled=True), Plane(self.n_head_kv, self.v_dim)
-        return (Cells(planes, options, abs(self.window), f"{self.path}: layer {self.i}"),)
+        return () if self.source else (self.over_cells.cells(options, self.path),)
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         _Recorded(self, r).run(x, to, table)
@@ -98,24 +97,19 @@ class _Recorded:
         q = r.floats("q", self.n_head * self.k_dim)
         k = r.floats("k", self.n_head_kv * self.k_dim) if b.k else None
         v = r.floats("v", self.n_head_kv * self.v_dim) if b.k else None
-        gate = r.floats("attn_gate", b.gate.w.n) if b.gate else None
-        pairs = ((b.q, q), (b.k, k), (b.v, v), (b.gate, gate))
+        gate = r.floats("attn_gate", b.gate.linear.w.n) if b.gate else None
+        pairs = ((b.q, q), (b.k, k), (b.v, v), (b.gate.linear if b.gate else None, gate))
         r.linears(x, [(linear, out, 0) for linear, out in pairs if linear and out])
         self._clamp(q, k, v)
         if not b.norms_after_rope:
             self._norms(q, k, v)
         self._rotate_and_store(q, k, v, table)
         if b.temperature:
-            factors, every, offset = b.temperature
-            r.plan.op(
-                "temperature", Key("mix", "temperature"), mix.TemperatureParams, (r.n_rows, self.n_head, self.k_dim),
-                step=r.step, n=self.n_head * self.k_dim, x=q, every=every, offset=offset, table=factors.address,
-                last=factors.k - 1,
-            )  # fmt: skip
+            b.temperature.record(r, q, self.n_head * self.k_dim)
         out = r.floats("attention", self.n_head * self.v_dim)
-        self._attend(q, out)
-        if gate:
-            self._gate(out, gate)
+        b.over_cells.attend(r, self.cells, q, out)
+        if b.gate and gate:
+            b.gate.record(r, f"blk.{self.i}.attn_gate", out, gate, self.n_head * self.v_dim)
         if b.value_factor != 1.0:
             to = Residual(to.x, to.post_norm, to.factor * b.value_factor)
         r.close_linear(f"blk.{self.i}.attn_output", b.output, out, to)
@@ -162,7 +156,8 @@ class _Recorded:
                 if table:
                     self._rotate(q, self.n_head, table)
                 if k and v:
-                    self._store(k, v, table or 0, self.block.n_rot if table else 0)
+                    n_rot = self.block.n_rot if table else 0
+                    self.block.over_cells.store(r, self.cells, k, v, table or 0, n_rot)
             return
         if table:
             with r.plan.stage():
@@ -171,7 +166,7 @@ class _Recorded:
                     self._rotate(k, self.n_head_kv, table)
         self._norms(q, k, v)
         if k and v:
-            self._store(k, v, 0, 0)
+            self.block.over_cells.store(r, self.cells, k, v, 0, 0)
 
     def _rotate(self, x: Buffer, heads: int, table: Buffer) -> None:
         self.r.plan.op(
@@ -179,57 +174,6 @@ class _Recorded:
             step=self.r.step, x=x, stride=heads * self.k_dim * F32, n_head=heads, head_dim=self.k_dim,
             n_rot=self.block.n_rot, table=table,
         )  # fmt: skip
-
-    def _store(self, k: Buffer, v: Buffer, table: Value, n_rot: int) -> None:
-        r, heads = self.r, self.n_head_kv
-        r.plan.op(
-            "cache", Key("rope", "cache", (self.block.pairing, self.cells.kv_type)), rope.CacheParams,
-            (r.n_rows, heads),
-            step=r.step, k=k, k_stride=heads * self.k_dim * F32, v=v, v_stride=heads * self.v_dim * F32, n_head=heads,
-            k_dim=self.k_dim, v_dim=self.v_dim, n_rot=n_rot, table=table, k_cache=self.cells.address(0),
-            v_cache=self.cells.address(1), n_cells=self.cells.n_cells,
-        )  # fmt: skip
-
-    def _attend(self, q: Buffer, out: Buffer) -> None:
-        """Few rows: the cache is cut into stretches that threads share, whose results are merged."""
-        r, b, cells, v_dim = self.r, self.block, self.cells, self.v_dim
-        few = r.n_rows <= TILE
-        split = attention.CHUNK if few else 0
-        partial: Value = 0
-        if few:
-            n_splits = cells.n_cells // split
-            partial = r.floats("attention parts", self.n_head * n_splits * attention.partial_floats(v_dim))
-        values: dict[str, Value] = {
-            "step": r.step, "q": q, "q_stride": self.n_head * self.k_dim * F32, "n_head": self.n_head,
-            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": v_dim, "k_cache": cells.address(0),
-            "v_cache": cells.address(1), "n_cells": cells.n_cells, "window": b.window,
-            "scale": b.scale, "out": out, "out_stride": self.n_head * v_dim * F32,
-            "block": 1 if few else TILE, "split": split, "partial": partial,
-            "both_ways": int(not b.causal), "sinks": b.sinks.address if b.sinks else 0, "cap": b.softcap,
-            "slopes": b.slopes.address if b.slopes else 0,
-        }  # fmt: skip
-        shape = (r.n_rows, self.n_head, v_dim)
-        key: tuple[str | int, ...] = (cells.kv_type, attention.together(self.n_head // self.n_head_kv, few))
-        if b.softcap or b.slopes:
-            key += ("capped" if b.softcap else "alibi",)
-        r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
-        if few:
-            r.plan.op(f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **values)
-
-    def _gate(self, out: Buffer, gate: Buffer) -> None:
-        r, n = self.r, self.n_head * self.v_dim
-        n_gates = self.block.gate.w.n if self.block.gate else n
-        r.plan.op(
-            f"blk.{self.i}.attn_gate", Key("activation", "multiply", (self.block.gate_function,)),
-            activation.MultiplyParams, (r.n_rows, n),
-            n_rows_at=r.rows_at, n=n, group=n // n_gates, x=out, gate=gate, add=0, out=out,
-        )  # fmt: skip
-
-
-def _window(c: Config, i: int) -> int:
-    if not c.swa_layers[i] or c.window is None:
-        return 0
-    return -c.window.size if c.window.chunked else c.window.size
 
 
 def read(f: LayerReader) -> Attention:
@@ -249,29 +193,16 @@ def read(f: LayerReader) -> Attention:
         v_norm = HeadNorm((Norm(None, None, f.eps, spec.norm),), v_dim, n_head_kv)
     if spec.qk_norm_paired and q_norm is None:
         k_norm = None
-    alibi, softcap, limit = spec.alibi(c), spec.attention_softcap(c), spec.temperature(c, i)
+    alibi, softcap = spec.alibi(c), spec.attention_softcap(c)
     if alibi and softcap:
         raise UnsupportedError(f"{f.path}: layer {i}: ALiBi together with a softcap of the scores is not supported")
-    temperature = None
-    if limit:
-        every, factor, offset = limit
-        table = np.log(np.arange(_MOST_POSITIONS // every + 2) + 1.0) * factor + 1.0
-        temperature = (f.weights.constant("temperature", table), every, offset)
-    gate = None
-    if f.has("attn_gate.weight"):
-        n = f.weights.shape(f.name("attn_gate.weight"))[-1]
-        if n not in (n_head, n_head * v_dim):
-            raise FormatError(
-                f"{f.path}: tensor {f.name('attn_gate.weight')}: has {n} rows, must have {n_head} or {n_head * v_dim}"
-            )
-        gate = f.linear("attn_gate", c.n_embd, n)
     return Attention(
         i=i, n_head=n_head, n_head_kv=n_head_kv, k_dim=k_dim, v_dim=v_dim,
         q=q, k=k, v=v, source=source, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm,
-        k_norm=k_norm, v_norm=v_norm, gate=gate, sinks=f.vector("attn_sinks.weight", n_head),
+        k_norm=k_norm, v_norm=v_norm, gate=read_gate(f, n_head, v_dim), sinks=f.vector("attn_sinks.weight", n_head),
         slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
-        temperature=temperature, gate_function=spec.gate, causal=c.keys.flag("attention.causal", spec.causal),
-        window=_window(c, i), scale=float(spec.attention_scale(c, i)), softcap=float(softcap),
+        temperature=read_temperature(f), causal=c.keys.flag("attention.causal", spec.causal),
+        window=window_of(c, i), scale=float(spec.attention_scale(c, i)), softcap=float(softcap),
         clamp=c.keys.number("attention.clamp_kqv", 0.0), value_factor=c.keys.number("attention.value_scale", 1.0),
         pairing="halves" if spec.rope == "none" else spec.rope, n_rot=c.n_rot[i],
         norms_after_rope=spec.qk_norm_after_rope, path=f.path,

@@ -1,0 +1,79 @@
+"""What stands around attention of every kind: the queries' temperature, the gate of the result, the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from localllm.errors import FormatError
+from localllm.gguf.config import Config
+from localllm.kernels import activation, mix
+from localllm.kernels.objects import Key
+from localllm.model.layer_reader import LayerReader
+from localllm.model.recorder import Linear, Recorder
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer
+
+_MOST_POSITIONS = 1 << 24
+"""How far factors by position are tabled; from there on the last one holds."""
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Factors of queries; a position's is number (position + offset) // every."""
+
+    factors: Weight
+    every: int
+    offset: int
+
+    def record(self, r: Recorder, q: Buffer, n: int) -> None:
+        """Multiply rows of n elements, in place."""
+        r.plan.op(
+            "temperature", Key("mix", "temperature"), mix.TemperatureParams, (r.n_rows, n),
+            step=r.step, n=n, x=q, every=self.every, offset=self.offset, table=self.factors.address,
+            last=self.factors.k - 1,
+        )  # fmt: skip
+
+
+def read_temperature(f: LayerReader) -> Temperature | None:
+    limit = f.spec.temperature(f.config, f.i)
+    if limit is None:
+        return None
+    every, factor, offset = limit
+    table = np.log(np.arange(_MOST_POSITIONS // every + 2) + 1.0) * factor + 1.0
+    return Temperature(f.weights.constant("temperature", table), every, offset)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """attn_gate: a function of its output multiplies the attention's, an element or a head each."""
+
+    linear: Linear
+    function: str
+
+    def record(self, r: Recorder, name: str, out: Buffer, gate: Buffer, n: int) -> None:
+        """out: rows of n elements; gate: the output of `linear`."""
+        r.plan.op(
+            name, Key("activation", "multiply", (self.function,)), activation.MultiplyParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, group=n // self.linear.w.n, x=out, gate=gate, add=0, out=out,
+        )  # fmt: skip
+
+
+def read_gate(f: LayerReader, n_head: int, v_dim: int) -> Gate | None:
+    name = f.name("attn_gate.weight")
+    if not f.weights.has(name):
+        return None
+    shape = f.weights.shape(name)
+    # One head alone may be a vector.
+    n = shape[1] if len(shape) > 1 else 1
+    if n not in (n_head, n_head * v_dim):
+        raise FormatError(f"{f.path}: tensor {name}: has {n} rows, must have {n_head} or {n_head * v_dim}")
+    return Gate(f.linear("attn_gate", f.config.n_embd, n), f.spec.gate)
+
+
+def window_of(c: Config, i: int) -> int:
+    """As kernels have it: cells that a row sees, 0 for all, or below 0 the size of chunks."""
+    if not c.swa_layers[i] or c.window is None:
+        return 0
+    return -c.window.size if c.window.chunked else c.window.size
