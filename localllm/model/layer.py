@@ -41,7 +41,8 @@ def read_layer(f: LayerReader) -> Layer:
     c, spec, n = f.config, f.spec, f.config.n_embd
     post_eps = f.eps if spec.post_norm_eps is None else spec.post_norm_eps
     ffn, parallel_experts = _feed_forward(f)
-    mixers = tuple(read_block(name, f) for name in spec.mixers(c, f.i))
+    kinds = spec.mixers(c, f.i)
+    mixers = tuple(read_block(name, f) for name in kinds)
     attn_norm = f.norm(spec.attn_norm, n) if spec.pre_norm and mixers else None
     if spec.pre_norm and mixers and attn_norm is None:
         raise FormatError(f"{f.path}: tensor {f.name(spec.attn_norm)}.weight: is missing")
@@ -51,7 +52,7 @@ def read_layer(f: LayerReader) -> Layer:
         raise FormatError(f"{f.path}: tensor {f.name(spec.ffn_norm)}.weight: is missing")
     return Layer(
         attn_norm=attn_norm,
-        attn_norm_2=f.norm("attn_norm_2", n) if f.has("attn_norm_2.weight") else None,
+        attn_norm_2=f.norm("attn_norm_2", n) if f.has("attn_norm_2.weight") and "attention" in kinds else None,
         mixers=mixers,
         post_attention_norm=_post_norm(f, spec.post_attention_norm, post_eps),
         ffn_norm=ffn_norm,

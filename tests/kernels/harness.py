@@ -19,6 +19,7 @@ from localllm.kernels import (
     conv,
     embed,
     experts,
+    lightning,
     matmul,
     matvec,
     mix,
@@ -67,6 +68,7 @@ KEYS: list[Key] = [
     *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
     Key("attention", "merge"),
     *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
+    Key("lightning", "scan"),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -81,6 +83,7 @@ _PARAMS = {
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
     "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
     "scale.experts": scale.ExpertsParams, "conv": conv.Params,
+    "lightning": lightning.Params,
 }  # fmt: skip
 
 SLACK = 512

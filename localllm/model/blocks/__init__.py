@@ -17,6 +17,7 @@ from localllm.runtime.plan import Buffer, Value
 
 BLOCKS = {
     "attention": "attention",
+    "lightning": "lightning",
     "per_token": "per_token",
     "short_conv": "short_conv",
 }

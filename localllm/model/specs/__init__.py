@@ -27,6 +27,7 @@ FILES = {
         "hunyuan": "hunyuan-dense hunyuan_vl",
         "apertus": "apertus",
         "lfm2": "lfm2 lfm2moe",
+        "minimax": "minimax-01",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

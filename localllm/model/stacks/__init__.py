@@ -18,6 +18,7 @@ from localllm.runtime.plan import Buffer, Value
 STACKS = {
     "plain": "plain",
     "gemma4": "gemma4",
+    "normed": "normed",
 }
 
 
