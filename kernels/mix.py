@@ -7,6 +7,9 @@ from .thread import Step, claim
 AddParams = Struct("AddScaled", ("n_rows_at", "n", "x", "factor", "add", "out"))
 """out = factor * x + add: f32 [n_rows, n]; factor: bits of f64; add: or 0; out may be x or add."""
 
+SumParams = Struct("ScaledSum", ("n_rows_at", "n", "x", "y", "factor", "out"))
+"""out = (x + y) * factor: f32 [n_rows, n]; factor: bits of f64; out may be x or y."""
+
 ClampParams = Struct("Clamp", ("n_rows_at", "n", "x", "limit"))
 """x, f32 [n_rows, n], bounded to -limit to limit (bits of f64), in place."""
 
@@ -40,6 +43,26 @@ def add():
                 if p.add != 0:
                     e = f32(e + load(f32, p.add + 4 * i))
                 store(p.out + 4 * i, e)
+            first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def scaled_sum():
+    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
+
+    def kernel(params, thread):
+        p = SumParams(params)
+        n = load(i64, p.n_rows_at) * p.n
+        factor = f32(bitcast(f64, p.factor))
+        first = claim(thread, 1) * _PIECE
+        while first < n:
+            last = min(first + _PIECE, n)
+            whole = first + (last - first) // 16 * 16
+            for i in range(first, whole, 16):
+                store(p.out + 4 * i, (load(f32x16, p.x + 4 * i) + load(f32x16, p.y + 4 * i)) * factor)
+            for i in range(whole, last):
+                store(p.out + 4 * i, f32(f32(load(f32, p.x + 4 * i) + load(f32, p.y + 4 * i)) * factor))
             first = claim(thread, 1) * _PIECE
 
     return kernel

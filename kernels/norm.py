@@ -64,6 +64,11 @@ def rms_scale(x, n, eps):
 
 
 def layer_scale(x, n, eps):
+    mean = mean_of(x, n)
+    return mean, f32(f32(1.0) / sqrt(f32(f32(squares(x, n, mean) / f32(n)) + eps)))
+
+
+def mean_of(x, n):
     whole = n // 16 * 16
     a = splat(f32x16, 0.0)
     for i in range(0, whole, 16):
@@ -71,8 +76,7 @@ def layer_scale(x, n, eps):
     total = hsum(a)
     for i in range(whole, n):
         total = f32(total + load(f32, x + 4 * i))
-    mean = f32(total / f32(n))
-    return mean, f32(f32(1.0) / sqrt(f32(f32(squares(x, n, mean) / f32(n)) + eps)))
+    return f32(total / f32(n))
 
 
 def squares(x, n, mean):

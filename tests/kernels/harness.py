@@ -15,6 +15,7 @@ import numpy as np
 from localllm.errors import LocalllmError
 from localllm.kernels import (
     activation,
+    altup,
     attention,
     conv,
     embed,
@@ -28,6 +29,7 @@ from localllm.kernels import (
     quantize,
     rope,
     scale,
+    sparse,
 )
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.formats.table import FORMATS, Format
@@ -56,7 +58,7 @@ KEYS: list[Key] = [
     Key("activation", "gated_rows", ("gelu",)),
     *(Key("activation", "plain", (function,)) for function in activation.PLAIN),
     *(Key("activation", "multiply", (function,)) for function in activation.GATES),
-    *(Key("mix", factory) for factory in ("add", "clamp", "temperature", "logits")),
+    *(Key("mix", factory) for factory in ("add", "scaled_sum", "clamp", "temperature", "logits")),
     *(Key("experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_weight")),
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
@@ -69,6 +71,8 @@ KEYS: list[Key] = [
     Key("attention", "merge"),
     *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
     Key("lightning", "scan"),
+    *(Key("altup", f, (N,)) for f in ("start", "route", "predict", "correct", "spread", "end") for N in (2, 4)),
+    Key("sparse", "gated"),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -84,6 +88,9 @@ _PARAMS = {
     "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
     "scale.experts": scale.ExpertsParams, "conv": conv.Params,
     "lightning": lightning.Params,
+    "altup.start": altup.StartParams, "altup.route": altup.RouteParams, "altup.predict": altup.PredictParams,
+    "altup.correct": altup.CorrectParams, "altup.spread": altup.SpreadParams, "altup.end": altup.EndParams,
+    "sparse": sparse.Params, "mix.scaled_sum": mix.SumParams,
 }  # fmt: skip
 
 SLACK = 512
