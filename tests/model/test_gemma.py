@@ -31,20 +31,38 @@ def test_keys_and_values_are_those_of_the_last_layer_alike_before_the_sharing(tm
 
 
 REFUSED = {
-    "no layer alike": ({"attention.shared_kv_layers": 6}, "shared_kv_layers.*no layer like it"),
-    "another size": ({"attention.head_count_kv": [2, 2, 1, 2, 1, 2, 2, 2]}, "layer 7 uses .* of layer 4"),
-    "no pattern": ({"attention.sliding_window_pattern": None}, "sliding_window_pattern"),
-    "too many": ({"attention.shared_kv_layers": 8}, "shared_kv_layers.*is 8, must be 0 to 7"),
-}
+    "no layer alike": ("gemma4-small", {"attention.shared_kv_layers": 6}, "shared_kv_layers.*no layer like it"),
+    "another size": (
+        "gemma4-small", {"attention.head_count_kv": [2, 2, 1, 2, 1, 2, 2, 2]}, "layer 7 uses .* of layer 4",
+    ),
+    "no pattern": ("gemma4-small", {"attention.sliding_window_pattern": None}, "sliding_window_pattern"),
+    "all share": ("gemma4-small", {"attention.shared_kv_layers": 8}, "shared_kv_layers.*is 8, must be 0 to 7"),
+    "one stream": ("gemma3n", {"altup.num_inputs": 1}, "altup.num_inputs.*is 1, must be 2 to 4"),
+    "no such stream": ("gemma3n", {"altup.active_idx": 4}, "altup.active_idx.*is 4, must be 0 to 3"),
+    "no inputs a layer": ("gemma3n", {"embedding_length_per_layer_input": 0}, "per_layer_input.*is 0"),
+    "other inputs": ("gemma3n", {"embedding_length_per_layer_input": 128}, "per_layer_proj_norm.*256.*128"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(tmp_path, name):
-    change, match = REFUSED[name]
-    case = CASES["gemma4-small"]
+    base, change, match = REFUSED[name]
+    case = CASES[base]
     kv = {key: value for key, value in (case.kv | change).items() if value is not None}
     with pytest.raises(FormatError, match=match):
         load(tmp_path / "m.gguf", replace(case, kv=kv))
+
+
+def test_the_file_says_how_sparse_a_layer_is(tmp_path):
+    """As converters write it: deviations, or minus infinity where all activations are kept."""
+    case, key, usual = CASES["gemma3n"], "activation_sparsity_scale", 1.6448533535003662
+    logits = []
+    for i, values in enumerate((None, [usual] * 4, [float("-inf")] * 4, [usual] * 3 + [float("-inf")])):
+        kv = case.kv | ({} if values is None else {key: values})
+        with load(tmp_path / f"{i}.gguf", replace(case, kv=kv)) as model:
+            logits.append(model.logits(IDS))
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert all(not np.array_equal(a, b) for a, b in ((logits[0], logits[2]), (logits[2], logits[3])))
 
 
 @pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q5_1"])

@@ -12,7 +12,7 @@ FILES = {
         "llama4": "llama4",
         "qwen": "qwen2 qwen3 qwen2moe qwen3moe rnd1",
         "gemma": "gemma gemma2 gemma3",
-        "gemma4": "gemma4",
+        "gemma4": "gemma3n gemma4",
         "phi": "phi2 phi3 phimoe",
         "gpt_oss": "gpt-oss",
         "glm": "glm4 glm4moe",

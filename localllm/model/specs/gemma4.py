@@ -1,11 +1,16 @@
-"""Gemma 4, text (Google's model cards; llama.cpp's gemma4.cpp).
+"""Gemma 3n and 4, text (Google's model cards; llama.cpp's gemma3n.cpp, gemma4.cpp).
 
-Layers with a window and layers that see everything have heads of their own sizes and their own RoPE base; factors of
-the frequencies (by which only a part of a head turns) are for the latter alone. Scores are not scaled, values are
-normed. In the smaller models the last layers use the keys and values of the last layer of their kind before them, and
-each layer has a further input (model.stacks.gemma4); in the larger ones layers that see everything have no matrix for
-values. One has experts beside the dense block.
+Of both: scores are not scaled, values are normed; the last layers of smaller models use the keys and values of the last
+layer of their kind before them (with a window, or without), and each of their layers has a further input
+(model.per_layer).
+
+3n has several residual streams (model.stacks.altup). Of 4, layers with a window and layers that see everything have
+heads of their own sizes; factors of the frequencies (by which only a part of a head turns) are for the latter alone; in
+larger models those have no matrix for values. One has experts beside the dense block.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
 
 from localllm.gguf.config import Config, Keys, Window
 from localllm.model.spec import ExpertsSpec, Spec
@@ -16,7 +21,12 @@ _PATTERN = "attention.sliding_window_pattern"
 def _window(keys: Keys, n_layer: int) -> Window:
     if not keys.has(_PATTERN):
         raise keys.fail(_PATTERN, "is missing")
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 1)
+    return _every_fifth(keys, n_layer)
+
+
+def _every_fifth(keys: Keys, n_layer: int) -> Window:
+    """Unless the file has a pattern, one layer in five sees everything."""
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 5)
 
 
 def shared_from(c: Config, first: int, i: int) -> int | None:
@@ -30,27 +40,37 @@ def shared_from(c: Config, first: int, i: int) -> int | None:
     return alike[-1]
 
 
-def _source(c: Config, i: int) -> int | None:
-    n_shared = c.keys.integer("attention.shared_kv_layers", 0, c.n_block - 1, 0)
-    return shared_from(c, c.n_block - n_shared, i)
+def _source(default: int) -> Callable[[Config, int], int | None]:
+    """default: the first layer that shares, where the file does not say how many do."""
 
+    def source(c: Config, i: int) -> int | None:
+        n_shared = c.keys.integer("attention.shared_kv_layers", 0, c.n_block - 1, max(0, c.n_block - default))
+        return shared_from(c, c.n_block - n_shared, i)
+
+    return source
+
+
+_GEMMA4 = Spec(
+    "Gemma 4",
+    rope="halves",
+    activation="gelu",
+    stack="gemma4",
+    embedding_factor=lambda c: float(c.n_embd) ** 0.5,
+    window=_window,
+    kv_source=_source(1 << 16),
+    value_norm=True,
+    local_base="own or 10000",
+    local_scaling="magnitude",
+    local_factors=False,
+    attention_scale=lambda c, i: 1.0,
+    alibi=lambda c: 0.0,
+    final_softcap=lambda c: c.keys.number("final_logit_softcapping", 30.0),
+    experts=ExpertsSpec(activation="gelu"),
+)
 
 SPECS = {
-    "gemma4": Spec(
-        "Gemma 4",
-        rope="halves",
-        activation="gelu",
-        stack="gemma4",
-        embedding_factor=lambda c: float(c.n_embd) ** 0.5,
-        window=_window,
-        kv_source=_source,
-        value_norm=True,
-        local_base="own or 10000",
-        local_scaling="magnitude",
-        local_factors=False,
-        attention_scale=lambda c, i: 1.0,
-        alibi=lambda c: 0.0,
-        final_softcap=lambda c: c.keys.number("final_logit_softcapping", 30.0),
-        experts=ExpertsSpec(activation="gelu"),
+    "gemma3n": replace(
+        _GEMMA4, about="Gemma 3n E2B and E4B, text", stack="altup", window=_every_fifth, kv_source=_source(20)
     ),
+    "gemma4": _GEMMA4,
 }

@@ -17,6 +17,7 @@ from localllm.runtime.plan import Buffer, Value
 
 STACKS = {
     "plain": "plain",
+    "altup": "altup",
     "gemma4": "gemma4",
     "normed": "normed",
 }
