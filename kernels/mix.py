@@ -10,6 +10,9 @@ AddParams = Struct("AddScaled", ("n_rows_at", "n", "x", "factor", "add", "out"))
 SumParams = Struct("ScaledSum", ("n_rows_at", "n", "x", "y", "factor", "out"))
 """out = (x + y) * factor: f32 [n_rows, n]; factor: bits of f64; out may be x or y."""
 
+AddRowParams = Struct("AddRow", ("n_rows_at", "n", "x", "row", "out"))
+"""out = x + row in every row: x, out f32 [n_rows, n], row f32 [n]; out may be x."""
+
 ClampParams = Struct("Clamp", ("n_rows_at", "n", "x", "limit"))
 """x, f32 [n_rows, n], bounded to -limit to limit (bits of f64), in place."""
 
@@ -64,6 +67,25 @@ def scaled_sum():
             for i in range(whole, last):
                 store(p.out + 4 * i, f32(f32(load(f32, p.x + 4 * i) + load(f32, p.y + 4 * i)) * factor))
             first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def add_row():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = AddRowParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        whole = p.n // 16 * 16
+        row = claim(thread, 1)
+        while row < n_rows:
+            at = row * p.n * 4
+            for i in range(0, whole, 16):
+                store(p.out + at + 4 * i, load(f32x16, p.x + at + 4 * i) + load(f32x16, p.row + 4 * i))
+            for i in range(whole, p.n):
+                store(p.out + at + 4 * i, f32(load(f32, p.x + at + 4 * i) + load(f32, p.row + 4 * i)))
+            row = claim(thread, 1)
 
     return kernel
 

@@ -134,6 +134,8 @@ class Spec:
     experts: ExpertsSpec = field(default_factory=ExpertsSpec)
     n_loops: Callable[[Keys], int] = lambda keys: 1
     """How often the layers are gone through."""
+    block: Callable[[Config, int], int] = lambda c, i: i % c.n_block
+    """The number of the file's block that has a layer's weights."""
     adapt: Callable[[Spec, Config], Spec] = lambda spec, c: spec
     """What a file's numbers change in the spec itself."""
     refused_keys: tuple[str, ...] = ()

@@ -71,6 +71,7 @@ KEYS: list[Key] = [
     Key("attention", "merge"),
     *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
     Key("lightning", "scan"),
+    Key("mix", "add_row"),
     *(Key("altup", f, (N,)) for f in ("start", "route", "predict", "correct", "spread", "end") for N in (2, 4)),
     Key("sparse", "gated"),
 ]  # fmt: skip
@@ -87,7 +88,7 @@ _PARAMS = {
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
     "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
     "scale.experts": scale.ExpertsParams, "conv": conv.Params,
-    "lightning": lightning.Params,
+    "lightning": lightning.Params, "mix.add_row": mix.AddRowParams,
     "altup.start": altup.StartParams, "altup.route": altup.RouteParams, "altup.predict": altup.PredictParams,
     "altup.correct": altup.CorrectParams, "altup.spread": altup.SpreadParams, "altup.end": altup.EndParams,
     "sparse": sparse.Params, "mix.scaled_sum": mix.SumParams,

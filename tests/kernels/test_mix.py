@@ -102,6 +102,13 @@ def test_add_and_clamp():
     assert np.abs(x).max() == np.float32(0.75)
 
 
+@pytest.mark.parametrize("n", [5, 411])
+def test_add_row(n):
+    x, row, out = normal(3, n), normal(n, seed=1), harness.buffer((3, n))
+    harness.run("mix.add_row", n_rows_at=np.array([3]), n=n, x=x, row=row, out=out)
+    np.testing.assert_array_equal(out, x + row)
+
+
 def test_temperature():
     x, positions = normal(4, 20), [0, 7, 8, 1000]
     before, table = x.copy(), harness.placed(np.array([1, 2, 3], np.float32))

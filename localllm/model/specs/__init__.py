@@ -28,6 +28,7 @@ FILES = {
         "apertus": "apertus",
         "lfm2": "lfm2 lfm2moe",
         "minimax": "minimax-01",
+        "hrm": "hrm_text",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

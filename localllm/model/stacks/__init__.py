@@ -20,6 +20,7 @@ STACKS = {
     "altup": "altup",
     "gemma4": "gemma4",
     "normed": "normed",
+    "hrm": "hrm",
 }
 
 
