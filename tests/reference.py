@@ -140,3 +140,21 @@ def attention(
             weights = np.exp(scores - scores.max())
             out[row, head] = weights / weights.sum() @ values[seqs[row], kv, start:end].astype(np.float64)
     return out
+
+
+# --- selective scans
+
+
+def scan(
+    x: np.ndarray, b: np.ndarray, c: np.ndarray, size: np.ndarray, a: np.ndarray, d: np.ndarray, z: np.ndarray,
+    state: np.ndarray,
+) -> tuple[np.ndarray, list[np.ndarray]]:  # fmt: skip
+    """Mamba's recurrence: x, size, z [n_tokens, channels]; b, c [n_tokens, channels, d_state]; a [channels, d_state];
+    d [channels]; state [channels, d_state]: results f64 [n_tokens, channels], and the states before each token and
+    after the last."""
+    states, out = [state.astype(np.float64)], []
+    for t in range(len(x)):
+        step = size[t].astype(np.float64)[:, None]
+        states.append(states[-1] * np.exp(step * a) + step * x[t][:, None] * b[t])
+        out.append(((states[-1] * c[t]).sum(-1) + d * x[t]) * silu(z[t]))
+    return np.array(out), states

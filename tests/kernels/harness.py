@@ -30,6 +30,7 @@ from localllm.kernels import (
     rope,
     scale,
     sparse,
+    ssm,
 )
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.formats.table import FORMATS, Format
@@ -74,6 +75,9 @@ KEYS: list[Key] = [
     Key("mix", "add_row"),
     *(Key("altup", f, (N,)) for f in ("start", "route", "predict", "correct", "spread", "end") for N in (2, 4)),
     Key("sparse", "gated"),
+    *(Key("ssm", "scan", (decay,)) for decay in ("head", "channel")),
+    Key("ssm", "steps"),
+    Key("ssm", "split"),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -92,6 +96,7 @@ _PARAMS = {
     "altup.start": altup.StartParams, "altup.route": altup.RouteParams, "altup.predict": altup.PredictParams,
     "altup.correct": altup.CorrectParams, "altup.spread": altup.SpreadParams, "altup.end": altup.EndParams,
     "sparse": sparse.Params, "mix.scaled_sum": mix.SumParams,
+    "ssm.scan": ssm.ScanParams, "ssm.steps": ssm.StepsParams, "ssm.split": ssm.SplitParams,
 }  # fmt: skip
 
 SLACK = 512

@@ -1,0 +1,308 @@
+"""Selective scans along a sequence: Mamba (Gu and Dao 2023, arXiv 2312.00752) and Mamba-2 (Dao and Gu 2024, arXiv
+2405.21060).
+
+Each channel has a state of d_state elements: state = decay * state + (dt * x) * B; y = state . C + D * x, gated by SiLU
+of z. A unit of work is one run (thread.Run) and 16 channels of a head, which are the lanes; tokens follow each other, so
+that a result does not depend on how the sequence was cut into batches. For a few tokens at a time a few rows of the
+state stay in registers.
+"""
+
+from .conv import put
+from .math import exp16, lanes_from, silu16, softplus16
+from .simd import (
+    Struct,
+    bitcast,
+    f32,
+    f32x16,
+    fma,
+    i32,
+    i32x16,
+    i64,
+    less,
+    load,
+    maximum,
+    prefetch,
+    select,
+    splat,
+    store,
+)
+from .thread import RUN_BYTES, Run, Step, Thread, claim
+
+ScanParams = Struct(
+    "Scan",
+    (
+        "step", "n_head", "head_dim", "n_group", "d_state", "x", "x_stride", "bc", "bc_stride", "dt", "dt_stride", "a",
+        "d", "z", "z_stride", "z_head", "state", "state_stride", "out",
+    ),
+)  # fmt: skip
+"""x: f32 rows [n_head * head_dim]; bc: rows of B [n_group][d_state], then C alike; dt, a: see `scan`; d: f32
+[n_head * head_dim]; z: rows of heads z_head bytes apart; *_stride: bytes from a row to the next one; state: f32
+[n_slots][n_head][blocks of 16 channels][d_state][16], a slot state_stride bytes, lanes past a head's channels 0; out:
+f32 [n_rows, n_head * head_dim]."""
+
+StepsParams = Struct("SsmSteps", ("n_rows_at", "n", "dt", "stride", "bias", "a", "out"))
+"""dt: f32 rows of n heads, `stride` bytes apart; bias: f32 [n] or 0; a: f32 [n]; out: f32 [n_rows][2][n]: the sizes of
+the steps, softplus(dt + bias), and the decays, e**(size * a)."""
+
+SplitParams = Struct("SsmSplit", ("n_rows_at", "n_head", "head_dim", "x", "stride", "out"))
+"""x: f32 rows of n_head pairs of head_dim elements; out: f32 [n_rows, n_head * head_dim], the second of each pair."""
+
+_TOKENS = 32
+"""Tokens that pass over the state together: what they need lies in the nearest cache."""
+_ENTRY = 256
+"""Bytes of scratch a token: the address of its B, what its decay is made of, dt * x, y."""
+_AHEAD = 2048
+"""Bytes of the state that are asked for before they are needed."""
+
+
+def scan(decay: str):
+    """decay: "head": the decays of Mamba-2, one for a head: dt as `steps` leaves it, a unused. "channel": Mamba's, one
+    for each element, 2**(size * a): dt f32 rows [head_dim], the sizes softplus(dt); a: f32 [blocks of 16
+    channels][d_state][16], at most 0; n_head is 1."""
+    whole, one = _of_head() if decay == "head" else _of_channel()
+    step_size = head_step if decay == "head" else channel_step
+    rows = 16 if decay == "head" else 8
+
+    def kernel(params, thread):
+        p = ScanParams(params)
+        step = Step(p.step)
+        blocks = (p.head_dim + 15) // 16
+        units = p.n_head * blocks
+        unit = claim(thread, 1)
+        while unit < step.n_runs * units:
+            run = Run(step.runs + unit // units * RUN_BYTES)
+            block = unit % units
+            at = p.state + block * p.d_state * 64
+            sequence(p, step, run, at, block // blocks, block % blocks, Thread(thread).scratch)
+            unit = claim(thread, 1)
+
+    def sequence(p, step, run, at, head, block, scratch):
+        """All tokens of a run. at: where the unit's state lies in slot 0."""
+        order = step.order + 4 * run.first
+        target = at + run.target * p.state_stride
+        source = target
+        if run.source >= 0:
+            source = at + run.source * p.state_stride
+        else:
+            clear(target, p.d_state)
+        t = 0
+        while t < run.count:
+            last = min(t + _TOKENS, run.count)
+            if t < run.mark:
+                last = min(last, run.mark)
+            if t == run.mark and run.mark_slot >= 0:
+                copy(source, at + run.mark_slot * p.state_stride, p.d_state)
+            tokens(p, order + 4 * t, last - t, head, block, source, target, scratch)
+            source = target
+            t = last
+
+    def tokens(p, order, n, head, block, source, target, scratch):
+        channel = head * p.head_dim + 16 * block
+        channels = p.head_dim - 16 * block
+        bc = p.bc + head // (p.n_head // p.n_group) * p.d_state * 4
+        c = p.n_group * p.d_state * 4
+        end = scratch + n * _ENTRY
+        for t in range(n):
+            row, entry = i64(load(i32, order + 4 * t)), scratch + t * _ENTRY
+            x = first_lanes(load(f32x16, p.x + row * p.x_stride + 4 * channel), channels)
+            size, weight = step_size(p, row, head, channel, channels)
+            store(entry, bc + row * p.bc_stride)
+            store(entry + 64, weight)
+            store(entry + 128, x * size)
+            store(entry + 192, x * load(f32x16, p.d + 4 * channel))
+        a = p.a + block * p.d_state * 64
+        n_whole = p.d_state // rows * rows
+        for i in range(0, n_whole, rows):
+            whole(source, target, a, i, c, scratch, end)
+        for i in range(n_whole, p.d_state):
+            one(source, target, a, i, c, scratch, end)
+        for t in range(n):
+            row = i64(load(i32, order + 4 * t))
+            z = load(f32x16, p.z + row * p.z_stride + head * p.z_head + 64 * block)
+            y = load(f32x16, scratch + t * _ENTRY + 192) * silu16(z)
+            put(p.out + (row * p.n_head * p.head_dim + channel) * 4, y, channels, scratch + t * _ENTRY)
+
+    return kernel
+
+
+def head_step(p, row, head, channel, n):
+    """The sizes of a row's steps, and what their decays are made of."""
+    at = p.dt + row * p.dt_stride + 4 * head
+    return splat(f32x16, load(f32, at)), splat(f32x16, load(f32, at + 4 * p.n_head))
+
+
+def channel_step(p, row, head, channel, n):
+    size = first_lanes(softplus16(load(f32x16, p.dt + row * p.dt_stride + 4 * channel)), n)
+    return size, size
+
+
+def first_lanes(v, n):
+    """v with zeros past the first n lanes."""
+    return select(less(lanes_from(0), splat(i32x16, n)), v, splat(f32x16, 0.0))
+
+
+def copy(source, target, n):
+    for i in range(n):
+        store(target + 64 * i, load(f32x16, source + 64 * i))
+
+
+def clear(target, n):
+    for i in range(n):
+        store(target + 64 * i, splat(f32x16, 0.0))
+
+
+def _of_head():
+    """Sixteen rows of a state, or one, from row i on, through all tokens of the entries: one decay for all rows."""
+
+    def whole(source, target, a, i, c, first, end):
+        at, to = source + 64 * i, target + 64 * i
+        a0, a1, a2, a3 = four(at)
+        b0, b1, b2, b3 = four(at + 256)
+        c0, c1, c2, c3 = four(at + 512)
+        d0, d1, d2, d3 = four(at + 768)
+        for line in range(0, 1024, 64):
+            prefetch(at + _AHEAD + line)
+        for entry in range(first, end, _ENTRY):
+            b = load(i64, entry) + 4 * i
+            w, x, y = load(f32x16, entry + 64), load(f32x16, entry + 128), load(f32x16, entry + 192)
+            a0, a1, a2, a3, ya = advance(a0, a1, a2, a3, w, w, w, w, x, b, b + c)
+            b0, b1, b2, b3, yb = advance(b0, b1, b2, b3, w, w, w, w, x, b + 16, b + c + 16)
+            c0, c1, c2, c3, yc = advance(c0, c1, c2, c3, w, w, w, w, x, b + 32, b + c + 32)
+            d0, d1, d2, d3, yd = advance(d0, d1, d2, d3, w, w, w, w, x, b + 48, b + c + 48)
+            store(entry + 192, y + ((ya + yb) + (yc + yd)))
+        put4(to, a0, a1, a2, a3)
+        put4(to + 256, b0, b1, b2, b3)
+        put4(to + 512, c0, c1, c2, c3)
+        put4(to + 768, d0, d1, d2, d3)
+
+    def one(source, target, a, i, c, first, end):
+        h = load(f32x16, source + 64 * i)
+        for entry in range(first, end, _ENTRY):
+            h = single(h, load(f32x16, entry + 64), entry, i, c)
+        store(target + 64 * i, h)
+
+    return whole, one
+
+
+def _of_channel():
+    """Eight rows of a state, or one: each element has a decay of its own."""
+
+    def whole(source, target, a, i, c, first, end):
+        at, to, rates = source + 64 * i, target + 64 * i, a + 64 * i
+        a0, a1, a2, a3 = four(at)
+        b0, b1, b2, b3 = four(at + 256)
+        for line in range(0, 512, 64):
+            prefetch(at + _AHEAD + line)
+        for entry in range(first, end, _ENTRY):
+            b = load(i64, entry) + 4 * i
+            size, x, y = load(f32x16, entry + 64), load(f32x16, entry + 128), load(f32x16, entry + 192)
+            v0, v1, v2, v3 = four_decays(size, rates)
+            w0, w1, w2, w3 = four_decays(size, rates + 256)
+            a0, a1, a2, a3, ya = advance(a0, a1, a2, a3, v0, v1, v2, v3, x, b, b + c)
+            b0, b1, b2, b3, yb = advance(b0, b1, b2, b3, w0, w1, w2, w3, x, b + 16, b + c + 16)
+            store(entry + 192, y + (ya + yb))
+        put4(to, a0, a1, a2, a3)
+        put4(to + 256, b0, b1, b2, b3)
+
+    def one(source, target, a, i, c, first, end):
+        h, rate = load(f32x16, source + 64 * i), load(f32x16, a + 64 * i)
+        for entry in range(first, end, _ENTRY):
+            h = single(h, power16(load(f32x16, entry + 64) * rate), entry, i, c)
+        store(target + 64 * i, h)
+
+    return whole, one
+
+
+def four_decays(size, a):
+    r0, r1, r2, r3 = four(a)
+    return power16(size * r0), power16(size * r1), power16(size * r2), power16(size * r3)
+
+
+def power16(x):
+    """2**x for x <= 0, to 2 ulp; from -125 on the value there. Exactly 1 at 0: no decay may be more.
+
+    The polynomial is the best of its degree on -0.5 to 0.5, 3e-9 away.
+    """
+    x = maximum(splat(f32x16, -125.0), x)
+    rounded = x + 12582912.0  # 1.5 * 2**23: its last bits are the integer
+    f = x - (rounded - 12582912.0)
+    y = splat(f32x16, 1.5594677562e-4)
+    y = fma(y, f, splat(f32x16, 1.3406643905e-3))
+    y = fma(y, f, splat(f32x16, 9.6176929748e-3))
+    y = fma(y, f, splat(f32x16, 5.5503105510e-2))
+    y = fma(y, f, splat(f32x16, 2.4022652783e-1))
+    y = fma(y, f, splat(f32x16, 6.9314721497e-1))
+    y = fma(y, f, splat(f32x16, 1.0))
+    return bitcast(f32x16, bitcast(i32x16, y) + (bitcast(i32x16, rounded) << 23))
+
+
+def four(at):
+    return load(f32x16, at), load(f32x16, at + 64), load(f32x16, at + 128), load(f32x16, at + 192)
+
+
+def put4(at, h0, h1, h2, h3):
+    store(at, h0)
+    store(at + 64, h1)
+    store(at + 128, h2)
+    store(at + 192, h3)
+
+
+def advance(h0, h1, h2, h3, w0, w1, w2, w3, x, b, c):
+    """Four rows one token on: the rows, and their part of y. x: dt * x; b, c: addresses of four numbers of B and C."""
+    h0 = fma(splat(f32x16, load(f32, b)), x, h0 * w0)
+    h1 = fma(splat(f32x16, load(f32, b + 4)), x, h1 * w1)
+    h2 = fma(splat(f32x16, load(f32, b + 8)), x, h2 * w2)
+    h3 = fma(splat(f32x16, load(f32, b + 12)), x, h3 * w3)
+    y = h0 * splat(f32x16, load(f32, c))
+    y = fma(h1, splat(f32x16, load(f32, c + 4)), y)
+    y = fma(h2, splat(f32x16, load(f32, c + 8)), y)
+    y = fma(h3, splat(f32x16, load(f32, c + 12)), y)
+    return h0, h1, h2, h3, y
+
+
+def single(h, w, entry, i, c):
+    """Row i one token on; its part is added to y."""
+    b = load(i64, entry) + 4 * i
+    h = fma(splat(f32x16, load(f32, b)), load(f32x16, entry + 128), h * w)
+    store(entry + 192, fma(h, splat(f32x16, load(f32, b + c)), load(f32x16, entry + 192)))
+    return h
+
+
+def steps():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = StepsParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        row = claim(thread, 1)
+        while row < n_rows:
+            for i in range(0, p.n, 16):
+                dt = load(f32x16, p.dt + row * p.stride + 4 * i)
+                if p.bias != 0:
+                    dt = dt + load(f32x16, p.bias + 4 * i)
+                size = softplus16(dt)
+                decay = exp16(size * load(f32x16, p.a + 4 * i))
+                at = p.out + (2 * row * p.n + i) * 4
+                put(at, size, p.n - i, Thread(thread).scratch)
+                put(at + 4 * p.n, decay, p.n - i, Thread(thread).scratch)
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def split():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = SplitParams(params)
+        n_rows = load(i64, p.n_rows_at)
+        row = claim(thread, 1)
+        while row < n_rows:
+            for head in range(p.n_head):
+                x = p.x + row * p.stride + (2 * head + 1) * p.head_dim * 4
+                out = p.out + (row * p.n_head + head) * p.head_dim * 4
+                for i in range(0, p.head_dim, 16):
+                    put(out + 4 * i, load(f32x16, x + 4 * i), p.head_dim - i, Thread(thread).scratch)
+            row = claim(thread, 1)
+
+    return kernel
