@@ -2,9 +2,9 @@
 2405.21060).
 
 Each channel has a state of d_state elements: state = decay * state + (dt * x) * B; y = state . C + D * x, gated by SiLU
-of z. A unit of work is one run (thread.Run) and 16 channels of a head, which are the lanes; tokens follow each other, so
-that a result does not depend on how the sequence was cut into batches. For a few tokens at a time a few rows of the
-state stay in registers.
+of z. A unit of work is one run (thread.Run) and 16 channels of a head, which are the lanes; tokens follow each other,
+so that a result does not depend on how the sequence was cut into batches. A few rows of the state stay in registers
+while a few tokens pass over them.
 """
 
 from .conv import put

@@ -46,7 +46,7 @@ def read_layer(f: LayerReader) -> Layer:
     attn_norm = f.norm(spec.attn_norm, n) if spec.pre_norm and mixers else None
     if spec.pre_norm and mixers and attn_norm is None:
         raise FormatError(f"{f.path}: tensor {f.name(spec.attn_norm)}.weight: is missing")
-    ffn_norm = f.norm(spec.ffn_norm, n) if spec.pre_norm else None
+    ffn_norm = f.norm(spec.ffn_norm, n) if spec.pre_norm and ffn else None
     parallel = spec.parallel(c, ffn_norm is not None)
     if spec.pre_norm and ffn and ffn_norm is None and not parallel:
         raise FormatError(f"{f.path}: tensor {f.name(spec.ffn_norm)}.weight: is missing")
@@ -85,7 +85,7 @@ def _feed_forward(f: LayerReader) -> tuple[Ffn | None, tuple[Norm, Experts] | No
     """The layer's block, and experts parallel to it."""
     c = f.config
     if not f.has("ffn_gate_inp.weight"):
-        return (read_feed_forward(f) if c.n_ff[f.i] else None), None
+        return (read_feed_forward(f) if f.spec.n_ff(c, f.i) else None), None
     if f.has("pre_ffw_norm_2.weight"):
         return read_experts_apart(f), None
     if not f.spec.experts.used:

@@ -77,8 +77,9 @@ class Case:
         )
         b, c = (np.repeat(v, self.n // self.n_group, axis=1) for v in (b, c))
         dt = self.dt[rows].astype(np.float64)
-        dt = dt[:, : self.n] if self.decay == "channel" else np.repeat(dt[:, : self.n_head] + self.bias, self.head_dim, 1)
-        a = self.a if self.decay == "channel" else np.repeat(self.a, self.head_dim, 0)
+        dt, a = (dt[:, : self.n], self.a) if self.decay == "channel" else (
+            np.repeat(dt[:, : self.n_head] + self.bias, self.head_dim, 1), np.repeat(self.a, self.head_dim, 0)
+        )  # fmt: skip
         x, z = self.x[rows][:, : self.n].astype(np.float64), self.z[rows][:, : self.n]
         return reference.scan(x, b, c, np.logaddexp(0, dt), a.astype(np.float64), self.d, z, state)
 
@@ -153,7 +154,8 @@ def test_nan_of_a_step_is_not_hidden(shape):
     out = case.run([[0, 1, 2]], [{"source": -1, "target": 0}])
     touched = case.head_dim if case.decay == "head" else 1
     assert np.isnan(out[1:, :touched]).all()
-    assert np.isfinite(out[0]).all() and np.isfinite(out[:, touched:]).all()
+    assert np.isfinite(out[0]).all()
+    assert np.isfinite(out[:, touched:]).all()
 
 
 def test_split():

@@ -18,6 +18,8 @@ from localllm.runtime.plan import Buffer, Value
 BLOCKS = {
     "attention": "attention",
     "lightning": "lightning",
+    "mamba": "mamba",
+    "mamba2": "mamba2",
     "per_token": "per_token",
     "short_conv": "short_conv",
 }

@@ -16,7 +16,7 @@ FILES = {
         "phi": "phi2 phi3 phimoe",
         "gpt_oss": "gpt-oss",
         "glm": "glm4 glm4moe",
-        "granite": "granite granitemoe granite_swa minicpm",
+        "granite": "granite granitemoe granitehybrid granite_swa minicpm",
         "olmo": "olmo olmo2 olmoe",
         "cohere": "command-r cohere2 cohere2moe",
         "exaone": "exaone4 exaone-moe",
@@ -29,6 +29,7 @@ FILES = {
         "lfm2": "lfm2 lfm2moe",
         "minimax": "minimax-01",
         "hrm": "hrm_text",
+        "mamba": "mamba mamba2 jamba",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -1,5 +1,6 @@
 """Granite 3 and 4 (model cards): Llama's shape with factors on the embedding, the blocks' results, the scores and the
-logits. MiniCPM (arXiv 2404.06395) has the same factors, from the width and depth.
+logits; most layers of the hybrids (Granite 4 H, Bamba), those without key-value heads, are Mamba-2. MiniCPM (arXiv
+2404.06395) has the same factors, from the width and depth.
 """
 
 from dataclasses import replace
@@ -30,6 +31,14 @@ def _some_turn(c: Config, i: int) -> bool:
     return pattern is None or pattern[i % c.n_block]
 
 
+def _hybrid_logits(c: Config) -> float:
+    return 1.0 / (c.keys.number("logit_scale", 0.0) or 1.0)
+
+
+def _hybrid_mixers(c: Config, i: int) -> tuple[str, ...]:
+    return ("attention",) if c.n_head_kv[i] else ("mamba2",)
+
+
 def _window(keys: Keys, n_layer: int) -> Window | None:
     return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
 
@@ -46,6 +55,9 @@ _GRANITE = Spec(
 SPECS = {
     "granite": _GRANITE,
     "granitemoe": replace(_GRANITE, about="Granite 3 MoE"),
+    "granitehybrid": replace(
+        _GRANITE, about="Granite 4 H, Bamba", mixers=_hybrid_mixers, logit_factor=_hybrid_logits
+    ),
     "granite_swa": replace(
         _GRANITE,
         about="Granite with windows",
