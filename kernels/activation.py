@@ -1,6 +1,6 @@
 """Activations of the feed-forward block: gated (Shazeer 2020, arXiv 2002.05202) or plain."""
 
-from .math import exp_rest16, gelu16, sigmoid16, silu16, softplus16
+from .math import exp_rest16, gelu16, sigmoid16, silu16, softplus16, tanh16
 from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, less, load, maximum, minimum, select, splat, store
 from .thread import claim
 
@@ -125,6 +125,10 @@ def relu2_plain(x, numbers):
     return x * x
 
 
+def tanh_plain(x, numbers):
+    return tanh16(x)
+
+
 def xielu_plain(x, numbers):
     """xIELU (Huang and Schlag 2024, arXiv 2411.13010): a parabola above 0, below it e**x - 1 - x, both on a line. The
     numbers: the factors above and below, that of the line, and the point below 0 past which e**x is held."""
@@ -134,7 +138,14 @@ def xielu_plain(x, numbers):
     return select(less(splat(f32x16, 0.0), x), above * x * x, below * (exp_rest16(held) + (held - x))) + line * x
 
 
-PLAIN = {"silu": silu_plain, "gelu": gelu_plain, "relu": relu_plain, "relu2": relu2_plain, "xielu": xielu_plain}
+PLAIN = {
+    "silu": silu_plain,
+    "gelu": gelu_plain,
+    "relu": relu_plain,
+    "relu2": relu2_plain,
+    "tanh": tanh_plain,
+    "xielu": xielu_plain,
+}
 NUMBERS = {"xielu": 4}
 """How many numbers of its own a plain function has."""
 

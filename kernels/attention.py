@@ -7,10 +7,10 @@ cells: scores with 16 cells in lanes, then the weighted sum of values with 16 el
 """
 
 from .cells import GROUP, bytes_of
-from .math import exp16, lanes_from, tanh16
+from .math import exp16, lanes_from
+from .scores import CHANGES
 from .simd import (
     Struct,
-    absolute,
     bitcast,
     cast,
     f32,
@@ -44,16 +44,18 @@ Params = Struct(
     "Attention",
     (
         "step", "q", "q_stride", "n_head", "n_head_kv", "k_dim", "v_dim", "k_cache", "v_cache", "n_cells",
-        "window", "scale", "out", "out_stride", "block", "split", "partial", "both_ways", "sinks", "cap", "slopes",
+        "window", "ahead", "scale", "out", "out_stride", "block", "split", "partial", "sinks", "cap", "slopes",
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * k_dim; k_cache, v_cache: see cells.py; window: cells a row sees, or 0 for all up to
 its own, or -n for those from the last multiple of n on;
 scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: CHUNK,
 and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
-`merge`; or 0: all cells, straight to out. both_ways: 1 where a row sees all cells that its sequence will have when the
-batch is done. sinks: f32 [n_head], scores of a cell that is not there, or 0. cap (bits of f64), slopes (f32 [n_head]):
-see `cells`."""
+`merge`; or 0: all cells, straight to out. ahead: cells past its own that a row sees, as far as its sequence has them
+when the batch is done (ALL_AHEAD: all of them). sinks: f32 [n_head], scores of a cell that is not there, or 0. cap,
+slopes: see scores.py."""
+
+ALL_AHEAD = 1 << 40
 
 CHUNK = 256
 _MASKED = -1e30
@@ -81,9 +83,9 @@ def together(group: int, few: bool) -> int:
 
 
 def cells(kv_type: str, T: int, scores: str = "plain"):
-    """The kernel for a cache of one of cells.KV_TYPES, T queries at a time. scores: "plain"; "capped": cap *
-    tanh(score / cap); "alibi": the score less the distance times the head's slope (Press et al. 2022, 2108.12409)."""
-    change = _CHANGES[scores]
+    """The kernel for a cache of one of cells.KV_TYPES, T queries at a time. scores: what is made of them, see
+    scores.py."""
+    change = CHANGES[scores]
     of = bytes_of(kv_type)
     make = _of_codes if kv_type == "q8_0" else _of_floats
     score, gather = make(kv_type, T, 0)
@@ -120,11 +122,11 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
         totals = parts + T * size_of_part
         q = totals + T * size_of_part
         low, high, reach = i64(1 << 60), i64(0), i64(0)
-        if p.both_ways != 0:
+        if p.ahead != 0:
             reach = last_of(step, seq)
         for t in range(T):
             position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
-            high = max(high, max(position, reach) + 1)
+            high = max(high, last_seen(position, p.ahead, reach) + 1)
             low = min(low, first_seen(position, p.window))
         if p.split != 0:
             # The chunk that lies in this stretch of the cache, counted from the first that these queries see.
@@ -156,7 +158,8 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
                 change(p, weights, start, c1, position, head * group + min(j0 + t, j1 - 1) % group)
-                weigh(weights, part, start, c1, first_seen(position, p.window), max(position, reach))
+                last = last_seen(position, p.ahead, reach)
+                weigh(weights, part, start, c1, first_seen(position, p.window), last)
             gather(scratch - 4 * c0, vals + lap * of(p.v_dim), parts + 64, size_of_part, p.v_dim, first, c1)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
@@ -270,6 +273,11 @@ def first_seen(position, window):
     return max(i64(0), position + 1 - window)
 
 
+def last_seen(position, ahead, reach):
+    """The last one; its sequence has them up to `reach`."""
+    return min(position + ahead, max(position, reach))
+
+
 def last_of(step, seq):
     """The last position of a sequence in this batch."""
     last = i64(0)
@@ -277,27 +285,6 @@ def last_of(step, seq):
         if i64(load(i32, step.seqs + 4 * row)) == seq:
             last = max(last, i64(load(i32, step.positions + 4 * row)))
     return last
-
-
-def plain(p, scores, c0, c1, position, head):
-    pass
-
-
-def capped(p, scores, c0, c1, position, head):
-    cap = f32(bitcast(f64, p.cap))
-    for c in range(c0, c1, 16):
-        s = load(f32x16, scores + 4 * c)
-        store(scores + 4 * c, tanh16(s / splat(f32x16, cap)) * cap)
-
-
-def alibi(p, scores, c0, c1, position, head):
-    slope = load(f32, p.slopes + 4 * head)
-    for c in range(c0, c1, 16):
-        distance = absolute(cast(f32x16, lanes_from(c) - splat(i32x16, position)))
-        store(scores + 4 * c, load(f32x16, scores + 4 * c) - distance * slope)
-
-
-_CHANGES = {"plain": plain, "capped": capped, "alibi": alibi}
 
 
 def part_bytes(v_dim):
@@ -384,9 +371,10 @@ def merge():
             row, head = unit // p.n_head, unit % p.n_head
             position = i64(load(i32, step.positions + 4 * row))
             empty(total, size)
-            last = position
-            if p.both_ways != 0:
-                last = max(last, last_of(step, i64(load(i32, step.seqs + 4 * row))))
+            reach = i64(0)
+            if p.ahead != 0:
+                reach = last_of(step, i64(load(i32, step.seqs + 4 * row)))
+            last = last_seen(position, p.ahead, reach)
             for s in range(first_seen(position, p.window) // p.split, last // p.split + 1):
                 fold(total, p.partial + (unit * n_splits + s % n_splits) * size, size)
             if p.sinks != 0:

@@ -47,6 +47,15 @@ def rows(fmt: str):
 
 def positions(fmt: str):
     """Add the row of each token's position: out is the sum of what it holds and of that. Params: as for `rows`."""
+    return _adding(fmt, True)
+
+
+def first(fmt: str):
+    """Add the table's first row to every row of out. Params: as for `rows`."""
+    return _adding(fmt, False)
+
+
+def _adding(fmt, by_position):
     fill = _ROW[formats.module(fmt).KIND](formats.module(fmt))
 
     def kernel(params, thread):
@@ -55,11 +64,15 @@ def positions(fmt: str):
         made = Thread(thread).scratch
         row = claim(thread, 1)
         while row < step.n_rows:
-            position = i64(load(i32, step.positions + 4 * row))
-            fill(p.table + position * p.row_bytes, p.k, made, f32(bitcast(f64, p.factor)))
-            for i in range(0, 4 * p.k, 4):
-                at = p.out + row * p.k * 4 + i
-                store(at, f32(load(f32, at) + load(f32, made + i)))
+            place = i64(0)
+            if by_position:
+                place = i64(load(i32, step.positions + 4 * row))
+            fill(p.table + place * p.row_bytes, p.k, made, f32(bitcast(f64, p.factor)))
+            out, whole = p.out + row * p.k * 4, p.k // 16 * 16
+            for i in range(0, whole, 16):
+                store(out + 4 * i, load(f32x16, out + 4 * i) + load(f32x16, made + 4 * i))
+            for i in range(whole, p.k):
+                store(out + 4 * i, f32(load(f32, out + 4 * i) + load(f32, made + 4 * i)))
             row = claim(thread, 1)
 
     return kernel

@@ -26,6 +26,8 @@ class Window:
     dense_first: bool = False
     chunked: bool = False
     """Windows that do not slide: a row sees the chunk of `size` cells that it lies in."""
+    symmetric: bool = False
+    """Of an encoder: a row sees size // 2 cells before its own and as many after."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,17 @@ class ExpertsSpec:
 
 
 @dataclass(frozen=True)
+class ClassifierSpec:
+    """What ends a model that scores pairs of texts."""
+
+    pooling: str = "cls"
+    """Of hidden states, where the file does not say it; see model.pooling."""
+    activation: str = "tanh"
+    softmax: bool = False
+    """The scores become shares of 1."""
+
+
+@dataclass(frozen=True)
 class Spec:
     """One architecture. `about`: the models it is known from, for tables."""
 
@@ -59,6 +70,8 @@ class Spec:
     """False: norms are there although they have no weights."""
     pre_norm: bool = True
     """Blocks have a norm before them; one after them is there where the file has its weights."""
+    bare_layers: tuple[int, ...] = ()
+    """Layers whose attention may lack that norm."""
     parallel: Callable[[Config, bool], bool] = lambda c, has_ffn_norm: False
     """The feed-forward block gets the layer's input (normed as the attention's where it has no norm of its own) and
     runs beside the attention, not after it."""
@@ -69,9 +82,17 @@ class Spec:
     stack: str = "plain"
     """How the residual stream runs through the layers (model.stacks)."""
 
+    logits: bool = True
+    """False: an encoder, which ends in hidden states of its tokens."""
+    classifier: ClassifierSpec = field(default_factory=ClassifierSpec)
+
     # Tensors by other names than usual.
+    prefix: str = ""
+    """What the names of the layers' tensors begin with."""
     attn_norm: str = "attn_norm"
+    attn_output: str = "attn_output"
     output_norm: str = "output_norm"
+    """Empty: the last layer's result is not normed."""
     ffn_norm: str = "ffn_norm"
     post_attention_norm: str = "post_attention_norm"
     post_ffw_norm: str = "post_ffw_norm"
@@ -91,6 +112,7 @@ class Spec:
     window: Callable[[Keys, int], Window | None] = lambda keys, n_layer: None
     """Given the keys and the number of layers."""
     causal: bool = True
+    """False: a token sees all of its sequence, whatever the file says; otherwise the file may say that it does."""
     kv_source: Callable[[Config, int], int | None] = lambda c, i: None
     """The earlier layer whose keys and values a layer attends over; None: it has its own."""
     value_norm: bool = False
@@ -142,12 +164,19 @@ class Spec:
     """Metadata that, where present and not 0, asks for what is not here."""
 
 
-def sliding(period: int, size: int | None = None, dense_first: bool = False) -> Callable[[Keys, int], Window | None]:
+def is_causal(spec: Spec, keys: Keys) -> bool:
+    """A token sees those before it alone."""
+    return spec.causal and keys.flag("attention.causal", True)
+
+
+def sliding(
+    period: int, size: int | None = None, dense_first: bool = False, symmetric: bool = False
+) -> Callable[[Keys, int], Window | None]:
     """Sliding windows where the file gives their size, or of `size` where it does not."""
 
     def window(keys: Keys, n_layer: int) -> Window | None:
         n = keys.integer("attention.sliding_window", 0, (1 << 31) - 1, size or 0)
-        return Window(n, period, dense_first) if n else None
+        return Window(n, period, dense_first, symmetric=symmetric) if n else None
 
     return window
 

@@ -53,6 +53,7 @@ PAIRINGS = ("adjacent", "halves")
 KEYS: list[Key] = [
     *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec")),
     *(Key("matmul", "tiles", (f.module,)) for f in SUPPORTED),
+    *(Key("embed", factory, (f,)) for factory in ("positions", "first") for f in ("f32", "f16", "q8_0", "q4_k")),
     *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
     *(Key("norm", factory) for factory in ("rms", "layer")),
     *(Key("activation", "gated", (function,)) for function in activation.GATED),
@@ -68,7 +69,7 @@ KEYS: list[Key] = [
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
     *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in KV_TYPES),
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
-    *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi")),
+    *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi", "relative")),
     Key("attention", "merge"),
     *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
     Key("lightning", "scan"),

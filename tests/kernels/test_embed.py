@@ -71,6 +71,21 @@ def test_the_factor_multiplies_last(name):
     assert_same_bits(embed(name, raw, [0, 1, 2], 33.94), expected)
 
 
+@pytest.mark.parametrize(("factory", "rows"), [("positions", [3, 0, 3]), ("first", [0, 0, 0])])
+@pytest.mark.parametrize("name", ["F32", "F16", "Q8_0", "Q4_K"])
+def test_rows_that_are_added(name, factory, rows):
+    for k in LENGTHS[harness.FORMATS[name].block]:
+        raw = harness.placed(blocks.weights(name, 5, k, np.random.default_rng(5)))
+        out = harness.placed(np.random.default_rng(6).standard_normal((3, k)).astype(np.float32))
+        expected = out + reference.dequantize(name, raw)[rows]
+        step, _alive = harness.step(positions=[3, 0, 3])
+        harness.run(
+            f"embed.{factory}", harness.FORMATS[name].module, step=step, table=raw, row_bytes=raw.shape[1], k=k,
+            out=out, factor=harness.bits(1.0),
+        )  # fmt: skip
+        assert_same_bits(out, expected)
+
+
 def test_the_same_token_twice_and_nothing_past_the_rows():
     raw = blocks.any_rows("Q4_K", 4, 256, np.random.default_rng(3))
     out = embed("Q4_K", raw, [2, 2, 0])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from localllm.kernels.attention import CHUNK
+from localllm.kernels.attention import ALL_AHEAD, CHUNK
+from localllm.kernels.scores import FAR
 from tests import reference
 from tests.kernels import harness
 from tests.kernels.test_attention import BUDGET, Case
@@ -32,7 +33,7 @@ def test_norms_with_and_without_weights(kind, n):
 
 PLAIN = {
     "silu": reference.silu, "gelu": reference.gelu, "relu": lambda x: np.maximum(x, 0),
-    "relu2": lambda x: np.maximum(x.astype(np.float64), 0) ** 2,
+    "relu2": lambda x: np.maximum(x.astype(np.float64), 0) ** 2, "tanh": lambda x: np.tanh(x.astype(np.float64)),
 }  # fmt: skip
 
 
@@ -141,26 +142,34 @@ def test_no_function_hides_nan():
 
 
 class Changed(Case):
-    """Attention whose scores are bounded, fall with distance, or meet a sink; rows that see chunks, or both ways."""
+    """Attention whose scores are bounded, fall with distance, have biases or meet a sink; rows that see a window, a
+    chunk, or what follows them."""
 
-    def __init__(self, scores="plain", chunk=0, both_ways=False, sinks=False, **how):
-        super().__init__([3, 40, 41, 300], kv="f32", **how)
-        self.scores, self.chunk, self.both_ways = scores, chunk, both_ways
+    def __init__(self, scores="plain", window=0, ahead=0, sinks=False, positions=(3, 40, 41, 300), **how):
+        super().__init__(positions, kv="f32", window=window, **how)
+        self.scores, self.ahead = scores, ahead
         self.sinks = normal(self.n_head, seed=9, scale=3) if sinks else None
         self.slopes = harness.placed(np.array([0.5, 0.25, 0.1, 0.01], np.float32))
+        if scores == "relative":
+            self.biases = normal(self.n_head, 2 * FAR + 1, seed=8)
+            self.slopes = harness.placed(np.pad(self.biases, ((0, 0), (16, 16)), "edge"))
 
     def expected(self) -> np.ndarray:
-        out = np.zeros((4, self.n_head, self.v_dim))
+        out = np.zeros((len(self.positions), self.n_head, self.v_dim))
         for row, place in enumerate(self.positions):
-            first = place // self.chunk * self.chunk if self.chunk else 0
-            last = max(self.positions) if self.both_ways else place
+            first = place // -self.window * -self.window if self.window < 0 else max(0, place + 1 - self.window)
+            first = first if self.window else 0
+            last = min(place + self.ahead, max(self.positions))
             for h in range(self.n_head):
                 k, v = (x[0, h // 2, first : last + 1].astype(np.float64) for x in (self.keys, self.values))
                 s = k @ self.q[row, h].astype(np.float64) * self.scale
+                distance = np.arange(first, last + 1) - place
                 if self.scores == "capped":
                     s = 4 * np.tanh(s / 4)
                 if self.scores == "alibi":
-                    s = s - np.abs(np.arange(first, last + 1) - place) * float(self.slopes[h])
+                    s = s - np.abs(distance) * float(self.slopes[h])
+                if self.scores == "relative":
+                    s = s + self.biases[h, np.clip(distance, -FAR, FAR) + FAR]
                 sink = -np.inf if self.sinks is None else float(self.sinks[h])
                 m = max(s.max(), sink)
                 w = np.exp(s - m)
@@ -168,15 +177,16 @@ class Changed(Case):
         return out
 
     def run(self, T: int, block: int = 1, split: int = 0) -> np.ndarray:
-        out = harness.buffer((4, self.n_head, self.v_dim), fill=0xFF)
-        partial = harness.buffer((4, self.n_head, self.n_cells // CHUNK, 64), fill=0xFF)
+        n = len(self.positions)
+        out = harness.buffer((n, self.n_head, self.v_dim), fill=0xFF)
+        partial = harness.buffer((n, self.n_head, self.n_cells // CHUNK, 64), fill=0xFF)
         step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
         fields = {
             "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head,
             "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
-            "v_cache": self.v_cache, "n_cells": self.n_cells, "window": -self.chunk, "scale": harness.bits(self.scale),
+            "v_cache": self.v_cache, "n_cells": self.n_cells, "window": self.window, "scale": harness.bits(self.scale),
             "out": out, "out_stride": out.strides[0], "block": block, "split": split, "partial": partial,
-            "both_ways": int(self.both_ways), "cap": harness.bits(4.0), "slopes": self.slopes,
+            "ahead": self.ahead, "cap": harness.bits(4.0), "slopes": self.slopes,
             "sinks": 0 if self.sinks is None else self.sinks,
         }  # fmt: skip
         arguments = (self.kv, T) if self.scores == "plain" else (self.kv, T, self.scores)
@@ -187,14 +197,18 @@ class Changed(Case):
 
 
 CHANGES = {
-    "capped": {"scores": "capped"}, "alibi": {"scores": "alibi"}, "sinks": {"sinks": True}, "chunks": {"chunk": 32},
-    "both ways": {"both_ways": True}, "alibi both ways": {"scores": "alibi", "both_ways": True},
+    "capped": {"scores": "capped"}, "alibi": {"scores": "alibi"}, "sinks": {"sinks": True}, "chunks": {"window": -32},
+    "both ways": {"ahead": ALL_AHEAD}, "alibi both ways": {"scores": "alibi", "ahead": ALL_AHEAD},
+    "relative": {"scores": "relative"}, "relative both ways": {"scores": "relative", "ahead": ALL_AHEAD},
+    "relative of a prompt": {"scores": "relative", "ahead": ALL_AHEAD, "positions": range(420)},
+    **{f"{n} both ways": {"window": n + 1, "ahead": n, "positions": range(600)} for n in (0, 1, 64, 300)},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_attention_scores(change):
-    case = Changed(**CHANGES[change])
+    case = Changed(n_cells=1024, **CHANGES[change])
     whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
     np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
     np.testing.assert_array_equal(whole, parts)
+    np.testing.assert_array_equal(whole, case.run(4, block=5))

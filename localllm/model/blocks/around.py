@@ -8,10 +8,11 @@ import numpy as np
 
 from localllm.errors import FormatError
 from localllm.gguf.config import Config
-from localllm.kernels import activation, mix
+from localllm.kernels import activation, attention, mix
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import Linear, Recorder
+from localllm.model.spec import Spec, is_causal
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer
 
@@ -73,7 +74,18 @@ def read_gate(f: LayerReader, n_head: int, v_dim: int) -> Gate | None:
 
 
 def window_of(c: Config, i: int) -> int:
-    """As kernels have it: cells that a row sees, 0 for all, or below 0 the size of chunks."""
+    """As kernels have it: cells up to its own that a row sees, 0 for all, or below 0 the size of chunks."""
     if not c.swa_layers[i] or c.window is None:
         return 0
+    if c.window.symmetric:
+        return c.window.size // 2 + 1
     return -c.window.size if c.window.chunked else c.window.size
+
+
+def ahead_of(c: Config, spec: Spec, i: int) -> int:
+    """Cells past its own that a row sees."""
+    if is_causal(spec, c.keys):
+        return 0
+    if c.swa_layers[i] and c.window and c.window.symmetric:
+        return c.window.size // 2
+    return attention.ALL_AHEAD

@@ -5,19 +5,19 @@ Cited as llama.cpp's build_qkv and build_attn (llama-graph.cpp) where the order 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.errors import FormatError
 from localllm.kernels import mix, rope
 from localllm.kernels.objects import Key
-from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature, window_of
+from localllm.model.blocks.around import Gate, Temperature, ahead_of, read_gate, read_temperature, window_of
 from localllm.model.blocks.over_cells import OverCells
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
+from localllm.model.scores import read_scores
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
@@ -55,11 +55,15 @@ class Attention:
     gate: Gate | None
     sinks: Weight | None
     slopes: Weight | None
+    """Of ALiBi, or biases by distance."""
     temperature: Temperature | None
-    causal: bool
     window: int
-    """As the kernel has it: cells that a row sees, 0 for all, or below 0 the size of chunks."""
+    """See around.window_of."""
+    ahead: int
+    """See around.ahead_of."""
     scale: float
+    scores: str
+    """What is made of the scores; see kernels.scores."""
     softcap: float
     clamp: float
     value_factor: float
@@ -74,7 +78,7 @@ class Attention:
     def over_cells(self) -> OverCells:
         return OverCells(
             self.i, self.n_head, self.n_head_kv, self.k_dim, self.v_dim, self.window, self.scale, self.pairing,
-            self.causal, self.softcap, self.sinks, self.slopes,
+            self.ahead, self.scores, self.softcap, self.sinks, self.slopes,
         )  # fmt: skip
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
@@ -193,16 +197,14 @@ def read(f: LayerReader) -> Attention:
         v_norm = HeadNorm((Norm(None, None, f.eps, spec.norm),), v_dim, n_head_kv)
     if spec.qk_norm_paired and q_norm is None:
         k_norm = None
-    alibi, softcap = spec.alibi(c), spec.attention_softcap(c)
-    if alibi and softcap:
-        raise UnsupportedError(f"{f.path}: layer {i}: ALiBi together with a softcap of the scores is not supported")
+    softcap = spec.attention_softcap(c)
+    scores, slopes = read_scores(f, n_head, softcap)
     return Attention(
         i=i, n_head=n_head, n_head_kv=n_head_kv, k_dim=k_dim, v_dim=v_dim,
-        q=q, k=k, v=v, source=source, output=f.linear("attn_output", n_head * v_dim, c.n_embd), q_norm=q_norm,
+        q=q, k=k, v=v, source=source, output=f.linear(spec.attn_output, n_head * v_dim, c.n_embd), q_norm=q_norm,
         k_norm=k_norm, v_norm=v_norm, gate=read_gate(f, n_head, v_dim), sinks=f.vector("attn_sinks.weight", n_head),
-        slopes=f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi)) if alibi else None,
-        temperature=read_temperature(f), causal=c.keys.flag("attention.causal", spec.causal),
-        window=window_of(c, i), scale=float(spec.attention_scale(c, i)), softcap=float(softcap),
+        slopes=slopes, temperature=read_temperature(f), window=window_of(c, i), ahead=ahead_of(c, spec, i),
+        scale=float(spec.attention_scale(c, i)), scores=scores, softcap=float(softcap),
         clamp=c.keys.number("attention.clamp_kqv", 0.0), value_factor=c.keys.number("attention.value_scale", 1.0),
         pairing="halves" if spec.rope == "none" else spec.rope, n_rot=c.n_rot[i],
         norms_after_rope=spec.qk_norm_after_rope, path=f.path,
@@ -264,11 +266,3 @@ def _head_norm(f: LayerReader, name: str, n_head: int, dim: int) -> HeadNorm | N
         w = f.vector(full, dim, n_head)
         each = [w.part(h * dim, dim) for h in range(n_head)] if w else []
     return HeadNorm(tuple(Norm(w, None, f.eps, spec.norm) for w in each), dim, 1)
-
-
-def _slopes(n_head: int, greatest: float) -> np.ndarray:
-    """ALiBi: the slope of each head; past the largest power of two, every other one of twice as many."""
-    n = 1 << int(math.log2(n_head))
-    first = [2.0 ** (-greatest * (h + 1) / n) for h in range(n)]
-    rest = [2.0 ** (-greatest / 2 * (2 * h + 1) / n) for h in range(n_head - n)]
-    return np.array(first + rest)

@@ -24,14 +24,17 @@ class OverCells:
     """See around.window_of."""
     scale: float
     pairing: str
-    causal: bool = True
+    ahead: int = 0
+    """See around.ahead_of."""
+    scores: str = "plain"
     softcap: float = 0.0
     sinks: Weight | None = None
     slopes: Weight | None = None
 
     def cells(self, options: StateOptions, path: str) -> Cells:
         planes = Plane(self.n_head_kv, self.k_dim, tiled=True), Plane(self.n_head_kv, self.v_dim)
-        return Cells(planes, options, abs(self.window), f"{path}: layer {self.i}")
+        # Where a row sees what follows it, a sequence is one batch, and all of it is kept.
+        return Cells(planes, options, 0 if self.ahead else abs(self.window), f"{path}: layer {self.i}")
 
     def store(self, r: Recorder, cells: Cells, k: Buffer, v: Buffer, table: Value, n_rot: int) -> None:
         """Turn keys and store them, and the values."""
@@ -54,16 +57,16 @@ class OverCells:
         values: dict[str, Value] = {
             "step": r.step, "q": q, "q_stride": self.n_head * self.k_dim * F32, "n_head": self.n_head,
             "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": v_dim, "k_cache": cells.address(0),
-            "v_cache": cells.address(1), "n_cells": cells.n_cells, "window": self.window,
+            "v_cache": cells.address(1), "n_cells": cells.n_cells, "window": self.window, "ahead": self.ahead,
             "scale": self.scale, "out": out, "out_stride": self.n_head * v_dim * F32,
             "block": 1 if few else TILE, "split": split, "partial": partial,
-            "both_ways": int(not self.causal), "sinks": self.sinks.address if self.sinks else 0, "cap": self.softcap,
+            "sinks": self.sinks.address if self.sinks else 0, "cap": self.softcap,
             "slopes": self.slopes.address if self.slopes else 0,
         }  # fmt: skip
         shape = (r.n_rows, self.n_head, v_dim)
         key: tuple[str | int, ...] = (cells.kv_type, attention.together(self.n_head // self.n_head_kv, few))
-        if self.softcap or self.slopes:
-            key += ("capped" if self.softcap else "alibi",)
+        if self.scores != "plain":
+            key += (self.scores,)
         r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
         if few:
             r.plan.op(f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **values)
