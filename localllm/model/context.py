@@ -11,11 +11,17 @@ from typing import Protocol
 
 import numpy as np
 
-from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UsageError
+from localllm.errors import (
+    ContextFullError,
+    LocalllmError,
+    NotEnoughMemoryError,
+    UnsupportedError,
+    UsageError,
+)
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
-from localllm.model.forward import record_body, record_head
+from localllm.model.forward import record_body, record_head, record_norm, record_projection
 from localllm.model.network import Network
 from localllm.model.recorder import MATVEC_MAX_ROWS
 from localllm.model.sequences import Sequences
@@ -25,7 +31,6 @@ from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
 from localllm.runtime.team import Team
 
-_PARTS = ("body", "head")
 PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
 _SPARE = 128 << 20
@@ -55,7 +60,7 @@ class Context:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.network.config
-        options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full)
+        options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full, one_batch=not model.network.causal)
         _check_memory(model, options, 0)
         self._sequences = Sequences(model.network.mixers, options, PHASES[-1])
         self._sequences.allocate()
@@ -67,11 +72,14 @@ class Context:
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
         for field, address in self._sequences.addresses.items():
             self._step[Step.offset(field) // 8] = address
+        projections = [p for p in (model.network.pooling.classifier, model.network.pooling.dense) if p]
+        self._projected = np.zeros((PHASES[-1], max((p.n_out for p in projections), default=0)), np.float32)
         # For fewer rows than most a plan has no other kernels and no more memory: it is recorded when needed.
-        self._recorded = {(part, phase): self.record(part, phase) for part in _PARTS for phase in (1, _phase(n_batch))}
+        parts, phases = _parts(model.network), (1, _phase(n_batch))
+        self._recorded = {(part, phase): self.record(part, phase) for part in parts for phase in phases}
         self._plans: dict[tuple[str, int], Bound] = {}
-        self._joined: dict[tuple[int, int], Bound] = {}
-        """Body and head as one plan, by the rows that each is recorded for."""
+        self._joined: dict[tuple[int, str, int], Bound] = {}
+        """The body and a part that follows as one plan, by the rows that each is recorded for."""
         self._arena_bytes = max(plan.place()[1] for plan in self._recorded.values())
         """Plans take turns in one arena, none of them leaves anything there for another."""
         _check_memory(model, options, self._arena_bytes)
@@ -133,7 +141,7 @@ class Context:
 
     @property
     def plans(self) -> dict[tuple[str, int], Bound]:
-        """The plans that were replayed so far, by part ("body", "head") and the rows they are recorded for."""
+        """The plans that were replayed so far, by part ("body", "head", ...) and the rows they are recorded for."""
         return self._plans
 
     def keys(self) -> list[Key]:
@@ -168,18 +176,46 @@ class Context:
         positions: None, or each row's place in its sequence: a sequence goes on where it ended, without holes.
         seq_ids: None (all rows belong to sequence 0), or a sequence a row. want_logits: None (the last row's), or a
         flag a row.
-        Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, Cancelled after `cancel`; whatever it
-        raises, the sequences hold what they held before.
+        Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, UnsupportedError for an encoder (it
+        has no logits), Cancelled after `cancel`; whatever it raises, the sequences hold what they held before.
         """
-        ids = self._fill(tokens, positions, seq_ids)
         wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
-        n_rows, n_out = len(tokens), len(wanted)
+        if wanted and self.model.network.output is None:
+            name = self.model.network.config.architecture
+            raise UnsupportedError(f"{self.model.path}: {name} is an encoder: it has no logits, but embeddings (embed)")
+        ids = self._fill(tokens, positions, seq_ids)
+        n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
-        plan = self._whole(n_rows, n_out)
+        self._evaluate(ids, self._whole(len(tokens), "head" if n_out else "", n_out), n_out, logits.ctypes.data)
+        return logits
+
+    def embed(
+        self, tokens: Sequence[int], positions: Sequence[int] | None = None, seq_ids: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Evaluate a batch as `forward` does; the hidden states of all rows, after the output norm: float32 [n_rows,
+        n_embd], a fresh array."""
+        ids = self._fill(tokens, positions, seq_ids)
+        n_rows = len(tokens)
+        self._evaluate(ids, self._whole(n_rows, "norm" if self.model.network.output_norm else "", n_rows), n_rows, 0)
+        return self._hidden[:n_rows].copy()
+
+    def project(self, part: str, rows: np.ndarray) -> np.ndarray:
+        """What the model's "classifier" or "dense" makes of rows like those of `embed`, at most n_batch of them:
+        float32 [n_rows, n_out]."""
+        projection = getattr(self.model.network.pooling, part)
+        n_rows = len(rows)
+        self._hidden[:n_rows] = rows
+        self._step[Step.offset("n_out") // 8] = n_rows
+        self._cancel[0] = 0
+        self.model.team.run(self._plan(part, _phase(n_rows)), self._cancel, n_rows)
+        return self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
+
+    def _evaluate(self, ids: Sequence[int], plan: Bound, n_out: int, logits: int) -> None:
+        """Run the plan of a batch whose rows were filled in and belong to these sequences."""
         self.model.file.check_unchanged()
-        n_runs = self._sequences.begin(ids)
-        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", logits.ctypes.data)):
+        n_rows, n_runs = len(ids), self._sequences.begin(ids)
+        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", logits)):
             self._step[Step.offset(field) // 8] = int(value)
         self._cancel[0] = 0
         try:
@@ -188,7 +224,6 @@ class Context:
             self._sequences.abandon()
             raise
         self._sequences.commit()
-        return logits
 
     def _fill(
         self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None
@@ -224,14 +259,15 @@ class Context:
         self._rows[0, :n], self._rows[2, :n] = tokens, ids
         return ids
 
-    def _whole(self, n_rows: int, n_out: int) -> Bound:
-        """The plan of a batch, from its tokens to the wanted logits."""
-        phases = _phase(n_rows), _phase(n_out) if n_out else 0
-        if phases not in self._joined:
-            if not n_out:
-                return self._plan("body", phases[0])
-            self._joined[phases] = self._plan("body", phases[0]).then(self._plan("head", phases[1]))
-        return self._joined[phases]
+    def _whole(self, n_rows: int, part: str, n_out: int) -> Bound:
+        """The plan of a batch: its body, and what follows for n_out rows, if anything."""
+        body = self._plan("body", _phase(n_rows))
+        if not part:
+            return body
+        key = _phase(n_rows), part, _phase(n_out)
+        if key not in self._joined:
+            self._joined[key] = body.then(self._plan(part, key[2]))
+        return self._joined[key]
 
     def _plan(self, part: str, phase: int) -> Bound:
         if (part, phase) not in self._plans:
@@ -245,11 +281,25 @@ class Context:
         return aligned(self._arena_bytes)
 
     def record(self, part: str, phase: int) -> Plan:
-        """The plan of a part ("body", "head") for up to `phase` rows."""
+        """The plan of a part ("body", "head", "norm", "classifier", "dense") for up to `phase` rows."""
         network, step, hidden = self.model.network, int(self._step.ctypes.data), int(self._hidden.ctypes.data)
         if part == "body":
             return record_body(network, phase, step, self._sequences.states, hidden, self.n_ctx)
-        return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
+        if part == "head":
+            return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
+        if part == "norm":
+            return record_norm(network, phase, step, hidden)
+        projection, out = getattr(network.pooling, part), int(self._projected.ctypes.data)
+        return record_projection(network, projection, phase, step, hidden, out)
+
+
+def _parts(network: Network) -> list[str]:
+    """The parts that a model's plans have."""
+    there = {
+        "head": network.output, "norm": network.output_norm, "classifier": network.pooling.classifier,
+        "dense": network.pooling.dense,
+    }  # fmt: skip
+    return ["body", *(part for part, value in there.items() if value)]
 
 
 def _phase(n_rows: int) -> int:

@@ -12,6 +12,7 @@ from localllm.kernels import embed, mix, rope
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.network import Network
+from localllm.model.pooling import Classifier, Dense
 from localllm.model.recorder import Recorder
 from localllm.model.rope import Rope
 from localllm.model.states.state import State
@@ -36,6 +37,7 @@ def record_body(network: Network, n_rows: int, step: int, states: States, hidden
 def _embed(r: Recorder, network: Network, x: Value) -> None:
     for kernel, w, factor in (
         ("rows", network.token_embd, network.embedding_factor),
+        ("first", network.type_embd, 1.0),
         ("positions", network.position_embd, 1.0),
     ):
         if w:
@@ -66,6 +68,8 @@ def _rope_tables(r: Recorder, ropes: Sequence[Rope | None]) -> dict[int, Buffer]
 def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows: int) -> Plan:
     """Hidden states of the rows whose numbers (int32) are at `out_rows` to logits, float32 [n_out, n_vocab], where the
     step says."""
+    assert network.output_norm
+    assert network.output
     plan = Plan(f"head of {n_rows}")
     c = network.config
     r = Recorder(plan, c, n_rows, step)
@@ -79,4 +83,22 @@ def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows:
             "logits", Key("mix", "logits"), mix.LogitsParams, (n_rows, c.n_vocab),
             step=step, n=c.n_vocab, factor=factor, cap=cap,
         )  # fmt: skip
+    return plan
+
+
+def record_norm(network: Network, n_rows: int, step: int, hidden: int) -> Plan:
+    """The output norm of all rows' hidden states, in place."""
+    plan = Plan(f"output norm of {n_rows}")
+    r = Recorder(plan, network.config, n_rows, step)
+    if network.output_norm:
+        r.norm("output_norm", hidden, network.output_norm, hidden, network.config.n_embd)
+    return plan
+
+
+def record_projection(network: Network, part: Classifier | Dense, n_rows: int, step: int, x: int, out: int) -> Plan:
+    """What follows the pooling: rows of x (float32 [n_out, n_embd], as many as the step says) to rows at `out`."""
+    plan = Plan(f"{type(part).__name__} of {n_rows}")
+    r = Recorder(plan, network.config, n_rows, step)
+    r.rows_at = step + Step.offset("n_out")
+    part.record(r, x, out)
     return plan

@@ -29,7 +29,7 @@ class LayerReader:
         return self.weights.file.path
 
     def name(self, short: str) -> str:
-        return f"blk.{self.spec.block(self.config, self.i)}.{short}"
+        return f"{self.spec.prefix}blk.{self.spec.block(self.config, self.i)}.{short}"
 
     def has(self, short: str) -> bool:
         return self.weights.has(self.name(short))

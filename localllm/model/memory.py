@@ -29,6 +29,7 @@ def state_bytes(file: GGUFFile, n_ctx: int, n_seq: int = 1, kv_type: str = "f16"
     """Bytes of the states of n_seq sequences of n_ctx tokens. Raises FormatError or UnsupportedError for a file that
     cannot be loaded."""
     network, _ = build(file, Weights(file))
-    sequences = Sequences(network.mixers, StateOptions(n_ctx, n_seq, kv_type, swa_full), 1)
+    options = StateOptions(n_ctx, n_seq, kv_type, swa_full, one_batch=not network.causal)
+    sequences = Sequences(network.mixers, options, 1)
     recurrent = n_seq * sequences.slot_bytes
     return StateBytes(sequences.cell_bytes, recurrent, sequences.n_bytes - sequences.cell_bytes - recurrent)

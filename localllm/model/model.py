@@ -10,12 +10,13 @@ from typing import Self
 
 import numpy as np
 
-from localllm.errors import LocalllmError, UsageError
+from localllm.errors import LocalllmError, UnsupportedError, UsageError
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
 from localllm.model.context import PHASES, Context
+from localllm.model.embedding import Embedder
 from localllm.model.network import build
 from localllm.model.weights import Weights
 from localllm.runtime.system import default_threads
@@ -136,10 +137,41 @@ class Model:
         finally:
             context.close()
 
+    def embed(
+        self, texts: Sequence[str] | Sequence[Sequence[int]], pooling: str | None = None, normalize: bool = True
+    ) -> np.ndarray:
+        """Embeddings of texts (or of their ids), float32 [len(texts), n_embd].
+
+        pooling: how a text's hidden states become one row, if not as the file says: "mean", "cls" (the first token's),
+        "last", or "rank": scores of a classifier, float32 [len(texts), n_classes]. normalize: rows of length 1, but for
+        scores. Text gets the special tokens that the model wants; those written in it do not count as such.
+        Raises ContextFullError for a text longer than the context, UsageError where the file says nothing of pooling.
+        """
+        if isinstance(texts, str):
+            raise UsageError("embed takes a list of texts, not one")
+        return self._embedder.embed([self._ids(text) for text in texts], pooling, normalize)
+
+    def hidden_states(self, text: str | Sequence[int]) -> np.ndarray:
+        """What the model makes of each token of a text (or of its ids): float32 [n_tokens, n_embd]."""
+        return self._embedder.hidden_states(self._ids(text))
+
+    def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
+        if not isinstance(text, str):
+            return text
+        if self.tokenizer is None:
+            raise UnsupportedError(f"{self.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it takes ids")
+        return self.tokenizer.encode(text, add_special=True)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self)
+
     def close(self) -> None:
         """Release the file and the threads. Contexts of this model must not be used any more. May be called twice."""
         if not self._closed:
             self._closed = True
+            if "_embedder" in self.__dict__:
+                self._embedder.close()
             if "team" in self.__dict__:
                 self.team.close()
             self.file.close()

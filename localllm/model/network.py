@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -12,9 +13,10 @@ from localllm.gguf.reader import GGUFFile
 from localllm.model.blocks import Mixer
 from localllm.model.layer import Layer, read_layer
 from localllm.model.layer_reader import LayerReader, read_norm
+from localllm.model.pooling import Pooling, read_pooling
 from localllm.model.recorder import Linear, Norm
 from localllm.model.rope import Rope, ropes
-from localllm.model.spec import Spec, configuration
+from localllm.model.spec import Spec, configuration, is_causal
 from localllm.model.stacks import Stack, read_stack
 from localllm.model.weights import Weight, Weights
 
@@ -28,12 +30,16 @@ class Network:
     """A token sees those before it; otherwise all of its sequence."""
     token_embd: Weight
     embedding_factor: float
+    type_embd: Weight | None
+    """Rows of token types: the first is added to every token's, as all are of a first text."""
     position_embd: Weight | None
     embedding_norm: Norm | None
     layers: tuple[Layer, ...]
     stack: Stack
-    output_norm: Norm
-    output: Linear
+    output_norm: Norm | None
+    output: Linear | None
+    """None: an encoder."""
+    pooling: Pooling
     logit_factor: float
     logit_softcap: float
     ropes: Callable[[int], tuple[Rope | None, ...]]
@@ -67,15 +73,17 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
     layers = _layers(weights, c, spec, eps)
     network = Network(
         config=c,
-        causal=keys.flag("attention.causal", spec.causal),
+        causal=is_causal(spec, keys),
         token_embd=embedding,
         embedding_factor=float(spec.embedding_factor(c)),
+        type_embd=_types(c, weights),
         position_embd=_positions(c, weights),
         embedding_norm=_embedding_norm(c, spec, weights, eps),
         layers=layers,
         stack=read_stack(weights, c, spec, layers, eps),
         output_norm=_output_norm(c, spec, weights, eps),
-        output=_output(c, weights, embedding),
+        output=_output(c, weights, embedding) if spec.logits else None,
+        pooling=read_pooling(c, spec, weights, eps),
         logit_factor=float(spec.logit_factor(c)),
         logit_softcap=float(spec.final_softcap(c)),
         ropes=_ropes(c, spec, weights),
@@ -105,6 +113,13 @@ def _ropes(c: Config, spec: Spec, weights: Weights) -> Callable[[int], tuple[Rop
     return lambda n_ctx: of(n_ctx > c.scaling.n_ctx_orig)
 
 
+def _types(c: Config, weights: Weights) -> Weight | None:
+    name = "token_types.weight"
+    if not weights.has(name):
+        return None
+    return weights.matrix(name, c.n_embd, math.prod(weights.shape(name)[1:]))
+
+
 def _positions(c: Config, weights: Weights) -> Weight | None:
     """Learned positions."""
     name = "position_embd.weight"
@@ -122,7 +137,9 @@ def _embedding_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm
     return Norm(None, None, eps, spec.norm) if spec.embedding_norm else None
 
 
-def _output_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm:
+def _output_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm | None:
+    if not spec.output_norm:
+        return None
     norm = read_norm(weights, spec, spec.output_norm, c.n_embd, eps)
     if norm is None:
         raise FormatError(f"{c.keys.file.path}: tensor {spec.output_norm}.weight: is missing")

@@ -9,6 +9,7 @@ import numpy as np
 from localllm.errors import UsageError
 from localllm.kernels.thread import Run
 from localllm.model.blocks import Mixer
+from localllm.model.states.cells import Cells
 from localllm.model.states.slots import EVERY, Slots
 from localllm.model.states.state import State, StateOptions, Track
 
@@ -18,9 +19,9 @@ class Sequences:
 
     def __init__(self, mixers: Sequence[Mixer], options: StateOptions, max_rows: int) -> None:
         self._mixers = mixers  # their ids must stay their own
-        self.states: dict[int, tuple[State, ...]] = {id(mixer): mixer.states(options) for mixer in mixers}
+        self.states = _states(mixers, options)
         """What each block keeps, by the block's id."""
-        self._all = [state for states in self.states.values() for state in states]
+        self._all = list(dict.fromkeys(state for states in self.states.values() for state in states))
         self.slot_bytes = sum(state.slot_bytes for state in self._all)
         """What the recurrent states of a sequence take, in all layers."""
         self.cell_bytes = sum(state.n_bytes for state in self._all)
@@ -138,3 +139,15 @@ class Sequences:
             self._slots.advance(track, self._slots.take())
         for state, part in zip(self._all, content, strict=True):
             state.restore(track, part)
+
+
+def _states(mixers: Sequence[Mixer], options: StateOptions) -> dict[int, tuple[State, ...]]:
+    """What each block keeps, by the block's id. Where a sequence is one batch, cells of one shape serve all layers."""
+    found: dict[int, tuple[State, ...]] = {}
+    shared: dict[object, State] = {}
+    for mixer in mixers:
+        states = mixer.states(options)
+        if options.one_batch:
+            states = tuple(shared.setdefault(s.shape if isinstance(s, Cells) else id(s), s) for s in states)
+        found[id(mixer)] = states
+    return found

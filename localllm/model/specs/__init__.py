@@ -8,11 +8,13 @@ FILES = {
     for file, names in {
         "alike": "internlm2 xverse pangu-embedded exaone arcee seed_oss smollm3 nanbeige maincoder qwen chatglm "
         "baichuan llada dream qwen2vl qwen3vl qwen3vlmoe qwen3tts ernie4_5 paddleocr deci plamo openelm cogvlm",
-        "llama": "llama mistral3",
+        "llama": "llama mistral3 llama-embed",
         "llama4": "llama4",
         "qwen": "qwen2 qwen3 qwen2moe qwen3moe rnd1",
-        "gemma": "gemma gemma2 gemma3",
+        "gemma": "gemma gemma2 gemma3 gemma-embedding",
         "gemma4": "gemma3n gemma4",
+        "bert": "bert nomic-bert nomic-bert-moe jina-bert-v2 jina-bert-v3 modern-bert neo-bert eurobert",
+        "t5": "t5 t5encoder",
         "phi": "phi2 phi3 phimoe",
         "gpt_oss": "gpt-oss",
         "glm": "glm4 glm4moe",

@@ -4,7 +4,7 @@ leaves alone, so that files that hold them mean the same here."""
 from dataclasses import replace
 
 from localllm.gguf.config import Config
-from localllm.model.spec import Spec, not_every
+from localllm.model.spec import ClassifierSpec, Spec, not_every
 
 _ADJACENT = Spec("", rope="adjacent")
 _HALVES = Spec("", rope="halves")
@@ -51,7 +51,9 @@ SPECS = {
     "qwen2vl": replace(
         _HALVES, about="Qwen 2 and 2.5 VL, text", sections="blocks", eps_default=0.0, unused=(r"output\.bias",)
     ),
-    "qwen3vl": replace(_HALVES, about="Qwen 3 VL, text", sections="interleaved"),
+    "qwen3vl": replace(
+        _HALVES, about="Qwen 3 VL, text", sections="interleaved", classifier=ClassifierSpec(softmax=True)
+    ),
     "qwen3vlmoe": replace(_HALVES, about="Qwen 3 VL MoE, text", sections="interleaved"),
     "qwen3tts": replace(_HALVES, about="Qwen 3 TTS", sections="interleaved"),
     "plamo": replace(_HALVES, about="PLaMo", parallel=lambda c, has_norm: True),

@@ -8,7 +8,7 @@ head's size.
 
 from collections.abc import Callable
 
-from localllm.gguf.config import Config
+from localllm.gguf.config import Config, Keys, Window
 from localllm.model.spec import Spec, sliding
 
 
@@ -18,6 +18,10 @@ def _scale(layers_of_27b: int) -> Callable[[Config, int], float]:
         return float(size**-0.5)
 
     return scale
+
+
+def _both_ways(keys: Keys, n_layer: int) -> Window | None:
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 6, symmetric=True)
 
 
 def _root(c: Config) -> float:
@@ -47,5 +51,18 @@ SPECS = {
         local_scaling="magnitude",
         final_softcap=lambda c: c.keys.number("final_logit_softcapping", 0.0),
         refused_keys=("attn_logit_softcapping",),
+    ),
+    "gemma-embedding": Spec(
+        "EmbeddingGemma",
+        rope="halves",
+        causal=False,
+        logits=False,
+        activation="gelu",
+        embedding_factor=_root,
+        attention_scale=lambda c, i: float(c.n_embd_head_k[i] ** -0.5),
+        window=_both_ways,
+        local_base="own or 10000",
+        local_scaling="magnitude",
+        unused=(r"output\.weight",),
     ),
 }

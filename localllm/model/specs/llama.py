@@ -18,5 +18,6 @@ _YARN = ("beta_fast", "beta_slow", "log_multiplier")
 
 SPECS = {
     "llama": Spec("Llama 1 to 3, Mistral, Mixtral, SmolLM 1 and 2, TinyLlama", rope="adjacent"),
+    "llama-embed": Spec("Llama Embed Nemotron", rope="adjacent", logits=False, unused=(r"output\.weight",)),
     "mistral3": Spec("Ministral 3", rope="adjacent", temperature=_temperature, yarn_keys=_YARN),
 }

@@ -3,12 +3,12 @@ the second generation, normed heads in the third. Qwen 2's experts keep their sh
 ones have a gate of their own. RND1 is Qwen 3 made to see both ways.
 """
 
-from localllm.model.spec import ExpertsSpec, Spec
+from localllm.model.spec import ClassifierSpec, ExpertsSpec, Spec
 
 SPECS = {
     "qwen2": Spec("Qwen 2 and 2.5, Qwen2.5-Coder", rope="halves"),
     "qwen2moe": Spec("Qwen 1.5 and 2 MoE", rope="halves", experts=ExpertsSpec(normed=False)),
-    "qwen3": Spec("Qwen 3", rope="halves"),
+    "qwen3": Spec("Qwen 3", rope="halves", classifier=ClassifierSpec(softmax=True)),
     "qwen3moe": Spec("Qwen 3 MoE, Qwen3-Coder", rope="halves"),
     "rnd1": Spec("RND1", rope="halves", causal=False),
 }

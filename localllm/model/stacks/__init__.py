@@ -21,6 +21,7 @@ STACKS = {
     "gemma4": "gemma4",
     "normed": "normed",
     "hrm": "hrm",
+    "post_norm": "post_norm",
 }
 
 

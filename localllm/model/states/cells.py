@@ -57,6 +57,11 @@ class Cells:
         self._arrays: list[np.ndarray] = []
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """Of its memory."""
+        return self.planes, self.n_cells
+
+    @property
     def n_bytes(self) -> int:
         return sum(self._bytes(i) for i in range(len(self.planes)))
 

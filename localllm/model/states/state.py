@@ -9,12 +9,14 @@ from typing import Protocol
 @dataclass(frozen=True)
 class StateOptions:
     """What a context asks of its states: n_seq sequences of n_ctx tokens. kv_type: how keys and values are stored.
-    swa_full: layers with a window keep all positions."""
+    swa_full: layers with a window keep all positions. one_batch: a sequence is one batch, so that no layer reads what
+    another batch wrote, and layers take turns in the same memory."""
 
     n_ctx: int
     n_seq: int
     kv_type: str
     swa_full: bool = False
+    one_batch: bool = False
 
 
 @dataclass
