@@ -5,7 +5,7 @@ import pytest
 
 from localllm.model.model import Model
 from tests.recorded import models
-from tests.recorded.models import IDS, N_CTX
+from tests.recorded.models import IDS, N_CTX, evaluate, outputs
 from tests.tiny_models import nmse
 
 CASES = models.cases()
@@ -20,43 +20,42 @@ def loaded(request, tmp_path_factory):
         yield request.param, case, model
 
 
-def feed(context, ids, seq=0, chunk=None):
-    """Logits of all ids, fed `chunk` at a time."""
+def feed(case, context, ids, seq=0, chunk=None):
+    """Logits (or hidden states) of all ids, fed `chunk` at a time."""
     chunk = chunk or len(ids)
     parts = (ids[start : start + chunk] for start in range(0, len(ids), chunk))
-    return np.concatenate([context.forward(p, seq_ids=[seq] * len(p), want_logits=[True] * len(p)) for p in parts])
+    return np.concatenate([evaluate(case, context, p, seq_ids=[seq] * len(p)) for p in parts])
 
 
 def test_logits_are_those_of_llamacpp(loaded):
     name, case, model = loaded
-    exact = np.load(models.logits_path(name))
-    assert nmse(exact, model.logits(IDS[: case.n_ids])) < 1e-6
+    ids = IDS[: case.n_ids]
+    assert nmse(np.load(models.logits_path(name)), outputs(case, model, ids)) < 1e-6
+    for pooling in case.poolings:
+        exact = np.load(models.logits_path(name, pooling))
+        assert nmse(exact, model.embed([ids], pooling, normalize=False)[0]) < 1e-6
 
 
 def test_the_same_bits_however_it_is_fed(loaded):
     """In one pass, in chunks of 7, token by token, and by one thread."""
     _, case, model = loaded
-    if not model.network.causal:
-        pytest.skip("attends in both directions: a sequence is one batch")
     ids = IDS[: case.n_ids]
-    exact = model.logits(ids)
-    for chunk in (1, 7):
+    exact = outputs(case, model, ids)
+    for chunk in (1, 7) if model.network.causal else ():  # otherwise a sequence is one batch
         context = model.context()
-        assert np.array_equal(feed(context, ids, chunk=chunk), exact), f"chunks of {chunk}"
+        assert np.array_equal(feed(case, context, ids, chunk=chunk), exact), f"chunks of {chunk}"
         context.close()
     with Model.load(model.path, n_ctx=N_CTX, n_threads=1, kv_type="f32") as alone:
-        assert np.array_equal(alone.logits(ids), exact)
+        assert np.array_equal(outputs(case, alone, ids), exact)
 
 
 def test_sequences_in_one_batch_do_not_see_each_other(loaded):
-    _, _, model = loaded
+    _, case, model = loaded
     prompts = [IDS[:11], IDS[11:30], IDS[30:31]]
-    exact = [model.logits(prompt) for prompt in prompts]
+    exact = [outputs(case, model, prompt) for prompt in prompts]
     rows = sorted((place, seq) for seq, p in enumerate(prompts) for place in range(len(p)))
     context = model.context(n_seq=3)
-    together = context.forward(
-        [prompts[s][i] for i, s in rows], [i for i, _ in rows], [s for _, s in rows], [True] * len(rows)
-    )
+    together = evaluate(case, context, [prompts[s][i] for i, s in rows], [i for i, _ in rows], [s for _, s in rows])
     for s, one in enumerate(exact):
         assert np.array_equal(together[[k for k, row in enumerate(rows) if row[1] == s]], one)
     context.close()
@@ -64,34 +63,34 @@ def test_sequences_in_one_batch_do_not_see_each_other(loaded):
 
 def test_save_restore_copy_and_cut(loaded):
     """Whatever way a sequence came to where it is, it goes on by the same bits."""
-    _, _, model = loaded
+    _, case, model = loaded
     if not model.network.causal:
         pytest.skip("attends in both directions: a sequence is one batch")
-    exact = model.logits(IDS)
+    exact = outputs(case, model, IDS)
     context = model.context(n_seq=2)
-    feed(context, IDS[:20])
+    feed(case, context, IDS[:20])
     saved = context.save(0)
     context.copy(0, 1)
-    assert np.array_equal(feed(context, IDS[20:], seq=1), exact[20:])
-    assert np.array_equal(feed(context, IDS[20:], chunk=3), exact[20:])
+    assert np.array_equal(feed(case, context, IDS[20:], seq=1), exact[20:])
+    assert np.array_equal(feed(case, context, IDS[20:], chunk=3), exact[20:])
     for position in (39, 20, 19, 7, 0):
         at = context.cut(0, position)
         assert at == context.n_past(0) <= position
-        assert np.array_equal(feed(context, IDS[at:]), exact[at:])
+        assert np.array_equal(feed(case, context, IDS[at:]), exact[at:])
     context.clear()
-    feed(context, IDS[30:])
+    feed(case, context, IDS[30:])
     context.restore(0, 20, saved)
-    assert np.array_equal(feed(context, IDS[20:]), exact[20:])
+    assert np.array_equal(feed(case, context, IDS[20:]), exact[20:])
     context.close()
 
 
 def test_a_prompt_again_feeds_one_token(loaded):
     """As /regen does: back to one token before the prompt's end, after an answer of some length."""
-    _, _, model = loaded
+    _, case, model = loaded
     if not model.network.causal:
         pytest.skip("attends in both directions: a sequence is one batch")
     context = model.context()
-    feed(context, IDS[:25])
-    feed(context, IDS[25:35], chunk=1)
+    feed(case, context, IDS[:25])
+    feed(case, context, IDS[25:35], chunk=1)
     assert context.cut(0, 24) == 24
     context.close()

@@ -36,6 +36,9 @@ class Case:
     """Factors for tensors whose names contain a text, where the usual size makes a poor model."""
     values: dict[str, list[float] | np.ndarray] = field(default_factory=dict)
     """Tensors that are not random."""
+    poolings: tuple[str, ...] = ()
+    """An encoder, or a decoder used as one: each token's hidden state is recorded in place of logits, and what these
+    make of them."""
 
 
 @cache
@@ -47,8 +50,21 @@ def cases() -> dict[str, Case]:
     return found
 
 
-def logits_path(name: str) -> Path:
-    return HERE / "logits" / f"{name}.npy"
+def logits_path(name: str, pooling: str = "") -> Path:
+    return HERE / "logits" / (f"{name}.{pooling}.npy" if pooling else f"{name}.npy")
+
+
+def evaluate(case, context, ids, positions=None, seq_ids=None) -> np.ndarray:
+    """What is recorded of a case, for a batch: logits of all rows, or hidden states."""
+    if case.poolings:
+        rows = context.embed(ids, positions, seq_ids)
+        return context.project("dense", rows) if context.model.network.pooling.dense else rows
+    return context.forward(ids, positions, seq_ids, [True] * len(ids))
+
+
+def outputs(case, model, ids) -> np.ndarray:
+    """The same for a text alone."""
+    return model.hidden_states(ids) if case.poolings else model.logits(ids)
 
 
 def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) -> np.ndarray:
