@@ -292,7 +292,7 @@ def place_of(p, padded, at):
     return p.w + i64(load(i32, p.ids + 4 * (at // padded))) * p.stride + at % padded * p.row_bytes
 
 
-_BLOCK = SCRATCH_BYTES - 256
+BLOCK = SCRATCH_BYTES - 256
 """Of a thread's scratch: where the parameters of matmul for one expert are made."""
 
 
@@ -303,7 +303,7 @@ def tiles(fmt: str):
 
     def kernel(params, thread):
         p = TilesParams(params)
-        block = Thread(thread).scratch + _BLOCK
+        block = Thread(thread).scratch + BLOCK
         store(block + N, p.n)
         store(block + K, p.k)
         n_units = units(fields(block))
@@ -311,9 +311,13 @@ def tiles(fmt: str):
         while unit < p.n_expert * n_units:
             expert = unit // n_units
             start, n = load(i64, p.starts + 8 * expert), load(i64, p.counts + 8 * expert)
+            bias = i64(0)
+            if p.bias != 0:
+                bias = p.bias + expert * p.bias_stride
             for first in range(0, n, matmul_tokens):
                 store(block + COUNT, min(n - first, matmul_tokens))
-                describe(p, block, expert, start + first)
+                out = p.out + (start + first) * p.n * 4
+                describe(p, block, p.w + expert * p.stride, start + first, bias, out, p.n * 4)
                 work(fields(block), thread, unit % n_units)
             unit = claim(thread, 1)
 
@@ -328,13 +332,11 @@ AT_X, AT_X_D, AT_X_S, AT_X_P = (matmul.Params.offset(f) for f in ("x", "x_d", "x
 AT_BIAS, AT_ADD, AT_OUT, AT_STRIDE = (matmul.Params.offset(f) for f in ("bias", "add", "out", "stride"))
 
 
-def describe(p, block, expert, start):
-    """matmul's parameters for rows of one expert."""
-    bias = i64(0)
-    if p.bias != 0:
-        bias = p.bias + expert * p.bias_stride
+def describe(p, block, w, start, bias, out, stride):
+    """matmul's parameters for the rows of activations from `start` on and the matrix at w; n and k are there already,
+    and the number of rows stands at block + COUNT."""
     store(block + AT_N_ROWS, block + COUNT)
-    store(block + AT_W, p.w + expert * p.stride)
+    store(block + AT_W, w)
     store(block + AT_ROW_BYTES, p.row_bytes)
     store(block + AT_X, p.x + start * p.row)
     store(block + AT_X_D, p.x_d + start * p.row_d)
@@ -342,8 +344,8 @@ def describe(p, block, expert, start):
     store(block + AT_X_P, p.x_p + start * p.row_p)
     store(block + AT_BIAS, bias)
     store(block + AT_ADD, i64(0))
-    store(block + AT_OUT, p.out + start * p.n * 4)
-    store(block + AT_STRIDE, p.n * 4)
+    store(block + AT_OUT, out)
+    store(block + AT_STRIDE, stride)
 
 
 def combine():

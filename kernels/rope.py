@@ -144,8 +144,7 @@ def rotate(pairing: str):
 def cache(pairing: str, kv_type: str):
     """Turn keys in place and store them, and values, in one of cells.KV_TYPES; threads claim heads of rows."""
     turn_head = turner(pairing)
-    of = bytes_of(kv_type)
-    put = _put_codes if kv_type == "q8_0" else _put_floats(kv_type == "f16")
+    of, put = bytes_of(kv_type), putter(kv_type)
 
     def kernel(params, thread):
         p = CacheParams(params)
@@ -167,8 +166,13 @@ def cache(pairing: str, kv_type: str):
     return kernel
 
 
+def putter(kv_type: str):
+    """put(x, n, place, first, lanes, scratch): n floats as every lanes-th element at `place`, from the first on, as one
+    of cells.KV_TYPES."""
+    return _put_codes if kv_type == "q8_0" else _put_floats(kv_type == "f16")
+
+
 def _put_floats(half: bool):
-    """put(x, n, place, first, lanes, scratch): n floats as every lanes-th element at `place`, from the first on."""
     size = 2 if half else 4
 
     def put(x, n, place, first, lanes, scratch):

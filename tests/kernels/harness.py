@@ -20,6 +20,8 @@ from localllm.kernels import (
     conv,
     embed,
     experts,
+    heads,
+    latent_attention,
     lightning,
     matmul,
     matvec,
@@ -71,6 +73,10 @@ KEYS: list[Key] = [
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
     *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi", "relative")),
     Key("attention", "merge"),
+    *(Key("latent_attention", "cells", (kv,)) for kv in KV_TYPES),
+    *(Key("latent_attention", "store_rows", (pairing, kv)) for pairing in PAIRINGS for kv in KV_TYPES),
+    *(Key("heads", factory) for factory in ("gather", "split")),
+    *(Key("heads", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("conv", "rows", (kind,)) for kind in ("plain", "silu", "gated")),
     Key("lightning", "scan"),
     Key("mix", "add_row"),
@@ -98,6 +104,9 @@ _PARAMS = {
     "altup.correct": altup.CorrectParams, "altup.spread": altup.SpreadParams, "altup.end": altup.EndParams,
     "sparse": sparse.Params, "mix.scaled_sum": mix.SumParams,
     "ssm.scan": ssm.ScanParams, "ssm.steps": ssm.StepsParams, "ssm.split": ssm.SplitParams,
+    "latent_attention.cells": latent_attention.Params, "latent_attention.store_rows": latent_attention.StoreParams,
+    "heads.gather": heads.GatherParams, "heads.rows": heads.RowsParams, "heads.tiles": heads.TilesParams,
+    "heads.split": heads.SplitParams,
 }  # fmt: skip
 
 SLACK = 512

@@ -11,7 +11,7 @@ from tests.kernels import harness
 COUNTS = {
     "n_rows_at", "n", "k", "heads", "n_head", "n_head_kv", "head_dim", "k_dim", "v_dim", "n_rot", "n_cells", "block",
     "chunk", "split", "row_bytes", "stride", "q_stride", "k_stride", "v_stride", "out_stride", "window", "eps", "scale",
-    "factor", "step",
+    "factor", "step", "group", "together", "pad", "dim",
 }  # fmt: skip
 
 

@@ -1,0 +1,281 @@
+"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) in its absorbed form: a cell is one row, a latent and the
+elements that turn; it is the key of all heads, and its latent their value.
+
+`store_rows` writes rows. In `cells` a unit of work is a block of rows, a group of heads and (for few rows) one chunk of
+cells. Queries go through a chunk together: scores with elements in lanes, then weights, then the weighted sum of
+latents, T queries at a time over cells that were made f32 in scratch. Chunks are folded as in attention.py, whose
+`merge` joins those of a row.
+"""
+
+from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, weigh
+from .cells import GROUP, bytes_of
+from .lanes import sums16
+from .math import lanes_from
+from .rope import putter, turner
+from .simd import (
+    Struct,
+    bitcast,
+    cast,
+    f32,
+    f32x16,
+    f64,
+    from_half,
+    i8x16,
+    i32,
+    i32x16,
+    i64,
+    lane,
+    less,
+    load,
+    select,
+    splat,
+    store,
+    tile_fill,
+    tile_fma,
+    tile_get,
+    tile_load,
+    tile_multiply,
+    tile_spread,
+    tile_store,
+    u16,
+    u16x16,
+    u64x2,
+)
+from .simd.targets import current
+from .thread import SCRATCH_BYTES, Step, Thread, claim
+
+StoreParams = Struct("LatentStore", ("step", "x", "stride", "dim", "n_rot", "table", "cache", "n_cells"))
+"""x: f32 rows of dim elements, `stride` bytes apart, whose last n_rot turn, in place; table: rope.table's. cache:
+[n_seq][n_cells] rows of dim elements, see cells.py. Position p of a sequence is its cell p % n_cells."""
+
+Params = Struct(
+    "LatentAttention",
+    (
+        "step", "q", "q_row", "q_head", "turned", "turned_row", "turned_head", "n_head", "dim", "n_rot", "cache",
+        "n_cells", "window", "scale", "out", "block", "group", "together", "split", "partial",
+    ),
+)  # fmt: skip
+"""q: f32, dim elements for each head of each row, `q_row` and `q_head` bytes apart; turned: n_rot elements for each in
+the same way; a row of the cache has dim + n_rot. window: cells a row sees, see attention.Params; scale: factor of the
+scores (bits of f64); out: f32 [n_rows][n_head][dim]; block: rows of a unit; group: heads of a unit; together: queries
+that go through a chunk at a time, at most `most_together`. split, partial: as attention.Params has them."""
+
+_CELLS = 32
+"""Cells that are f32 in scratch at a time."""
+
+
+def queries_at_once() -> int:
+    """Queries whose sums are in registers, with two cells or two vectors of elements."""
+    return 8 if current().tile_vectors >= 3 else 3
+
+
+def row_stride(n: int) -> int:
+    """Bytes of n floats in scratch: an odd number of cache lines, so that rows do not crowd in a few of its sets."""
+    return ((n + 15) // 16 | 1) * 64
+
+
+def most_together(dim: int, n_rot: int) -> int:
+    """Queries that scratch has room for; below 1 where rows are too long."""
+    row = row_stride(dim + n_rot)
+    each = CHUNK * 4 + row + 2 * part_bytes(dim)
+    return (SCRATCH_BYTES - _CELLS * row) // each - queries_at_once() + 1
+
+
+def store_rows(pairing: str, kv_type: str):
+    """Threads claim rows."""
+    turn_head, of, put = turner(pairing), bytes_of(kv_type), putter(kv_type)
+
+    def kernel(params, thread):
+        p = StoreParams(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            x = p.x + row * p.stride
+            turn_head(x + (p.dim - p.n_rot) * 4, p.n_rot, p.table + row * p.n_rot * 4)
+            seq, cell = i64(load(i32, step.seqs + 4 * row)), i64(load(i32, step.positions + 4 * row)) % p.n_cells
+            put(x, p.dim, p.cache + (seq * p.n_cells + cell) * of(p.dim), 0, 1, Thread(thread).scratch)
+            row = claim(thread, 1)
+
+    return kernel
+
+
+def cells(kv_type: str):
+    """The kernel for a cache of one of cells.KV_TYPES."""
+    of, expand = bytes_of(kv_type), _expand(kv_type)
+    T = queries_at_once()
+    T2 = 2 * T
+    score = _score_of_8 if T == 8 else _score_of_3
+
+    def kernel(params, thread):
+        p = Params(params)
+        step = Step(p.step)
+        n_groups = (p.n_head + p.group - 1) // p.group
+        n_splits = 1
+        if p.split != 0:
+            n_splits = p.n_cells // p.split
+        n_blocks = (step.n_rows + p.block - 1) // p.block
+        unit = claim(thread, 1)
+        while unit < n_blocks * n_splits * n_groups:
+            # Later rows see more cells: they come first.
+            first = (n_blocks - 1 - unit // (n_groups * n_splits)) * p.block
+            last = min(first + p.block, step.n_rows)
+            head = unit % n_groups * p.group
+            n = min(p.group, p.n_head - head)
+            while first < last:
+                seq = load(i32, step.seqs + 4 * first)
+                end = first + 1
+                while end < last and load(i32, step.seqs + 4 * end) == seq:
+                    end += 1
+                j = first * n
+                while j < end * n:
+                    count = min(p.together, end * n - j)
+                    queries(p, step, Thread(thread).scratch, i64(seq), head, n, j, count, unit // n_groups % n_splits)
+                    j += count
+                first = end
+            unit = claim(thread, 1)
+
+    def queries(p, step, scratch, seq, head, n, j0, count, split):
+        """Queries j0 to j0 + count of a sequence's rows: query j is head `head` + j % n of row j // n."""
+        low, high = i64(1 << 60), i64(0)
+        for j in range(j0 // n, (j0 + count - 1) // n + 1):
+            position = i64(load(i32, step.positions + 4 * j))
+            high, low = max(high, position + 1), min(low, first_seen(position, p.window))
+        n_splits = 1
+        if p.split != 0:
+            # The chunk that lies in this stretch of the cache, counted from the first that these queries see.
+            n_splits = p.n_cells // p.split
+            chunk = low // CHUNK
+            chunk += (split - chunk) % n_splits
+            low, high = max(low, chunk * CHUNK), min(high, (chunk + 1) * CHUNK)
+            if low >= high:
+                return
+        padded = (count + T - 1) // T * T
+        row, size = row_stride(p.dim + p.n_rot), part_bytes(p.dim)
+        block = scratch + padded * CHUNK * 4
+        q = block + _CELLS * row
+        parts = q + padded * row
+        totals = parts + padded * size
+        for t in range(padded):
+            # Past the end the last one repeats.
+            j = j0 + min(t, count - 1)
+            take(p, j // n, head + j % n, q + t * row)
+            empty(totals + t * size, size)
+        source = p.cache + seq * p.n_cells * of(p.dim + p.n_rot)
+        for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
+            first, c1 = max(c0, low), min(c0 + CHUNK, high)
+            at = source + (c0 % p.n_cells - c0) * of(p.dim + p.n_rot)
+            for c in range(first, c1, _CELLS):
+                last = min(c + _CELLS, c1)
+                fill(p, at, c, last, p.dim + p.n_rot, block, row)
+                for t in range(0, padded, T):
+                    place = scratch + (t * CHUNK + c - c0) * 4
+                    for i in range(0, last - c, 2):
+                        score(q + t * row, block + i * row, row, p.dim + p.n_rot, place + 4 * i)
+            for t in range(padded):
+                position = i64(load(i32, step.positions + 4 * ((j0 + min(t, count - 1)) // n)))
+                weights = scratch + (t * CHUNK - c0) * 4
+                weigh(weights, parts + t * size, first // 16 * 16, c1, first_seen(position, p.window), position)
+            for c in range(first, c1, _CELLS):
+                last = min(c + _CELLS, c1)
+                fill(p, at, c, last, p.dim, block, row)
+                for t in range(0, padded, T):
+                    place = scratch + (t * CHUNK + c - c0) * 4
+                    gather(place, block, row, last - c, parts + t * size + 64, size, p.dim, c == first)
+            for t in range(count):
+                fold(totals + t * size, parts + t * size, size)
+        for t in range(count):
+            place = (j0 + t) // n * p.n_head + head + (j0 + t) % n
+            if p.split == 0:
+                divide(totals + t * size, p.dim, p.out + place * p.dim * 4)
+            else:
+                # One chunk: its part goes as it is, for `merge` to fold in the same order as is done above.
+                copy(parts + t * size, size, p.partial + (place * n_splits + split) * size)
+
+    def take(p, row, head, out):
+        """A query times the scale, then zeros to a whole vector."""
+        factor = f32(bitcast(f64, p.scale))
+        q, turned = p.q + row * p.q_row + head * p.q_head, p.turned + row * p.turned_row + head * p.turned_head
+        for i in range(p.dim):
+            store(out + 4 * i, f32(load(f32, q + 4 * i) * factor))
+        for i in range(p.n_rot):
+            store(out + 4 * (p.dim + i), f32(load(f32, turned + 4 * i) * factor))
+        for i in range(p.dim + p.n_rot, (p.dim + p.n_rot + 15) // 16 * 16):
+            store(out + 4 * i, f32(0.0))
+
+    def fill(p, at, c, last, n, block, row):
+        """The first n elements of cells c to `last` as f32, and zeros to a whole vector."""
+        for i in range(last - c):
+            expand(at + (c + i) * of(p.dim + p.n_rot), n, p.dim + p.n_rot, block + i * row)
+
+    def gather(weights, block, row, n, out, out_stride, dim, is_first):
+        """out[t] += weights[t] . cells, for n cells."""
+        i = 0
+        while i + 16 < dim:
+            a = tile_fill(T2, splat(f32x16, 0.0))
+            if not is_first:
+                a = tile_load(f32x16, out + 4 * i, T, out_stride, 2, 64)
+            for c in range(n):
+                pair = tile_spread(f32x16, block + c * row + 4 * i, 64, 2)
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, pair)
+            tile_store(out + 4 * i, out_stride, 64, a, 2)
+            i += 32
+        if i < dim:
+            b = tile_fill(T, splat(f32x16, 0.0))
+            if not is_first:
+                b = tile_load(f32x16, out + 4 * i, T, out_stride, 1, 64)
+            for c in range(n):
+                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (load(f32x16, block + c * row + 4 * i),))
+            tile_store(out + 4 * i, out_stride, 64, b, 1)
+
+    return kernel
+
+
+def _expand(kv_type: str):
+    """expand(cell, n, dim, out): the first n of a cell's dim elements as f32, and zeros to a whole vector."""
+    half = kv_type == "f16"
+
+    def values(cell, i):
+        if half:
+            return from_half(load(u16x16, cell + 2 * i))
+        return load(f32x16, cell + 4 * i)
+
+    def floats(cell, n, dim, out):
+        for i in range(0, n, 16):
+            v = values(cell, i)
+            if i + 16 > n:
+                v = select(less(lanes_from(i), splat(i32x16, n)), v, splat(f32x16, 0.0))
+            store(out + 4 * i, v)
+
+    def codes(cell, n, dim, out):
+        for i in range(0, n, GROUP):
+            d = from_half(splat(u16x16, load(u16, cell + dim + i // 16)))
+            store(out + 4 * i, cast(f32x16, load(i8x16, cell + i)) * d)
+            store(out + 4 * i + 64, cast(f32x16, load(i8x16, cell + i + 16)) * d)
+
+    return codes if kv_type == "q8_0" else floats
+
+
+def _score_of_8(q, cells, row, n, out):
+    """Scores of eight queries with two cells, rows `row` bytes apart; those of a query follow each other at `out`."""
+    a = tile_fill(16, splat(f32x16, 0.0))
+    for i in range(0, n, 16):
+        a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
+    _put(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
+    _put(out + 2 * CHUNK * 4, sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 6), tile_get(a, 7)))
+    _put(out + 4 * CHUNK * 4, sums16(tile_get(a, 8), tile_get(a, 9), tile_get(a, 10), tile_get(a, 11)))
+    _put(out + 6 * CHUNK * 4, sums16(tile_get(a, 12), tile_get(a, 13), tile_get(a, 14), tile_get(a, 15)))
+
+
+def _score_of_3(q, cells, row, n, out):
+    a = tile_fill(6, splat(f32x16, 0.0))
+    for i in range(0, n, 16):
+        a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
+    _put(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
+    two = sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 4), tile_get(a, 5))
+    store(out + 2 * CHUNK * 4, lane(bitcast(u64x2, two), 0))
+
+
+def _put(out, four):
+    """Two scores of one query, and two of the next."""
+    store(out, lane(bitcast(u64x2, four), 0))
+    store(out + CHUNK * 4, lane(bitcast(u64x2, four), 1))
