@@ -205,12 +205,15 @@ def _heads(
     are 0 where no layer has heads."""
     if not n_head:
         return (0,) * len(swa), (0,) * len(swa), (0,) * len(swa)
-    if not keys.has("attention.key_length") and n_embd % n_head:
+    # Where latents are in the cache, the plain keys have the sizes of its rows.
+    of = "_mla" if keys.has("attention.key_length_mla") else ""
+    default = None if of else max(1, n_embd // n_head)
+    if not keys.has(f"attention.key_length{of}") and n_embd % n_head:
         raise keys.fail("attention.head_count", f"is {n_head}, must divide embedding_length, {n_embd}")
-    k = keys.integer("attention.key_length", 1, _MAX["head"], max(1, n_embd // n_head))
-    v = keys.integer("attention.value_length", 1, _MAX["head"], max(1, n_embd // n_head))
-    k_swa = keys.integer("attention.key_length_swa", 1, _MAX["head"], k)
-    v_swa = keys.integer("attention.value_length_swa", 1, _MAX["head"], v)
+    k = keys.integer(f"attention.key_length{of}", 1, _MAX["head"], default)
+    v = keys.integer(f"attention.value_length{of}", 1, _MAX["head"], default)
+    k_swa = keys.integer(f"attention.key_length{of}_swa", 1, _MAX["head"], k)
+    v_swa = keys.integer(f"attention.value_length{of}_swa", 1, _MAX["head"], v)
     rot = keys.integer("rope.dimension_count", 0, _MAX["head"], k)
     rot_swa = keys.integer("rope.dimension_count_swa", 0, _MAX["head"], rot)
     for name, n, limit in (("rope.dimension_count", rot, k), ("rope.dimension_count_swa", rot_swa, max(k, k_swa))):

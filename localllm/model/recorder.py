@@ -137,19 +137,21 @@ class Recorder:
                 for job in unscaled:
                     self._scale(*job)
 
-    def prepare(self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0) -> dict[str, Ready]:
+    def prepare(
+        self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0, many: bool | None = None
+    ) -> dict[str, Ready]:
         """Activations for each kind of weights among these. rows: most rows there may be, if not those of the batch;
-        length: floats of a row, if not those of the weights' rows."""
-        k = length or weights[0].k
+        length: floats of a row, if not those of the weights' rows; many: in tiles, if not by the number of rows."""
+        k, rows = length or weights[0].k, rows or self.n_rows
+        many = rows > MATVEC_MAX_ROWS if many is None else many
         with self.plan.stage():
             kinds = dict.fromkeys(kind_of(w) for w in weights)
-            return {kind: self._prepare(kind, x, k, rows or self.n_rows) for kind in kinds}
+            return {kind: self._prepare(kind, x, k, rows, many) for kind in kinds}
 
-    def _prepare(self, kind: str, x: Value, k: int, most: int) -> Ready:
+    def _prepare(self, kind: str, x: Value, k: int, most: int, many: bool) -> Ready:
         if kind == "float":
             return Ready(x, bytes=(k * F32, 0, 0, 0))
         group = _GROUP_OF_KIND[kind]
-        many = most > MATVEC_MAX_ROWS
         rows = -(-most // TILE) * TILE if many else most
         q = self.plan.buffer(f"x q8 by {group}", rows * (-(-k // 64) * 64))
         d = self.plan.buffer("x scales", rows * k // group * F32)

@@ -126,13 +126,12 @@ class _Yarn:
         `factor`."""
         if not self.ext:
             return self._number("attn_factor", 1.0)
-        whole, log_mul = self.scaling.factor, self._number("log_multiplier", 0.0)
-        # A weight of 0 makes the divisor 1.
-        wanted = _gain(max(1.0, whole)) / _gain(max(1.0, whole), log_mul)
-        return wanted * _gain(factor) / _gain(whole)
+        whole, (weight, divisor) = self.scaling.factor, self.spec.yarn_gains(self.c)
+        wanted = gain(max(1.0, whole), weight) / gain(max(1.0, whole), divisor)
+        return wanted * gain(factor) / gain(whole)
 
 
-def _gain(factor: float, weight: float = 1.0) -> float:
+def gain(factor: float, weight: float = 1.0) -> float:
     return 0.1 * weight * math.log(factor) + 1.0
 
 

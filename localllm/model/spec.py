@@ -129,8 +129,9 @@ class Spec:
     local_factors: bool = True
     """False: layers with a window do not look at the factors of frequencies that the file holds (rope_freqs)."""
     yarn_keys: tuple[str, ...] = ()
-    """Numbers of YaRN beside the factor that are looked at: of ext_factor, attn_factor, beta_fast, beta_slow and
-    log_multiplier."""
+    """Numbers of YaRN beside the factor that are looked at: of ext_factor, attn_factor, beta_fast and beta_slow."""
+    yarn_gains: Callable[[Config], tuple[float, float]] = lambda c: (1.0, 0.0)
+    """How much the logarithm of YaRN's factor counts in the gain of cosines and sines, and in what it is divided by."""
     yarn_beta_fast: float = 32.0
     sections: Literal["none", "blocks", "interleaved"] = "none"
     """M-RoPE: how the pairs are shared among time, height, width and a fourth position, which is 0 in text."""

@@ -20,6 +20,7 @@ BLOCKS = {
     "lightning": "lightning",
     "mamba": "mamba",
     "mamba2": "mamba2",
+    "latent_attention": "latent_attention",
     "per_token": "per_token",
     "short_conv": "short_conv",
 }

@@ -32,6 +32,7 @@ FILES = {
         "minimax": "minimax-01",
         "hrm": "hrm_text",
         "mamba": "mamba mamba2 jamba",
+        "latent": "deepseek2 mistral4 minicpm3 plm",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -14,10 +14,18 @@ def _temperature(c: Config, i: int) -> tuple[int, float, int] | None:
     return (c.scaling.n_ctx_orig, factor, 0) if factor else None
 
 
-_YARN = ("beta_fast", "beta_slow", "log_multiplier")
+def _gains(c: Config) -> tuple[float, float]:
+    return 1.0, c.keys.number("rope.scaling.yarn_log_multiplier", 0.0)
+
 
 SPECS = {
     "llama": Spec("Llama 1 to 3, Mistral, Mixtral, SmolLM 1 and 2, TinyLlama", rope="adjacent"),
     "llama-embed": Spec("Llama Embed Nemotron", rope="adjacent", logits=False, unused=(r"output\.weight",)),
-    "mistral3": Spec("Ministral 3", rope="adjacent", temperature=_temperature, yarn_keys=_YARN),
+    "mistral3": Spec(
+        "Ministral 3",
+        rope="adjacent",
+        temperature=_temperature,
+        yarn_keys=("beta_fast", "beta_slow"),
+        yarn_gains=_gains,
+    ),
 }
