@@ -21,6 +21,7 @@ from localllm.kernels import (
     embed,
     experts,
     heads,
+    hyper,
     latent_attention,
     lightning,
     matmul,
@@ -67,6 +68,7 @@ KEYS: list[Key] = [
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("scale", factory) for factory in ("rows", "experts")),
+    *(Key("hyper", factory) for factory in ("weights", "head", "reduce", "mix", "copy")),
     Key("rope", "table"),
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
     *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in KV_TYPES),
@@ -107,6 +109,8 @@ _PARAMS = {
     "latent_attention.cells": latent_attention.Params, "latent_attention.store_rows": latent_attention.StoreParams,
     "heads.gather": heads.GatherParams, "heads.rows": heads.RowsParams, "heads.tiles": heads.TilesParams,
     "heads.split": heads.SplitParams,
+    "hyper.weights": hyper.WeightsParams, "hyper.head": hyper.HeadParams, "hyper.reduce": hyper.ReduceParams,
+    "hyper.mix": hyper.MixParams, "hyper.copy": hyper.CopyParams,
 }  # fmt: skip
 
 SLACK = 512

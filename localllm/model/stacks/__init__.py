@@ -16,6 +16,8 @@ from localllm.model.weights import Weights
 from localllm.runtime.plan import Buffer, Value
 
 STACKS = {
+    "hyper": "hyper",
+    "hyper_mean": "hyper",
     "plain": "plain",
     "altup": "altup",
     "gemma4": "gemma4",
