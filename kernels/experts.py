@@ -77,7 +77,7 @@ _NONE, _LEAST = -3.0e38, -2.9e38
 
 def route(gating: str):
     """Threads claim rows. gating: "softmax", "sigmoid", "sqrt_softplus" of all, "softmax_weight" of the chosen."""
-    probabilities = _GATINGS[gating]
+    probabilities = GATINGS[gating]
     late = gating == "softmax_weight"
 
     def kernel(params, thread):
@@ -171,7 +171,7 @@ def unchanged(x, out, n):
         store(out + 4 * e, load(f32, x + 4 * e))
 
 
-_GATINGS = {"softmax": softmax, "sigmoid": sigmoid, "sqrt_softplus": sqrt_softplus, "softmax_weight": unchanged}
+GATINGS = {"softmax": softmax, "sigmoid": sigmoid, "sqrt_softplus": sqrt_softplus, "softmax_weight": unchanged}
 
 
 def scale(weights, n, normed, factor):

@@ -81,25 +81,29 @@ def table():
         row = claim(thread, 1)
         while row < step.n_rows:
             position = f64(load(i32, step.positions + 4 * row))
-            for i in range(p.n):
-                angle = position * load(f64, p.frequencies + 8 * i)
-                turns = angle * _TWO_OVER_PI + _MAGIC
-                quarter = bitcast(i64, turns) & 3
-                n = turns - _MAGIC
-                z = ((angle - n * _P1) - n * _P2) - n * _P3
-                s, c = sine(z), cosine(z)
-                if quarter == 1:
-                    s, c = c, -s
-                elif quarter == 2:
-                    s, c = -s, -c
-                elif quarter == 3:
-                    s, c = -c, s
-                out = p.out + (row * p.n + i) * 8
-                store(out, f32(c * scale))
-                store(out + 4, f32(s * scale))
+            fill(position, p.frequencies, p.n, scale, p.out + row * p.n * 8)
             row = claim(thread, 1)
 
     return kernel
+
+
+def fill(position, frequencies, n, scale, out):
+    """Cosines and sines of n frequencies (f64) at a position (f64), times scale."""
+    for i in range(n):
+        angle = position * load(f64, frequencies + 8 * i)
+        turns = angle * _TWO_OVER_PI + _MAGIC
+        quarter = bitcast(i64, turns) & 3
+        whole = turns - _MAGIC
+        z = ((angle - whole * _P1) - whole * _P2) - whole * _P3
+        s, c = sine(z), cosine(z)
+        if quarter == 1:
+            s, c = c, -s
+        elif quarter == 2:
+            s, c = -s, -c
+        elif quarter == 3:
+            s, c = -c, s
+        store(out + 8 * i, f32(c * scale))
+        store(out + 8 * i + 4, f32(s * scale))
 
 
 def turn(x, n_rot, table, step, apart, out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,10 +77,17 @@ class Recorder:
         self.plan, self.n_rows, self.step, self.config = plan, n_rows, step, config
         self.rows_at: Value = step + Step.offset("n_rows")
         self._states = states or {}
+        self._shared: dict[object, Buffer] = {}
 
     def states_of(self, block: object) -> tuple[Any, ...]:
         """What a block keeps, in the order of its `states`."""
         return self._states[id(block)]
+
+    def once(self, key: object, make: Callable[[], Buffer]) -> Buffer:
+        """What several blocks of this plan read: the first that asks for it makes it."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def floats(self, name: str, n: int, rows: int | None = None) -> Buffer:
         """A buffer of n floats a row."""

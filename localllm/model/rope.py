@@ -57,14 +57,22 @@ def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local
     if local and spec.local_scaling == "none":
         scaling = NO_SCALING
     factor = 1.0 if local and spec.local_scaling != "same" else scaling.factor
-    turning = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot)
+    turning = _turning(base, n_rot)
     factors = _factors(c, weights, n_ctx, n_rot) if spec.local_factors or not local else None
     if factors is not None:
         turning = turning / factors
     yarn = _Yarn(c, spec, scaling)
-    kept = yarn.kept(base, n_rot)
-    turning = turning / factor * (1 - kept) + turning * kept
+    turning = yarn.stretched(turning, base, factor)
     return Rope(np.ascontiguousarray(turning * _moving(c, spec, n_rot)), scaling.attn_factor * yarn.magnitude(factor))
+
+
+def frequencies(c: Config, spec: Spec, base: float, n_rot: int, scaling: Scaling) -> np.ndarray:
+    """Radians a position, f64 [n_rot / 2], by a base and a scaling that are a block's own."""
+    return _Yarn(c, spec, scaling).stretched(_turning(base, n_rot), base, scaling.factor)
+
+
+def _turning(base: float, n_rot: int) -> np.ndarray:
+    return np.asarray(base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot))
 
 
 def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray | None:
@@ -102,6 +110,11 @@ class _Yarn:
     def _number(self, key: str, default: float) -> float:
         """A number of the file, where the architecture has it."""
         return self.c.keys.number(f"rope.scaling.yarn_{key}", default) if key in self.spec.yarn_keys else default
+
+    def stretched(self, turning: np.ndarray, base: float, factor: float) -> np.ndarray:
+        """Frequencies whose slow pairs turn slower by `factor`."""
+        kept = self.kept(base, 2 * turning.size)
+        return turning / factor * (1 - kept) + turning * kept
 
     def kept(self, base: float, n_rot: int) -> np.ndarray:
         """How much of each pair's own frequency is kept, 1 for fast pairs to 0 for slow ones."""

@@ -15,6 +15,8 @@ from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile, TensorInfo
 from localllm.kernels.formats.table import FORMATS, Format
 
+_SLACK = 256
+"""Bytes behind a constant that a kernel may load, though not use."""
 _OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
 
@@ -56,6 +58,7 @@ class Weights:
         self._used: set[str] = set()
         self._left: set[str] = set()
         self._copies: dict[str, np.ndarray] = {}
+        self._integers: list[np.ndarray] = []
 
     def has(self, name: str) -> bool:
         return name in self.file.tensors and name not in self._left
@@ -113,12 +116,33 @@ class Weights:
 
     def constant(self, name: str, values: np.ndarray) -> Weight:
         """A vector of our own making, f32, that lives as long as the weights do."""
-        kept = self._copies.setdefault(f"constant {name}", np.ascontiguousarray(values, np.float32))
+        key = f"constant {name}"
+        if key not in self._copies:
+            padded = np.zeros(values.size + _SLACK // 4, np.float32)
+            padded[: values.size] = values.ravel()
+            self._copies[key] = padded[: values.size]
+        kept = self._copies[key]
         return Weight(name, FORMATS["F32"], kept.size, 1, 4 * kept.size, int(kept.ctypes.data))
 
     def optional(self, name: str, *shape: int) -> Weight | None:
         """A vector that the file may lack."""
         return self.vector(name, *shape) if self.has(name) else None
+
+    def integers(self, name: str, k: int, n: int, high: int) -> Weight:
+        """An array of int32, n rows of k elements from 0 up to `high`, excluded: they are used as numbers of rows."""
+        info = self._info(name, (k, n))
+        if info.format.name != "I32":
+            raise UnsupportedError(
+                f"{self.file.path}: tensor {name}: format {info.format.name} is not supported; supported: I32"
+            )
+        values = self._bytes[info.offset : info.offset + info.n_bytes].copy().view("<i4")
+        if values.min() < 0 or values.max() >= high:
+            raise FormatError(
+                f"{self.file.path}: tensor {name}: has elements from {values.min()} to {values.max()}, must be "
+                f"0 to {high - 1}"
+            )
+        self._integers.append(values)
+        return Weight(name, info.format, k, n, 4 * k, int(values.ctypes.data))
 
     def leave(self, pattern: str) -> None:
         """Pass over tensors whose names match a regular expression, as if the file did not have them."""

@@ -17,9 +17,11 @@ from localllm.kernels import (
     activation,
     altup,
     attention,
+    compress,
     conv,
     embed,
     experts,
+    hash_experts,
     heads,
     hyper,
     latent_attention,
@@ -65,9 +67,11 @@ KEYS: list[Key] = [
     *(Key("activation", "multiply", (function,)) for function in activation.GATES),
     *(Key("mix", factory) for factory in ("add", "scaled_sum", "clamp", "temperature", "logits")),
     *(Key("experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_weight")),
+    *(Key("hash_experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus")),
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("scale", factory) for factory in ("rows", "experts")),
+    *(Key("compress", "entries", (layout, kv)) for layout in ("rows", "tiles") for kv in KV_TYPES),
     *(Key("hyper", factory) for factory in ("weights", "head", "reduce", "mix", "copy")),
     Key("rope", "table"),
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
@@ -111,6 +115,8 @@ _PARAMS = {
     "heads.split": heads.SplitParams,
     "hyper.weights": hyper.WeightsParams, "hyper.head": hyper.HeadParams, "hyper.reduce": hyper.ReduceParams,
     "hyper.mix": hyper.MixParams, "hyper.copy": hyper.CopyParams,
+    "compress": compress.Params,
+    "hash_experts": hash_experts.Params,
 }  # fmt: skip
 
 SLACK = 512

@@ -1,6 +1,8 @@
 """States that keep a cell a position: keys and values, latent rows, an indexer's keys; see kernels/cells.py.
 
-Position p of a sequence is its cell p % n_cells: layers with a window keep no more cells than it takes.
+Position p of a sequence is its cell p % n_cells: layers with a window keep no more cells than it takes. Where a cell
+stands for several positions (compressed keys), they are its once all are there, and until then what it will be made of
+lies elsewhere.
 """
 
 from __future__ import annotations
@@ -42,10 +44,14 @@ class Cells:
 
     slot_bytes = 0
 
-    def __init__(self, planes: Sequence[Plane], options: StateOptions, window: int = 0, name: str = "") -> None:
-        """window: positions that a row sees, 0 for all. name: of the file and the layer, for errors."""
+    def __init__(
+        self, planes: Sequence[Plane], options: StateOptions, window: int = 0, name: str = "", ratio: int = 1
+    ) -> None:
+        """window: positions that a row sees, 0 for all. name: of the file and the layer, for errors. ratio: positions
+        that a cell stands for; with a window it is 1."""
         self.planes, self.n_seq, self.kv_type, self.window = tuple(planes), options.n_seq, options.kv_type, window
-        self.n_cells = n_cells(options.n_ctx)
+        self.ratio = ratio
+        self.n_cells = n_cells(max(1, options.n_ctx // ratio))
         if window and not options.swa_full:
             self.n_cells = min(self.n_cells, n_cells(window + MAX_ROWS))
         if self.kv_type == "q8_0" and any(plane.dim % GROUP for plane in planes):
@@ -77,7 +83,8 @@ class Cells:
 
     def rewind(self, track: Track, position: int) -> int:
         seen_from = max(0, position - self.window + 1) if self.window else 0
-        holds = track.written <= self.n_cells or seen_from >= track.written - self.n_cells
+        written = track.written // self.ratio
+        holds = written <= self.n_cells or seen_from >= written - self.n_cells
         return position if holds else 0
 
     def save(self, track: Track) -> bytes:
@@ -105,7 +112,7 @@ class Cells:
             to[...] = of
 
     def _cells(self, i: int, past: int) -> int:
-        past = min(past, self.n_cells)
+        past = min(past // self.ratio, self.n_cells)
         return -(-past // 16) * 16 if self.planes[i].tiled else past
 
     def _views(self, seq: int, past: int) -> list[np.ndarray]:

@@ -1,0 +1,149 @@
+"""Entries made of groups of positions, against float64."""
+
+import numpy as np
+import pytest
+
+from localllm.kernels.cells import cell_bytes
+from tests import reference
+from tests.kernels import harness
+
+N_CELLS, N_ENTRIES, EPS = 64, 32, 1e-5
+
+
+def normal(rng, *shape, scale=1.0):
+    return harness.placed((scale * rng.standard_normal(shape)).astype(np.float32))
+
+
+def twin(values, scores, ape, dim, overlap, norm, frequencies, group):
+    """Entry `group` of one sequence's rows [n, (1 + overlap) * dim]."""
+    ratio = len(ape)
+    members = [(p, slice(-dim, None)) for p in range(group * ratio, (group + 1) * ratio)]
+    if overlap and group:
+        members = [(p, slice(0, dim)) for p in range((group - 1) * ratio, group * ratio)] + members
+    s = np.stack([scores[p, part].astype(np.float64) + ape[p % ratio, part] for p, part in members])
+    w = np.exp(s - s.max(0))
+    x = (w / w.sum(0) * np.stack([values[p, part] for p, part in members])).sum(0)
+    if norm is not None:
+        x = reference.rms_norm(x, norm, EPS)
+    n_rot = 2 * len(frequencies)
+    angles = group * ratio * frequencies
+    tail = x[dim - n_rot :].copy()
+    x[dim - n_rot :: 2] = tail[::2] * np.cos(angles) - tail[1::2] * np.sin(angles)
+    x[dim - n_rot + 1 :: 2] = tail[::2] * np.sin(angles) + tail[1::2] * np.cos(angles)
+    return x
+
+
+class Case:
+    def __init__(self, dim, ratio, overlap, n_rot, scale=1.0, seed=0):
+        rng = np.random.default_rng(seed)
+        self.dim, self.ratio, self.overlap, self.width = dim, ratio, overlap, (1 + overlap) * dim
+        self.lengths = (50, 23)
+        self.rows = [[normal(rng, n, self.width, scale=scale) for n in self.lengths] for _ in range(2)]
+        self.ape, self.norm = normal(rng, ratio, self.width), normal(rng, dim)
+        self.frequencies = np.ascontiguousarray(10.0 ** -np.linspace(0, 3, n_rot // 2))
+
+    def cells(self, of):
+        """Both sequences' rows in their cells; what is not there is NaN."""
+        out = harness.buffer((2, N_CELLS, self.width), fill=0xFF)
+        for seq, rows in enumerate(of):
+            out[seq, np.arange(len(rows)) % N_CELLS] = rows
+        return out
+
+    def run(self, layout, kv, out, rows_of, runs, norm=True):
+        step, keep = harness.step_of_runs(rows_of, runs)
+        harness.run(
+            "compress.entries", layout, kv, step=step, values=self.cells(self.rows[0]), scores=self.cells(self.rows[1]),
+            n_cells=N_CELLS, dim=self.dim, ratio=self.ratio, overlap=self.overlap, ape=self.ape,
+            norm=self.norm if norm else 0, eps=harness.bits(EPS), n_rot=2 * len(self.frequencies),
+            frequencies=self.frequencies, out=out, n_entries=N_ENTRIES,
+        )  # fmt: skip
+        assert keep
+
+    def exact(self, seq, group, norm=True):
+        return twin(
+            self.rows[0][seq], self.rows[1][seq], self.ape, self.dim, self.overlap, self.norm if norm else None,
+            self.frequencies, group,
+        )  # fmt: skip
+
+
+BOTH = [list(range(0, 50)), list(range(50, 73))], [{"seq": 0}, {"seq": 1}]
+
+
+@pytest.mark.parametrize("overlap", [0, 1])
+@pytest.mark.parametrize(("dim", "n_rot", "ratio"), [(1, 0, 3), (24, 4, 4), (64, 64, 8), (100, 32, 4)])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 40.0])
+def test_entries_of_two_sequences(dim, n_rot, ratio, overlap, scale):
+    case = Case(dim, ratio, overlap, n_rot, scale)
+    out = harness.buffer((2, N_ENTRIES, dim))
+    case.run("rows", "f32", out, *BOTH)
+    for seq, n in enumerate(case.lengths):
+        for group in range(n // ratio):
+            np.testing.assert_allclose(out[seq, group], case.exact(seq, group), rtol=2e-4, atol=2e-5)
+        assert (out[seq, n // ratio :].view(np.uint8) == 0xA5).all()
+
+
+def test_without_a_norm_and_in_tiles():
+    case = Case(40, 4, 0, 0)
+    out = harness.buffer((2, N_ENTRIES // 16, 40, 16))
+    case.run("tiles", "f32", out, *BOTH, norm=False)
+    for seq, n in enumerate(case.lengths):
+        for group in range(n // 4):
+            exact = case.exact(seq, group, norm=False)
+            np.testing.assert_allclose(out[seq, group // 16, :, group % 16], exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["rows", "tiles"])
+def test_other_types_of_cells(layout):
+    case = Case(64, 4, 1, 16)
+    plain = harness.buffer((2, N_ENTRIES, 64))
+    case.run("rows", "f32", plain, *BOTH)
+    for kv in ("f16", "q8_0"):
+        out = harness.buffer((2, N_ENTRIES, cell_bytes(kv, 64)), np.uint8)
+        case.run(layout, kv, out, *BOTH)
+        for group in (0, 5, 11):
+            codes = cells_of(out[0], layout, kv, group)
+            bound = 2e-3 if kv == "f16" else np.abs(plain[0, group]).max() / 120
+            np.testing.assert_allclose(codes, plain[0, group], rtol=0, atol=bound)
+
+
+def cells_of(raw, layout, kv, group):
+    """Entry `group` of a sequence's bytes, 64 elements, as floats."""
+    step, first = (16, group % 16) if layout == "tiles" else (1, 0)
+    place = raw.reshape(-1, step * raw.shape[-1])[group // step]
+    if kv == "f16":
+        return place.view(np.float16)[first::step].astype(np.float32)
+    codes, scales = place[: 64 * step].view(np.int8)[first::step], place[64 * step :].view(np.float16)[first::step]
+    return codes * np.repeat(scales.astype(np.float32), 32)
+
+
+def test_groups_cut_in_pieces_give_the_same_bits():
+    case = Case(48, 4, 1, 8)
+    whole = harness.buffer((2, N_ENTRIES, 48))
+    case.run("rows", "f32", whole, *BOTH)
+    for size in (1, 3, 7):
+        out = harness.buffer((2, N_ENTRIES, 48))
+        for seq, n in enumerate(case.lengths):
+            for first in range(0, n, size):
+                count = min(size, n - first)
+                case.run("rows", "f32", out, [list(range(count))], [{"seq": seq, "position": first}])
+        assert np.array_equal(out.view(np.uint8), whole.view(np.uint8))
+
+
+def test_cells_that_go_round():
+    """Position p is cell p % n_cells."""
+    case = Case(16, 4, 1, 0)
+    case.lengths = (100, 23)
+    rng = np.random.default_rng(4)
+    case.rows = [[normal(rng, n, 32) for n in case.lengths] for _ in range(2)]
+    out = harness.buffer((2, N_ENTRIES, 16))
+    case.run("rows", "f32", out, [list(range(20))], [{"seq": 0, "position": 80}])
+    for group in range(20, 25):
+        np.testing.assert_allclose(out[0, group], case.exact(0, group), rtol=2e-4, atol=2e-5)
+
+
+def test_nan_is_passed_on():
+    case = Case(20, 4, 0, 0)
+    case.rows[1][0][6, 3] = np.nan
+    out = harness.buffer((2, N_ENTRIES, 20))
+    case.run("rows", "f32", out, *BOTH, norm=False)
+    assert np.flatnonzero(np.isnan(out[0, :12])).tolist() == [1 * 20 + 3]
