@@ -87,7 +87,7 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
     scores.py."""
     change = CHANGES[scores]
     of = bytes_of(kv_type)
-    make = _of_codes if kv_type == "q8_0" else _of_floats
+    make = of_codes if kv_type == "q8_0" else of_floats
     score, gather = make(kv_type, T, 0)
     score_ahead, _ = make(kv_type, T, 1)
 
@@ -181,7 +181,7 @@ _AHEAD = 4096
 """Bytes of keys that are asked for before they are needed."""
 
 
-def _of_floats(kv_type: str, T: int, ahead: int):
+def of_floats(kv_type: str, T: int, ahead: int):
     """score(q, dim, keys, scores, c0, c1, rows, row_bytes): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
     ahead: 1 to ask for keys further on, and for the same cells' values, at `rows`.
 
@@ -227,7 +227,7 @@ def _of_floats(kv_type: str, T: int, ahead: int):
     return score, gather
 
 
-def _of_codes(kv_type: str, T: int, ahead: int):
+def of_codes(kv_type: str, T: int, ahead: int):
     """The same over Q8_0: each code times its scale, as f32. Heads are whole multiples of 32 elements."""
     of = bytes_of(kv_type)
     T2 = 2 * T

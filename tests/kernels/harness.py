@@ -24,6 +24,7 @@ from localllm.kernels import (
     hash_experts,
     heads,
     hyper,
+    indexer,
     latent_attention,
     lightning,
     matmul,
@@ -71,6 +72,9 @@ KEYS: list[Key] = [
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("scale", factory) for factory in ("rows", "experts")),
+    *(Key("indexer", "scores", (kv, T)) for kv in KV_TYPES for T in (3, 4)),
+    *(Key("indexer", "scores", (kv, 8)) for kv in KV_TYPES),
+    Key("indexer", "choose"),
     *(Key("compress", "entries", (layout, kv)) for layout in ("rows", "tiles") for kv in KV_TYPES),
     *(Key("hyper", factory) for factory in ("weights", "head", "reduce", "mix", "copy")),
     Key("rope", "table"),
@@ -117,6 +121,7 @@ _PARAMS = {
     "hyper.mix": hyper.MixParams, "hyper.copy": hyper.CopyParams,
     "compress": compress.Params,
     "hash_experts": hash_experts.Params,
+    "indexer.scores": indexer.ScoreParams, "indexer.choose": indexer.ChooseParams,
 }  # fmt: skip
 
 SLACK = 512

@@ -1,0 +1,143 @@
+"""The lightning indexer (DeepSeek-V3.2, 2025): few small heads say which keys a row attends to.
+
+A key's score is the sum over heads of weight * max(0, q . key). `scores` computes those that a row may choose from,
+keys in lanes; `choose` writes the numbers of the greatest. A key may stand for several positions.
+"""
+
+from .attention import CHUNK, of_codes, of_floats, together
+from .cells import bytes_of
+from .math import lanes_from
+from .simd import (
+    Struct,
+    bitcast,
+    f32,
+    f32x16,
+    fma,
+    hsum,
+    i32,
+    i32x16,
+    i64,
+    less,
+    load,
+    maximum,
+    select,
+    splat,
+    store,
+)
+from .thread import Step, Thread, claim
+
+ScoreParams = Struct(
+    "IndexerScores",
+    ("step", "q", "n_head", "dim", "weights", "keys", "n_keys", "ratio", "most", "out"),
+)  # fmt: skip
+"""q: f32 [n_rows][n_head][dim]; weights: f32 [n_rows][n_head]; keys: [n_seq][n_keys / 16] tiles of 16 keys, see
+cells.py, each for `ratio` positions, all of which a row must have reached. out: f32 [n_rows][n_keys]; nothing for rows
+that have `most` keys or fewer to choose from."""
+
+ChooseParams = Struct("IndexerChoose", ("step", "scores", "n_keys", "ratio", "most", "out"))
+"""scores: of `scores`, overwritten. out: int32 [n_rows][most]: the numbers of the keys with the greatest scores, in
+ascending order, of equals the first; where there are fewer keys than `most`, all."""
+
+_LEAST = -(1 << 31)
+
+
+def scores(kv_type: str, T: int):
+    """Threads claim stretches of 256 keys of a row; T heads go together."""
+    of = bytes_of(kv_type)
+    make = of_codes if kv_type == "q8_0" else of_floats
+    score, _ = make(kv_type, T, 0)
+
+    def kernel(params, thread):
+        p = ScoreParams(params)
+        step, scratch = Step(p.step), Thread(thread).scratch
+        n_stretches = p.n_keys // CHUNK
+        unit = claim(thread, 1)
+        while unit < step.n_rows * n_stretches:
+            row, first = unit // n_stretches, unit % n_stretches * CHUNK
+            n = (i64(load(i32, step.positions + 4 * row)) + 1) // p.ratio
+            if n > p.most and first < n:
+                stretch(p, row, i64(load(i32, step.seqs + 4 * row)), first, min(n, first + CHUNK), scratch)
+            unit = claim(thread, 1)
+
+    def stretch(p, row, seq, first, last, scratch):
+        keys, out = p.keys + seq * p.n_keys * of(p.dim), p.out + row * p.n_keys * 4
+        products, q = scratch - 4 * first, scratch + T * CHUNK * 4
+        for c in range(first, last, 16):
+            store(out + 4 * c, splat(f32x16, 0.0))
+        for h in range(0, p.n_head, T):
+            n = min(T, p.n_head - h)
+            for i in range(n * p.dim):
+                store(q + 4 * i, load(f32, p.q + ((row * p.n_head + h) * p.dim + i) * 4))
+            for i in range(n * p.dim, T * p.dim):
+                store(q + 4 * i, f32(0.0))
+            score(q, p.dim, keys, products, first, last, 0, 0)
+            for c in range(first, last, 16):
+                total = load(f32x16, out + 4 * c)
+                for t in range(n):
+                    weight = load(f32, p.weights + (row * p.n_head + h + t) * 4)
+                    s = load(f32x16, products + (t * CHUNK + c) * 4)
+                    total = fma(maximum(s, splat(f32x16, 0.0)), splat(f32x16, weight), total)
+                store(out + 4 * c, total)
+
+    return kernel
+
+
+def heads_together(n_head: int) -> int:
+    return together(n_head, True)
+
+
+def choose():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = ChooseParams(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            n = (i64(load(i32, step.positions + 4 * row)) + 1) // p.ratio
+            out = p.out + row * p.most * 4
+            if n <= p.most:
+                for i in range(n):
+                    store(out + 4 * i, i32(i))
+            else:
+                greatest(p.scores + row * p.n_keys * 4, n, p.most, out)
+            row = claim(thread, 1)
+
+    def greatest(x, n, most, out):
+        ranks(x, n)
+        # The greatest number that `most` ranks or more reach.
+        low, high = i64(_LEAST), i64(-_LEAST - 1)
+        while low < high:
+            middle = (low + high + 1) >> 1
+            if above(x, n, middle - 1) >= most:
+                low = middle
+            else:
+                high = middle - 1
+        left = most - above(x, n, low)
+        place = i64(0)
+        for i in range(n):
+            rank = i64(load(i32, x + 4 * i))
+            if rank == low and left > 0:
+                left -= 1
+                rank += 1
+            if rank > low:
+                store(out + 4 * place, i32(i))
+                place += 1
+
+    def ranks(x, n):
+        """Floats to integers of the same order, in place; the least where there is no number, or no key."""
+        for i in range(0, n, 16):
+            v = maximum(load(f32x16, x + 4 * i), splat(f32x16, -3.0e38))
+            bits = bitcast(i32x16, v)
+            rank = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+            store(x + 4 * i, select(less(lanes_from(i), splat(i32x16, n)), rank, splat(i32x16, _LEAST)))
+
+    def above(x, n, bound):
+        """How many ranks are above a bound."""
+        total = splat(i32x16, 0)
+        for i in range(0, n, 16):
+            v = load(i32x16, x + 4 * i)
+            total = total + select(less(splat(i32x16, bound), v), splat(i32x16, 1), splat(i32x16, 0))
+        return i64(hsum(total))
+
+    return kernel

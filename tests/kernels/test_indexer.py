@@ -1,0 +1,96 @@
+"""The indexer's scores against float64, and the choice of the greatest."""
+
+import numpy as np
+import pytest
+
+from localllm.kernels.cells import cell_bytes
+from tests import reference
+from tests.kernels import harness
+
+N_KEYS = 512
+
+
+def normal(rng, *shape, scale=1.0):
+    return harness.placed((scale * rng.standard_normal(shape)).astype(np.float32))
+
+
+def tiles(keys, kv):
+    """[2, N_KEYS, dim] as tiles of 16."""
+    dim = keys.shape[-1]
+    size = cell_bytes(kv, dim)
+    if kv == "q8_0":
+        codes, scales = reference.q8_0(keys)
+        parts = [codes.view(np.uint8), scales]
+        raw = [part.reshape(2, -1, 16, part.shape[-1]).swapaxes(2, 3) for part in parts]
+        flat = [np.ascontiguousarray(part).view(np.uint8).reshape(2, N_KEYS // 16, -1) for part in raw]
+        return harness.placed(np.concatenate(flat, -1))
+    x = keys.astype(np.float16 if kv == "f16" else np.float32).reshape(2, -1, 16, dim).swapaxes(2, 3)
+    return harness.placed(np.ascontiguousarray(x).view(np.uint8).reshape(2, N_KEYS, size))
+
+
+@pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize(("n_head", "T", "dim", "ratio"), [(64, 8, 128, 4), (5, 4, 32, 1), (1, 3, 64, 4)])
+def test_scores(n_head, T, dim, ratio, kv):
+    rng = np.random.default_rng(n_head)
+    positions, seqs, most = [511, 3, 300, 257], [0, 1, 1, 0], 20
+    q, weights, keys = normal(rng, 4, n_head, dim), normal(rng, 4, n_head), normal(rng, 2, N_KEYS, dim)
+    step, keep = harness.step(positions=positions, seqs=seqs)
+    out = harness.buffer((4, N_KEYS))
+    harness.run(
+        "indexer.scores", kv, T, step=step, q=q, n_head=n_head, dim=dim, weights=weights,
+        keys=tiles(keys, kv), n_keys=N_KEYS, ratio=ratio, most=most, out=out,
+    )  # fmt: skip
+    assert keep
+    for row, (position, seq) in enumerate(zip(positions, seqs, strict=True)):
+        n = (position + 1) // ratio
+        if n <= most:
+            assert (out[row].view(np.uint8) == 0xA5).all()
+            continue
+        known = keys[seq, :n].astype(np.float16 if kv == "f16" else np.float64).astype(np.float64)
+        if kv == "q8_0":
+            codes, scales = reference.q8_0(keys[seq, :n])
+            known = codes * np.repeat(scales.astype(np.float64), 32, -1)
+        products = np.maximum(known @ q[row].astype(np.float64).T, 0)
+        exact, size = products @ weights[row], products @ np.abs(weights[row])
+        assert (np.abs(out[row, :n] - exact) <= 3e-6 * size + 1e-5).all()
+
+
+def choose(scores, positions, ratio, most):
+    step, keep = harness.step(positions=positions, seqs=[0] * len(positions))
+    out = harness.buffer((len(positions), most), np.int32)
+    harness.run("indexer.choose", step=step, scores=scores, n_keys=N_KEYS, ratio=ratio, most=most, out=out)
+    assert keep
+    return out
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+@pytest.mark.parametrize("most", [1, 7, 64, 300])
+def test_the_greatest_are_chosen(most, ratio):
+    rng = np.random.default_rng(most)
+    positions = [0, 6, 27, 28, 300, 511]
+    scores = normal(rng, len(positions), N_KEYS, scale=5)
+    exact = scores.copy()
+    out = choose(scores, positions, ratio, most)
+    for row, position in enumerate(positions):
+        n = (position + 1) // ratio
+        best = np.sort(np.argsort(-exact[row, :n], kind="stable")[:most])
+        np.testing.assert_array_equal(out[row, : len(best)], best)
+
+
+def test_of_equals_the_first():
+    scores = harness.placed(np.zeros((3, N_KEYS), np.float32))
+    scores[1, ::2], scores[1, 1::2] = -1.0, 1.0
+    scores[2, 100:] = -np.inf
+    out = choose(scores, [511, 511, 511], 1, 130)
+    np.testing.assert_array_equal(out[0], np.arange(130))
+    np.testing.assert_array_equal(out[1], 1 + 2 * np.arange(130))
+    np.testing.assert_array_equal(out[2], np.arange(130))
+
+
+def test_what_is_no_number_is_chosen_last():
+    scores = normal(np.random.default_rng(0), 1, N_KEYS)
+    scores[0, 5:400] = np.nan
+    scores[0, 0] = -np.inf
+    out = choose(scores, [511], 1, 118)
+    assert set(range(1, 5)) | set(range(400, 512)) <= set(out[0].tolist())
+    assert len(set(out[0].tolist())) == 118
