@@ -30,6 +30,10 @@ def silu_gate(gate, up, limit):
     return silu16(gate) * up
 
 
+def sigmoid_gate(gate, up, limit):
+    return sigmoid16(gate) * up
+
+
 def gelu_gate(gate, up, limit):
     return gelu16(gate) * up
 
@@ -56,6 +60,7 @@ def clamped_silu_gate(gate, up, limit):
 
 GATED = {
     "silu": silu_gate,
+    "sigmoid": sigmoid_gate,
     "gelu": gelu_gate,
     "relu": relu_gate,
     "swiglu_oai": oai_gate,
@@ -115,6 +120,10 @@ def gelu_plain(x, numbers):
     return gelu16(x)
 
 
+def sigmoid_plain(x, numbers):
+    return sigmoid16(x)
+
+
 def relu_plain(x, numbers):
     return maximum(x, splat(f32x16, 0.0))
 
@@ -140,6 +149,7 @@ def xielu_plain(x, numbers):
 
 PLAIN = {
     "silu": silu_plain,
+    "sigmoid": sigmoid_plain,
     "gelu": gelu_plain,
     "relu": relu_plain,
     "relu2": relu2_plain,
@@ -193,14 +203,27 @@ def multiply(function: str):
         pieces = (p.n + _PIECE - 1) // _PIECE
         while unit < n_rows * pieces:
             row, first = unit // pieces, unit % pieces * _PIECE
+            last = min(first + _PIECE, p.n)
             gates = p.gate + row * (p.n // p.group) * 4
-            for i in range(first, min(first + _PIECE, p.n)):
+            whole = first
+            if p.group == 1 or p.group % 16 == 0:
+                whole = first + (last - first) // 16 * 16
+            for i in range(first, whole, 16):
+                at = (row * p.n + i) * 4
+                gate = splat(f32x16, load(f32, gates + i // p.group * 4))
+                if p.group == 1:
+                    gate = load(f32x16, gates + 4 * i)
+                v = load(f32x16, p.x + at) * f(gate)
+                if p.add != 0:
+                    v = v + load(f32x16, p.add + at)
+                store(p.out + at, v)
+            for i in range(whole, last):
                 at = (row * p.n + i) * 4
                 gate = f(splat(f32x16, load(f32, gates + i // p.group * 4)))
-                v = f32(load(f32, p.x + at) * lane(gate, 0))
+                e = f32(load(f32, p.x + at) * lane(gate, 0))
                 if p.add != 0:
-                    v = f32(v + load(f32, p.add + at))
-                store(p.out + at, v)
+                    e = f32(e + load(f32, p.add + at))
+                store(p.out + at, e)
             unit = claim(thread, 1)
 
     return kernel

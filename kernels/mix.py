@@ -1,4 +1,5 @@
-"""Small operations between the products: sums with a factor, bounds, factors by position, what is done to logits."""
+"""Small operations between the products: sums with a factor, bounds, pieces of rows, factors by position, what is done
+to logits."""
 
 from .math import tanh16
 from .simd import Struct, bitcast, f32, f32x16, f64, i32, i64, lane, load, maximum, minimum, splat, store
@@ -15,6 +16,10 @@ AddRowParams = Struct("AddRow", ("n_rows_at", "n", "x", "row", "out"))
 
 ClampParams = Struct("Clamp", ("n_rows_at", "n", "x", "limit"))
 """x, f32 [n_rows, n], bounded to -limit to limit (bits of f64), in place."""
+
+PiecesParams = Struct("Pieces", ("n_rows_at", "count", "n", "x", "x_stride", "x_step", "out", "out_stride", "out_step"))
+"""Of each row `count` pieces of n floats: from one to the next x_step bytes in x's rows, which are x_stride apart, and
+out_step in out's, which are out_stride apart."""
 
 TemperatureParams = Struct("Temperature", ("step", "n", "x", "every", "offset", "table", "last"))
 """Rows of x (f32 [n_rows, n]) times table[min((position + offset) // every, last)], f32."""
@@ -104,6 +109,25 @@ def clamp():
                 v = minimum(maximum(v, splat(f32x16, f32(-limit))), splat(f32x16, limit))
                 store(p.x + 4 * i, lane(v, 0))
             first = claim(thread, 1) * _PIECE
+
+    return kernel
+
+
+def pieces():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = PiecesParams(params)
+        n_rows, whole = load(i64, p.n_rows_at), p.n // 16 * 16
+        row = claim(thread, 1)
+        while row < n_rows:
+            for j in range(p.count):
+                x, out = p.x + row * p.x_stride + j * p.x_step, p.out + row * p.out_stride + j * p.out_step
+                for i in range(0, whole, 16):
+                    store(out + 4 * i, load(f32x16, x + 4 * i))
+                for i in range(whole, p.n):
+                    store(out + 4 * i, load(f32, x + 4 * i))
+            row = claim(thread, 1)
 
     return kernel
 

@@ -19,6 +19,7 @@ from localllm.kernels import (
     attention,
     compress,
     conv,
+    delta_net,
     embed,
     experts,
     hash_experts,
@@ -66,7 +67,7 @@ KEYS: list[Key] = [
     Key("activation", "gated_rows", ("gelu",)),
     *(Key("activation", "plain", (function,)) for function in activation.PLAIN),
     *(Key("activation", "multiply", (function,)) for function in activation.GATES),
-    *(Key("mix", factory) for factory in ("add", "scaled_sum", "clamp", "temperature", "logits")),
+    *(Key("mix", factory) for factory in ("add", "scaled_sum", "clamp", "pieces", "temperature", "logits")),
     *(Key("experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus", "softmax_weight")),
     *(Key("hash_experts", "route", (gating,)) for gating in ("softmax", "sigmoid", "sqrt_softplus")),
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
@@ -95,6 +96,8 @@ KEYS: list[Key] = [
     *(Key("ssm", "scan", (decay,)) for decay in ("head", "channel")),
     Key("ssm", "steps"),
     Key("ssm", "split"),
+    *(Key("delta_net", "decay", (kind,)) for kind in ("softplus", "bounded")),
+    *(Key("delta_net", "scan", (decays,)) for decays in ("head", "channel")),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -105,7 +108,8 @@ _PARAMS = {
     "activation.gated_rows": activation.GatedRowsParams,
     "activation.plain": activation.PlainParams,
     "activation.multiply": activation.MultiplyParams, "mix.add": mix.AddParams, "mix.clamp": mix.ClampParams,
-    "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams, "experts.route": experts.RouteParams,
+    "mix.pieces": mix.PiecesParams, "mix.temperature": mix.TemperatureParams, "mix.logits": mix.LogitsParams,
+    "experts.route": experts.RouteParams,
     "experts.group": experts.GroupParams, "experts.gather": experts.GatherParams, "experts.rows": experts.RowsParams,
     "experts.tiles": experts.TilesParams, "experts.combine": experts.CombineParams, "scale.rows": scale.RowsParams,
     "scale.experts": scale.ExpertsParams, "conv": conv.Params,
@@ -122,6 +126,7 @@ _PARAMS = {
     "compress": compress.Params,
     "hash_experts": hash_experts.Params,
     "indexer.scores": indexer.ScoreParams, "indexer.choose": indexer.ChooseParams,
+    "delta_net.decay": delta_net.DecayParams, "delta_net.scan": delta_net.ScanParams,
 }  # fmt: skip
 
 SLACK = 512

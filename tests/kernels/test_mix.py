@@ -33,6 +33,7 @@ def test_norms_with_and_without_weights(kind, n):
 
 PLAIN = {
     "silu": reference.silu, "gelu": reference.gelu, "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x.astype(np.float64))),
     "relu2": lambda x: np.maximum(x.astype(np.float64), 0) ** 2, "tanh": lambda x: np.tanh(x.astype(np.float64)),
 }  # fmt: skip
 
@@ -68,6 +69,7 @@ def test_bounded_gates():
         "silu_clamped": reference.silu(np.minimum(g, 7)) * bounded,
         "clamped_silu": np.minimum(reference.silu(g), 7) * bounded,
         "relu": np.maximum(g, 0) * u,
+        "sigmoid": u / (1 + np.exp(-g)),
     }
     for function, exact in expected.items():
         out = harness.buffer((4, 70))
@@ -78,16 +80,16 @@ def test_bounded_gates():
         np.testing.assert_allclose(out, exact, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("group", [1, 8, 96])
-def test_multiply(group):
-    x, add = normal(5, 96), normal(5, 96, seed=2)
-    gate = normal(5, 96 // group, seed=1, scale=20)
+@pytest.mark.parametrize(("n", "group"), [(96, 1), (96, 8), (96, 96), (41, 1), (41, 41), (1200, 48)])
+def test_multiply(n, group):
+    x, add = normal(5, n), normal(5, n, seed=2)
+    gate = normal(5, n // group, seed=1, scale=20)
     wide = np.repeat(gate.astype(np.float64), group, -1)
     for function, f in (("sigmoid", 1 / (1 + np.exp(-wide))), ("softplus", np.logaddexp(0, wide))):
         for fields, expected in (({}, x * f), ({"add": add}, x * f + add)):
-            out = harness.buffer((5, 96))
+            out = harness.buffer((5, n))
             harness.run(
-                "activation.multiply", function, n_rows_at=np.array([5]), n=96, group=group, x=x, gate=gate, out=out,
+                "activation.multiply", function, n_rows_at=np.array([5]), n=n, group=group, x=x, gate=gate, out=out,
                 **fields,
             )  # fmt: skip
             np.testing.assert_allclose(out, expected, rtol=3e-6, atol=1e-6)
@@ -108,6 +110,19 @@ def test_add_row(n):
     x, row, out = normal(3, n), normal(n, seed=1), harness.buffer((3, n))
     harness.run("mix.add_row", n_rows_at=np.array([3]), n=n, x=x, row=row, out=out)
     np.testing.assert_array_equal(out, x + row)
+
+
+@pytest.mark.parametrize("n", [1, 16, 37])
+def test_pieces(n):
+    """The second of three pieces of each of 5 groups, into every other place."""
+    x, out = normal(4, 5, 3, n), harness.buffer((4, 5, 2, n))
+    before = out.copy()
+    harness.run(
+        "mix.pieces", n_rows_at=np.array([4]), count=5, n=n, x=x.ctypes.data + 4 * n, x_stride=x.strides[0],
+        x_step=x.strides[1], out=out, out_stride=out.strides[0], out_step=out.strides[1],
+    )  # fmt: skip
+    np.testing.assert_array_equal(out[:, :, 0], x[:, :, 1])
+    np.testing.assert_array_equal(out[:, :, 1].view(np.int32), before[:, :, 1].view(np.int32))
 
 
 def test_temperature():
