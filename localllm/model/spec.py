@@ -149,6 +149,8 @@ class Spec:
     """A norm of keys counts only where there is one of queries, too."""
     gate: Literal["sigmoid", "softplus"] = "sigmoid"
     """What is made of attn_gate's output, which multiplies that of the attention."""
+    q_gate: bool = False
+    """attn_q holds below the queries of each head as many rows that are its gate, in place of attn_gate."""
 
     activation: str = "silu"
     activation_numbers: Callable[[Config, int], tuple[float, ...]] = lambda c, i: ()

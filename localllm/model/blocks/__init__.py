@@ -17,6 +17,7 @@ from localllm.runtime.plan import Buffer, Value
 
 BLOCKS = {
     "attention": "attention",
+    "delta_net": "delta_net",
     "lightning": "lightning",
     "mamba": "mamba",
     "mamba2": "mamba2",

@@ -1,4 +1,5 @@
-"""What stands around attention of every kind: the queries' temperature, the gate of the result, the window."""
+"""What stands around attention of every kind: the queries' temperature, gates of the result, the
+window."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from localllm.gguf.config import Config
 from localllm.kernels import activation, attention, mix
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import Linear, Recorder
+from localllm.model.recorder import F32, Linear, Recorder
 from localllm.model.spec import Spec, is_causal
 from localllm.model.weights import Weight
-from localllm.runtime.plan import Buffer
+from localllm.runtime.plan import Buffer, Place
 
 _MOST_POSITIONS = 1 << 24
 """How far factors by position are tabled; from there on the last one holds."""
@@ -71,6 +72,34 @@ def read_gate(f: LayerReader, n_head: int, v_dim: int) -> Gate | None:
     if n not in (n_head, n_head * v_dim):
         raise FormatError(f"{f.path}: tensor {name}: has {n} rows, must have {n_head} or {n_head * v_dim}")
     return Gate(f.linear("attn_gate", f.config.n_embd, n), f.spec.gate)
+
+
+@dataclass(frozen=True)
+class QueryGate:
+    """A gate in attn_q: its rows are a head's queries, then as many elements whose sigmoid multiplies the head's
+    result, then the next head's (Qiu et al. 2025, arXiv 2505.06708)."""
+
+    n_head: int
+    dim: int
+
+    def part(self, r: Recorder, both: Buffer, q: Buffer, gate: Buffer) -> None:
+        """The queries of all heads, and their gates, out of the rows of attn_q."""
+        size = self.dim * F32
+        with r.plan.stage():
+            for i, out in enumerate((q, gate)):
+                r.plan.op(
+                    "q and gate", Key("mix", "pieces"), mix.PiecesParams, (r.n_rows, self.n_head, self.dim),
+                    n_rows_at=r.rows_at, count=self.n_head, n=self.dim, x=Place(both, i * size),
+                    x_stride=2 * self.n_head * size, x_step=2 * size, out=out, out_stride=self.n_head * size,
+                    out_step=size,
+                )  # fmt: skip
+
+    def record(self, r: Recorder, name: str, out: Buffer, gate: Buffer) -> None:
+        n = self.n_head * self.dim
+        r.plan.op(
+            name, Key("activation", "multiply", ("sigmoid",)), activation.MultiplyParams, (r.n_rows, n),
+            n_rows_at=r.rows_at, n=n, group=1, x=out, gate=gate, add=0, out=out,
+        )  # fmt: skip
 
 
 def window_of(c: Config, i: int) -> int:

@@ -13,7 +13,15 @@ import numpy as np
 from localllm.errors import FormatError
 from localllm.kernels import mix, rope
 from localllm.kernels.objects import Key
-from localllm.model.blocks.around import Gate, Temperature, ahead_of, read_gate, read_temperature, window_of
+from localllm.model.blocks.around import (
+    Gate,
+    QueryGate,
+    Temperature,
+    ahead_of,
+    read_gate,
+    read_temperature,
+    window_of,
+)
 from localllm.model.blocks.over_cells import OverCells
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
@@ -53,6 +61,7 @@ class Attention:
     k_norm: HeadNorm | None
     v_norm: HeadNorm | None
     gate: Gate | None
+    q_gate: QueryGate | None
     sinks: Weight | None
     slopes: Weight | None
     """Of ALiBi, or biases by distance."""
@@ -102,8 +111,12 @@ class _Recorded:
         k = r.floats("k", self.n_head_kv * self.k_dim) if b.k else None
         v = r.floats("v", self.n_head_kv * self.v_dim) if b.k else None
         gate = r.floats("attn_gate", b.gate.linear.w.n) if b.gate else None
-        pairs = ((b.q, q), (b.k, k), (b.v, v), (b.gate.linear if b.gate else None, gate))
+        both = r.floats("q and gate", b.q.w.n) if b.q_gate else q
+        pairs = ((b.q, both), (b.k, k), (b.v, v), (b.gate.linear if b.gate else None, gate))
         r.linears(x, [(linear, out, 0) for linear, out in pairs if linear and out])
+        q_gate = r.floats("q gate", self.n_head * self.k_dim) if b.q_gate else None
+        if b.q_gate and q_gate:
+            b.q_gate.part(r, both, q, q_gate)
         self._clamp(q, k, v)
         if not b.norms_after_rope:
             self._norms(q, k, v)
@@ -114,6 +127,8 @@ class _Recorded:
         b.over_cells.attend(r, self.cells, q, out)
         if b.gate and gate:
             b.gate.record(r, f"blk.{self.i}.attn_gate", out, gate, self.n_head * self.v_dim)
+        if b.q_gate and q_gate:
+            b.q_gate.record(r, f"blk.{self.i}.attn_q_gate", out, q_gate)
         if b.value_factor != 1.0:
             to = Residual(to.x, to.post_norm, to.factor * b.value_factor)
         r.close_linear(f"blk.{self.i}.attn_output", b.output, out, to)
@@ -189,7 +204,10 @@ def read(f: LayerReader) -> Attention:
             problem = "is 0" if c.keys.has(key) else "is missing"
             raise c.keys.fail(key, f"{problem}, must be 1 or more for layer {i}, which has attention")
     source = _source(f)
-    q, k, v = _products(f, (n_head * k_dim, n_head_kv * k_dim, n_head_kv * v_dim), source is not None)
+    if spec.q_gate and k_dim != v_dim:
+        raise FormatError(f"{f.path}: layer {i} has gates of {k_dim} elements a head for values of {v_dim}")
+    n_q = (1 + spec.q_gate) * n_head * k_dim
+    q, k, v = _products(f, (n_q, n_head_kv * k_dim, n_head_kv * v_dim), source is not None)
     q_norm = _head_norm(f, "attn_q_norm", n_head, k_dim)
     k_norm = None if source else _head_norm(f, "attn_k_norm", n_head_kv, k_dim)
     v_norm = None
@@ -202,7 +220,8 @@ def read(f: LayerReader) -> Attention:
     return Attention(
         i=i, n_head=n_head, n_head_kv=n_head_kv, k_dim=k_dim, v_dim=v_dim,
         q=q, k=k, v=v, source=source, output=f.linear(spec.attn_output, n_head * v_dim, c.n_embd), q_norm=q_norm,
-        k_norm=k_norm, v_norm=v_norm, gate=read_gate(f, n_head, v_dim), sinks=f.vector("attn_sinks.weight", n_head),
+        k_norm=k_norm, v_norm=v_norm, gate=None if spec.q_gate else read_gate(f, n_head, v_dim),
+        q_gate=QueryGate(n_head, k_dim) if spec.q_gate else None, sinks=f.vector("attn_sinks.weight", n_head),
         slopes=slopes, temperature=read_temperature(f), window=window_of(c, i), ahead=ahead_of(c, spec, i),
         scale=float(spec.attention_scale(c, i)), scores=scores, softcap=float(softcap),
         clamp=c.keys.number("attention.clamp_kqv", 0.0), value_factor=c.keys.number("attention.value_scale", 1.0),

@@ -33,6 +33,7 @@ FILES = {
         "hrm": "hrm_text",
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 minicpm3 plm",
+        "qwen_next": "qwen3next qwen35 qwen35moe",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -1,0 +1,27 @@
+"""Qwen3-Next and Qwen 3.5 (model cards; arXiv 2412.06464 for the delta-net, 2505.06708 for gated attention): three
+layers of a gated delta-net, then one of attention whose results each head multiplies by a gate of its own.
+"""
+
+from dataclasses import replace
+
+from localllm.gguf.config import Config
+from localllm.model.spec import Spec
+
+
+def _mixers(c: Config, i: int) -> tuple[str, ...]:
+    """The file lists its recurrent layers, or says how many layers there are to one of attention."""
+    key = "attention.recurrent_layers"
+    if c.keys.has(key):
+        recurrent = bool(c.keys.per_layer(key, c.n_block, 0, 1)[i])
+    else:
+        recurrent = (i + 1) % c.keys.integer("full_attention_interval", 1, 1 << 16, 4) != 0
+    return ("delta_net",) if recurrent else ("attention",)
+
+
+_NEXT = Spec("Qwen3-Next, Qwen3-Coder-Next", rope="halves", mixers=_mixers, ffn_norm="post_attention_norm", q_gate=True)
+
+SPECS = {
+    "qwen3next": _NEXT,
+    "qwen35": replace(_NEXT, about="Qwen 3.5 and 3.6, text", sections="interleaved"),
+    "qwen35moe": replace(_NEXT, about="Qwen 3.5 and 3.6 MoE, text", sections="interleaved"),
+}
