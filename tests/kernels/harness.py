@@ -36,8 +36,11 @@ from localllm.kernels import (
     quantize,
     rope,
     scale,
+    shift,
     sparse,
     ssm,
+    wkv6,
+    wkv7,
 )
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.formats.table import FORMATS, Format
@@ -98,6 +101,9 @@ KEYS: list[Key] = [
     Key("ssm", "split"),
     *(Key("delta_net", "decay", (kind,)) for kind in ("softplus", "bounded")),
     *(Key("delta_net", "scan", (decays,)) for decays in ("head", "channel")),
+    *(Key("shift", "rows", (kind,)) for kind in ("fixed", "changed")),
+    *(Key("wkv6", "rows", (kind, vectors)) for kind in ("bonus", "gated") for vectors in (1, 2, 4)),
+    *(Key("wkv7", "rows", (vectors,)) for vectors in (1, 2, 4)),
 ]  # fmt: skip
 """The kernels of a plan, for every argument in use; those of kernels.team are tested with the team."""
 
@@ -127,6 +133,7 @@ _PARAMS = {
     "hash_experts": hash_experts.Params,
     "indexer.scores": indexer.ScoreParams, "indexer.choose": indexer.ChooseParams,
     "delta_net.decay": delta_net.DecayParams, "delta_net.scan": delta_net.ScanParams,
+    "shift": shift.Params, "wkv6": wkv6.Params, "wkv7": wkv7.Params,
 }  # fmt: skip
 
 SLACK = 512
