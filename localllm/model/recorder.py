@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ class Linear:
     w: Weight
     bias: Weight | None = None
     scale: Weight | None = None
+
+
+Job = tuple[Linear, Value, Value]
+"""A product: its matrix, where the result goes, and what is added to it, or 0."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +126,24 @@ class Recorder:
         self.norm(name, x, norm_, out, n)
         return out
 
-    def linears(self, x: Value, jobs: list[tuple[Linear, Value, Value]]) -> None:
+    def linears(self, x: Value, jobs: Sequence[Job]) -> None:
         """out = x @ w (+ bias) (+ add) for several (linear, out, add) over the same rows, which may run at the same
         time.
 
         The rows are first made ready in each form that the formats of the matrices need.
         """
-        product = self._matvec if self.n_rows <= MATVEC_MAX_ROWS else self._matmul
-        ready = self.prepare([linear.w for linear, _, _ in jobs], x)
+        self.linears_of([(x, jobs)])
+
+    def linears_of(self, groups: Sequence[tuple[Value, Sequence[Job]]]) -> None:
+        """The same for several inputs x, each with its jobs."""
+        product, rows = self._matvec if self.n_rows <= MATVEC_MAX_ROWS else self._matmul, self.n_rows
+        with self.plan.stage():
+            forms = [self._ready([linear.w for linear, _, _ in jobs], x, rows) for x, jobs in groups]
         unscaled: list[tuple[Linear, Value, Value, Value]] = []
         with self.plan.stage():
-            for linear, out, add in jobs:
+            for ready, (linear, out, add) in (
+                (ready, job) for ready, (_, jobs) in zip(forms, groups, strict=True) for job in jobs
+            ):
                 if linear.scale is None:
                     product(linear, ready[kind_of(linear.w)], out, add)
                     continue
@@ -149,11 +160,16 @@ class Recorder:
     ) -> dict[str, Ready]:
         """Activations for each kind of weights among these. rows: most rows there may be, if not those of the batch;
         length: floats of a row, if not those of the weights' rows; many: in tiles, if not by the number of rows."""
-        k, rows = length or weights[0].k, rows or self.n_rows
-        many = rows > MATVEC_MAX_ROWS if many is None else many
         with self.plan.stage():
-            kinds = dict.fromkeys(kind_of(w) for w in weights)
-            return {kind: self._prepare(kind, x, k, rows, many) for kind in kinds}
+            return self._ready(weights, x, rows or self.n_rows, length, many)
+
+    def _ready(
+        self, weights: list[Weight], x: Value, rows: int, length: int = 0, many: bool | None = None
+    ) -> dict[str, Ready]:
+        """See `prepare`; in the stage that is open."""
+        k, many = length or weights[0].k, rows > MATVEC_MAX_ROWS if many is None else many
+        kinds = dict.fromkeys(kind_of(w) for w in weights)
+        return {kind: self._prepare(kind, x, k, rows, many) for kind in kinds}
 
     def _prepare(self, kind: str, x: Value, k: int, most: int, many: bool) -> Ready:
         if kind == "float":

@@ -18,11 +18,14 @@ from localllm.runtime.plan import Buffer, Value
 BLOCKS = {
     "attention": "attention",
     "delta_net": "delta_net",
+    "channel_mix": "channel_mix",
     "lightning": "lightning",
     "mamba": "mamba",
     "mamba2": "mamba2",
     "latent_attention": "latent_attention",
     "per_token": "per_token",
+    "rwkv6": "rwkv6",
+    "rwkv7": "rwkv7",
     "short_conv": "short_conv",
 }
 

@@ -24,6 +24,7 @@ STACKS = {
     "normed": "normed",
     "hrm": "hrm",
     "post_norm": "post_norm",
+    "rwkv": "rwkv",
 }
 
 
