@@ -134,10 +134,6 @@ def relu2_plain(x, numbers):
     return x * x
 
 
-def sigmoid_plain(x, numbers):
-    return sigmoid16(x)
-
-
 def tanh_plain(x, numbers):
     return tanh16(x)
 
