@@ -56,6 +56,16 @@ class ClassifierSpec:
 
 
 @dataclass(frozen=True)
+class KdaSpec:
+    """Kimi Delta Attention, where an architecture's files differ."""
+
+    negative_a: bool = True
+    """ssm_a holds -exp(A_log); otherwise exp(A_log)."""
+    eps: float | None = None
+    """Of what gives queries and keys the length 1; None: that of the norms."""
+
+
+@dataclass(frozen=True)
 class Spec:
     """One architecture. `about`: the models it is known from, for tables."""
 
@@ -157,6 +167,7 @@ class Spec:
     """Those that the activation has in a layer, in the kernel's order."""
     n_ff: Callable[[Config, int], int] = lambda c, i: c.n_ff[i]
     experts: ExpertsSpec = field(default_factory=ExpertsSpec)
+    kda: KdaSpec = field(default_factory=KdaSpec)
     n_loops: Callable[[Keys], int] = lambda keys: 1
     """How often the layers are gone through."""
     block: Callable[[Config, int], int] = lambda c, i: i % c.n_block
@@ -187,6 +198,12 @@ def sliding(
 def not_every(period: int) -> Callable[[Config, int], bool]:
     """All layers but every period-th."""
     return lambda c, i: (i + 1) % period != 0
+
+
+def with_sections(spec: Spec, c: Config) -> Spec:
+    """For an architecture whose files may have M-RoPE sections: in those that have, pairs lie in halves."""
+    sections = c.keys.per_layer("rope.dimension_sections", 4, 0, 1 << 16, 0)
+    return replace(spec, rope="halves") if all(sections[:2]) else spec
 
 
 def configuration(file: GGUFFile) -> tuple[Spec, Config]:

@@ -18,6 +18,7 @@ from localllm.runtime.plan import Buffer, Value
 BLOCKS = {
     "attention": "attention",
     "delta_net": "delta_net",
+    "kda": "kda",
     "channel_mix": "channel_mix",
     "lightning": "lightning",
     "mamba": "mamba",

@@ -3,19 +3,10 @@ block, and its gate fused with the other matrix. GLM 4.5 has leading dense layer
 Files of models with vision have M-RoPE sections, whose pairs lie in halves.
 """
 
-from dataclasses import replace
-
-from localllm.gguf.config import Config
-from localllm.model.spec import ExpertsSpec, Spec
-
-
-def _with_sections(spec: Spec, c: Config) -> Spec:
-    sections = c.keys.per_layer("rope.dimension_sections", 4, 0, 1 << 16, 0)
-    return replace(spec, rope="halves") if all(sections[:2]) else spec
-
+from localllm.model.spec import ExpertsSpec, Spec, with_sections
 
 SPECS = {
-    "glm4": Spec("GLM 4 0414", rope="adjacent", sections="blocks", adapt=_with_sections),
+    "glm4": Spec("GLM 4 0414", rope="adjacent", sections="blocks", adapt=with_sections),
     "glm4moe": Spec(
         "GLM 4.5 and 4.6",
         rope="halves",

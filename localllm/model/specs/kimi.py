@@ -1,0 +1,40 @@
+"""Kimi Linear (arXiv 2510.26692) and Ling 3 (model cards): some layers of Kimi Delta Attention, then one of attention
+over latents. Layers without key-value heads are the former. Kimi Linear's attention knows no positions; Ling's has a
+gate, and its decays a lower bound.
+"""
+
+from localllm.gguf.config import Config
+from localllm.model.spec import ExpertsSpec, KdaSpec, Spec, with_sections
+
+_BIASES_OF_QKV = r"blk\.\d+\.attn_(q|k|v|qkv)\.bias"
+
+
+def _mixers(c: Config, i: int) -> tuple[str, ...]:
+    return ("latent_attention",) if c.n_head_kv[i] else ("kda",)
+
+
+def _scale(c: Config, i: int) -> float:
+    return float(c.n_embd_head_k[i]) ** -0.5
+
+
+SPECS = {
+    "kimi-linear": Spec(
+        "Kimi Linear 48B-A3B",
+        rope="none",
+        mixers=_mixers,
+        attention_scale=_scale,
+        unused=(_BIASES_OF_QKV,),
+        experts=ExpertsSpec(gating="sigmoid"),
+    ),
+    "bailingmoe3": Spec(
+        "Ling 3, text",
+        rope="adjacent",
+        sections="blocks",
+        adapt=with_sections,
+        mixers=_mixers,
+        attention_scale=_scale,
+        unused=(_BIASES_OF_QKV,),
+        experts=ExpertsSpec(gating="sigmoid", normed=False),
+        kda=KdaSpec(negative_a=False),
+    ),
+}
