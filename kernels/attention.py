@@ -8,7 +8,7 @@ cells: scores with 16 cells in lanes, then the weighted sum of values with 16 el
 
 from .cells import GROUP, bytes_of
 from .math import exp16, lanes_from
-from .scores import CHANGES
+from .scores import CHANGES, MASKED, RANGES
 from .simd import (
     Struct,
     bitcast,
@@ -45,6 +45,7 @@ Params = Struct(
     (
         "step", "q", "q_stride", "n_head", "n_head_kv", "k_dim", "v_dim", "k_cache", "v_cache", "n_cells",
         "window", "ahead", "scale", "out", "out_stride", "block", "split", "partial", "sinks", "cap", "slopes",
+        "chosen", "size", "n_blocks",
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * k_dim; k_cache, v_cache: see cells.py; window: cells a row sees, or 0 for all up to
@@ -53,13 +54,11 @@ scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; bloc
 and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
 `merge`; or 0: all cells, straight to out. ahead: cells past its own that a row sees, as far as its sequence has them
 when the batch is done (ALL_AHEAD: all of them). sinks: f32 [n_head], scores of a cell that is not there, or 0. cap,
-slopes: see scores.py."""
+slopes, chosen, size, n_blocks: see scores.py."""
 
 ALL_AHEAD = 1 << 40
 
 CHUNK = 256
-_MASKED = -1e30
-"""A score that counts for nothing; not -inf, whose differences are NaN."""
 
 
 def partial_floats(v_dim: int) -> int:
@@ -85,7 +84,7 @@ def together(group: int, few: bool) -> int:
 def cells(kv_type: str, T: int, scores: str = "plain"):
     """The kernel for a cache of one of cells.KV_TYPES, T queries at a time. scores: what is made of them, see
     scores.py."""
-    change = CHANGES[scores]
+    change, narrow = CHANGES[scores], RANGES[scores]
     of = bytes_of(kv_type)
     make = of_codes if kv_type == "q8_0" else of_floats
     score, gather = make(kv_type, T, 0)
@@ -146,7 +145,11 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
         keys = p.k_cache + slot * p.n_cells * of(p.k_dim)
         vals = p.v_cache + slot * p.n_cells * of(p.v_dim)
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
-            first, c1 = max(c0, low), min(c0 + CHUNK, high)
+            first, c1 = narrow(p, step, j0, min(j0 + T, j1), group, head, max(c0, low), min(c0 + CHUNK, high))
+            if first >= c1:
+                for t in range(T):
+                    empty(parts + t * size_of_part, size_of_part)
+                continue
             lap, start = c0 % p.n_cells - c0, first // 32 * 32
             if p.split != 0:
                 # Each cell is looked at once or twice, and comes from memory.
@@ -155,9 +158,10 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
             else:
                 score(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, 0, 0)
             for t in range(T):
-                position = i64(load(i32, step.positions + 4 * (min(j0 + t, j1 - 1) // group)))
+                row = min(j0 + t, j1 - 1) // group
+                position = i64(load(i32, step.positions + 4 * row))
                 weights, part = scratch + (t * CHUNK - c0) * 4, parts + t * size_of_part
-                change(p, weights, start, c1, position, head * group + min(j0 + t, j1 - 1) % group)
+                change(p, weights, start, c1, position, head * group + min(j0 + t, j1 - 1) % group, row)
                 last = last_seen(position, p.ahead, reach)
                 weigh(weights, part, start, c1, first_seen(position, p.window), last)
             gather(scratch - 4 * c0, vals + lap * of(p.v_dim), parts + 64, size_of_part, p.v_dim, first, c1)
@@ -293,19 +297,19 @@ def part_bytes(v_dim):
 
 def weigh(scores, part, c0, c1, start, position):
     """Scores of one chunk to weights, relative to its greatest score. A row sees cells start to position."""
-    greatest = splat(f32x16, _MASKED)
+    greatest = splat(f32x16, MASKED)
     for c in range(c0, c1, 16):
         n = lanes_from(c)
         s = load(f32x16, scores + 4 * c)
-        s = select(less(n, splat(i32x16, position + 1)), s, splat(f32x16, _MASKED))
-        s = select(less(n, splat(i32x16, start)), splat(f32x16, _MASKED), s)
+        s = select(less(n, splat(i32x16, position + 1)), s, splat(f32x16, MASKED))
+        s = select(less(n, splat(i32x16, start)), splat(f32x16, MASKED), s)
         store(scores + 4 * c, s)
         greatest = maximum(s, greatest)
     m = hmax(greatest)
     total = splat(f32x16, 0.0)
     for c in range(c0, c1, 16):
         s = load(f32x16, scores + 4 * c)
-        w = select(less(splat(f32x16, 0.5 * _MASKED), s), exp16(s - m), splat(f32x16, 0.0))
+        w = select(less(splat(f32x16, 0.5 * MASKED), s), exp16(s - m), splat(f32x16, 0.0))
         store(scores + 4 * c, w)
         total = total + w
     store(part, m)
@@ -319,7 +323,7 @@ def weigh(scores, part, c0, c1, start, position):
 def empty(total, n_bytes):
     for i in range(0, n_bytes, 64):
         store(total + i, splat(f32x16, 0.0))
-    store(total, f32(_MASKED))
+    store(total, f32(MASKED))
 
 
 def copy(source, n_bytes, target):

@@ -6,21 +6,16 @@ keys in lanes; `choose` writes the numbers of the greatest. A key may stand for 
 
 from .attention import CHUNK, of_codes, of_floats, together
 from .cells import bytes_of
-from .math import lanes_from
+from .ranks import bound_of, to_ranks
 from .simd import (
     Struct,
-    bitcast,
     f32,
     f32x16,
     fma,
-    hsum,
     i32,
-    i32x16,
     i64,
-    less,
     load,
     maximum,
-    select,
     splat,
     store,
 )
@@ -37,8 +32,6 @@ that have `most` keys or fewer to choose from."""
 ChooseParams = Struct("IndexerChoose", ("step", "scores", "n_keys", "ratio", "most", "out"))
 """scores: of `scores`, overwritten. out: int32 [n_rows][most]: the numbers of the keys with the greatest scores, in
 ascending order, of equals the first; where there are fewer keys than `most`, all."""
-
-_LEAST = -(1 << 31)
 
 
 def scores(kv_type: str, T: int):
@@ -104,40 +97,16 @@ def choose():
             row = claim(thread, 1)
 
     def greatest(x, n, most, out):
-        ranks(x, n)
-        # The greatest number that `most` ranks or more reach.
-        low, high = i64(_LEAST), i64(-_LEAST - 1)
-        while low < high:
-            middle = (low + high + 1) >> 1
-            if above(x, n, middle - 1) >= most:
-                low = middle
-            else:
-                high = middle - 1
-        left = most - above(x, n, low)
+        to_ranks(x, n)
+        bound, left = bound_of(x, n, most)
         place = i64(0)
         for i in range(n):
             rank = i64(load(i32, x + 4 * i))
-            if rank == low and left > 0:
+            if rank == bound and left > 0:
                 left -= 1
                 rank += 1
-            if rank > low:
+            if rank > bound:
                 store(out + 4 * place, i32(i))
                 place += 1
-
-    def ranks(x, n):
-        """Floats to integers of the same order, in place; the least where there is no number, or no key."""
-        for i in range(0, n, 16):
-            v = maximum(load(f32x16, x + 4 * i), splat(f32x16, -3.0e38))
-            bits = bitcast(i32x16, v)
-            rank = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-            store(x + 4 * i, select(less(lanes_from(i), splat(i32x16, n)), rank, splat(i32x16, _LEAST)))
-
-    def above(x, n, bound):
-        """How many ranks are above a bound."""
-        total = splat(i32x16, 0)
-        for i in range(0, n, 16):
-            v = load(i32x16, x + 4 * i)
-            total = total + select(less(splat(i32x16, bound), v), splat(i32x16, 1), splat(i32x16, 0))
-        return i64(hsum(total))
 
     return kernel

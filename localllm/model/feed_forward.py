@@ -112,7 +112,7 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     n = n_ff or spec.n_ff(c, f.i)
     if n < 1:
         raise FormatError(f"{f.path}: metadata key {c.architecture}.feed_forward_length: is {n}, must be 1 or more")
-    function, limit, divisor = spec.activation, 0.0, f.vector("ffn.act.scales", n) if not suffix else None
+    function, limit, divisor = spec.activation, 7.0, f.vector("ffn.act.scales", n) if not suffix else None
     clamp = c.keys.numbers_per_layer("swiglu_clamp_shexp", c.n_block, 0.0)[f.i % c.n_block]
     if clamp > 1e-6 and function == "silu":
         function, limit = "clamped_silu", clamp

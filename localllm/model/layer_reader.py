@@ -76,6 +76,10 @@ class LayerReader:
         """The norm of this name; where the file has none, one without weights if the spec says so, or None."""
         return read_norm(self.weights, self.spec, self.name(short), n, self.eps if eps is None else eps)
 
+    def rms(self, short: str, n: int) -> Norm:
+        """An RMSNorm whose weights the file must have."""
+        return Norm(self.weights.vector(self.name(f"{short}.weight"), n), None, self.eps, "rms")
+
 
 def read_norm(weights: Weights, spec: Spec, name: str, n: int, eps: float) -> Norm | None:
     # Some files leave the suffix out.

@@ -39,6 +39,8 @@ class Case:
     poolings: tuple[str, ...] = ()
     """An encoder, or a decoder used as one: each token's hidden state is recorded in place of logits, and what these
     make of them."""
+    flash_attention: bool = False
+    """llama.cpp is recorded with it: sparse attention that it leaves out otherwise."""
 
 
 @cache

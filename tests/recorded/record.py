@@ -18,7 +18,9 @@ import numpy as np
 from tests.recorded.models import IDS, N_CTX, cases, logits_path, write
 
 
-def llamacpp_logits(path: Path, ids: list[int], n_ctx: int = N_CTX, pooling: str = "") -> np.ndarray:
+def llamacpp_logits(
+    path: Path, ids: list[int], n_ctx: int = N_CTX, pooling: str = "", flash: bool = False
+) -> np.ndarray:
     """pooling: "none", "mean", ... for what it makes of the tokens' hidden states, in place of logits."""
     import llama_cpp as lib
 
@@ -32,7 +34,8 @@ def llamacpp_logits(path: Path, ids: list[int], n_ctx: int = N_CTX, pooling: str
     options.n_ctx, options.n_batch, options.n_ubatch = n_ctx, max(512, len(ids)), max(512, len(ids))
     options.n_threads = options.n_threads_batch = 2
     options.type_k = options.type_v = lib.GGML_TYPE_F32
-    options.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    kinds = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED, lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    options.flash_attn_type = kinds[flash]
     if pooling:
         options.embeddings, options.pooling_type = True, getattr(lib, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
     context = lib.llama_init_from_model(model, options)
@@ -66,7 +69,7 @@ def main(names: list[str]) -> None:
         for pooling in ("none", *case.poolings) if case.poolings else ("",):
             with tempfile.TemporaryDirectory() as folder:
                 path = write(Path(folder) / "m.gguf", case)
-                logits = llamacpp_logits(path, IDS[: case.n_ids], pooling=pooling)
+                logits = llamacpp_logits(path, IDS[: case.n_ids], pooling=pooling, flash=case.flash_attention)
             if not np.isfinite(logits).all():
                 raise SystemExit(f"{name}: llama.cpp's {pooling or 'logits'} are not finite")
             target = logits_path(name, "" if pooling == "none" else pooling)

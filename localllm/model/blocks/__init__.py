@@ -20,6 +20,7 @@ BLOCKS = {
     "delta_net": "delta_net",
     "kda": "kda",
     "channel_mix": "channel_mix",
+    "block_sparse": "block_sparse",
     "lightning": "lightning",
     "mamba": "mamba",
     "mamba2": "mamba2",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -22,13 +23,21 @@ from localllm.model.blocks.around import (
     read_temperature,
     window_of,
 )
-from localllm.model.blocks.over_cells import OverCells
+from localllm.model.blocks.over_cells import Chosen, OverCells
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
 from localllm.model.scores import read_scores
+from localllm.model.states.cells import Cells
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
+
+
+class Indexer(Protocol):
+    """What chooses the cells that rows attend to; see block_sparse."""
+
+    def cells(self, options: StateOptions) -> Cells: ...
+    def choose(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> Chosen | None: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class Attention:
     norms_after_rope: bool
     path: str
     """Of the file, for errors."""
+    indexer: Indexer | None = None
 
     @property
     def over_cells(self) -> OverCells:
@@ -91,7 +101,10 @@ class Attention:
         )  # fmt: skip
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
-        return () if self.source else (self.over_cells.cells(options, self.path),)
+        if self.source:
+            return ()
+        own = (self.over_cells.cells(options, self.path),)
+        return (*own, self.indexer.cells(options)) if self.indexer else own
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         _Recorded(self, r).run(x, to, table)
@@ -103,7 +116,7 @@ class _Recorded:
     def __init__(self, block: Attention, r: Recorder) -> None:
         self.block, self.r, self.i = block, r, block.i
         self.n_head, self.n_head_kv, self.k_dim, self.v_dim = block.n_head, block.n_head_kv, block.k_dim, block.v_dim
-        (self.cells,) = r.states_of(block.source or block)
+        self.cells, *self.of_indexer = r.states_of(block.source or block)
 
     def run(self, x: Value, to: Residual, table: Buffer | None) -> None:
         b, r = self.block, self.r
@@ -124,7 +137,8 @@ class _Recorded:
         if b.temperature:
             b.temperature.record(r, q, self.n_head * self.k_dim)
         out = r.floats("attention", self.n_head * self.v_dim)
-        b.over_cells.attend(r, self.cells, q, out)
+        chosen = b.indexer.choose(r, x, table, self.of_indexer[0]) if b.indexer else None
+        b.over_cells.attend(r, self.cells, q, out, chosen)
         if b.gate and gate:
             b.gate.record(r, f"blk.{self.i}.attn_gate", out, gate, self.n_head * self.v_dim)
         if b.q_gate and q_gate:

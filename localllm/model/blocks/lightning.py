@@ -59,12 +59,10 @@ def read(f: LayerReader) -> Lightning:
     if c.n_embd_head_v[f.i] != dim:
         raise c.keys.fail("attention.value_length", f"is {c.n_embd_head_v[f.i]}, must be key_length, {dim}")
     n = n_head * dim
-    norm = f.norm("attn_norm_2", n)
-    assert norm is not None
     return Lightning(
         f.i, n_head, dim, f.linear("attn_qkv", c.n_embd, 3 * n),
-        f.weights.constant(f"lightning decay {f.i}", _decay(n_head, f.i, c.n_layer)), norm,
-        f.linear("attn_gate", c.n_embd, n), f.linear("attn_output", n, c.n_embd),
+        f.weights.constant(f"lightning decay {f.i}", _decay(n_head, f.i, c.n_layer)),
+        f.rms("attn_norm_2", n), f.linear("attn_gate", c.n_embd, n), f.linear("attn_output", n, c.n_embd),
     )  # fmt: skip
 
 

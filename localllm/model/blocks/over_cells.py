@@ -14,6 +14,15 @@ from localllm.runtime.plan import Buffer, Value
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Blocks of `size` cells that rows attend to: i32 [n_rows][n_head_kv][n_blocks], 1 or 0."""
+
+    flags: Buffer
+    size: int
+    n_blocks: int
+
+
+@dataclass(frozen=True)
 class OverCells:
     i: int
     n_head: int
@@ -46,8 +55,9 @@ class OverCells:
             v_cache=cells.address(1), n_cells=cells.n_cells,
         )  # fmt: skip
 
-    def attend(self, r: Recorder, cells: Cells, q: Buffer, out: Buffer) -> None:
-        """Few rows: the cache is cut into stretches that threads share, whose results are merged."""
+    def attend(self, r: Recorder, cells: Cells, q: Buffer, out: Buffer, chosen: Chosen | None = None) -> None:
+        """Few rows: the cache is cut into stretches that threads share, whose results are merged. chosen: which blocks
+        are attended to, if not all."""
         v_dim, few = self.v_dim, r.n_rows <= TILE
         split = attention.CHUNK if few else 0
         partial: Value = 0
@@ -61,12 +71,14 @@ class OverCells:
             "scale": self.scale, "out": out, "out_stride": self.n_head * v_dim * F32,
             "block": 1 if few else TILE, "split": split, "partial": partial,
             "sinks": self.sinks.address if self.sinks else 0, "cap": self.softcap,
-            "slopes": self.slopes.address if self.slopes else 0,
+            "slopes": self.slopes.address if self.slopes else 0, "chosen": chosen.flags if chosen else 0,
+            "size": chosen.size if chosen else 0, "n_blocks": chosen.n_blocks if chosen else 0,
         }  # fmt: skip
         shape = (r.n_rows, self.n_head, v_dim)
         key: tuple[str | int, ...] = (cells.kv_type, attention.together(self.n_head // self.n_head_kv, few))
-        if self.scores != "plain":
-            key += (self.scores,)
+        scores = "blocks" if chosen else self.scores
+        if scores != "plain":
+            key += (scores,)
         r.plan.op(f"blk.{self.i}.attention", Key("attention", "cells", key), attention.Params, shape, **values)
         if few:
             r.plan.op(f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **values)

@@ -29,7 +29,7 @@ FILES = {
         "hunyuan": "hunyuan-dense hunyuan_vl",
         "apertus": "apertus",
         "lfm2": "lfm2 lfm2moe",
-        "minimax": "minimax-01",
+        "minimax": "minimax-01 minimax-m3",
         "hrm": "hrm_text",
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 minicpm3 plm",

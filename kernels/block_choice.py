@@ -1,0 +1,130 @@
+"""Which blocks of cells a row attends to (MiniMax-M3's sparse attention; llama.cpp's minimax-m3.cpp).
+
+An indexer of one small head for each key-value head scores the cells; a block counts as its best one, the row's own
+and those just before it always count, and of the rest the best few.
+"""
+
+from .attention import CHUNK, of_codes, of_floats
+from .cells import bytes_of
+from .math import lanes_from
+from .ranks import bound_of, to_ranks
+from .simd import (
+    Struct,
+    f32,
+    f32x16,
+    hmax,
+    i32,
+    i32x16,
+    i64,
+    less,
+    load,
+    maximum,
+    select,
+    splat,
+    store,
+)
+from .thread import Step, Thread, claim
+
+ScoreParams = Struct(
+    "BlockScores", ("step", "q", "n_head", "dim", "keys", "n_cells", "size", "n_blocks", "most", "local", "out")
+)
+"""q: f32 [n_rows][n_head][dim]; keys: [n_seq][n_cells / 16] tiles of 16 cells, see cells.py; size: cells of a block.
+out: f32 [n_rows][n_head][n_blocks], n_blocks a multiple of 16: the greatest score of a block's cells up to the row's
+own. Nothing is written for the last `local` blocks of a row, nor for rows that have `most` blocks or fewer."""
+
+ChooseParams = Struct("BlockChoice", ("step", "n_head", "scores", "size", "n_blocks", "most", "local", "out"))
+"""scores: of `scores`, overwritten; out: i32 [n_rows][n_head][n_blocks]: 1 for each block that is attended to, at most
+`most`: the last `local` up to the row's own, and the best of the others, of equals the first."""
+
+
+def scores(kv_type: str, T: int):
+    """Threads claim blocks of a row; T heads go together."""
+    of = bytes_of(kv_type)
+    make = of_codes if kv_type == "q8_0" else of_floats
+    score, _ = make(kv_type, T, 0)
+
+    def kernel(params, thread):
+        p = ScoreParams(params)
+        step, scratch = Step(p.step), Thread(thread).scratch
+        unit = claim(thread, 8)
+        while unit < step.n_rows * p.n_blocks:
+            for u in range(unit, min(unit + 8, step.n_rows * p.n_blocks)):
+                row, block = u // p.n_blocks, u % p.n_blocks
+                position = i64(load(i32, step.positions + 4 * row))
+                last = position // p.size
+                if last >= p.most and block <= last - p.local:
+                    keys = p.keys + i64(load(i32, step.seqs + 4 * row)) * p.n_cells * of(p.dim)
+                    of_block(p, row, block, min(block * p.size + p.size, position + 1), keys, scratch)
+            unit = claim(thread, 8)
+
+    def of_block(p, row, block, last, keys, scratch):
+        """A block of a row: its cells end before `last`."""
+        q, first = scratch + T * CHUNK * 4, block * p.size
+        for h in range(0, p.n_head, T):
+            n = min(T, p.n_head - h)
+            for i in range(n * p.dim):
+                store(q + 4 * i, load(f32, p.q + ((row * p.n_head + h) * p.dim + i) * 4))
+            for i in range(n * p.dim, T * p.dim):
+                store(q + 4 * i, f32(0.0))
+            for t in range(n):
+                store(out_of(p, row, h + t, block), f32(-3.0e38))
+            for c0 in range(first // 32 * 32, last, CHUNK):
+                c1 = min(c0 + CHUNK, last)
+                score(q, p.dim, keys, scratch - 4 * c0, c0, c1, 0, 0)
+                for t in range(n):
+                    at = out_of(p, row, h + t, block)
+                    best = greatest_of(scratch + (t * CHUNK - c0) * 4, max(c0, first), c1)
+                    store(at, max(load(f32, at), best))
+
+    def out_of(p, row, head, block):
+        return p.out + ((row * p.n_head + head) * p.n_blocks + block) * 4
+
+    def greatest_of(x, first, last):
+        """Of cells first to last."""
+        best = splat(f32x16, -3.0e38)
+        for c in range(first // 16 * 16, last, 16):
+            n = lanes_from(c)
+            s = select(less(n, splat(i32x16, first)), splat(f32x16, -3.0e38), load(f32x16, x + 4 * c))
+            best = maximum(select(less(n, splat(i32x16, last)), s, splat(f32x16, -3.0e38)), best)
+        return hmax(best)
+
+    return kernel
+
+
+def choose():
+    """Threads claim heads of rows."""
+
+    def kernel(params, thread):
+        p = ChooseParams(params)
+        step = Step(p.step)
+        unit = claim(thread, 1)
+        while unit < step.n_rows * p.n_head:
+            n = i64(load(i32, step.positions + 4 * (unit // p.n_head))) // p.size + 1
+            at = unit * p.n_blocks * 4
+            if n <= p.most:
+                mark(p.out + at, 0, n)
+            else:
+                first = n - min(p.local, p.most)
+                mark(p.out + at, first, n)
+                best(p.scores + at, first, p.most - (n - first), p.out + at)
+            unit = claim(thread, 1)
+
+    def mark(out, first, last):
+        for i in range(first, last):
+            store(out + 4 * i, i32(1))
+
+    def best(x, n, most, out):
+        """The greatest `most` of n scores."""
+        to_ranks(x, n)
+        bound, left = bound_of(x, n, most)
+        for i in range(n):
+            rank = i64(load(i32, x + 4 * i))
+            chosen = i32(0)
+            if rank > bound:
+                chosen = i32(1)
+            elif rank == bound and left > 0:
+                left -= 1
+                chosen = i32(1)
+            store(out + 4 * i, chosen)
+
+    return kernel

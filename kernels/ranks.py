@@ -1,0 +1,38 @@
+"""The greatest few of many floats: turned into integers of the same order, among which a bound is found by halving."""
+
+from .math import lanes_from
+from .simd import bitcast, f32x16, hsum, i32x16, i64, less, load, maximum, select, splat, store
+
+_LEAST = -(1 << 31)
+
+
+def to_ranks(x, n):
+    """n floats to integers (i32) of the same order, in place; the least where there is no number, and behind them to
+    the end of the vector."""
+    for i in range(0, n, 16):
+        v = maximum(load(f32x16, x + 4 * i), splat(f32x16, -3.0e38))
+        bits = bitcast(i32x16, v)
+        rank = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        store(x + 4 * i, select(less(lanes_from(i), splat(i32x16, n)), rank, splat(i32x16, _LEAST)))
+
+
+def bound_of(x, n, most):
+    """The greatest number that `most` of n ranks or more reach, and how many that are equal to it belong to the
+    `most`."""
+    low, high = i64(_LEAST), i64(-_LEAST - 1)
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if above(x, n, middle - 1) >= most:
+            low = middle
+        else:
+            high = middle - 1
+    return low, most - above(x, n, low)
+
+
+def above(x, n, bound):
+    """How many ranks are above a bound."""
+    total = splat(i32x16, 0)
+    for i in range(0, n, 16):
+        v = load(i32x16, x + 4 * i)
+        total = total + select(less(splat(i32x16, bound), v), splat(i32x16, 1), splat(i32x16, 0))
+    return i64(hsum(total))

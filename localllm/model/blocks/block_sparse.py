@@ -1,0 +1,113 @@
+"""Attention over a few blocks of cells, which an indexer chooses (MiniMax-M3's model card; llama.cpp's minimax-m3.cpp).
+
+The indexer has a small head for each key-value head and one key a cell; see kernels/block_choice.py. While a row has no
+more blocks than it may choose, it attends to all, as it would without an indexer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from localllm.kernels import attention as attention_kernel
+from localllm.kernels import block_choice, rope
+from localllm.kernels.objects import Key
+from localllm.model.blocks import attention
+from localllm.model.blocks.over_cells import Chosen
+from localllm.model.layer_reader import LayerReader
+from localllm.model.recorder import F32, Linear, Norm, Recorder
+from localllm.model.states.cells import Cells, Plane
+from localllm.model.states.state import StateOptions
+from localllm.runtime.plan import Buffer, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Indexer:
+    i: int
+    n_head: int
+    dim: int
+    q: Linear
+    k: Linear
+    q_norm: Norm
+    k_norm: Norm
+    size: int
+    """Cells of a block."""
+    most: int
+    """Blocks that are chosen."""
+    local: int
+    """The row's own block, and those just before it, that are chosen whatever they score."""
+    pairing: str
+    n_rot: int
+    path: str
+
+    def cells(self, options: StateOptions) -> Cells:
+        return Cells((Plane(1, self.dim, tiled=True),), options, name=f"{self.path}: indexer of layer {self.i}")
+
+    def choose(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> Chosen | None:
+        """Store the keys of the rows of x; the blocks that each attends to, or None where no row has too many."""
+        self._store_keys(r, x, table, cells)
+        if self.most * self.size >= cells.n_cells:
+            return None
+        return self._best(r, self._queries(r, x, table), cells)
+
+    def _store_keys(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> None:
+        k = r.floats("indexer.k", self.dim)
+        r.linears(x, [(self.k, k, 0)])
+        r.norm(f"blk.{self.i}.indexer.k_norm", k, self.k_norm, k, self.dim)
+        # Keys alone: values of no elements.
+        r.plan.op(
+            "cache", Key("rope", "cache", (self.pairing, cells.kv_type)), rope.CacheParams, (r.n_rows, 1),
+            step=r.step, k=k, k_stride=self.dim * F32, v=k, v_stride=0, n_head=1, k_dim=self.dim, v_dim=0,
+            n_rot=self.n_rot if table else 0, table=table or 0, k_cache=cells.address(0), v_cache=0,
+            n_cells=cells.n_cells,
+        )  # fmt: skip
+
+    def _queries(self, r: Recorder, x: Value, table: Buffer | None) -> Buffer:
+        row = self.n_head * self.dim
+        q = r.floats("indexer.q", row)
+        r.linears(x, [(self.q, q, 0)])
+        r.norm(f"blk.{self.i}.indexer.q_norm", q, self.q_norm, q, self.dim, self.n_head)
+        if table:
+            r.plan.op(
+                "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
+                step=r.step, x=q, stride=row * F32, n_head=self.n_head, head_dim=self.dim, n_rot=self.n_rot,
+                table=table,
+            )  # fmt: skip
+        return q
+
+    def _best(self, r: Recorder, q: Buffer, cells: Cells) -> Chosen:
+        n_blocks = -(-cells.n_cells // (16 * self.size)) * 16
+        scores, chosen = (r.floats(f"indexer.{name}", self.n_head * n_blocks) for name in ("scores", "chosen"))
+        shared: dict[str, Value] = {
+            "step": r.step, "n_head": self.n_head, "size": self.size, "n_blocks": n_blocks, "most": self.most,
+            "local": self.local,
+        }  # fmt: skip
+        key = Key("block_choice", "scores", (cells.kv_type, attention_kernel.together(self.n_head, few=True)))
+        r.plan.op(
+            f"blk.{self.i}.indexer.scores", key, block_choice.ScoreParams, (r.n_rows, self.n_head, n_blocks),
+            q=q, dim=self.dim, keys=cells.address(0), n_cells=cells.n_cells, out=scores, **shared,
+        )  # fmt: skip
+        r.plan.op(
+            f"blk.{self.i}.indexer.choice", Key("block_choice", "choose"), block_choice.ChooseParams,
+            (r.n_rows, self.n_head, n_blocks), scores=scores, out=chosen, **shared,
+        )  # fmt: skip
+        return Chosen(chosen, self.size, n_blocks)
+
+
+def read(f: LayerReader) -> attention.Attention:
+    block, keys = attention.read(f), f.config.keys
+    n = keys.integer("attention.indexer.head_count", 1, 1 << 16)
+    if n != block.n_head_kv:
+        raise keys.fail("attention.indexer.head_count", f"is {n}, must be head_count_kv, {block.n_head_kv}")
+    dim = keys.integer("attention.indexer.key_length", max(1, block.n_rot), 1 << 16)
+    return replace(
+        block,
+        indexer=Indexer(
+            f.i, n, dim, f.linear("indexer.q_proj", f.config.n_embd, n * dim),
+            f.linear("indexer.k_proj", f.config.n_embd, dim), f.rms("indexer.q_norm", dim),
+            f.rms("indexer.k_norm", dim),
+            size=keys.integer("attention.indexer.block_size", 1, 1 << 20),
+            most=keys.integer("attention.indexer.top_k", 1, 1 << 31),
+            local=keys.integer("attention.indexer.local_blocks", 0, 1 << 31),
+            pairing=block.pairing, n_rot=block.n_rot, path=f.path,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""The choice of blocks, and attention over those that were chosen, against float64."""
+
+import numpy as np
+import pytest
+
+from localllm.kernels.attention import CHUNK
+from localllm.kernels.attention import partial_floats as floats
+from tests import reference
+from tests.kernels import harness
+from tests.kernels.test_attention import BUDGET, Case, tiles
+
+N_CELLS = 512
+POSITIONS, SEQS = [0, 40, 41, 300, 500, 3], [0, 0, 0, 1, 1, 2]
+
+
+def twin(q, keys, size, most, local):
+    """q [n_rows, n_head, dim], keys [n_seq, n_cells, dim]: whether each block is attended to, [n_rows, n_head,
+    n_blocks]."""
+    n_blocks = -(-N_CELLS // (16 * size)) * 16
+    out = np.zeros((len(q), q.shape[1], n_blocks), bool)
+    for row, position in enumerate(POSITIONS):
+        n = position // size + 1
+        scores = q[row].astype(np.float64) @ keys[SEQS[row], : position + 1].astype(np.float64).T
+        best = np.stack([scores[:, b * size : (b + 1) * size].max(-1) for b in range(n)], -1)
+        best[:, max(0, n - local) :] = np.inf
+        # Newer blocks first among those that always count.
+        order = np.argsort(-best[:, ::-1], axis=-1, kind="stable")[:, :most]
+        for head in range(q.shape[1]):
+            out[row, head, n - 1 - order[head]] = True
+    return out
+
+
+def chosen_by_kernels(kv, q, keys, size, most, local, T=4):
+    n_rows, n_head, dim = q.shape
+    n_blocks = -(-N_CELLS // (16 * size)) * 16
+    step, _alive = harness.step(positions=POSITIONS, seqs=SEQS)
+    scores = harness.buffer((n_rows, n_head, n_blocks), fill=0xFF)
+    out = harness.buffer((n_rows, n_head, n_blocks), np.int32, fill=0)
+    shared = {"step": step, "n_head": n_head, "size": size, "n_blocks": n_blocks, "most": most, "local": local}
+    harness.run("block_choice.scores", kv, T, q=q, dim=dim, keys=keys, n_cells=N_CELLS, out=scores, **shared)
+    harness.run("block_choice.choose", scores=scores, out=out, **shared)
+    assert (np.frombuffer(out.base.tobytes()[-harness.SLACK + 64 :], np.uint8)[-64:] == 0).all()
+    return out
+
+
+def made(kv, n_head, dim, seed=0):
+    """Queries, and keys as they are and as they lie in the cache."""
+    rng = np.random.default_rng(seed)
+    q = harness.placed(rng.standard_normal((len(POSITIONS), n_head, dim)).astype(np.float32))
+    keys = rng.standard_normal((3, 1, N_CELLS, dim)).astype(np.float16 if kv == "f16" else np.float32)
+    if kv != "q8_0":
+        return q, keys[:, 0], harness.placed(tiles(keys))
+    codes, d = reference.q8_0(keys)
+    parts = [tiles(x).reshape(3, 1, N_CELLS // 16, -1).view(np.uint8) for x in (codes, d)]
+    return q, (codes * np.repeat(d.astype(np.float32), 32, -1))[:, 0], harness.placed(np.concatenate(parts, -1))
+
+
+@pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize(("size", "most", "local"), [(4, 3, 1), (16, 5, 2), (33, 2, 1), (128, 2, 1), (300, 1, 0)])
+def test_choice(kv, size, most, local):
+    q, keys, cache = made(kv, 3, 64)
+    assert np.array_equal(chosen_by_kernels(kv, q, cache, size, most, local), twin(q, keys, size, most, local))
+
+
+@pytest.mark.parametrize(("size", "most", "local"), [(7, 4, 4), (7, 4, 9), (7, 4, 0), (1, 1, 1), (512, 1, 1)])
+def test_few_or_many_that_always_count(size, most, local):
+    q, keys, cache = made("f32", 1, 24, seed=1)
+    assert np.array_equal(chosen_by_kernels("f32", q, cache, size, most, local), twin(q, keys, size, most, local))
+
+
+def test_of_equals_as_many_as_there_may_be():
+    q, _, cache = made("f32", 2, 16)
+    q[...] = 0
+    out = chosen_by_kernels("f32", q, cache, 16, 4, 1)
+    for row, position in enumerate(POSITIONS):
+        n = position // 16 + 1
+        for head in range(2):
+            assert list(np.flatnonzero(out[row, head])) == ([*range(3), n - 1] if n > 4 else [*range(n)])
+
+
+class Chosen(Case):
+    """Attention in which each key-value head of a row sees some blocks."""
+
+    def __init__(self, size, share):
+        super().__init__(POSITIONS, SEQS, n_cells=N_CELLS, n_seq=3, kv="f32")
+        self.size, n_blocks = size, -(-N_CELLS // size)
+        rng = np.random.default_rng(size)
+        self.chosen = harness.buffer((len(POSITIONS), self.n_head_kv, n_blocks), np.int32)
+        self.chosen[...] = rng.random(self.chosen.shape) < share
+        for row, position in enumerate(POSITIONS):
+            self.chosen[row, :, position // size] = 1
+
+    def expected(self):
+        out = np.zeros((len(POSITIONS), self.n_head, self.v_dim))
+        for row, position in enumerate(POSITIONS):
+            for head in range(self.n_head):
+                cells = np.arange(position + 1)
+                cells = cells[self.chosen[row, head // 2, cells // self.size] == 1]
+                k, v = (x[self.seqs[row], head // 2, cells].astype(np.float64) for x in (self.keys, self.values))
+                s = k @ self.q[row, head].astype(np.float64) * self.scale
+                w = np.exp(s - s.max())
+                out[row, head] = w @ v / w.sum()
+        return out
+
+    def run(self, T, block=1, split=0):
+        out = harness.buffer((len(POSITIONS), self.n_head, self.v_dim), fill=0xFF)
+        partial = harness.buffer((len(POSITIONS), self.n_head, N_CELLS // CHUNK, floats(self.v_dim)), fill=0xFF)
+        step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
+        fields = {
+            "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head,
+            "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
+            "v_cache": self.v_cache, "n_cells": N_CELLS, "scale": harness.bits(self.scale), "out": out,
+            "out_stride": out.strides[0], "block": block, "split": split, "partial": partial, "chosen": self.chosen,
+            "size": self.size, "n_blocks": self.chosen.shape[-1],
+        }  # fmt: skip
+        harness.run("attention.cells", "f32", T, "blocks", **fields)
+        if split:
+            harness.run("attention.merge", **fields)
+        return out
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("size", [1, 4, 20, 128, 256, 300])
+def test_attention_over_chosen_blocks(size, share):
+    """Also: few rows and many give the same bits, whole chunks left out or not."""
+    case = Chosen(size, share)
+    whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
+    np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
+    np.testing.assert_array_equal(whole, parts)
