@@ -66,6 +66,14 @@ def partial_floats(v_dim: int) -> int:
     return part_bytes(v_dim) // 4
 
 
+MAX_TOGETHER = 8
+
+
+def scratch_bytes(k_dim: int, v_dim: int) -> int:
+    """Of a thread's scratch that heads of these sizes take at most."""
+    return MAX_TOGETHER * (CHUNK * 4 + 2 * part_bytes(v_dim) + 4 * k_dim)
+
+
 _COST = 2.0
 """What cells cost that queries share, in queries."""
 
@@ -77,7 +85,7 @@ def together(group: int, few: bool) -> int:
     """
     sizes: tuple[int, ...] = (3, 4)
     if current().tile_vectors >= 3:  # registers of 512 bits, and 32 of them
-        sizes = (3, 4, 6, 8) if few else (8,)
+        sizes = (3, 4, 6, MAX_TOGETHER) if few else (MAX_TOGETHER,)
     return min(sizes, key=lambda size: -(-group // size) * (size + _COST))
 
 

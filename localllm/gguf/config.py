@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile
 
-_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 1 << 16}
+_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 8192}
+"""A head of more elements would not fit the scratch memory of the attention kernels (attention.scratch_bytes)."""
 _MAX_EXPERTS = 1024
 _OF_NO_ARCHITECTURE = "xielu."
 """How keys begin that GGUF writes without the architecture's name."""

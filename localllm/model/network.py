@@ -10,6 +10,7 @@ from functools import cache
 from localllm.errors import FormatError
 from localllm.gguf.config import Config
 from localllm.gguf.reader import GGUFFile
+from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model.blocks import Mixer
 from localllm.model.layer import Layer, read_layer
 from localllm.model.layer_reader import LayerReader, read_norm
@@ -125,6 +126,8 @@ def _positions(c: Config, weights: Weights) -> Weight | None:
     name = "position_embd.weight"
     if not weights.has(name):
         return None
+    if c.n_embd * 4 > SCRATCH_BYTES:
+        raise c.keys.fail("embedding_length", f"is {c.n_embd}: learned positions take at most {SCRATCH_BYTES // 4}")
     n = weights.shape(name)[-1]
     if n < c.n_ctx_train:
         raise FormatError(f"{c.keys.file.path}: tensor {name}: has {n} rows, must have {c.n_ctx_train}")

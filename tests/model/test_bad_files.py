@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
+from localllm.gguf import config
+from localllm.kernels import attention
+from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model import context as context_module
 from localllm.model.model import Model
 from localllm.model.states.state import StateOptions
@@ -82,6 +85,15 @@ def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
             else:
                 with pytest.raises(NotEnoughMemoryError, match="largest context that fits is 256 "):
                     model.context(n_ctx=512, n_seq=3)
+
+
+def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
+    limit = config._MAX["head"]
+    assert attention.scratch_bytes(limit, limit) <= SCRATCH_BYTES
+    for key in ("key_length", "value_length", "key_length_swa"):
+        path = tiny_models.write(tmp_path / "m.gguf", "llama", **{f"llama__attention__{key}": limit + 1})
+        with pytest.raises(FormatError, match=rf"llama\.attention\.{key}: is {limit + 1}, must be 1 to {limit}"):
+            Model.load(path)
 
 
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
