@@ -52,6 +52,7 @@ def collect(file: GGUFFile, n_ctx: int | None, all_tensors: bool) -> dict[str, A
         "bits_per_weight": _bits_per_weight(file),
         "formats": _formats(file),
         "support": _support(file, architecture),
+        "mtp_layers": _optional(file, f"{architecture}.nextn_predict_layers", int) or 0,
         "memory": _memory(file, architecture, n_ctx),
         "metadata": {key: _summary(file, key) for key in file.metadata},
     }
@@ -183,11 +184,16 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
         ["Name", _shown(facts["name"])],
         ["Architecture", _with(facts["architecture"], support["architecture"])],
         ["Weights", weights],
+        ["Left out", _left_out(facts["mtp_layers"])],
         ["Formats", _with(", ".join(row["format"] for row in facts["formats"]) or None, support["formats"])],
         ["Tokenizer", _with(facts["metadata"].get("tokenizer.ggml.model"), support["tokenizer"])],
         ["Memory", _memory_line(memory)],
     ]
     return [row for row in rows if row[1]]
+
+
+def _left_out(n_mtp: int) -> str:
+    return f"{n_mtp} layer{'s' if n_mtp > 1 else ''} for multi-token prediction (MTP)" if n_mtp > 0 else ""
 
 
 def _with(what: Any, support: str | None) -> str:

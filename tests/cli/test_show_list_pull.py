@@ -117,6 +117,13 @@ def test_show_counts_memory(tmp_path: Path) -> None:
     assert "for a context of 512 tokens in F16 (-c, the model allows 4096)" in invoke(show, path, "-c", "512").stdout
 
 
+def test_show_tells_what_is_left_out(tmp_path: Path) -> None:
+    path = str(recorded.write(tmp_path / "m.gguf", recorded.cases()["deepseek2-nextn"]))
+    assert "Left out      1 layer for multi-token prediction (MTP)\n" in invoke(show, path).stdout
+    assert json.loads(invoke(show, path, "-o", "json").stdout)["mtp_layers"] == 1
+    assert "Left out" not in invoke(show, str(tiny_models.write(tmp_path / "llama.gguf", "llama"))).stdout
+
+
 def test_show_counts_recurrent_states(tmp_path: Path) -> None:
     path = str(recorded.write(tmp_path / "lfm2.gguf", recorded.cases()["lfm2"]))
     memory = json.loads(invoke(show, path, "-o", "json").stdout)["memory"]
