@@ -204,6 +204,8 @@ class Experts:
     factor: float
     scores_layer_input: bool
     """The router reads the layer's input as it is, not the block's normed one."""
+    latent: tuple[Linear, Linear] | None
+    """To the shorter rows that routed experts work on, and back."""
 
     def score(self, r: Recorder, x: Value) -> Buffer:
         """The router's scores of x."""
@@ -217,7 +219,7 @@ class Experts:
         scores = self.score(r, x) if logits is None else logits
         plain = to.is_plain and self.factor == 1.0 and self.chunks is None
         target: Value = to.x if plain else r.floats(name, n)
-        self.routed.record(r, x, scores, to.x if plain else 0, target)
+        self._routed(r, x, scores, to.x if plain else 0, target)
         if self.chunks:
             # These read what the others gave (llama.cpp, grovemoe.cpp).
             y = r.floats("chunk experts", n)
@@ -231,6 +233,16 @@ class Experts:
             r.add(name, target, self.factor, 0, target, n)
         r.close(name, target, to)
 
+    def _routed(self, r: Recorder, x: Value, scores: Value, add: Value, out: Value) -> None:
+        if self.latent is None:
+            self.routed.record(r, x, scores, add, out)
+            return
+        down, up = self.latent
+        inner, y = r.floats("latent x", down.w.n), r.floats("latent experts", down.w.n)
+        r.linears(x, [(down, inner, 0)])
+        self.routed.record(r, inner, scores, 0, y)
+        r.linears(y, [(up, out, add)])
+
 
 def read_experts(f: LayerReader) -> Experts:
     """The experts of a layer, their tensors checked."""
@@ -241,15 +253,20 @@ def read_experts(f: LayerReader) -> Experts:
         beside.append(read_feed_forward(f))
     per_chunk = c.keys.integer("experts_per_group", 1, n, 1)
     has_chunks = f.has("ffn_up_chexps.weight")
+    latent, n_latent = None, 0
+    if f.has("ffn_latent_down.weight"):
+        n_latent = f.weights.shape(f.name("ffn_latent_down.weight"))[-1]
+        latent = f.linear("ffn_latent_down", c.n_embd, n_latent), f.linear("ffn_latent_up", n_latent, c.n_embd)
     return Experts(
         i=f.i,
         router=f.linear("ffn_gate_inp", c.n_embd, n),
-        routed=read_routed(f, "exps", n, used, 1),
+        routed=read_routed(f, "exps", n, used, 1, n_latent),
         chunks=read_routed(f, "chexps", n // per_chunk, min(used, n // per_chunk), per_chunk) if has_chunks else None,
         chunk_factor=c.keys.number("expert_group_scale", 0.05),
         beside=tuple(beside),
         factor=spec.experts.factor if beside else 1.0,
         scores_layer_input=spec.experts.router_input == "layer",
+        latent=latent,
     )
 
 
@@ -272,12 +289,13 @@ def _n_shared(f: LayerReader) -> int:
     return f.weights.shape(f.name("ffn_up_shexp.weight"))[-1]
 
 
-def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int) -> Routed:
-    """The set of experts whose tensors end in `suffix` (exps, chexps), checked."""
+def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide: int, length: int = 0) -> Routed:
+    """The set of experts whose tensors end in `suffix` (exps, chexps), checked. length: of the rows that they take and
+    give, if not n_embd."""
     c, spec = f.config, f.spec.experts
-    n_ff = f.weights.shape(f.name(f"ffn_down_{suffix}.weight"))[0]
-    gate, up = _gate_and_up(f, suffix, n_ff, n_expert)
-    down = _bank(f, f"ffn_down_{suffix}", n_ff, c.n_embd, n_expert)
+    n_ff, length = f.weights.shape(f.name(f"ffn_down_{suffix}.weight"))[0], length or c.n_embd
+    gate, up = _gate_and_up(f, suffix, length, n_ff, n_expert)
+    down = _bank(f, f"ffn_down_{suffix}", n_ff, length, n_expert)
     number = c.keys.integer("expert_gating_func", 0, max(GATINGS), 0)
     function, limit = spec.activation, 7.0
     clamp = c.keys.numbers_per_layer("swiglu_clamp_exp", c.n_block, 0.0)[f.i % c.n_block]
@@ -299,10 +317,9 @@ def _bank(f: LayerReader, short: str, k: int, n: int, n_expert: int) -> Bank:
     return Bank(w, n, n * w.row_bytes, f.vector(f"{short}.bias", n, n_expert), 4 * n, f.scale(short, n_expert))
 
 
-def _gate_and_up(f: LayerReader, suffix: str, n_ff: int, n_expert: int) -> tuple[Bank | None, Bank]:
+def _gate_and_up(f: LayerReader, suffix: str, k: int, n_ff: int, n_expert: int) -> tuple[Bank | None, Bank]:
     """Two tensors, or one that holds each expert's gate above its other matrix; no gate where the file has none and
     the activation does without."""
-    k = f.config.n_embd
     fused, gate = f"ffn_gate_up_{suffix}", f"ffn_gate_{suffix}"
     if not f.has(f"{fused}.weight"):
         is_plain = not f.has(f"{gate}.weight") and f.spec.experts.activation in activation.PLAIN

@@ -9,7 +9,7 @@ import numpy as np
 from localllm.kernels import conv, ssm
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import F32, Norm, Recorder
+from localllm.model.recorder import F32, Linear, Norm, Recorder
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Value
@@ -143,3 +143,12 @@ def read_scan_of_heads(f: LayerReader, sizes: Sizes, n_group: int, *shape: int) 
 def rms_norm(r: Recorder, name: str, x: Value, norm: Norm, n: int, stride: int) -> None:
     """Norm n floats of each row in place; rows are `stride` floats apart."""
     r.norm(name, x, norm, x, n, stride=stride)
+
+
+def rows_of(whole: Linear, *counts: int) -> list[Linear]:
+    """Stretches of a matrix's rows."""
+    out, first = [], 0
+    for n in counts:
+        out.append(Linear(whole.w.rows(first, n), whole.bias.part(first, n) if whole.bias else None, whole.scale))
+        first += n
+    return out

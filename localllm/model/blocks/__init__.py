@@ -28,6 +28,7 @@ BLOCKS = {
     "per_token": "per_token",
     "rwkv6": "rwkv6",
     "rwkv7": "rwkv7",
+    "plamo2": "plamo2",
     "short_conv": "short_conv",
 }
 

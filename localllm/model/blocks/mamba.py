@@ -13,7 +13,7 @@ import numpy as np
 from localllm.errors import FormatError
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
-from localllm.model.ssm import Convolution, Scan, Sizes, read_convolutions, read_sizes, rms_norm
+from localllm.model.ssm import Convolution, Scan, Sizes, read_convolutions, read_sizes, rms_norm, rows_of
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
@@ -68,15 +68,6 @@ def read(f: LayerReader) -> Mamba:
         norms=_norms(f, (rank, d_state, d_state)), ssm_dt=f.linear("ssm_dt", rank, n), scan=_scan(f, sizes),
         ssm_out=f.linear("ssm_out", n, n_embd),
     )  # fmt: skip
-
-
-def rows_of(whole: Linear, *counts: int) -> list[Linear]:
-    """Stretches of a matrix's rows."""
-    out, first = [], 0
-    for n in counts:
-        out.append(Linear(whole.w.rows(first, n), whole.bias.part(first, n) if whole.bias else None, whole.scale))
-        first += n
-    return out
 
 
 def _norms(f: LayerReader, sizes: tuple[int, int, int]) -> tuple[Norm, Norm, Norm] | None:

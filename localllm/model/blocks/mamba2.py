@@ -56,12 +56,12 @@ def read(f: LayerReader) -> Mamba2:
     n_head, n, n_group = sizes.dt_rank, sizes.d_inner, sizes.n_group
     if not n_group or n_head % n_group or n % n_group:
         raise keys.fail("ssm.group_count", f"is {n_group}, must divide time_step_rank, {n_head}, and inner_size, {n}")
-    n_bc = 2 * n_group * sizes.d_state
+    n_bc, scan = 2 * n_group * sizes.d_state, read_scan_of_heads(f, sizes, n_group, 1, n_head)
     conv_x, conv_bc = read_convolutions(f, sizes.d_conv, n, n_bc)
     norm, size = f.vector("ssm_norm.weight", n // n_group, n_group), n // n_group
     return Mamba2(
         i=f.i, ssm_in=f.linear("ssm_in", n_embd, 2 * n + n_bc + n_head), conv_x=conv_x, conv_bc=conv_bc,
-        dt_bias=f.weights.vector(f.name("ssm_dt.bias"), n_head), scan=read_scan_of_heads(f, sizes, n_group, 1, n_head),
+        dt_bias=f.weights.vector(f.name("ssm_dt.bias"), n_head), scan=scan,
         norms=tuple(Norm(norm.part(g * size, size), None, f.eps, "rms") for g in range(n_group)) if norm else (),
         ssm_out=f.linear("ssm_out", n, n_embd),
     )  # fmt: skip

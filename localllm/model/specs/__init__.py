@@ -36,6 +36,9 @@ FILES = {
         "kimi": "kimi-linear bailingmoe3",
         "qwen_next": "qwen3next qwen35 qwen35moe",
         "rwkv": "rwkv6 rwkv6qwen2 rwkv7 arwkv7",
+        "falcon_h1": "falcon-h1",
+        "plamo2": "plamo2",
+        "nemotron_h": "nemotron_h nemotron_h_moe",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -14,5 +14,11 @@ SPECS = {
     # A file's feed_forward_length and head counts, if they are not 0, mean nothing.
     "mamba": Spec("Mamba, FalconMamba", rope="none", mixers=lambda c, i: ("mamba",), n_ff=lambda c, i: 0),
     "mamba2": Spec("Mamba-2, Codestral Mamba", rope="none", mixers=lambda c, i: ("mamba2",), n_ff=lambda c, i: 0),
-    "jamba": Spec("Jamba", rope="none", mixers=_jamba_mixers, experts=ExpertsSpec(normed=False)),
+    "jamba": Spec(
+        "Jamba",
+        rope="none",
+        mixers=_jamba_mixers,
+        attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5,
+        experts=ExpertsSpec(normed=False),
+    ),
 }

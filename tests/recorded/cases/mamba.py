@@ -1,5 +1,5 @@
-"""Mamba, FalconMamba, Mamba-2, Jamba and Granite's hybrids: groups, heads and states of other sizes, dense and with
-experts, with RoPE and without."""
+"""Mamba, FalconMamba, Mamba-2, Jamba, PLaMo 2 and Granite's hybrids: groups, heads and states of other sizes,
+dense and with experts, with RoPE and without."""
 
 from tests.recorded.models import N_VOCAB, Case
 
@@ -53,7 +53,7 @@ def experts(n, size, count=4):
 
 
 def model(architecture, n, layers, kv, tied=False, more=None):
-    kv = {"embedding_length": n, "block_count": len(layers)} | EPS | kv
+    kv = {"embedding_length": n, "block_count": len(layers)} | ({} if architecture == "nemotron_h" else EPS) | kv
     top = {"token_embd.weight": [n, N_VOCAB], "output_norm.weight": [n]} | (more or {})
     if not tied:
         top["output.weight"] = [n, N_VOCAB]
@@ -87,6 +87,32 @@ def granite(feed_forward, kv, groups=1, biased=False, more=None):
     return model("granitehybrid", 64, layers, GRANITE | ssm(4, 128, 32, 4, groups) | kv, tied=True, more=more)
 
 
+
+
+def plamo2(n, heads, head, state, conv=4):
+    """A head's size, of attention and of Mamba; suffixes are left out as conversion leaves them out."""
+    inner, rank = heads * head, max(64, n // 16)
+    mamba_ = {
+        "ssm_in.weight": [n, 2 * inner], "ssm_conv1d.weight": [conv, inner],
+        "ssm_x.weight": [inner, rank + 2 * state], "ssm_dt.weight": [rank, heads], "ssm_dt.bias": [heads],
+        "ssm_a": [heads], "ssm_d": [heads], "ssm_out.weight": [inner, n], "ssm_dt_norm": [rank],
+        "ssm_b_norm": [state], "ssm_c_norm": [state],
+    }  # fmt: skip
+    attention_ = {
+        "attn_qkv.weight": [n, (4 + 2 * 2) * head], "attn_q_norm.weight": [head, 4], "attn_k_norm.weight": [head, 2],
+        "attn_output.weight": [4 * head, n],
+    }  # fmt: skip
+    norms = {"attn_norm.weight": [n], "post_attention_norm": [n], "ffn_norm.weight": [n], "post_ffw_norm": [n]}
+    # llama.cpp finds no RoPE, and does not come to an end, where the first layer has no heads, as in the real models.
+    mixers = attention_, mamba_, mamba_
+    layers = [norms | mixer | {"ffn_up.weight": [n, 192], "ffn_down.weight": [96, n]} for mixer in mixers]
+    kv = {
+        "attention.head_count": [4, 0, 0], "attention.head_count_kv": [2, 0, 0], "attention.key_length": head,
+        "attention.value_length": head, "feed_forward_length": 96, "rope.freq_base": 1e4,
+    }  # fmt: skip
+    return model("plamo2", n, layers, kv | ssm(conv, inner, state, heads, 0))
+
+
 FFN_BIASES = {"ffn_gate.bias": [96], "ffn_up.bias": [96], "ffn_down.bias": [64]}
 
 CASES = {
@@ -98,10 +124,15 @@ CASES = {
     "mamba2": model("mamba2", 64, [mamba2(64, 4, 128, 64, 2, 1)] * 3, NO_HEADS | ssm(4, 128, 64, 2, 1), tied=True),
     "mamba2-groups": model("mamba2", 96, [mamba2(96, 4, 384, 16, 12, 4)] * 2, NO_HEADS | ssm(4, 384, 16, 12, 4)),
     "mamba2-odd": model("mamba2", 60, [mamba2(60, 3, 132, 21, 6, 3)] * 2, NO_HEADS | ssm(3, 132, 21, 6, 3)),
-    "jamba": jamba([JAMBA_MAMBA | ffn(64, 96), JAMBA_ATTENTION | ffn(64, 96), JAMBA_MAMBA | ffn(64, 96)]),
+    "jamba": jamba(
+        [JAMBA_MAMBA | ffn(64, 96), JAMBA_ATTENTION | ffn(64, 96), JAMBA_MAMBA | ffn(64, 96)],
+        **{"attention.scale": 0.3},  # which means nothing here
+    ),
     "jamba-moe": jamba(
         [JAMBA_MAMBA | ffn(64, 96), JAMBA_ATTENTION | experts(64, 96), JAMBA_MAMBA | experts(64, 96)], **MOE
     ),
+    "plamo2": plamo2(64, 4, 32, 16),
+    "plamo2-odd": plamo2(96, 5, 20, 23, conv=3),
     "granitehybrid": granite(ffn(64, 96), {"rope.scaling.finetuned": False}),
     "granitehybrid-rope": granite(
         ffn(64, 96) | FFN_BIASES, {"rope.scaling.finetuned": True}, 2, True, {"rope_freqs.weight": [8]}

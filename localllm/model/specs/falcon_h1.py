@@ -1,0 +1,17 @@
+"""Falcon-H1 (arXiv 2507.22448): in each layer attention and Mamba-2 beside each other, on the same normed input. The
+factors of its parametrization are folded into the matrices when a file is made; a file with factors of its own, made by
+an early fork of llama.cpp, is refused.
+"""
+
+from localllm.model.spec import Spec
+
+SPECS = {
+    "falcon-h1": Spec(
+        "Falcon-H1",
+        rope="halves",
+        mixers=lambda c, i: ("attention", "mamba2"),
+        attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5,
+        unused=(r"rope_freqs\.weight", r"blk\.\d+\.attn_output\.bias"),
+        refused_keys=("ssm.has_mup", "mlp_gate_multiplier", "mlp_down_multiplier"),
+    ),
+}
