@@ -159,11 +159,18 @@ def logits():
         factor, cap = f32(bitcast(f64, p.factor)), f32(bitcast(f64, p.cap))
         first = claim(thread, 1) * _PIECE
         while first < n:
-            for i in range(first, min(first + _PIECE, n)):
-                v = f32(load(f32, step.logits + 4 * i) * factor)
-                if cap != f32(0.0):
-                    v = f32(lane(tanh16(splat(f32x16, f32(v / cap))), 0) * cap)
-                store(step.logits + 4 * i, v)
+            last = min(first + _PIECE, n)
+            whole = first + (last - first) // 16 * 16
+            for i in range(first, whole, 16):
+                store(step.logits + 4 * i, held(load(f32x16, step.logits + 4 * i) * factor, cap))
+            for i in range(whole, last):
+                v = splat(f32x16, f32(load(f32, step.logits + 4 * i) * factor))
+                store(step.logits + 4 * i, lane(held(v, cap), 0))
             first = claim(thread, 1) * _PIECE
+
+    def held(v, cap):
+        if cap != f32(0.0):
+            return tanh16(v / splat(f32x16, cap)) * cap
+        return v
 
     return kernel
