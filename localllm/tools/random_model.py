@@ -36,6 +36,8 @@ def format_of(shape: Shape, mix: str, name: str, k: int) -> str:
         return "F32"
     if shape.architecture == "gpt-oss" and "exps" in name:
         return "MXFP4"
+    if any(part in name for part in ("altup", "laurel", "per_layer_model_proj")):
+        return "F16"  # llama-quantize leaves them alone
     most, more = MIXES[mix]
     chosen = more if _has_more_bits(shape, name) else most
     return chosen if k % FORMATS[chosen].block == 0 else "Q8_0" if k % 32 == 0 else "F16"
@@ -59,6 +61,8 @@ def tensor(name: str, dims: tuple[int, ...], fmt: str) -> np.ndarray:
         values = 1 + 0.1 * chance.standard_normal((n, k))
     elif fmt == "F32" and name.endswith("ssm_a"):
         values = -np.exp(chance.uniform(-2, 1, (n, k)))
+    elif name.startswith("rope_freqs") or "output_scale" in name:
+        values = np.ones((n, k))
     elif fmt == "F32" and name.endswith(("bias", "ssm_d", "sinks.weight")):
         values = 0.1 * chance.standard_normal((n, k))
     else:

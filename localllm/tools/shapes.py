@@ -7,7 +7,7 @@ GGML's order, (k, n): the contiguous dimension first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Tensors = dict[str, tuple[int, ...]]
@@ -25,12 +25,15 @@ class Shape:
     is_tied: bool = True
     """The embedding is the output's matrix, too."""
     output_norm: str = "output_norm"
+    top: Tensors = field(default_factory=dict)
+    """Further tensors that are no layer's."""
 
     def tensors(self) -> Tensors:
         n = self.kv["embedding_length"]
         out: Tensors = {"token_embd.weight": (n, self.n_vocab), f"{self.output_norm}.weight": (n,)}
         if not self.is_tied:
             out["output.weight"] = (n, self.n_vocab)
+        out |= self.top
         for i in range(self.kv["block_count"]):
             out |= {f"blk.{i}.{name}": shape for name, shape in self.layer(i).items()}
         return out
@@ -215,12 +218,64 @@ _QWEN3MOE = _kv(
     expert_feed_forward_length=768,
 )  # fmt: skip
 
+# --- Gemma 3n E2B, Gemma 4 E2B: an embedding for each layer, the last layers use the keys and values of others
+
+
+def _gemma_layer(n: int, heads: int, heads_kv: int, head: int, n_ff: int) -> Tensors:
+    norms = ("post_attention_norm", "ffn_norm", "post_ffw_norm")
+    return _attention(n, heads, heads_kv, head) | _qk_norms(head) | _ffn(n, n_ff) | {f"{x}.weight": (n,) for x in norms}
+
+
+def _per_layer(n: int, n_layer: int, n_vocab: int) -> Tensors:
+    return {
+        "per_layer_token_embd.weight": (256 * n_layer, n_vocab), "per_layer_model_proj.weight": (n, 256 * n_layer),
+        "per_layer_proj_norm.weight": (256,),
+    }  # fmt: skip
+
+
+def _inputs_of_a_layer(n: int) -> Tensors:
+    return {"inp_gate.weight": (n, 256), "proj.weight": (256, n), "post_norm.weight": (n,)}
+
+
+def _gemma3n_layer(i: int) -> Tensors:
+    n = 2048
+    return _gemma_layer(n, 8, 2, 256, 8192) | _inputs_of_a_layer(n) | {
+        "altup_correct_coef.weight": (4, 4), "altup_correct_scale.weight": (n,), "altup_predict_coef.weight": (4, 16),
+        "altup_router.weight": (n, 4), "altup_router_norm.weight": (n,), "laurel_l.weight": (n, 64),
+        "laurel_r.weight": (64, n), "laurel_post_norm.weight": (n,),
+    }  # fmt: skip
+
+
+_GEMMA3N_TOP = _per_layer(2048, 30, 262400) | {
+    "altup_proj.weight": (2048, 2048, 3), "altup_unembd_proj.weight": (2048, 2048, 3),
+}  # fmt: skip
+_GEMMA3N = _kv(
+    2048, 30, 8192, 8, 2, 256, rope__freq_base=1e6, attention__sliding_window=512, attention__shared_kv_layers=10,
+)  # fmt: skip
+
+
+def _gemma4_layer(i: int) -> Tensors:
+    n = 1536
+    layer = _gemma_layer(n, 8, 1, 256 if _GEMMA4_SWA[i] else 512, 6144 if i < 15 else 12288)
+    return layer | _inputs_of_a_layer(n) | {"layer_output_scale.weight": (1,)}
+
+
+_GEMMA4_SWA = [(i + 1) % 5 != 0 for i in range(35)]
+_GEMMA4_TOP = _per_layer(1536, 35, 262144) | {"rope_freqs.weight": (256,)}
+_GEMMA4 = _kv(
+    1536, 35, 6144, 8, 1, 512, attention__key_length_swa=256, attention__value_length_swa=256, rope__freq_base=1e6,
+    attention__sliding_window=512, attention__sliding_window_pattern=_GEMMA4_SWA, attention__shared_kv_layers=20,
+    embedding_length_per_layer_input=256,
+) | {"feed_forward_length": [6144] * 15 + [12288] * 20}  # fmt: skip
+
 SHAPES: dict[str, Shape] = {
     "qwen35-0.8b": Shape("Qwen3.5 0.8B", "qwen35", 248320, _QWEN35, _qwen35_layer),
     "granite4-h-1b": Shape("Granite 4.0 H 1B", "granitehybrid", 100352, _GRANITE, _granite_layer),
     "lfm2-1.2b": Shape("LFM2 1.2B", "lfm2", 65536, _LFM2, _lfm2_layer, output_norm="token_embd_norm"),
     "mamba2-1.3b": Shape("Mamba-2 1.3B", "mamba2", 50288, _MAMBA2, lambda i: _mamba2(2048, 4096, 128, 64)),
     "granitemoe-1b": Shape("Granite 3.1 1B-A400M", "granitemoe", 49160, _GRANITEMOE, _granitemoe_layer),
+    "gemma3n-e2b": Shape("Gemma 3n E2B", "gemma3n", 262400, _GEMMA3N, _gemma3n_layer, top=_GEMMA3N_TOP),
+    "gemma4-e2b": Shape("Gemma 4 E2B", "gemma4", 262144, _GEMMA4, _gemma4_layer, top=_GEMMA4_TOP),
     "deepseek-v2-lite": Shape(
         "DeepSeek-V2-Lite, 4 of 27 layers", "deepseek2", 102400, _DEEPSEEK, _deepseek_layer, is_tied=False
     ),
