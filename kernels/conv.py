@@ -17,7 +17,7 @@ Params = Struct(
 the last for the row itself; bias: f32 [n] or 0; state: f32 [n_slots][width - 1][n], a slot state_stride bytes; out: f32
 [n_rows, n]. out[t] = bias + sum over j of w[j] * x[t - width + 1 + j]; inputs before the first are 0."""
 
-_BLOCK = 64
+_BLOCK = 128
 """Channels of a unit."""
 
 
@@ -33,19 +33,21 @@ def rows(kind: str):
         unit = claim(thread, 1)
         while unit < step.n_runs * n_blocks:
             run = Run(step.runs + unit // n_blocks * RUN_BYTES)
-            first = unit % n_blocks * _BLOCK
-            for c in range(first, min(first + _BLOCK, p.n), 16):
-                order = step.order + 4 * run.first
-                channels(p, run, order, c, Thread(thread).scratch)
+            first, order = unit % n_blocks * _BLOCK, step.order + 4 * run.first
+            last = min(first + _BLOCK, p.n)
+            # Row after row, so that what lies in a row side by side comes from memory together.
+            for t in range(run.count):
+                channels(p, run, order, t, first, last, Thread(thread).scratch)
+            for c in range(first, last, 16):
                 if run.mark_slot >= 0:
                     tail(p, run, order, run.mark, run.mark_slot, c, Thread(thread).scratch)
                 tail(p, run, order, run.count, run.target, c, Thread(thread).scratch)
             unit = claim(thread, 1)
 
-    def channels(p, run, order, c, scratch):
-        """Channels c to c + 16 of all rows of a run."""
-        for t in range(run.count):
-            row = i64(load(i32, order + 4 * t))
+    def channels(p, run, order, t, first, last, scratch):
+        """Row t of a run, channels first to last."""
+        row = i64(load(i32, order + 4 * t))
+        for c in range(first, last, 16):
             total = splat(f32x16, 0.0)
             if p.bias != 0:
                 total = load(f32x16, p.bias + 4 * c)
