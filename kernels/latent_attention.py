@@ -101,10 +101,10 @@ def store_rows(pairing: str, kv_type: str):
 
 def cells(kv_type: str):
     """The kernel for a cache of one of cells.KV_TYPES."""
-    of, expand = bytes_of(kv_type), _expand(kv_type)
+    of, expand = bytes_of(kv_type), expander(kv_type)
     T = queries_at_once()
     T2 = 2 * T
-    score = _score_of_8 if T == 8 else _score_of_3
+    score = score_of_8 if T == 8 else score_of_3
 
     def kernel(params, thread):
         p = Params(params)
@@ -230,7 +230,7 @@ def cells(kv_type: str):
     return kernel
 
 
-def _expand(kv_type: str):
+def expander(kv_type: str):
     """expand(cell, n, dim, out): the first n of a cell's dim elements as f32, and zeros to a whole vector."""
     half = kv_type == "f16"
 
@@ -255,7 +255,7 @@ def _expand(kv_type: str):
     return codes if kv_type == "q8_0" else floats
 
 
-def _score_of_8(q, cells, row, n, out):
+def score_of_8(q, cells, row, n, out):
     """Scores of eight queries with two cells, rows `row` bytes apart; those of a query follow each other at `out`."""
     a = tile_fill(16, splat(f32x16, 0.0))
     for i in range(0, n, 16):
@@ -266,7 +266,7 @@ def _score_of_8(q, cells, row, n, out):
     _put(out + 6 * CHUNK * 4, sums16(tile_get(a, 12), tile_get(a, 13), tile_get(a, 14), tile_get(a, 15)))
 
 
-def _score_of_3(q, cells, row, n, out):
+def score_of_3(q, cells, row, n, out):
     a = tile_fill(6, splat(f32x16, 0.0))
     for i in range(0, n, 16):
         a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.errors import FormatError
-from localllm.kernels import activation, experts, scale
+from localllm.kernels import activation, experts, hash_experts, scale
 from localllm.kernels.objects import Key
-from localllm.model.feed_forward import FeedForward, gated, plain, read_feed_forward
+from localllm.model.feed_forward import BOUNDED, FeedForward, bounded, gated, plain, read_feed_forward
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
 from localllm.model.spec import GATINGS, Gating
@@ -54,6 +54,8 @@ class Routed:
     bias: Weight | None
     weight_before: bool
     groups: tuple[int, int]
+    table: Weight | None = None
+    """The experts of each token of the vocabulary, where its number chooses them."""
 
     @property
     def entries(self) -> tuple[Bank, ...]:
@@ -63,13 +65,7 @@ class Routed:
     def record(self, r: Recorder, x: Value, logits: Value, add: Value, out: Value) -> None:
         """out = the experts' weighted sum (+ add); x: their input; logits: the router's scores."""
         ids, weights = r.plan.buffer("ids", r.n_rows * self.n_used * 4), r.floats("weights", self.n_used)
-        r.plan.op(
-            f"{self.name}.route", Key("experts", "route", (self.gating,)), experts.RouteParams, (r.n_rows, self.n_used),
-            n_rows_at=r.rows_at, n_expert=self.n_choice, n_used=self.n_used, n_groups=self.groups[0],
-            n_group_used=self.groups[1], logits=logits, bias=self.bias.address if self.bias else 0,
-            normed=int(self.normed), factor=float(self.factor), divide=self.divide,
-            probs=r.floats("probs", 2 * self.n_choice), ids=ids, weights=weights,
-        )  # fmt: skip
+        self._route(r, logits, ids, weights)
         places: Value = 0
         if r.n_rows == 1:
             y = self._one(r, x, ids, weights)
@@ -80,6 +76,25 @@ class Routed:
             f"{self.name}.combine", Key("experts", "combine"), experts.CombineParams, (r.n_rows, n),
             n_rows_at=r.rows_at, n=n, n_used=self.n_used, y=y, places=places,
             weights=0 if self.weight_before else weights, add=add, out=out,
+        )  # fmt: skip
+
+    def _route(self, r: Recorder, logits: Value, ids: Value, weights: Value) -> None:
+        shared: dict[str, Value] = {
+            "n_expert": self.n_choice, "n_used": self.n_used, "logits": logits, "normed": int(self.normed),
+            "factor": float(self.factor), "probs": r.floats("probs", 2 * self.n_choice), "ids": ids,
+            "weights": weights,
+        }  # fmt: skip
+        name, shape = f"{self.name}.route", (r.n_rows, self.n_used)
+        if self.table:
+            r.plan.op(
+                name, Key("hash_experts", "route", (self.gating,)), hash_experts.Params, shape,
+                step=r.step, table=self.table.address, **shared,
+            )  # fmt: skip
+            return
+        r.plan.op(
+            name, Key("experts", "route", (self.gating,)), experts.RouteParams, shape,
+            n_rows_at=r.rows_at, n_groups=self.groups[0], n_group_used=self.groups[1],
+            bias=self.bias.address if self.bias else 0, divide=self.divide, **shared,
         )  # fmt: skip
 
     # --- a single row: its experts are read in place
@@ -298,18 +313,23 @@ def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide:
     down = _bank(f, f"ffn_down_{suffix}", n_ff, length, n_expert)
     number = c.keys.integer("expert_gating_func", 0, max(GATINGS), 0)
     function, limit = spec.activation, 7.0
-    clamp = c.keys.numbers_per_layer("swiglu_clamp_exp", c.n_block, 0.0)[f.i % c.n_block]
-    if function in ("silu", "silu_clamped"):
-        function, limit = (function, clamp) if clamp > 1e-6 else ("silu", 0.0)
-        if limit and function == "silu":
-            function = "clamped_silu"
+    if function in BOUNDED:
+        function, limit = bounded(f, function, "swiglu_clamp_exp")
     bias = "exp_probs_b.bias" if f.has("exp_probs_b.bias") else "exp_probs_b"
     return Routed(
         name=f"blk.{f.i}.ffn_{suffix}", gate=gate, up=up, down=down, n_expert=n_expert, n_choice=c.n_expert,
         n_used=n_used, divide=divide, gating=GATINGS.get(number, spec.gating), normed=c.keys.flag("expert_weights_norm",
         spec.normed), factor=c.keys.number("expert_weights_scale", 0.0) or 1.0, activation=function, limit=limit,
         bias=f.vector(bias, c.n_expert), weight_before=spec.weight_before, groups=(c.n_expert_groups, c.n_group_used),
+        table=_table(f, n_used, n_expert),
     )  # fmt: skip
+
+
+def _table(f: LayerReader, n_used: int, n_expert: int) -> Weight | None:
+    """The first layers of a file may choose experts by a table."""
+    if f.i >= f.config.keys.integer("hash_layer_count", 0, f.config.n_layer, 0):
+        return None
+    return f.weights.integers(f.name("ffn_gate_tid2eid.weight"), n_used, f.config.n_vocab, n_expert)
 
 
 def _bank(f: LayerReader, short: str, k: int, n: int, n_expert: int) -> Bank:

@@ -105,6 +105,16 @@ def gated(r: Recorder, name: str, function: str, gate: Value, up: Value, n: int,
     )  # fmt: skip
 
 
+BOUNDED = {"silu": "clamped_silu", "silu_clamped": "silu_clamped"}
+"""Activations that a file may bound, and what they are then: the result is bounded, or the branches are before."""
+
+
+def bounded(f: LayerReader, function: str, key: str) -> tuple[str, float]:
+    """The activation in a layer of a file whose `key` bounds it, and by how much."""
+    clamp = f.config.keys.numbers_per_layer(key, f.config.n_block, 0.0)[f.i % f.config.n_block]
+    return (BOUNDED[function], clamp) if clamp > 1e-6 else ("silu", 0.0)
+
+
 def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedForward:
     """The block whose tensors end in `suffix` (as _shexp), of n_ff hidden elements."""
     c, spec = f.config, f.spec
@@ -113,9 +123,11 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     if n < 1:
         raise FormatError(f"{f.path}: metadata key {c.architecture}.feed_forward_length: is {n}, must be 1 or more")
     function, limit, divisor = spec.activation, 7.0, f.vector("ffn.act.scales", n) if not suffix else None
-    clamp = c.keys.numbers_per_layer("swiglu_clamp_shexp", c.n_block, 0.0)[f.i % c.n_block]
-    if clamp > 1e-6 and function == "silu":
-        function, limit = "clamped_silu", clamp
+    if function in BOUNDED:
+        key = "swiglu_clamp_shexp"
+        if function == "silu_clamped" and not c.keys.has(key):
+            key = "swiglu_clamp_exp"
+        function, limit = bounded(f, function, key)
     gate_linear: Linear | None
     if f.has(f"{gate}.weight"):
         gate_linear, up_linear = f.linear(gate, c.n_embd, n), f.linear(up, c.n_embd, n)

@@ -114,6 +114,21 @@ class Weights:
         self.vector(name, *shape)
         return self._copies[name]
 
+    def dequantized(self, name: str, k: int, n: int) -> np.ndarray:
+        """A small matrix's elements, float32 [n, k], whatever its format."""
+        info = self._info(name, (k, n))
+        if info.format.name in ("F32", "F16", "BF16"):
+            return self.values(name, k, n).reshape(n, k)
+        from gguf import GGMLQuantizationType, quants
+
+        raw = self._bytes[info.offset : info.offset + info.n_bytes].reshape(n, -1)
+        try:
+            return np.asarray(quants.dequantize(raw, GGMLQuantizationType[info.format.name]), np.float32)
+        except (KeyError, NotImplementedError):
+            raise UnsupportedError(
+                f"{self.file.path}: tensor {name}: format {info.format.name} is not supported for a matrix like this"
+            ) from None
+
     def constant(self, name: str, values: np.ndarray) -> Weight:
         """A vector of our own making, f32, that lives as long as the weights do."""
         key = f"constant {name}"

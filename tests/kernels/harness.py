@@ -27,6 +27,7 @@ from localllm.kernels import (
     heads,
     hyper,
     indexer,
+    joined_attention,
     latent_attention,
     lightning,
     matmul,
@@ -77,6 +78,7 @@ KEYS: list[Key] = [
     *(Key("experts", factory) for factory in ("group", "gather", "combine")),
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("scale", factory) for factory in ("rows", "experts")),
+    *(Key("joined_attention", "heads", (kv,)) for kv in KV_TYPES),
     *(Key("indexer", "scores", (kv, T)) for kv in KV_TYPES for T in (3, 4)),
     *(Key("indexer", "scores", (kv, 8)) for kv in KV_TYPES),
     Key("indexer", "choose"),
@@ -139,6 +141,7 @@ _PARAMS = {
     "indexer.scores": indexer.ScoreParams, "indexer.choose": indexer.ChooseParams,
     "delta_net.decay": delta_net.DecayParams, "delta_net.scan": delta_net.ScanParams,
     "shift": shift.Params, "wkv6": wkv6.Params, "wkv7": wkv7.Params,
+    "joined_attention": joined_attention.Params,
 }  # fmt: skip
 
 SLACK = 512

@@ -6,7 +6,7 @@ import pytest
 
 from localllm.model.model import Model
 from tests.recorded import models
-from tests.recorded.models import IDS, N_CTX, outputs
+from tests.recorded.models import N_CTX, ids_of, outputs
 
 CASES = models.cases()
 _LEFT_IN_F32 = (
@@ -47,7 +47,7 @@ def test_near_the_dequantized_model(name, fmt, tmp_path):
     for dequantize in (False, True):
         path = models.write(tmp_path / f"{dequantize}.gguf", CASES[name], quantizer(fmt, dequantize))
         with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
-            made.append(outputs(CASES[name], model, IDS[: CASES[name].n_ids]).astype(np.float64))
+            made.append(outputs(CASES[name], model, ids_of(CASES[name].n_ids)).astype(np.float64))
     got, exact = made
     errors = ((got - exact) ** 2).mean(-1) / (exact**2).mean(-1)
     assert np.median(errors) < (1e-9 if fmt == "F16" else 1e-3)

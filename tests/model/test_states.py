@@ -68,6 +68,27 @@ def test_a_context_without_recurrent_states_has_no_slots():
     assert (slots.n_slots, slots.n_bytes, slots.take()) == (0, 0, -1)
 
 
+def test_cells_that_stand_for_several_positions():
+    options = StateOptions(1024, 2, "f32")
+    cells = Cells([Plane(1, 4), Plane(1, 4, tiled=True)], options, ratio=4)
+    cells.allocate(0)
+    assert cells.n_cells == 256
+    rows, tiles = (array[:-256].view(np.float32).reshape(2, -1) for array in cells._arrays)
+    rows[0], tiles[0] = np.arange(1024), np.arange(1024)
+    track = Track(0, 71, 1023)
+    assert cells.rewind(track, 6) == 6
+    saved = cells.save(track)
+    assert len(saved) == 8 + 4 * (17 * 4 + 2 * 64)
+    assert not cells.check(71, saved)
+    assert cells.check(72, saved)
+    cells.restore(Track(1, 71, 71), saved)
+    assert np.array_equal(rows[1, : 17 * 4], rows[0, : 17 * 4])
+    assert np.array_equal(tiles[1, : 2 * 64], tiles[0, : 2 * 64])
+    assert not rows[1, 17 * 4 :].any()
+    cells.copy(Track(0, 1023, 1023), Track(1))
+    assert np.array_equal(rows[1, : 255 * 4], rows[0, : 255 * 4])
+
+
 @pytest.mark.parametrize(("slot_bytes", "expected"), [(1, MAX_CHECKPOINTS), (1 << 30, MIN_CHECKPOINTS)])
 def test_checkpoints_are_bounded_by_number_and_bytes(slot_bytes, expected):
     assert Slots(2, slot_bytes).n_checkpoints == expected

@@ -19,8 +19,15 @@ import numpy as np
 
 HERE = Path(__file__).parent
 N_VOCAB, N_CTX = 96, 512
-IDS = [int(i) for i in np.random.PCG64(7).random_raw(40) % N_VOCAB]
-"""What is fed to each model."""
+N_IDS = 40
+
+
+def ids_of(n: int) -> list[int]:
+    """The first n tokens of what is fed to each model."""
+    return [int(i) for i in np.random.PCG64(7).random_raw(n) % N_VOCAB]
+
+
+IDS = ids_of(N_IDS)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Case:
     architecture: str
     kv: dict[str, object]
     tensors: dict[str, list[int]]
-    n_ids: int = len(IDS)
+    n_ids: int = N_IDS
+    """What is fed: more where a mechanism needs them to bind; logits of the last N_IDS at most are recorded."""
     scales: dict[str, float] = field(default_factory=dict)
     """Factors for tensors whose names contain a text, where the usual size makes a poor model."""
     values: dict[str, list[float] | np.ndarray] = field(default_factory=dict)
@@ -70,9 +78,11 @@ def outputs(case, model, ids) -> np.ndarray:
 
 
 def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) -> np.ndarray:
-    """Random weights of a size that suits their role, float32, rows first."""
+    """Random weights of a size that suits their role, float32 (int32 for a table), rows first."""
     raw = np.random.PCG64(zlib.crc32(name.encode())).random_raw(math.prod(shape))
     u = ((raw >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0).astype(np.float32)
+    if "tid2eid" in name:  # a table of experts, of which there are 4 or more
+        return (raw % 4).astype(np.int32).reshape(shape[::-1])
     if "norm" in name and name.endswith("weight"):
         x = 1 + np.float32(0.2) * u
     elif "ssm_a" in name:  # decays are negative

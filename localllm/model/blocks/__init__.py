@@ -21,6 +21,7 @@ BLOCKS = {
     "kda": "kda",
     "channel_mix": "channel_mix",
     "block_sparse": "block_sparse",
+    "compressed_attention": "compressed_attention",
     "lightning": "lightning",
     "mamba": "mamba",
     "mamba2": "mamba2",

@@ -39,6 +39,7 @@ FILES = {
         "falcon_h1": "falcon-h1",
         "plamo2": "plamo2",
         "nemotron_h": "nemotron_h nemotron_h_moe",
+        "deepseek4": "deepseek4",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

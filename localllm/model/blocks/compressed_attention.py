@@ -1,0 +1,186 @@
+"""DeepSeek-V4's attention (llama.cpp's deepseek4.cpp). All heads share one key a position, which is the value, too. A
+row sees the last few positions, and beside them entries that stand for groups of positions (`compressor`): of every 128
+all, of every 4 those that an indexer chooses. The result turns back by the row's position, and goes out by a matrix for
+each group of heads and one for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from localllm.errors import FormatError, UnsupportedError
+from localllm.kernels import joined_attention, latent_attention, rope
+from localllm.kernels.objects import Key
+from localllm.model.blocks.compressor import Compressor, Indexer, read_compressor, read_indexer, store
+from localllm.model.heads import HeadMatrices
+from localllm.model.layer_reader import LayerReader
+from localllm.model.recorder import F32, TILE, Linear, Norm, Recorder, Residual
+from localllm.model.rope import NO_SCALING, Rope, frequencies
+from localllm.model.states.cells import Cells, Plane
+from localllm.model.states.state import State, StateOptions
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Place, Value
+
+_TOGETHER = 32
+"""Heads of a unit of work where there are many rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedAttention:
+    i: int
+    n_head: int
+    dim: int
+    n_rot: int
+    window: int
+    q_a: Linear
+    q_a_norm: Norm
+    q_b: Linear
+    q_norm: Norm
+    """Of each head, without weights."""
+    kv: Linear
+    kv_norm: Norm
+    sinks: Weight
+    output_a: HeadMatrices
+    output_b: Linear
+    compressor: Compressor | None
+    indexer: Indexer | None
+    turning: Rope
+    back: Rope
+    path: str
+    """Of the file, for errors."""
+
+    def states(self, options: StateOptions) -> tuple[State, ...]:
+        name = f"{self.path}: layer {self.i}"
+        cells = Cells((Plane(1, self.dim),), options, self.window, name)
+        of_entries = self.compressor.states(options, name, False) if self.compressor else ()
+        return cells, *of_entries, *(self.indexer.compressor.states(options, name, True) if self.indexer else ())
+
+    def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
+        cells, *more = r.states_of(self)
+        name, row = f"blk.{self.i}.attn", self.n_head * self.dim
+        table = self._table(r, self.turning)
+        q_a, kv, q = r.floats("q_a", self.q_a.w.n), r.floats("kv", self.dim), r.floats("q", row)
+        jobs: list[tuple[Linear, Value, Value]] = [(self.q_a, q_a, 0), (self.kv, kv, 0)]
+        made = self.compressor.project(r, jobs) if self.compressor else None
+        of_indexer = self.indexer.project(r, jobs) if self.indexer else None
+        r.linears(x, jobs)
+        with r.plan.stage():
+            r.norm(f"{name}_q_a_norm", q_a, self.q_a_norm, q_a, self.q_a.w.n)
+            r.norm(f"{name}_kv_a_norm", kv, self.kv_norm, kv, self.dim)
+        later: list[tuple[Linear, Value, Value]] = [(self.q_b, q, 0)]
+        index_q = self.indexer.queries(r, later) if self.indexer else None
+        r.linears(q_a, later)
+        r.norm(f"{name}_q_norm", q, self.q_norm, q, self.dim, self.n_head)
+        with r.plan.stage():
+            self._rotate(r, q, table)
+            store(r, cells, 0, kv, self.dim, self.n_rot, table)
+        if self.compressor and made:
+            self.compressor.record(r, made, more[0], more[1], self.turning)
+        chosen: Value = 0
+        if self.indexer and of_indexer and index_q:
+            self.indexer.compressor.record(r, of_indexer.made, more[2], more[3], self.turning)
+            chosen = self.indexer.record(r, index_q, of_indexer.weights, more[3], table)
+        out = r.floats("attention", row)
+        self._attend(r, q, cells, more[1] if more else None, chosen, out)
+        self._rotate(r, out, self._table(r, self.back))
+        r.close_linear(f"{name}_output_b", self.output_b, self.output_a.record(r, out), to)
+
+    def _table(self, r: Recorder, of: Rope) -> Buffer:
+        n = of.frequencies.size
+
+        def make() -> Buffer:
+            out = r.floats("rope table", 2 * n)
+            r.plan.op(
+                "rope table", Key("rope", "table"), rope.TableParams, (r.n_rows, 2 * n),
+                step=r.step, frequencies=of.address, n=n, scale=of.scale, out=out,
+            )  # fmt: skip
+            return out
+
+        return r.once(("rope table", of.frequencies.tobytes()), make)
+
+    def _rotate(self, r: Recorder, x: Buffer, table: Buffer) -> None:
+        r.plan.op(
+            "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, self.n_rot),
+            step=r.step, x=Place(x, (self.dim - self.n_rot) * F32), stride=self.n_head * self.dim * F32,
+            n_head=self.n_head, head_dim=self.dim, n_rot=self.n_rot, table=table,
+        )  # fmt: skip
+
+    def _attend(
+        self, r: Recorder, q: Buffer, cells: Cells, entries: Cells | None, chosen: Value, out: Buffer
+    ) -> None:
+        stride = self.n_head * self.dim * F32
+        group = latent_attention.queries_at_once() if r.n_rows <= TILE else _TOGETHER
+        r.plan.op(
+            f"blk.{self.i}.attention", Key("joined_attention", "heads", (cells.kv_type,)), joined_attention.Params,
+            (r.n_rows, self.n_head, self.dim),
+            step=r.step, q=q, q_stride=stride, n_head=self.n_head, dim=self.dim, cells=cells.address(0),
+            n_cells=cells.n_cells, window=self.window, entries=entries.address(0) if entries else 0,
+            n_entries=entries.n_cells if entries else 0, ratio=entries.ratio if entries else 0, chosen=chosen,
+            most=self.indexer.most(entries) if self.indexer and entries else 0, scale=self.dim**-0.5,
+            sinks=self.sinks.address, out=out, out_stride=stride,
+            group=min(group, joined_attention.most_heads(self.dim)),
+        )  # fmt: skip
+
+
+def read(f: LayerReader) -> CompressedAttention:
+    c, i, n = f.config, f.i, f.config.n_embd
+    n_head, dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
+    if n_head < 1:
+        raise c.keys.fail("attention.head_count", f"must be 1 or more for layer {i}, which has attention")
+    if c.n_embd_head_v[i] != dim:
+        raise c.keys.fail("attention.value_length", f"is {c.n_embd_head_v[i]}, must be that of keys, {dim}")
+    if not joined_attention.most_heads(dim):
+        raise UnsupportedError(f"{f.path}: layer {i}: heads of {dim} elements are more than scratch can hold")
+    rank = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
+    ratio = c.keys.per_layer("attention.compress_ratios", c.n_block, 0, 1 << 16)[i]
+    turning = _frequencies(f, ratio, n_rot)
+    groups = c.keys.integer("attention.output_group_count", 1, n_head)
+    if n_head % groups:
+        raise c.keys.fail("attention.output_group_count", f"is {groups}, must divide head_count, {n_head}")
+    o_rank = c.keys.integer("attention.output_lora_rank", 1, 1 << 20)
+    return CompressedAttention(
+        i=i, n_head=n_head, dim=dim, n_rot=n_rot,
+        window=c.keys.integer("attention.sliding_window", 1, (1 << 31) - 1),
+        q_a=f.linear("attn_q_a", n, rank), q_a_norm=_norm(f, "attn_q_a_norm", rank),
+        q_b=f.linear("attn_q_b", rank, n_head * dim), q_norm=Norm(None, None, f.eps, "rms"),
+        kv=f.linear("attn_kv", n, dim), kv_norm=_norm(f, "attn_kv_a_norm", dim),
+        sinks=f.weights.vector(f.name("attn_sinks.weight"), n_head),
+        output_a=_output_a(f, n_head * dim // groups, o_rank, groups),
+        output_b=f.linear("attn_output_b", groups * o_rank, n),
+        compressor=read_compressor(f, "attn_compressor", dim, ratio) if ratio else None,
+        indexer=read_indexer(f, rank, ratio, n_rot) if ratio == _CHOSEN else None,
+        turning=Rope(turning, 1.0), back=Rope(-turning, 1.0), path=f.path,
+    )  # fmt: skip
+
+
+_CHOSEN, _WHOLE = 4, 128
+"""Positions of an entry, where an indexer chooses, and where all are seen (deepseek4.cpp knows no others)."""
+
+
+def _frequencies(f: LayerReader, ratio: int, n_rot: int) -> np.ndarray:
+    """Layers with entries have a base of their own, and the file's scaling, which changes no magnitudes."""
+    c, key = f.config, "attention.compress_ratios"
+    if ratio not in (0, _CHOSEN, _WHOLE):
+        raise UnsupportedError(
+            f"{f.path}: metadata key {c.keys.full(key)}: is {ratio} for layer {f.i}; supported: 0, {_CHOSEN}, {_WHOLE}"
+        )
+    if not ratio:
+        return frequencies(c, f.spec, c.rope_freq_base, n_rot, NO_SCALING)
+    return frequencies(c, f.spec, c.keys.real("attention.compress_rope_freq_base"), n_rot, c.scaling)
+
+
+def _output_a(f: LayerReader, k: int, n: int, groups: int) -> HeadMatrices:
+    """Converters write the groups' matrices as one."""
+    name = f.name("attn_output_a.weight")
+    if len(f.weights.shape(name)) == 2:
+        return HeadMatrices(f.weights.matrix(name, k, n * groups), groups, n)
+    return HeadMatrices(f.weights.matrices(name, k, n, groups), groups, n)
+
+
+def _norm(f: LayerReader, short: str, n: int) -> Norm:
+    norm = f.norm(short, n)
+    if norm is None:
+        raise FormatError(f"{f.path}: tensor {f.name(short)}.weight: is missing")
+    return norm

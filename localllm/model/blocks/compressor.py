@@ -1,0 +1,175 @@
+"""Entries that stand for groups of positions (see kernels.compress), and the indexer that chooses among them (see
+kernels.indexer). What an entry is made of is kept in cells, f32, until its group is whole, and some time longer, so
+that a sequence can be cut anywhere that its window allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from localllm.errors import FormatError
+from localllm.kernels import compress, indexer, latent_attention, rope
+from localllm.kernels.objects import Key
+from localllm.model.layer_reader import LayerReader
+from localllm.model.recorder import F32, Linear, Norm, Recorder
+from localllm.model.rope import Rope
+from localllm.model.states.cells import Cells, Plane
+from localllm.model.states.state import StateOptions
+from localllm.model.weights import Weight
+from localllm.runtime.plan import Buffer, Place, Value
+
+Jobs = list[tuple[Linear, Value, Value]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What entries are made of, for each row."""
+
+    values: Buffer
+    scores: Buffer
+
+
+@dataclass(frozen=True)
+class Compressor:
+    name: str
+    values: Linear
+    scores: Linear
+    ape: Weight
+    """f32 [ratio][width]."""
+    norm: Norm | None
+    dim: int
+    ratio: int
+    overlap: int
+    """1: an entry reaches back over the group before its own."""
+    n_rot: int
+
+    @property
+    def width(self) -> int:
+        return (1 + self.overlap) * self.dim
+
+    def states(self, options: StateOptions, name: str, tiled: bool) -> tuple[Cells, Cells]:
+        """What entries are made of, and the entries."""
+        exact = replace(options, kv_type="f32")
+        parts = Cells([Plane(1, self.width)] * 2, exact, (1 + self.overlap) * self.ratio, name)
+        return parts, Cells([Plane(1, self.dim, tiled)], options, 0, name, self.ratio)
+
+    def project(self, r: Recorder, jobs: Jobs) -> Made:
+        """Add the products of the block's input to `jobs`."""
+        made = Made(r.floats("compressor values", self.width), r.floats("compressor scores", self.width))
+        jobs += [(self.values, made.values, 0), (self.scores, made.scores, 0)]
+        return made
+
+    def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, turning: Rope) -> None:
+        """Keep what was made, and make the entries of groups that end in this batch."""
+        with r.plan.stage():
+            store(r, parts, 0, made.values, self.width)
+            store(r, parts, 1, made.scores, self.width)
+        layout = "tiles" if entries.planes[0].tiled else "rows"
+        r.plan.op(
+            self.name, Key("compress", "entries", (layout, entries.kv_type)), compress.Params, (r.n_rows, self.dim),
+            step=r.step, values=parts.address(0), scores=parts.address(1), n_cells=parts.n_cells, dim=self.dim,
+            ratio=self.ratio, overlap=self.overlap, ape=self.ape.address,
+            norm=self.norm.w.address if self.norm and self.norm.w else 0, eps=self.norm.eps if self.norm else 0.0,
+            n_rot=self.n_rot, frequencies=turning.address, out=entries.address(0), n_entries=entries.n_cells,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Projected:
+    made: Made
+    weights: Buffer
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """Small heads that choose `top_k` of the entries for each row."""
+
+    name: str
+    q_b: Linear
+    proj: Linear
+    compressor: Compressor
+    n_head: int
+    top_k: int
+
+    def most(self, entries: Cells) -> int:
+        """That are chosen; 0: all that there can be."""
+        return self.top_k if self.top_k < entries.n_cells else 0
+
+    def project(self, r: Recorder, jobs: Jobs) -> Projected:
+        weights = r.floats("indexer weights", self.n_head)
+        jobs.append((self.proj, weights, 0))
+        return Projected(self.compressor.project(r, jobs), weights)
+
+    def queries(self, r: Recorder, jobs: Jobs) -> Buffer:
+        q = r.floats("indexer q", self.n_head * self.compressor.dim)
+        jobs.append((self.q_b, q, 0))
+        return q
+
+    def record(self, r: Recorder, q: Buffer, weights: Buffer, keys: Cells, table: Buffer) -> Value:
+        """The numbers of the chosen entries, int32 [n_rows][most], or 0 where all are."""
+        dim, n_rot, most = self.compressor.dim, self.compressor.n_rot, self.most(keys)
+        if not most:
+            return 0
+        r.plan.op(
+            "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, n_rot),
+            step=r.step, x=Place(q, (dim - n_rot) * F32), stride=self.n_head * dim * F32, n_head=self.n_head,
+            head_dim=dim, n_rot=n_rot, table=table,
+        )  # fmt: skip
+        scores = r.floats("indexer scores", keys.n_cells)
+        chosen = r.plan.buffer("chosen", r.n_rows * most * 4)
+        r.plan.op(
+            f"{self.name}.scores", Key("indexer", "scores", (keys.kv_type, indexer.heads_together(self.n_head))),
+            indexer.ScoreParams, (r.n_rows, keys.n_cells),
+            step=r.step, q=q, n_head=self.n_head, dim=dim, weights=weights, keys=keys.address(0), n_keys=keys.n_cells,
+            ratio=keys.ratio, most=most, out=scores,
+        )  # fmt: skip
+        r.plan.op(
+            f"{self.name}.choose", Key("indexer", "choose"), indexer.ChooseParams, (r.n_rows, most),
+            step=r.step, scores=scores, n_keys=keys.n_cells, ratio=keys.ratio, most=most, out=chosen,
+        )  # fmt: skip
+        return chosen
+
+
+def store(
+    r: Recorder, cells: Cells, plane: int, x: Buffer, n: int, n_rot: int = 0, table: Buffer | None = None
+) -> None:
+    """Rows of n elements, of which the last n_rot turn, into their cells."""
+    r.plan.op(
+        "cache", Key("latent_attention", "store_rows", ("adjacent", cells.kv_type)), latent_attention.StoreParams,
+        (r.n_rows, n),
+        step=r.step, x=x, stride=n * F32, dim=n, n_rot=n_rot, table=table or 0, cache=cells.address(plane),
+        n_cells=cells.n_cells,
+    )  # fmt: skip
+
+
+def read_compressor(f: LayerReader, name: str, dim: int, ratio: int) -> Compressor:
+    """That of DeepSeek-V4: groups of 4 overlap."""
+    n, overlap = f.config.n_embd, int(ratio == 4)
+    width = (1 + overlap) * dim
+    norm = f.norm(f"{name}_norm", dim)
+    if norm is None:
+        raise FormatError(f"{f.path}: tensor {f.name(name)}_norm.weight: is missing")
+    n_rot = f.config.n_rot[f.i]
+    if n_rot > dim:
+        raise f.config.keys.fail("rope.dimension_count", f"is {n_rot}, must be at most a key's size, {dim}")
+    return Compressor(
+        f.name(name), f.linear(f"{name}_kv", n, width), f.linear(f"{name}_gate", n, width),
+        read_ape(f, f"{name}_ape.weight", width, ratio), norm, dim, ratio, overlap, n_rot,
+    )  # fmt: skip
+
+
+def read_ape(f: LayerReader, short: str, width: int, ratio: int) -> Weight:
+    """What the place within a group adds to scores. A copy: the kernel reads whole vectors."""
+    name = f.name(short)
+    return f.weights.constant(f"{name} padded", f.weights.dequantized(name, width, ratio))
+
+
+def read_indexer(f: LayerReader, q_rank: int, ratio: int, n_rot: int) -> Indexer:
+    c = f.config
+    n_head = c.keys.integer("attention.indexer.head_count", 1, 1 << 12)
+    dim = c.keys.integer("attention.indexer.key_length", 1, 1 << 12)
+    return Indexer(
+        f.name("indexer"), f.linear("indexer.attn_q_b", q_rank, n_head * dim),
+        f.linear("indexer.proj", c.n_embd, n_head), read_compressor(f, "indexer_compressor", dim, ratio), n_head,
+        c.keys.integer("attention.indexer.top_k", 1, 1 << 31),
+    )  # fmt: skip

@@ -1,0 +1,33 @@
+"""DeepSeek-V4 (model card; llama.cpp's deepseek4.cpp): four residual streams, attention to a window and to compressed
+entries, experts that the first layers choose by the token alone. RoPE is the attention's own affair."""
+
+from localllm.errors import UnsupportedError
+from localllm.gguf.config import Config
+from localllm.model.spec import ExpertsSpec, Spec
+
+
+def _adapt(spec: Spec, c: Config) -> Spec:
+    """Without their tensors, llama.cpp takes the layers that predict further tokens for others."""
+    name = f"blk.{c.n_block}.nextn.eh_proj.weight"
+    if c.n_nextn and name not in c.keys.file.tensors:
+        raise UnsupportedError(
+            f"{c.keys.file.path}: metadata key {c.keys.full('nextn_predict_layers')}: is {c.n_nextn} in a file without "
+            f"the tensor {name}, which is not supported"
+        )
+    return spec
+
+
+SPECS = {
+    "deepseek4": Spec(
+        "DeepSeek V4",
+        rope="adjacent",
+        rope_layers=lambda c, i: False,
+        mixers=lambda c, i: ("compressed_attention",),
+        stack="hyper",
+        activation="silu_clamped",
+        experts=ExpertsSpec(gating="sqrt_softplus", activation="silu_clamped"),
+        adapt=_adapt,
+        # For images.
+        unused=(r"blk\.\d+\.exp_probs_b_vl\.bias",),
+    ),
+}

@@ -1,0 +1,138 @@
+"""Attention to a window's cells and to entries, all or chosen ones, against float64."""
+
+import numpy as np
+import pytest
+
+from localllm.kernels.cells import cell_bytes
+from localllm.kernels.joined_attention import most_heads
+from tests import reference
+from tests.kernels import harness
+
+N_ENTRIES = 96
+TOLERANCE = 4e-6
+
+
+def normal(rng, *shape, scale=1.0):
+    return harness.placed((scale * rng.standard_normal(shape)).astype(np.float32))
+
+
+class Case:
+    """Rows of two sequences; cells that no row sees are NaN."""
+
+    def __init__(
+        self, positions, seqs, n_head=8, dim=32, window=20, ratio=4, most=0, kv="f32", scale=0.2, n_cells=256
+    ):
+        rng = np.random.default_rng(dim + n_head)
+        self.positions, self.seqs, self.n_head, self.dim = positions, seqs, n_head, dim
+        self.window, self.ratio, self.most, self.kv, self.scale = window, ratio, most, kv, scale
+        self.n_cells = n_cells
+        self.q = normal(rng, len(positions), n_head * dim, scale=2)
+        self.sinks = normal(rng, n_head)
+        self.rows = [normal(rng, 2, n, dim) for n in (200, N_ENTRIES)]
+        self.chosen = None
+        if most:
+            self.chosen = harness.buffer((len(positions), most), np.int32, 0xFF)
+            for row, position in enumerate(positions):
+                n = min(most, (position + 1) // ratio)
+                self.chosen[row, :n] = np.sort(rng.permutation((position + 1) // ratio)[:n])
+
+    def stored(self, rows, n_cells):
+        """[2, n, dim] as cells of the type."""
+        size = cell_bytes(self.kv, self.dim)
+        out = harness.buffer((2, n_cells, size), np.uint8, 0xFF)
+        for position in range(rows.shape[1]):
+            x = rows[:, position]
+            if self.kv == "q8_0":
+                codes, scales = reference.q8_0(x)
+                parts = [codes.view(np.uint8), np.ascontiguousarray(scales).view(np.uint8)]
+                out[:, position % n_cells] = np.concatenate(parts, -1)
+            else:
+                out[:, position % n_cells] = np.ascontiguousarray(x.astype(self.floats)).view(np.uint8)
+        return out
+
+    @property
+    def floats(self):
+        return np.float16 if self.kv == "f16" else np.float32
+
+    def known(self, x):
+        """What the cells stand for, float64."""
+        if self.kv == "q8_0":
+            codes, scales = reference.q8_0(x)
+            return codes * np.repeat(scales.astype(np.float64), 32, -1)
+        return x.astype(self.floats).astype(np.float64)
+
+    def run(self, group=0):
+        cells, entries = self.rows
+        longest = max(self.positions) + 1
+        step, keep = harness.step(positions=self.positions, seqs=self.seqs)
+        out = harness.buffer(self.q.shape, fill=0xFF)
+        harness.run(
+            "joined_attention.heads", self.kv, step=step, q=self.q, q_stride=self.q.strides[0], n_head=self.n_head,
+            dim=self.dim, cells=self.stored(cells[:, :longest], self.n_cells), n_cells=self.n_cells, window=self.window,
+            entries=self.stored(entries, N_ENTRIES), n_entries=N_ENTRIES, ratio=self.ratio,
+            chosen=self.chosen if self.most else 0, most=self.most, scale=harness.bits(self.scale), sinks=self.sinks,
+            out=out, out_stride=out.strides[0], group=group or most_heads(self.dim),
+        )  # fmt: skip
+        assert keep
+        return out.reshape(len(self.positions), self.n_head, self.dim)
+
+    def exact(self):
+        cells, entries = (self.known(x) for x in self.rows)
+        out = np.zeros((len(self.positions), self.n_head, self.dim))
+        for row, (position, seq) in enumerate(zip(self.positions, self.seqs, strict=True)):
+            n = (position + 1) // self.ratio if self.ratio else 0
+            numbers = self.chosen[row, : min(n, self.most)] if self.most else np.arange(n)
+            first = max(0, position + 1 - self.window)
+            seen = np.concatenate([entries[seq, numbers], cells[seq, first : position + 1]])
+            for head in range(self.n_head):
+                s = seen @ self.q[row].reshape(self.n_head, -1)[head].astype(np.float64) * self.scale
+                m = max(s.max(), self.sinks[head])
+                w = np.exp(s - m)
+                out[row, head] = w @ seen / (w.sum() + np.exp(self.sinks[head] - m))
+        return out
+
+
+POSITIONS, SEQS = [0, 3, 4, 19, 20, 63, 64, 130, 199], [0, 1, 0, 1, 0, 0, 1, 0, 1]
+SHAPES = {
+    "plain": {}, "window alone": {"ratio": 0}, "wide": {"window": 100, "dim": 64}, "chosen": {"most": 5},
+    "many chosen": {"most": 40, "ratio": 3}, "all of few": {"ratio": 128}, "one head": {"n_head": 1},
+    "odd": {"n_head": 11, "dim": 40}, "tiny": {"n_head": 3, "dim": 7, "most": 2}, "large": {"n_head": 20, "dim": 512},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_of_two_sequences(shape):
+    case = Case(POSITIONS, SEQS, **SHAPES[shape])
+    exact = case.exact()
+    np.testing.assert_allclose(case.run(), exact, rtol=0, atol=TOLERANCE * max(1, np.abs(exact).max()) * 4)
+
+
+@pytest.mark.parametrize("shape", ["plain", "many chosen", "odd", "large"])
+def test_units_do_not_show(shape):
+    case = Case(POSITIONS, SEQS, **SHAPES[shape])
+    whole = case.run()
+    for group in (1, 3, 8):
+        np.testing.assert_array_equal(case.run(group), whole)
+
+
+@pytest.mark.parametrize("kv", ["f16", "q8_0"])
+@pytest.mark.parametrize("dim", [32, 96])
+def test_other_types_of_cells(kv, dim):
+    case = Case(POSITIONS, SEQS, dim=dim, kv=kv, most=6)
+    np.testing.assert_allclose(case.run(), case.exact(), rtol=0, atol=2e-5)
+
+
+def test_cells_that_go_round():
+    case = Case([150, 199, 180], [0, 0, 1], n_cells=128)
+    np.testing.assert_allclose(case.run(), case.exact(), rtol=0, atol=2e-5)
+
+
+def test_scores_of_any_size():
+    for scale in (0.0, 50.0):
+        case = Case(POSITIONS, SEQS, scale=scale)
+        np.testing.assert_allclose(case.run(), case.exact(), rtol=0, atol=5e-4)
+
+
+def test_rows_that_scratch_has_no_room_for():
+    assert most_heads(512) >= 32
+    assert most_heads(1 << 16) == 0
