@@ -2,7 +2,7 @@
 
 A file brings its own template, in Jinja, as `tokenizer.chat_template`; more of them may be there by name
 (`tokenizer.chat_template.<name>`). What templates may call is what `apply_chat_template` of transformers offers them.
-None is written down here: a file without one gets plain turns, and `is_fallback` says so.
+A file without one gets plain turns, and `is_fallback` says so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ MAX_SOURCE = 1 << 18
 """Characters of a template; the longest on the hub have some 30,000."""
 
 _KEY = "tokenizer.chat_template"
+_NAMED = {
+    "rwkv-world": "{% for m in messages if m['role'] in ('system', 'user', 'assistant') %}"
+    "{{ m['role']|capitalize + ': ' + m['content']|trim + '\\n\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+}
+"""Names that files hold in the place of a template, and what llama.cpp makes of them (llama-chat.cpp)."""
 
 
 class ChatTemplate:
@@ -101,7 +107,7 @@ def chat_template(
         return PlainTurns()
     if not isinstance(source, str):
         raise TemplateError(f"{_KEY} is {type(source).__name__}, not a text")
-    return ChatTemplate(source, _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"))
+    return ChatTemplate(_NAMED.get(source, source), _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"))
 
 
 def _text(tokenizer: Tokenizer | None, which: str) -> str:

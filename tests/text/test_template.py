@@ -30,6 +30,17 @@ def refused(source: str) -> str:
     return str(error.value)
 
 
+def test_a_name_in_the_place_of_a_template() -> None:
+    """Older files of RWKV's hold a name of llama.cpp's."""
+    template = chat_template({"tokenizer.chat_template": "rwkv-world"}, None)
+    turns = [("system", "Be brief."), ("user", " hi\n"), ("assistant", "Hello!"), ("tool", "x"), ("user", "bye")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    said = "System: Be brief.\n\nUser: hi\n\nAssistant: Hello!\n\nUser: bye\n\n"
+    assert template.render(messages) == f"{said}Assistant:"
+    assert template.render(messages, add_generation_prompt=False) == said
+    assert not template.is_fallback
+
+
 class TestAsInTransformers:
     def test_blocks_take_their_line_with_them(self) -> None:
         assert render(CHATML) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
