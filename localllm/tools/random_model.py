@@ -8,6 +8,7 @@ formats are mixed as llama-quantize mixes Q4_K_M, in short. The vocabulary is ma
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +31,11 @@ _PIECE = 1 << 24
 
 
 def format_of(shape: Shape, mix: str, name: str, k: int) -> str:
-    """The format of a tensor: F32 for vectors and what is small; MXFP4 for gpt-oss' experts, as its files have it."""
+    """The format of a tensor: F32 for vectors and what is small, RWKV's pairs of matrices among it (llama-quant.cpp);
+    MXFP4 for gpt-oss' experts, as its files have it."""
     dims, short = shape.tensors()[name], name.split(".", 2)[-1]
-    if len(dims) == 1 or min(dims[:2]) < 32 or "ffn_gate_inp" in name or short.endswith("bias"):
+    is_small = len(dims) == 1 or min(dims[:2]) < 32 or re.match(r"time_mix_[wavg][12]\.", short)
+    if is_small or "ffn_gate_inp" in name or short.endswith("bias"):
         return "F32"
     if shape.architecture == "gpt-oss" and "exps" in name:
         return "MXFP4"

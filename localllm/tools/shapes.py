@@ -149,7 +149,33 @@ _MAMBA2 = _kv(
     ssm__group_count=1,
 )  # fmt: skip
 
-# --- RWKV-7 is not here: its files carry a vocabulary of their own kind. A small mixture: Granite 3.1 1B-A400M.
+# --- RWKV-7 1.5B
+
+
+def _rwkv7_layer(i: int) -> Tensors:
+    n, n_ff = 2048, 8192
+    ranks = {"w": 96, "a": 96, "v": 64 if i else 96, "g": 256}
+    whole = {f"time_mix_{name}.weight": (n, n) for name in ("receptance", "key", "value", "output")}
+    down = {f"time_mix_{use}1.weight": (n, rank) for use, rank in ranks.items()}
+    up = {f"time_mix_{use}2.weight": (rank, n) for use, rank in ranks.items()}
+    vectors = ("time_mix_w0", "time_mix_a0", "time_mix_v0", "time_mix_k_k", "time_mix_k_a", "time_mix_r_k")
+    norms = [f"{name}.{part}" for name in ("attn_norm", "attn_norm_2", "time_mix_ln") for part in ("weight", "bias")]
+    return {
+        "time_mix_lerp_fused.weight": (n, 1, 1, 6), "channel_mix_lerp_k.weight": (n, 1, 1),
+        "channel_mix_key.weight": (n, n_ff), "channel_mix_value.weight": (n_ff, n),
+        **whole, **down, **up, **{f"{name}.weight": (n,) for name in vectors}, **dict.fromkeys(norms, (n,)),
+    }  # fmt: skip
+
+
+_RWKV7 = _kv(
+    2048, 24, 8192, 0, 0, 64, wkv__head_size=64, attention__decay_lora_rank=96, attention__iclr_lora_rank=96,
+    attention__value_residual_mix_lora_rank=64, attention__gate_lora_rank=256, attention__layer_norm_epsilon=1e-5,
+)  # fmt: skip
+_RWKV7_TOP: Tensors = {
+    "token_embd_norm.weight": (2048,), "token_embd_norm.bias": (2048,), "output_norm.bias": (2048,)
+}  # fmt: skip
+
+# --- A small mixture: Granite 3.1 1B-A400M
 
 
 def _granitemoe_layer(i: int) -> Tensors:
@@ -273,6 +299,9 @@ SHAPES: dict[str, Shape] = {
     "granite4-h-1b": Shape("Granite 4.0 H 1B", "granitehybrid", 100352, _GRANITE, _granite_layer),
     "lfm2-1.2b": Shape("LFM2 1.2B", "lfm2", 65536, _LFM2, _lfm2_layer, output_norm="token_embd_norm"),
     "mamba2-1.3b": Shape("Mamba-2 1.3B", "mamba2", 50288, _MAMBA2, lambda i: _mamba2(2048, 4096, 128, 64)),
+    "rwkv7-1.5b": Shape(
+        "RWKV-7 1.5B", "rwkv7", 65536, _RWKV7, _rwkv7_layer, is_tied=False, top=_RWKV7_TOP
+    ),
     "granitemoe-1b": Shape("Granite 3.1 1B-A400M", "granitemoe", 49160, _GRANITEMOE, _granitemoe_layer),
     "gemma3n-e2b": Shape("Gemma 3n E2B", "gemma3n", 262400, _GEMMA3N, _gemma3n_layer, top=_GEMMA3N_TOP),
     "gemma4-e2b": Shape("Gemma 4 E2B", "gemma4", 262144, _GEMMA4, _gemma4_layer, top=_GEMMA4_TOP),
