@@ -299,7 +299,7 @@ BLOCK = SCRATCH_BYTES - 256
 def tiles(fmt: str):
     """Threads claim a block of rows of one expert's weights."""
     work, units = matmul.block(fmt)
-    fields, matmul_tokens = matmul.Params, matmul.MAX_TOKENS
+    fields = matmul.Params
 
     def kernel(params, thread):
         p = TilesParams(params)
@@ -314,10 +314,10 @@ def tiles(fmt: str):
             bias = i64(0)
             if p.bias != 0:
                 bias = p.bias + expert * p.bias_stride
-            for first in range(0, n, matmul_tokens):
-                store(block + COUNT, min(n - first, matmul_tokens))
-                out = p.out + (start + first) * p.n * 4
-                describe(p, block, p.w + expert * p.stride, start + first, bias, out, p.n * 4)
+            if n > 0:
+                store(block + COUNT, n)
+                out = p.out + start * p.n * 4
+                describe(p, block, p.w + expert * p.stride, start, bias, out, p.n * 4)
                 work(fields(block), thread, unit % n_units)
             unit = claim(thread, 1)
 

@@ -49,6 +49,7 @@ out's, or 0. out 0: the step's logits."""
 
 BLOCK_ROWS = 32
 MAX_TOKENS = 512
+"""Whose sums fit into a thread's scratch: for more of them weights are unpacked again."""
 _SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
 
 
@@ -84,26 +85,28 @@ def block(fmt: str):
         sums = Thread(thread).scratch
         block = sums + _SUMS_BYTES
         n_tokens = load(i64, p.n_rows_at)
-        n_tiles = (n_tokens + 15) // 16
         first = unit * BLOCK_ROWS
         n_rows = min(BLOCK_ROWS, p.n - first)
         padded = (n_rows + R - 1) // R * R
-        clear(sums, n_tiles * BLOCK_ROWS)
-        for k0 in range(0, p.k, stretch):
-            k1 = min(k0 + stretch, p.k)
-            for r in range(padded):
-                # Rows past the end repeat the last one; their sums are not used.
-                unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
-            t = 0
-            while t + V <= n_tiles:
-                for r in range(0, padded, R):
-                    wide(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
-                t += V
-            while t < n_tiles:
-                for r in range(0, padded, R):
-                    narrow(p, block, r, k0, k1, t, sums + (t * BLOCK_ROWS + r) * 64)
-                t += 1
-        write(p, sums, first, n_rows, n_tokens)
+        for token in range(0, n_tokens, MAX_TOKENS):
+            end = min(token + MAX_TOKENS, n_tokens)
+            tile, last = token // 16, (end + 15) // 16
+            clear(sums, (last - tile) * BLOCK_ROWS)
+            for k0 in range(0, p.k, stretch):
+                k1 = min(k0 + stretch, p.k)
+                for r in range(padded):
+                    # Rows past the end repeat the last one; their sums are not used.
+                    unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
+                t = tile
+                while t + V <= last:
+                    for r in range(0, padded, R):
+                        wide(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
+                    t += V
+                while t < last:
+                    for r in range(0, padded, R):
+                        narrow(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
+                    t += 1
+            write(p, sums, first, n_rows, token, end)
 
     return work, units
 
@@ -122,14 +125,14 @@ _PAIRS_HIGH = Lanes(tuple(8 + 2 * (i // 4) + i % 2 + 16 * (i // 2 % 2) for i in 
 _F0, _F1, _F2, _F3 = (Lanes(tuple(range(4 * i, 4 * i + 4))) for i in range(4))
 
 
-def write(p, sums, first, n_rows, n_tokens):
-    """Add bias and residual, and store the sums of a block of rows."""
+def write(p, sums, first, n_rows, token, end):
+    """Add bias and residual, and store the sums of a block of rows for tokens `token` to `end`."""
     out = p.out
     if out == 0:
         out = Step(p.step).logits
-    for t in range(0, n_tokens, 16):
-        n = min(16, n_tokens - t)
-        source = sums + t // 16 * BLOCK_ROWS * 64
+    for t in range(token, end, 16):
+        n = min(16, end - t)
+        source = sums + (t - token) // 16 * BLOCK_ROWS * 64
         r = 0
         while r + 4 <= n_rows:
             a, b = load(f32x16, source + 64 * r), load(f32x16, source + 64 * r + 64)

@@ -197,12 +197,15 @@ def test_zero_weights_and_zero_activations(name):
         assert (matmul(name, weights, x) == 0).all()
 
 
-def test_the_longest_chunk_fits_in_scratch():
-    """512 tokens at once, as the plan's largest prefill."""
+@pytest.mark.parametrize("n", [512, 1100])
+def test_chunks_that_fit_in_scratch_and_more(n):
+    """512 tokens at once, as a decoder's largest batch, and a long text of an encoder."""
     for name in ("F32", "Q8_0", "Q5_K"):
         k = lengths(name)[-1]
-        raw, x = blocks.weights(name, 70, k, np.random.default_rng(15)), inputs(512, k, 16)
-        assert_close(matmul(name, raw, x), name, raw, x)
+        raw, x = blocks.weights(name, 70, k, np.random.default_rng(15)), inputs(n, k, 16)
+        got = matmul(name, raw, x)
+        assert_close(got, name, raw, x)
+        np.testing.assert_array_equal(got[-30:], matmul(name, raw, x[-30:]))
 
 
 @pytest.mark.parametrize("name", NAMES)
