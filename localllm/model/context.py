@@ -33,6 +33,8 @@ from localllm.runtime.team import Team
 
 PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
+MOST_ROWS = 1 << 15
+"""Of a batch where a text has to be one."""
 _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""
 
@@ -55,27 +57,30 @@ class Context:
     def __init__(
         self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
     ) -> None:
-        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, PHASES[-1])):
+        most_rows = PHASES[-1] if model.network.causal else MOST_ROWS
+        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, most_rows)):
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.network.config
         options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full, one_batch=not model.network.causal)
         _check_memory(model, options, 0)
-        self._sequences = Sequences(model.network.mixers, options, PHASES[-1])
+        self._phases = (*PHASES, n_batch) if n_batch > PHASES[-1] else PHASES
+        n_rows = self._phases[-1]
+        self._sequences = Sequences(model.network.mixers, options, n_rows)
         self._sequences.allocate()
         self._step = aligned(Step.size).view(np.int64)
-        self._rows = np.zeros((4, PHASES[-1]), np.int32)
+        self._rows = np.zeros((4, n_rows), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
-        self._hidden = np.zeros((PHASES[-1], config.n_embd), np.float32)
+        self._hidden = np.zeros((n_rows, config.n_embd), np.float32)
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
         for field, address in self._sequences.addresses.items():
             self._step[Step.offset(field) // 8] = address
         projections = [p for p in (model.network.pooling.classifier, model.network.pooling.dense) if p]
-        self._projected = np.zeros((PHASES[-1], max((p.n_out for p in projections), default=0)), np.float32)
+        self._projected = np.zeros((n_rows, max((p.n_out for p in projections), default=0)), np.float32)
         # For fewer rows than most a plan has no other kernels and no more memory: it is recorded when needed.
-        parts, phases = _parts(model.network), (1, _phase(n_batch))
+        parts, phases = _parts(model.network), (1, self._phase(n_batch))
         self._recorded = {(part, phase): self.record(part, phase) for part in parts for phase in phases}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}
@@ -208,7 +213,7 @@ class Context:
         self._hidden[:n_rows] = rows
         self._step[Step.offset("n_out") // 8] = n_rows
         self._cancel[0] = 0
-        self.model.team.run(self._plan(part, _phase(n_rows)), self._cancel, n_rows)
+        self.model.team.run(self._plan(part, self._phase(n_rows)), self._cancel, n_rows)
         return self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
 
     def _evaluate(self, ids: Sequence[int], plan: Bound, n_out: int, logits: int) -> None:
@@ -245,7 +250,8 @@ class Context:
                 raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
             if self._sequences.tracks[seq].past and not self.model.network.causal:
                 raise UsageError(
-                    f"this model attends in both directions: a sequence is one batch of at most {self.n_batch} tokens"
+                    f"this model attends in both directions: a sequence is one batch of at most {self.n_batch} tokens "
+                    "(n_batch)"
                 )
             if positions is not None and positions[i] != past[seq]:
                 raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
@@ -259,12 +265,15 @@ class Context:
         self._rows[0, :n], self._rows[2, :n] = tokens, ids
         return ids
 
+    def _phase(self, n_rows: int) -> int:
+        return next(p for p in self._phases if p >= n_rows)
+
     def _whole(self, n_rows: int, part: str, n_out: int) -> Bound:
         """The plan of a batch: its body, and what follows for n_out rows, if anything."""
-        body = self._plan("body", _phase(n_rows))
+        body = self._plan("body", self._phase(n_rows))
         if not part:
             return body
-        key = _phase(n_rows), part, _phase(n_out)
+        key = self._phase(n_rows), part, self._phase(n_out)
         if key not in self._joined:
             self._joined[key] = body.then(self._plan(part, key[2]))
         return self._joined[key]
@@ -300,10 +309,6 @@ def _parts(network: Network) -> list[str]:
         "dense": network.pooling.dense,
     }  # fmt: skip
     return ["body", *(part for part, value in there.items() if value)]
-
-
-def _phase(n_rows: int) -> int:
-    return next(p for p in PHASES if p >= n_rows)
 
 
 def _check_memory(model: Loaded, options: StateOptions, arena: int) -> None:

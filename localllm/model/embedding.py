@@ -6,14 +6,14 @@ A text's embedding has the same bits whatever texts are beside it, and however i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from localllm.errors import ContextFullError, UsageError
 from localllm.gguf.reader import GGUFFile
-from localllm.model.context import Context
+from localllm.model.context import PHASES, Context
 from localllm.model.network import Network
 from localllm.model.pooling import POOLINGS
 from localllm.model.sequences import Sequences
@@ -36,7 +36,7 @@ class Loaded(Protocol):
     network: Network
     default_n_ctx: int
 
-    def context(self, n_ctx: int | None = None, n_seq: int = 1) -> Context: ...
+    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1]) -> Context: ...
 
 
 class Embedder:
@@ -59,21 +59,30 @@ class Embedder:
     def embed(self, texts: Sequence[Sequence[int]], pooling: str | None = None, normalize: bool = True) -> np.ndarray:
         """See Model.embed."""
         kind, first = self._kinds(pooling)
+        self._check(texts)
         n = self._n_out(kind)
         pooled = np.zeros((len(texts), self.model.network.config.n_embd), np.float32)
         with self._turn:
             for i, row in self._pooled(texts, first):
                 pooled[i] = row
             out = self._projected("classifier" if kind == "rank" else "dense", pooled)
+            self._drop_long()
         out = out.reshape(len(texts), n)
         return out if kind == "rank" or not normalize else _normalized(out)
 
     def hidden_states(self, ids: Sequence[int]) -> np.ndarray:
         """See Model.hidden_states."""
+        self._check([ids])
         with self._turn:
             context = self._context_for([ids])
-            rows = np.concatenate(list(_chunks(context, ids)))
-            return self._projected("dense", rows)
+            out = self._projected("dense", np.concatenate(list(_chunks(context, ids))))
+            self._drop_long()
+        return out
+
+    def _drop_long(self) -> None:
+        """A context for long texts takes memory for all their rows at once: it is not kept."""
+        if self._context and self._context.n_batch > PHASES[-1]:
+            self._drop()
 
     # --- what is asked for
 
@@ -92,6 +101,16 @@ class Embedder:
             raise UsageError(f"{self.model.path}: has no classifier (tensors cls, cls.output), which ranks")
         return kind, of_file.classifier.pooling
 
+    def _check(self, texts: Sequence[Sequence[int]]) -> None:
+        n_ctx, learned = self.model.default_n_ctx, self.model.network.most_positions
+        advice = "shorten it" if learned <= n_ctx else "shorten it, or load the model with a larger n_ctx"
+        for i, ids in enumerate(texts):
+            if not len(ids):
+                raise UsageError(f"text {i} has no tokens: there is nothing to embed")
+            if len(ids) > min(n_ctx, learned):
+                most = min(n_ctx, learned)
+                raise ContextFullError(f"text {i} has {len(ids)} tokens, {most} are the most here: {advice}")
+
     def _n_out(self, kind: str) -> int:
         of_file = self.model.network.pooling
         projection = of_file.classifier if kind == "rank" else of_file.dense
@@ -102,23 +121,18 @@ class Embedder:
     def _context_for(self, texts: Sequence[Sequence[int]]) -> Context:
         """A context that holds the longest text, and as many beside it as are good for a batch."""
         model, longest = self.model, max(map(len, texts))
-        for i, ids in enumerate(texts):
-            if not len(ids):
-                raise UsageError(f"text {i} has no tokens: there is nothing to embed")
-        if longest > model.default_n_ctx:
-            raise ContextFullError(
-                f"a text has {longest} tokens, the context holds {model.default_n_ctx}: shorten it, or load the model "
-                "with a larger n_ctx"
-            )
         # Where the context's length chooses the factors of RoPE, it must not depend on the texts.
         chooses = "rope_factors_long.weight" in model.file.tensors
         n_ctx = n_cells(model.default_n_ctx if chooses else longest)
+        n_seq = min(len(texts), self._n_seq(n_ctx))
         known = self._context
-        if known and known.n_ctx >= n_ctx and known.n_seq >= min(len(texts), self._n_seq(known.n_ctx)):
+        if known and known.n_ctx >= n_ctx and known.n_seq >= n_seq:
             known.clear()
             return known
         self._drop()
-        self._context = model.context(n_ctx=n_ctx, n_seq=min(len(texts), self._n_seq(n_ctx)))
+        # Where a text has to be one batch, batches are as long.
+        n_batch = PHASES[-1] if model.network.causal else max(PHASES[-1], n_ctx)
+        self._context = model.context(n_ctx=n_ctx, n_seq=n_seq, n_batch=n_batch)
         return self._context
 
     def _n_seq(self, n_ctx: int) -> int:
@@ -127,21 +141,13 @@ class Embedder:
         return max(1, min(_MAX_SEQUENCES, _STATE_BYTES // max(1, n_bytes)))
 
     def _pooled(self, texts: Sequence[Sequence[int]], kind: str) -> Iterator[tuple[int, np.ndarray]]:
-        """The number and the pooled row of each text, the longest first."""
-        if not texts:
-            return
-        context = self._context_for(texts)
-        batch: list[int] = []
-        for i in sorted(range(len(texts)), key=lambda i: -len(texts[i])):
-            if len(texts[i]) > context.n_batch:
-                yield i, _pool(kind, _chunks(context, texts[i]))
-                context.clear()
-                continue
-            if len(batch) == context.n_seq or sum(len(texts[j]) for j in [*batch, i]) > context.n_batch:
-                yield from _together(context, texts, batch, kind)
-                batch = []
-            batch.append(i)
-        yield from _together(context, texts, batch, kind)
+        """The number and the pooled row of each text; long ones apart, of which fewer fit into a context."""
+        by_length = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        n_long = sum(len(ids) > PHASES[-1] for ids in texts)
+        for group in by_length[:n_long], by_length[n_long:]:
+            if group:
+                context = self._context_for([texts[i] for i in group])
+                yield from _batches(context, {i: texts[i] for i in group}, kind)
 
     def _projected(self, part: str, rows: np.ndarray) -> np.ndarray:
         """What follows the pooling, if anything."""
@@ -161,8 +167,24 @@ def _chunks(context: Context, ids: Sequence[int]) -> Iterator[np.ndarray]:
         yield context.embed(ids[start : start + context.n_batch])
 
 
+def _batches(context: Context, texts: Mapping[int, Sequence[int]], kind: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The texts of these numbers, as many to a batch as it holds; what is longer than that alone."""
+    batch: list[int] = []
+    for i, ids in texts.items():
+        if len(ids) > context.n_batch:
+            yield i, _pool(kind, _chunks(context, ids))
+            context.clear()
+            continue
+        if len(batch) == context.n_seq or sum(len(texts[j]) for j in [*batch, i]) > context.n_batch:
+            yield from _together(context, texts, batch, kind)
+            batch = []
+        batch.append(i)
+    if batch:
+        yield from _together(context, texts, batch, kind)
+
+
 def _together(
-    context: Context, texts: Sequence[Sequence[int]], batch: Sequence[int], kind: str
+    context: Context, texts: Mapping[int, Sequence[int]], batch: Sequence[int], kind: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The texts of these numbers in one batch."""
     seqs = [seq for seq, i in enumerate(batch) for _ in texts[i]]

@@ -15,7 +15,7 @@ from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
-from localllm.model.context import PHASES, Context
+from localllm.model.context import MOST_ROWS, PHASES, Context
 from localllm.model.embedding import Embedder
 from localllm.model.network import build
 from localllm.model.weights import Weights
@@ -55,7 +55,8 @@ class Model:
             raise
         self.config = self.network.config
         self.architecture = self.config.architecture
-        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, DEFAULT_N_CTX)
+        most = DEFAULT_N_CTX if self.network.causal else MOST_ROWS
+        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, most)
         self.n_threads = n_threads or default_threads()
         self._closed = False
 
@@ -108,7 +109,8 @@ class Model:
     def context(
         self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool | None = None
     ) -> Context:
-        """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time.
+        """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time: 512, or more where a
+        model attends in both directions, and a text has to be one batch.
 
         swa_full: layers with a sliding window keep all cells, not those alone that they will look at again; a sequence
         can then be cut back anywhere.
@@ -127,7 +129,7 @@ class Model:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Logits of every position, float32 [len(ids), n_vocab], from an empty context."""
-        context = self.context()
+        context = self.context(n_batch=PHASES[-1] if self.network.causal else max(PHASES[-1], len(ids)))
         try:
             chunks = []
             for start in range(0, len(ids), context.n_batch):

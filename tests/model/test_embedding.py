@@ -9,9 +9,11 @@ import pytest
 from localllm.errors import ContextFullError, FormatError, UnsupportedError, UsageError
 from localllm.model import embedding
 from localllm.model.model import Model
+from tests.model.test_recorded_quantized import quantizer
 from tests.recorded import models
-from tests.recorded.cases.encoders import BERT, CASES
+from tests.recorded.cases.encoders import BERT, CASES, MODERN
 from tests.recorded.models import IDS, N_VOCAB
+from tests.tiny_models import nmse
 
 rng = np.random.default_rng(1)
 TEXTS = [[int(i) for i in rng.integers(0, N_VOCAB, n)] for n in (1, 40, 7, 7, 23, 64, 2, 16, 33)]
@@ -65,6 +67,30 @@ def test_a_long_text_of_a_causal_model(model_of, pooling):
     assert np.array_equal(got[2], model.embed([IDS], pooling, normalize=False)[0])
 
 
+@pytest.mark.parametrize("name", ["modern-bert", "t5encoder", "jina-bert-v2", "nomic-bert-moe"])
+@pytest.mark.parametrize("fmt", ["F32", "Q8_0"])
+def test_a_long_text_of_an_encoder(tmp_path, name, fmt):
+    """One batch of 1,300 rows, and of each the bits that it has beside others."""
+    case = replace(CASES[name], kv=CASES[name].kv | {"context_length": 2048})
+    path = models.write(tmp_path / "m.gguf", case, quantizer(fmt, dequantize=False))
+    long = [IDS[i % 40] for i in range(1300)]
+    texts = [IDS, long, long[:512], long[:513]]
+    with Model.load(path, n_threads=2) as model:
+        alone = [model.embed([ids], "mean")[0] for ids in texts]
+        assert np.array_equal(model.embed(texts, "mean"), alone)
+
+
+def test_a_window_goes_both_ways(tmp_path):
+    """5 rows before and after, in each of four layers: what lies 20 rows away is not seen."""
+    case = replace(MODERN, kv=MODERN.kv | {"attention.sliding_window_pattern": [True] * 4})
+    long = [IDS[i * i % 40] for i in range(700)]
+    with Model.load(models.write(tmp_path / "m.gguf", case), n_ctx=1024, n_threads=2, kv_type="f32") as model:
+        part, whole = model.hidden_states(long[450:600]), model.hidden_states(long)
+    assert nmse(part[20:-20], whole[470:580]) < 1e-9
+    assert nmse(part[:20], whole[450:470]) > 1e-6
+    assert nmse(part[-20:], whole[580:600]) > 1e-6
+
+
 def test_normalized_rows_have_length_1(model_of):
     model = model_of("bert")
     rows, raw = (model.embed(TEXTS, "mean", normalize=normalize) for normalize in (True, False))
@@ -101,8 +127,8 @@ REFUSED = {
     "an empty text": ("bert", {}, [IDS, []], "cls", UsageError, "text 1 has no tokens"),
     "one text": ("bert", TOKENIZER, "hello", "cls", UsageError, "a list of texts"),
     "no vocabulary": ("bert", {}, ["hello"], "cls", UnsupportedError, "no vocabulary"),
-    "too long": ("qwen3-rank", {}, [[1] * 1025], "cls", ContextFullError, "1025 tokens.*1024"),
-    "no more positions": ("bert", {}, [[1] * 65], "cls", ContextFullError, "learned 64 positions"),
+    "too long": ("qwen3-rank", {}, [[1], [1] * 1025], "cls", ContextFullError, "text 1 has 1025.*1024.*larger n_ctx"),
+    "no more positions": ("bert", {}, [[1] * 65], "cls", ContextFullError, "65 tokens, 64 are .*: shorten it$"),
     "not a token": ("bert", {}, [[N_VOCAB]], "cls", UsageError, "vocabulary of 96"),
 }
 
