@@ -155,9 +155,7 @@ def gpt2(vocab: Vocabulary) -> BytePairEncoder:
 
 def gemma4(vocab: Vocabulary) -> BytePairEncoder:
     """The encoder of `tokenizer.ggml.model = gemma4`."""
-    encoder = BytePairEncoder(vocab, pretokenizer("gemma4"))
-    encoder.add_bos = True  # https://github.com/ggml-org/llama.cpp/pull/21500
-    return encoder
+    return BytePairEncoder(vocab, pretokenizer("gemma4"))
 
 
 def whitespace(vocab: Vocabulary) -> BytePairEncoder:

@@ -28,6 +28,8 @@ class Kind:
     eos: int | None = None
     unk: int | None = None
     sep: int | None = None
+    always_bos: bool = False
+    """A text begins with BOS whatever the file says: early files of Gemma 4 say no (llama.cpp, pull request 21500)."""
     add_eos: bool = False
     add_sep: bool = False
     """Whether a text ends with EOS or SEP unless the file says otherwise."""
@@ -42,7 +44,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
     "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
-    "gemma4": Kind("bpe", "gemma4"),
+    "gemma4": Kind("bpe", "gemma4", always_bos=True),
     "whitespace": Kind("bpe", "whitespace", bos=11, eos=11),
     "bert": Kind("wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, add_sep=True, leading_space=True),
     "t5": Kind("unigram", "UnigramEncoder", eos=1, unk=2, add_eos=True, encoder_adds_spaces=True),
@@ -86,6 +88,7 @@ class Tokenizer:
         self.eog_ids = find_endings(vocab, self.eos_id)
         self._encoder: Encoder = getattr(importlib.import_module(f"localllm.text.{kind.module}"), kind.maker)(vocab)
         self.add_bos = vocab.flag("add_bos_token", self._encoder.add_bos) and self._needs("bos", self.bos_id)
+        self.add_bos |= kind.always_bos and self.bos_id is not None
         self.add_eos = vocab.flag("add_eos_token", kind.add_eos) and self._needs("eos", self.eos_id)
         self.add_sep = kind.add_sep and vocab.flag("add_sep_token", True) and self._needs("sep", self.sep_id)
         prefix = vocab.flag("add_space_prefix", kind.space_prefix)

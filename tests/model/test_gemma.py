@@ -30,6 +30,23 @@ def test_keys_and_values_are_those_of_the_last_layer_alike_before_the_sharing(tm
         context.close()
 
 
+@pytest.mark.parametrize("name", ["gemma4-small", "gemma3n-shared"])
+def test_a_window_that_several_layers_look_through_forgets_nothing_too_early(tmp_path, name):
+    """The ring of cells has gone around; with swa_full there is none."""
+    ids, logits = [(7 * i * i + i) % models.N_VOCAB for i in range(1000)], []
+    with load(tmp_path / "m.gguf", CASES[name]) as model:
+        for whole, chunk in ((True, 500), (False, 500), (False, 137)):
+            context = model.context(n_ctx=1024, swa_full=whole)
+            parts = [ids[i : i + chunk] for i in range(0, len(ids), chunk)]
+            logits.append(np.concatenate([context.forward(p, want_logits=[True] * len(p)) for p in parts]))
+            n_cells = [s.n_cells for states in context._sequences.states.values() for s in states]
+            assert max(n_cells) == 1024
+            assert min(n_cells) == (1024 if whole else 768)
+            context.close()
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[2])
+
+
 REFUSED = {
     "no layer alike": ("gemma4-small", {"attention.shared_kv_layers": 6}, "shared_kv_layers.*no layer like it"),
     "another size": (

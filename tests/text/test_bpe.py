@@ -136,6 +136,9 @@ def test_gemma4_merges_utf8_text() -> None:
     tokenizer = load_tokenizer(data)
     assert [tokenizer.token_text(i) for i in tokenizer.encode("ab a\n\né")] == ["ab", "▁a", "\n\n", "<0xC3>", "<0xA9>"]
     assert tokenizer.decode(tokenizer.encode("ab a\n\né")) == "ab a\n\né"
+    assert tokenizer.encode("ab", add_special=True) == tokenizer.encode("ab")
+    tokenizer = load_tokenizer(data | {"tokenizer.ggml.bos_token_id": 3})
+    assert tokenizer.encode("ab", add_special=True) == [3, *tokenizer.encode("ab")]
 
 
 @pytest.mark.parametrize(
