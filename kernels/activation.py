@@ -4,8 +4,9 @@ from .math import exp_rest16, gelu16, sigmoid16, silu16, softplus16, tanh16
 from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, less, load, maximum, minimum, select, splat, store
 from .thread import claim
 
-GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit"))
-"""gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64."""
+GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit", "numbers"))
+"""gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64;
+numbers: f32, those that the function has in this layer (see NUMBERS)."""
 
 GatedRowsParams = Struct("GatedRows", ("n_rows_at", "n", "gate", "up", "up_stride", "out"))
 """The same where rows of up are up_stride bytes apart; for functions without a limit."""
@@ -26,36 +27,45 @@ def bounded_by(x, limit):
     return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit))
 
 
-def silu_gate(gate, up, limit):
+def silu_gate(gate, up, limit, numbers):
     return silu16(gate) * up
 
 
-def sigmoid_gate(gate, up, limit):
+def sigmoid_gate(gate, up, limit, numbers):
     return sigmoid16(gate) * up
 
 
-def gelu_gate(gate, up, limit):
+def gelu_gate(gate, up, limit, numbers):
     return gelu16(gate) * up
 
 
-def relu_gate(gate, up, limit):
+def relu_gate(gate, up, limit, numbers):
     return maximum(gate, splat(f32x16, 0.0)) * up
 
 
-def oai_gate(gate, up, limit):
+def oai_gate(gate, up, limit, numbers):
     """gpt-oss: both branches are bounded, the gate's sigmoid is steeper, and one is added to the other branch."""
     gate = minimum(gate, splat(f32x16, limit))
     return gate * sigmoid16(gate * 1.702) * (bounded_by(up, limit) + 1.0)
 
 
-def silu_clamped_gate(gate, up, limit):
+def silu_clamped_gate(gate, up, limit, numbers):
     """The branches are bounded before the activation."""
     return silu16(minimum(gate, splat(f32x16, limit))) * bounded_by(up, limit)
 
 
-def clamped_silu_gate(gate, up, limit):
+def clamped_silu_gate(gate, up, limit, numbers):
     """The activation's result is bounded."""
     return minimum(silu16(gate), splat(f32x16, limit)) * bounded_by(up, limit)
+
+
+def situ_gate(gate, up, limit, numbers):
+    """SiTU (Kimi K3's model card): a * tanh(gate / a) * sigmoid(gate) * b * tanh(up / b). The numbers: a and b; where b
+    is 0, the other branch stays as it is."""
+    a, b = load(f32, numbers), load(f32, numbers + 4)
+    if b > f32(0.0):
+        up = tanh16(up / splat(f32x16, b)) * b
+    return tanh16(gate / splat(f32x16, a)) * a * sigmoid16(gate) * up
 
 
 GATED = {
@@ -66,6 +76,7 @@ GATED = {
     "swiglu_oai": oai_gate,
     "silu_clamped": silu_clamped_gate,
     "clamped_silu": clamped_silu_gate,
+    "situ": situ_gate,
 }
 
 
@@ -82,10 +93,10 @@ def gated(function: str):
             last = min(first + _PIECE, n)
             whole = first + (last - first) // 16 * 16
             for i in range(first, whole, 16):
-                store(p.out + 4 * i, f(load(f32x16, p.gate + 4 * i), load(f32x16, p.up + 4 * i), limit))
+                store(p.out + 4 * i, f(load(f32x16, p.gate + 4 * i), load(f32x16, p.up + 4 * i), limit, p.numbers))
             for i in range(whole, last):
                 gate, up = splat(f32x16, load(f32, p.gate + 4 * i)), splat(f32x16, load(f32, p.up + 4 * i))
-                store(p.out + 4 * i, lane(f(gate, up, limit), 0))
+                store(p.out + 4 * i, lane(f(gate, up, limit, p.numbers), 0))
             first = claim(thread, 1) * _PIECE
 
     return kernel
@@ -103,10 +114,10 @@ def gated_rows(function: str):
             gate, up, out = p.gate + row * p.n * 4, p.up + row * p.up_stride, p.out + row * p.n * 4
             whole = p.n // 16 * 16
             for i in range(0, whole, 16):
-                store(out + 4 * i, f(load(f32x16, gate + 4 * i), load(f32x16, up + 4 * i), f32(0.0)))
+                store(out + 4 * i, f(load(f32x16, gate + 4 * i), load(f32x16, up + 4 * i), f32(0.0), i64(0)))
             for i in range(whole, p.n):
                 g, u = splat(f32x16, load(f32, gate + 4 * i)), splat(f32x16, load(f32, up + 4 * i))
-                store(out + 4 * i, lane(f(g, u, f32(0.0)), 0))
+                store(out + 4 * i, lane(f(g, u, f32(0.0), i64(0)), 0))
             row = claim(thread, 1)
 
     return kernel
@@ -156,8 +167,8 @@ PLAIN = {
     "tanh": tanh_plain,
     "xielu": xielu_plain,
 }
-NUMBERS = {"xielu": 4}
-"""How many numbers of its own a plain function has."""
+NUMBERS = {"xielu": 4, "situ": 2}
+"""How many numbers of its own a function has."""
 
 
 def plain(function: str):

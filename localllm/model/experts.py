@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from localllm.errors import FormatError
 from localllm.kernels import activation, experts, hash_experts, scale
 from localllm.kernels.objects import Key
-from localllm.model.feed_forward import BOUNDED, FeedForward, bounded, gated, plain, read_feed_forward
+from localllm.model.feed_forward import BOUNDED, FeedForward, bounded, gated, numbers_of, plain, read_feed_forward
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
 from localllm.model.spec import GATINGS, Gating
@@ -56,6 +56,8 @@ class Routed:
     groups: tuple[int, int]
     table: Weight | None = None
     """The experts of each token of the vocabulary, where its number chooses them."""
+    numbers: Weight | None = None
+    """Those that the activation has in this layer."""
 
     @property
     def entries(self) -> tuple[Bank, ...]:
@@ -162,7 +164,7 @@ class Routed:
     def _activate(self, r: Recorder, results: list[tuple[Bank, Buffer]], n: int) -> Buffer:
         first, last = results[0][1], results[-1][1]
         if self.gate:
-            gated(r, self.name, self.activation, first, last, n, self.limit)
+            gated(r, self.name, self.activation, first, last, n, self.limit, self.numbers)
         else:
             plain(r, self.name, self.activation, first, first, n)
         return first
@@ -322,6 +324,7 @@ def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide:
         spec.normed), factor=c.keys.number("expert_weights_scale", 0.0) or 1.0, activation=function, limit=limit,
         bias=f.vector(bias, c.n_expert), weight_before=spec.weight_before, groups=(c.n_expert_groups, c.n_group_used),
         table=_table(f, n_used, n_expert),
+        numbers=numbers_of(f, function),
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class FeedForward:
             return up
         gate = r.floats("gate", n)
         r.linears(x, [(self.gate, gate, 0), (self.up, up, 0)])
-        gated(r, self.name, self.activation, gate, up, n, self.limit)
+        gated(r, self.name, self.activation, gate, up, n, self.limit, self.numbers)
         return gate
 
     def record(self, r: Recorder, x: Value, to: Residual) -> None:
@@ -97,11 +97,21 @@ def plain(
     )  # fmt: skip
 
 
-def gated(r: Recorder, name: str, function: str, gate: Value, up: Value, n: int, limit: float) -> None:
+def gated(
+    r: Recorder,
+    name: str,
+    function: str,
+    gate: Value,
+    up: Value,
+    n: int,
+    limit: float,
+    numbers: Weight | None = None,
+) -> None:
     """gate = f(gate) * up, rows of n."""
     r.plan.op(
         f"{name}.act", Key("activation", "gated", (function,)), activation.GatedParams, (r.n_rows, n),
         n_rows_at=r.rows_at, n=n, gate=gate, up=up, out=gate, limit=float(limit),
+        numbers=numbers.address if numbers else 0,
     )  # fmt: skip
 
 
@@ -138,9 +148,14 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     scale_gate = None
     if suffix and f.has(f"ffn_gate_inp{suffix}.weight"):
         scale_gate = f.linear(f"ffn_gate_inp{suffix}", c.n_embd, 1)
-    own = spec.activation_numbers(c, f.i)
-    numbers = f.weights.constant(f"{function} {f.i}", np.array(own)) if own else None
     return FeedForward(
         f"blk.{f.i}.ffn{suffix}", gate_linear, up_linear, f.linear(down, n, c.n_embd), function, limit, divisor,
-        numbers, scale_gate,
+        numbers_of(f, function), scale_gate,
     )  # fmt: skip
+
+
+def numbers_of(f: LayerReader, function: str) -> Weight | None:
+    """Those that an activation has in this layer, if it is one that has any."""
+    if function not in activation.NUMBERS:
+        return None
+    return f.weights.constant(f"{function} {f.i}", np.array(f.spec.activation_numbers(f.config, f.i)))

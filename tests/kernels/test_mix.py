@@ -80,6 +80,16 @@ def test_bounded_gates():
         np.testing.assert_allclose(out, exact, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("bound", [25.0, 0.0])
+def test_situ(bound):
+    gate, up, numbers = normal(4, 70, scale=6), normal(4, 70, seed=1, scale=30), harness.placed(np.float32([4, bound]))
+    g, u = gate.astype(np.float64), up.astype(np.float64)
+    exact = 4 * np.tanh(g / 4) / (1 + np.exp(-g)) * (np.tanh(u / bound) * bound if bound else u)
+    out = harness.buffer((4, 70))
+    harness.run("activation.gated", "situ", n_rows_at=np.array([4]), n=70, gate=gate, up=up, out=out, numbers=numbers)
+    np.testing.assert_allclose(out, exact, rtol=3e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(("n", "group"), [(96, 1), (96, 8), (96, 96), (41, 1), (41, 41), (1200, 48)])
 def test_multiply(n, group):
     x, add = normal(5, n), normal(5, n, seed=2)

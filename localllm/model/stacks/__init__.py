@@ -23,6 +23,7 @@ STACKS = {
     "gemma4": "gemma4",
     "normed": "normed",
     "hrm": "hrm",
+    "attention_residuals": "attention_residuals",
     "post_norm": "post_norm",
     "rwkv": "rwkv",
 }
