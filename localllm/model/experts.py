@@ -9,7 +9,7 @@ from localllm.kernels import activation, experts, hash_experts, scale
 from localllm.kernels.objects import Key
 from localllm.model.feed_forward import BOUNDED, FeedForward, bounded, gated, numbers_of, plain, read_feed_forward
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import F32, TILE, Linear, Ready, Recorder, Residual, chunk, kind_of
+from localllm.model.recorder import F32, TILE, Linear, Norm, Ready, Recorder, Residual, chunk, kind_of
 from localllm.model.spec import GATINGS, Gating
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Value
@@ -209,6 +209,16 @@ class Routed:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """To the rows of another length that routed experts work on, and back."""
+
+    down: Linear
+    up: Linear
+    norm: Norm | None
+    """Of the experts' weighted sum."""
+
+
+@dataclass(frozen=True)
 class Experts:
     """The experts of one layer, with what runs beside them: shared experts, a dense block, experts of chunks."""
 
@@ -221,8 +231,7 @@ class Experts:
     factor: float
     scores_layer_input: bool
     """The router reads the layer's input as it is, not the block's normed one."""
-    latent: tuple[Linear, Linear] | None
-    """To the shorter rows that routed experts work on, and back."""
+    latent: Latent | None
 
     def score(self, r: Recorder, x: Value) -> Buffer:
         """The router's scores of x."""
@@ -254,11 +263,13 @@ class Experts:
         if self.latent is None:
             self.routed.record(r, x, scores, add, out)
             return
-        down, up = self.latent
-        inner, y = r.floats("latent x", down.w.n), r.floats("latent experts", down.w.n)
-        r.linears(x, [(down, inner, 0)])
+        n = self.latent.down.w.n
+        inner, y = r.floats("latent x", n), r.floats("latent experts", n)
+        r.linears(x, [(self.latent.down, inner, 0)])
         self.routed.record(r, inner, scores, 0, y)
-        r.linears(y, [(up, out, add)])
+        if self.latent.norm:
+            r.norm(f"blk.{self.i}.ffn_routed_norm", y, self.latent.norm, y, n)
+        r.linears(y, [(self.latent.up, out, add)])
 
 
 def read_experts(f: LayerReader) -> Experts:
@@ -270,14 +281,11 @@ def read_experts(f: LayerReader) -> Experts:
         beside.append(read_feed_forward(f))
     per_chunk = c.keys.integer("experts_per_group", 1, n, 1)
     has_chunks = f.has("ffn_up_chexps.weight")
-    latent, n_latent = None, 0
-    if f.has("ffn_latent_down.weight"):
-        n_latent = f.weights.shape(f.name("ffn_latent_down.weight"))[-1]
-        latent = f.linear("ffn_latent_down", c.n_embd, n_latent), f.linear("ffn_latent_up", n_latent, c.n_embd)
+    latent = _latent(f)
     return Experts(
         i=f.i,
         router=f.linear("ffn_gate_inp", c.n_embd, n),
-        routed=read_routed(f, "exps", n, used, 1, n_latent),
+        routed=read_routed(f, "exps", n, used, 1, latent.down.w.n if latent else 0),
         chunks=read_routed(f, "chexps", n // per_chunk, min(used, n // per_chunk), per_chunk) if has_chunks else None,
         chunk_factor=c.keys.number("expert_group_scale", 0.05),
         beside=tuple(beside),
@@ -285,6 +293,18 @@ def read_experts(f: LayerReader) -> Experts:
         scores_layer_input=spec.experts.router_input == "layer",
         latent=latent,
     )
+
+
+def _latent(f: LayerReader) -> Latent | None:
+    """Nemotron H's, or Kimi K3's with its norm."""
+    kind = next((kind for kind in ("latent", "routed") if f.has(f"ffn_{kind}_down.weight")), None)
+    if kind is None:
+        return None
+    n, n_embd = f.weights.shape(f.name(f"ffn_{kind}_down.weight"))[-1], f.config.n_embd
+    return Latent(
+        f.linear(f"ffn_{kind}_down", n_embd, n), f.linear(f"ffn_{kind}_up", n, n_embd),
+        f.norm("ffn_routed_norm", n) if f.has("ffn_routed_norm.weight") else None,
+    )  # fmt: skip
 
 
 def n_used_of(f: LayerReader) -> int:

@@ -33,7 +33,7 @@ FILES = {
         "hrm": "hrm_text",
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 minicpm3 plm",
-        "kimi": "kimi-linear bailingmoe3",
+        "kimi": "kimi-linear kimi-k3 bailingmoe3",
         "qwen_next": "qwen3next qwen35 qwen35moe",
         "rwkv": "rwkv6 rwkv6qwen2 rwkv7 arwkv7",
         "falcon_h1": "falcon-h1",

@@ -1,6 +1,9 @@
 """Kimi Linear (arXiv 2510.26692) and Ling 3 (model cards): some layers of Kimi Delta Attention, then one of attention
 over latents. Layers without key-value heads are the former. Kimi Linear's attention knows no positions; Ling's has a
 gate, and its decays a lower bound.
+
+Kimi K3 (model card): the same layers, with a gate on both; a block reads a mixture of the residual stream at some
+earlier layers; routed experts work on rows of another length; SiTU in the place of SwiGLU.
 """
 
 from localllm.gguf.config import Config
@@ -17,7 +20,22 @@ def _scale(c: Config, i: int) -> float:
     return float(c.n_embd_head_k[i]) ** -0.5
 
 
+def _situ(c: Config, i: int) -> tuple[float, ...]:
+    return c.keys.real("activation.situ_beta"), max(0.0, c.keys.number("activation.situ_linear_beta"))
+
+
 SPECS = {
+    "kimi-k3": Spec(
+        "Kimi K3",
+        rope="none",
+        mixers=_mixers,
+        stack="attention_residuals",
+        attention_scale=_scale,
+        unused=(_BIASES_OF_QKV,),
+        activation="situ",
+        activation_numbers=_situ,
+        experts=ExpertsSpec(gating="sigmoid", normed=False, activation="situ"),
+    ),
     "kimi-linear": Spec(
         "Kimi Linear 48B-A3B",
         rope="none",
