@@ -1,6 +1,7 @@
 """Attention of all heads to one row of cells that are keys and values at once: those of a window, and entries that
 stand for groups of positions (kernels.compress), all that are there or those that were chosen, in one softmax.
-(DeepSeek-V4; llama.cpp's deepseek4.cpp.)
+(DeepSeek-V4; llama.cpp's deepseek4.cpp.) Or those that chosen groups are made of, and the cells of the group that has
+only begun (glm5-next.cpp).
 
 A unit of work is a row and a group of heads. Its cells, the entries first, go through scratch as f32 a few at a time;
 scores have elements in lanes, and what each few give is folded as in attention.py. So a row's result depends on its
@@ -32,14 +33,15 @@ Params = Struct(
     "JoinedAttention",
     (
         "step", "q", "q_stride", "n_head", "dim", "cells", "n_cells", "window", "entries", "n_entries", "ratio",
-        "chosen", "most", "scale", "sinks", "out", "out_stride", "group",
+        "members", "chosen", "most", "scale", "sinks", "out", "out_stride", "group",
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * dim; cells: [n_seq][n_cells] rows of dim elements, see cells.py, of which a row sees `window`
-up to its own; entries: [n_seq][n_entries] rows alike, each for `ratio` positions, all of which a row must have reached;
-ratio 0: there are none. chosen: int32 [n_rows][most], numbers of entries, as many as there are or `most`; or 0: all
-entries. scale: factor of the scores (bits of f64); sinks: f32 [n_head], scores of a cell that is not there. out: f32
-rows of n_head * dim. group: heads of a unit, at most `most_heads`."""
+up to its own, or with 0 those that no entry stands for; entries: [n_seq][n_entries] rows alike, of which entry i is
+those from i * members on, `members` of them. An entry stands for `ratio` positions, all of which a row must have
+reached; ratio 0: there are none. chosen: int32 [n_rows][most], numbers of entries, as many as there are or `most`; or
+0: all entries. scale: factor of the scores (bits of f64); sinks: f32 [n_head], scores of a cell that is not there, or
+0. out: f32 rows of n_head * dim. group: heads of a unit, at most `most_heads`."""
 
 _CELLS = 64
 """That are f32 in scratch at a time."""
@@ -75,8 +77,11 @@ def heads(kv_type: str):
         first, n_entries = max(i64(0), position + 1 - p.window), i64(0)
         if p.ratio != 0:
             n_entries = (position + 1) // p.ratio
+        if p.window == 0:
+            first = n_entries * p.ratio
         if p.chosen != 0:
             n_entries = min(n_entries, p.most)
+        n_entries *= p.members
         n_cells = n_entries + position + 1 - first
         padded = (n + T - 1) // T * T
         wide, size = row_stride(p.dim), part_bytes(p.dim)
@@ -107,14 +112,15 @@ def heads(kv_type: str):
             for t in range(n):
                 fold(totals + t * size, parts + t * size, size)
         for t in range(n):
-            sink(totals + t * size, load(f32, p.sinks + 4 * (head + t)), size)
+            if p.sinks != 0:
+                sink(totals + t * size, load(f32, p.sinks + 4 * (head + t)), size)
             divide(totals + t * size, p.dim, p.out + row * p.out_stride + (head + t) * p.dim * 4)
 
     def number(p, row, c):
-        """Of a row's entry c."""
+        """Of cell c of a row's entries."""
         if p.chosen == 0:
             return c
-        return i64(load(i32, p.chosen + (row * p.most + c) * 4))
+        return load(i32, p.chosen + (row * p.most + c // p.members) * 4) * p.members + c % p.members
 
     def take(p, row, head, out):
         """A query times the scale, then zeros to a whole vector."""

@@ -20,15 +20,16 @@ class Case:
     """Rows of two sequences; cells that no row sees are NaN."""
 
     def __init__(
-        self, positions, seqs, n_head=8, dim=32, window=20, ratio=4, most=0, kv="f32", scale=0.2, n_cells=256
-    ):
+        self, positions, seqs, n_head=8, dim=32, window=20, ratio=4, most=0, kv="f32", scale=0.2, n_cells=256,
+        members=1, sinks=True,
+    ):  # fmt: skip
         rng = np.random.default_rng(dim + n_head)
         self.positions, self.seqs, self.n_head, self.dim = positions, seqs, n_head, dim
         self.window, self.ratio, self.most, self.kv, self.scale = window, ratio, most, kv, scale
         self.n_cells = n_cells
         self.q = normal(rng, len(positions), n_head * dim, scale=2)
-        self.sinks = normal(rng, n_head)
-        self.rows = [normal(rng, 2, n, dim) for n in (200, N_ENTRIES)]
+        self.members, self.sinks = members, normal(rng, n_head) if sinks else None
+        self.rows = [normal(rng, 2, n, dim) for n in (200, N_ENTRIES * members)]
         self.chosen = None
         if most:
             self.chosen = harness.buffer((len(positions), most), np.int32, 0xFF)
@@ -69,9 +70,10 @@ class Case:
         harness.run(
             "joined_attention.heads", self.kv, step=step, q=self.q, q_stride=self.q.strides[0], n_head=self.n_head,
             dim=self.dim, cells=self.stored(cells[:, :longest], self.n_cells), n_cells=self.n_cells, window=self.window,
-            entries=self.stored(entries, N_ENTRIES), n_entries=N_ENTRIES, ratio=self.ratio,
-            chosen=self.chosen if self.most else 0, most=self.most, scale=harness.bits(self.scale), sinks=self.sinks,
-            out=out, out_stride=out.strides[0], group=group or most_heads(self.dim),
+            entries=self.stored(entries, entries.shape[1]), n_entries=entries.shape[1], ratio=self.ratio,
+            members=self.members, chosen=self.chosen if self.most else 0, most=self.most,
+            scale=harness.bits(self.scale), sinks=0 if self.sinks is None else self.sinks, out=out,
+            out_stride=out.strides[0], group=group or most_heads(self.dim),
         )  # fmt: skip
         assert keep
         return out.reshape(len(self.positions), self.n_head, self.dim)
@@ -82,13 +84,15 @@ class Case:
         for row, (position, seq) in enumerate(zip(self.positions, self.seqs, strict=True)):
             n = (position + 1) // self.ratio if self.ratio else 0
             numbers = self.chosen[row, : min(n, self.most)] if self.most else np.arange(n)
-            first = max(0, position + 1 - self.window)
-            seen = np.concatenate([entries[seq, numbers], cells[seq, first : position + 1]])
+            first = max(0, position + 1 - self.window) if self.window else n * self.ratio
+            of_entries = entries[seq].reshape(N_ENTRIES, self.members * self.dim)[numbers].reshape(-1, self.dim)
+            seen = np.concatenate([of_entries, cells[seq, first : position + 1]])
             for head in range(self.n_head):
                 s = seen @ self.q[row].reshape(self.n_head, -1)[head].astype(np.float64) * self.scale
-                m = max(s.max(), self.sinks[head])
+                sink = -np.inf if self.sinks is None else self.sinks[head]
+                m = max(s.max(), sink)
                 w = np.exp(s - m)
-                out[row, head] = w @ seen / (w.sum() + np.exp(self.sinks[head] - m))
+                out[row, head] = w @ seen / (w.sum() + np.exp(sink - m))
         return out
 
 
@@ -96,6 +100,8 @@ POSITIONS, SEQS = [0, 3, 4, 19, 20, 63, 64, 130, 199], [0, 1, 0, 1, 0, 0, 1, 0, 
 SHAPES = {
     "plain": {}, "window alone": {"ratio": 0}, "wide": {"window": 100, "dim": 64}, "chosen": {"most": 5},
     "many chosen": {"most": 40, "ratio": 3}, "all of few": {"ratio": 128}, "one head": {"n_head": 1},
+    "groups": {"window": 0, "members": 4, "sinks": False}, "all": {"window": 1000, "ratio": 0, "sinks": False},
+    "chosen groups": {"window": 0, "members": 3, "ratio": 3, "most": 6, "sinks": False},
     "odd": {"n_head": 11, "dim": 40}, "tiny": {"n_head": 3, "dim": 7, "most": 2}, "large": {"n_head": 20, "dim": 512},
 }  # fmt: skip
 

@@ -27,6 +27,7 @@ BLOCKS = {
     "mamba2": "mamba2",
     "latent_attention": "latent_attention",
     "per_token": "per_token",
+    "pooled_attention": "pooled_attention",
     "rwkv6": "rwkv6",
     "rwkv7": "rwkv7",
     "plamo2": "plamo2",

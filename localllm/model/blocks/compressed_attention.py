@@ -78,12 +78,13 @@ class CompressedAttention:
             store(r, cells, 0, kv, self.dim, self.n_rot, table)
         if self.compressor and made:
             self.compressor.record(r, made, more[0], more[1], self.turning)
-        chosen: Value = 0
+        chosen, most = None, 0
         if self.indexer and of_indexer and index_q:
             self.indexer.compressor.record(r, of_indexer.made, more[2], more[3], self.turning)
-            chosen = self.indexer.record(r, index_q, of_indexer.weights, more[3], table)
+            if most := self.indexer.most(more[3].n_cells):
+                chosen = self.indexer.choose(r, index_q, of_indexer.weights, more[3], most, table)
         out = r.floats("attention", row)
-        self._attend(r, q, cells, more[1] if more else None, chosen, out)
+        self._attend(r, q, cells, more[1] if more else None, chosen, most, out)
         self._rotate(r, out, self._table(r, self.back))
         r.close_linear(f"{name}_output_b", self.output_b, self.output_a.record(r, out), to)
 
@@ -108,20 +109,24 @@ class CompressedAttention:
         )  # fmt: skip
 
     def _attend(
-        self, r: Recorder, q: Buffer, cells: Cells, entries: Cells | None, chosen: Value, out: Buffer
+        self, r: Recorder, q: Buffer, cells: Cells, entries: Cells | None, chosen: Buffer | None, most: int, out: Buffer
     ) -> None:
         stride = self.n_head * self.dim * F32
-        group = latent_attention.queries_at_once() if r.n_rows <= TILE else _TOGETHER
         r.plan.op(
             f"blk.{self.i}.attention", Key("joined_attention", "heads", (cells.kv_type,)), joined_attention.Params,
             (r.n_rows, self.n_head, self.dim),
             step=r.step, q=q, q_stride=stride, n_head=self.n_head, dim=self.dim, cells=cells.address(0),
             n_cells=cells.n_cells, window=self.window, entries=entries.address(0) if entries else 0,
-            n_entries=entries.n_cells if entries else 0, ratio=entries.ratio if entries else 0, chosen=chosen,
-            most=self.indexer.most(entries) if self.indexer and entries else 0, scale=self.dim**-0.5,
-            sinks=self.sinks.address, out=out, out_stride=stride,
-            group=min(group, joined_attention.most_heads(self.dim)),
+            n_entries=entries.n_cells if entries else 0, ratio=entries.ratio if entries else 0, members=1,
+            chosen=chosen or 0, most=most, scale=self.dim**-0.5, sinks=self.sinks.address, out=out,
+            out_stride=stride, group=heads_of_unit(r, self.dim),
         )  # fmt: skip
+
+
+def heads_of_unit(r: Recorder, dim: int) -> int:
+    """For the kernel that has a row's heads share its cells: few where few rows must be work for all threads."""
+    few = latent_attention.queries_at_once() if r.n_rows <= TILE else _TOGETHER
+    return min(few, joined_attention.most_heads(dim))
 
 
 def read(f: LayerReader) -> CompressedAttention:

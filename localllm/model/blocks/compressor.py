@@ -37,11 +37,14 @@ class Compressor:
     ape: Weight
     """f32 [ratio][width]."""
     norm: Norm | None
+    """Of entries."""
     dim: int
     ratio: int
-    overlap: int
+    overlap: int = 0
     """1: an entry reaches back over the group before its own."""
-    n_rot: int
+    n_rot: int = 0
+    values_norm: Norm | None = None
+    """Of what entries are made of."""
 
     @property
     def width(self) -> int:
@@ -59,8 +62,10 @@ class Compressor:
         jobs += [(self.values, made.values, 0), (self.scores, made.scores, 0)]
         return made
 
-    def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, turning: Rope) -> None:
+    def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, turning: Rope | None = None) -> None:
         """Keep what was made, and make the entries of groups that end in this batch."""
+        if self.values_norm:
+            r.norm(f"{self.name}_norm", made.values, self.values_norm, made.values, self.width)
         with r.plan.stage():
             store(r, parts, 0, made.values, self.width)
             store(r, parts, 1, made.scores, self.width)
@@ -70,7 +75,8 @@ class Compressor:
             step=r.step, values=parts.address(0), scores=parts.address(1), n_cells=parts.n_cells, dim=self.dim,
             ratio=self.ratio, overlap=self.overlap, ape=self.ape.address,
             norm=self.norm.w.address if self.norm and self.norm.w else 0, eps=self.norm.eps if self.norm else 0.0,
-            n_rot=self.n_rot, frequencies=turning.address, out=entries.address(0), n_entries=entries.n_cells,
+            n_rot=self.n_rot, frequencies=turning.address if turning else 0, out=entries.address(0),
+            n_entries=entries.n_cells,
         )  # fmt: skip
 
 
@@ -91,9 +97,9 @@ class Indexer:
     n_head: int
     top_k: int
 
-    def most(self, entries: Cells) -> int:
-        """That are chosen; 0: all that there can be."""
-        return self.top_k if self.top_k < entries.n_cells else 0
+    def most(self, n: int) -> int:
+        """Entries that are chosen where there may be n; 0: all."""
+        return self.top_k if self.top_k < n else 0
 
     def project(self, r: Recorder, jobs: Jobs) -> Projected:
         weights = r.floats("indexer weights", self.n_head)
@@ -105,16 +111,17 @@ class Indexer:
         jobs.append((self.q_b, q, 0))
         return q
 
-    def record(self, r: Recorder, q: Buffer, weights: Buffer, keys: Cells, table: Buffer) -> Value:
-        """The numbers of the chosen entries, int32 [n_rows][most], or 0 where all are."""
-        dim, n_rot, most = self.compressor.dim, self.compressor.n_rot, self.most(keys)
-        if not most:
-            return 0
-        r.plan.op(
-            "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, n_rot),
-            step=r.step, x=Place(q, (dim - n_rot) * F32), stride=self.n_head * dim * F32, n_head=self.n_head,
-            head_dim=dim, n_rot=n_rot, table=table,
-        )  # fmt: skip
+    def choose(
+        self, r: Recorder, q: Buffer, weights: Buffer, keys: Cells, most: int, table: Buffer | None = None
+    ) -> Buffer:
+        """The numbers of the chosen entries, int32 [n_rows][most]."""
+        dim, n_rot = self.compressor.dim, self.compressor.n_rot
+        if table:
+            r.plan.op(
+                "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, n_rot),
+                step=r.step, x=Place(q, (dim - n_rot) * F32), stride=self.n_head * dim * F32, n_head=self.n_head,
+                head_dim=dim, n_rot=n_rot, table=table,
+            )  # fmt: skip
         scores = r.floats("indexer scores", keys.n_cells)
         chosen = r.plan.buffer("chosen", r.n_rows * most * 4)
         r.plan.op(

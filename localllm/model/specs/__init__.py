@@ -40,6 +40,7 @@ FILES = {
         "plamo2": "plamo2",
         "nemotron_h": "nemotron_h nemotron_h_moe",
         "deepseek4": "deepseek4",
+        "glm5_next": "glm5-next",
         "others": "plamo3 muse-glimmer spark2_5 talkie",
     }.items()
     for name in names.split()

@@ -1,0 +1,26 @@
+"""GLM 5.3 Flash (model card; llama.cpp's glm5-next.cpp): four residual streams; layers of Kimi Delta Attention, then
+one of attention over latents, sparse by groups. Layers without key-value heads are the former. llama.cpp reads biases
+of the former's queries, keys and values, and leaves them alone.
+"""
+
+from localllm.gguf.config import Config
+from localllm.model.spec import ExpertsSpec, KdaSpec, Spec
+
+
+def _mixers(c: Config, i: int) -> tuple[str, ...]:
+    return ("pooled_attention",) if c.n_head_kv[i] else ("kda",)
+
+
+SPECS = {
+    "glm5-next": Spec(
+        "GLM 5.3 Flash",
+        rope="none",
+        mixers=_mixers,
+        stack="hyper_mean",
+        attention_scale=lambda c, i: float(c.n_embd_head_k[i]) ** -0.5,
+        activation="silu_clamped",
+        unused=(r"blk\.\d+\.attn_(q|k|v|qkv)\.bias",),
+        experts=ExpertsSpec(gating="sigmoid", normed=False, activation="silu_clamped"),
+        kda=KdaSpec(eps=1e-6),
+    ),
+}
