@@ -14,6 +14,9 @@ SumParams = Struct("ScaledSum", ("n_rows_at", "n", "x", "y", "factor", "out"))
 AddRowParams = Struct("AddRow", ("n_rows_at", "n", "x", "row", "out"))
 """out = x + row in every row: x, out f32 [n_rows, n], row f32 [n]; out may be x."""
 
+SuppressParams = Struct("Suppress", ("step", "n", "first", "last"))
+"""Elements first to last of each row of the step's logits (f32 [n_out, n]) become the least number there is."""
+
 ClampParams = Struct("Clamp", ("n_rows_at", "n", "x", "limit"))
 """x, f32 [n_rows, n], bounded to -limit to limit (bits of f64), in place."""
 
@@ -172,5 +175,20 @@ def logits():
         if cap != f32(0.0):
             return tanh16(v / splat(f32x16, cap)) * cap
         return v
+
+    return kernel
+
+
+def suppress():
+    """Threads claim rows."""
+
+    def kernel(params, thread):
+        p = SuppressParams(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_out:
+            for i in range(row * p.n + p.first, row * p.n + p.last):
+                store(step.logits + 4 * i, f32(-3.4028234663852886e38))
+            row = claim(thread, 1)
 
     return kernel

@@ -10,7 +10,7 @@ from localllm.errors import FormatError
 from localllm.kernels import activation
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import Linear, Recorder, Residual
+from localllm.model.recorder import Linear, Norm, Recorder, Residual
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Value
 
@@ -31,6 +31,8 @@ class FeedForward:
     """Those that the activation has in this layer."""
     scale_gate: Linear | None = None
     """One row, whose sigmoid multiplies the block's result (the gate of shared experts)."""
+    sub_norm: Norm | None = None
+    """Of what `down` takes."""
 
     def hidden(self, r: Recorder, x: Value) -> Buffer:
         """The activations that `down` takes."""
@@ -48,6 +50,8 @@ class FeedForward:
     def record(self, r: Recorder, x: Value, to: Residual) -> None:
         """Add the block to the residual stream; x: its normed input."""
         y = self.hidden(r, x)
+        if self.sub_norm:
+            r.norm(f"{self.name}_sub_norm", y, self.sub_norm, y, self.up.w.n)
         if self.scale_gate is None:
             r.close_linear(self.name, self.down, y, to)
             return
@@ -151,6 +155,7 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     return FeedForward(
         f"blk.{f.i}.ffn{suffix}", gate_linear, up_linear, f.linear(down, n, c.n_embd), function, limit, divisor,
         numbers_of(f, function), scale_gate,
+        f.rms("ffn_sub_norm", n) if f.has("ffn_sub_norm.weight") and not suffix else None,
     )  # fmt: skip
 
 

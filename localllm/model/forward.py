@@ -83,6 +83,11 @@ def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows:
             "logits", Key("mix", "logits"), mix.LogitsParams, (n_rows, c.n_vocab),
             step=step, n=c.n_vocab, factor=factor, cap=cap,
         )  # fmt: skip
+    if network.suppressed:
+        plan.op(
+            "suppressed logits", Key("mix", "suppress"), mix.SuppressParams, (n_rows, len(network.suppressed)),
+            step=step, n=c.n_vocab, first=network.suppressed.start, last=network.suppressed.stop,
+        )  # fmt: skip
     return plan
 
 

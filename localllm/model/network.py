@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from localllm.errors import FormatError
+from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.config import Config
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES
@@ -43,6 +43,8 @@ class Network:
     pooling: Pooling
     logit_factor: float
     logit_softcap: float
+    suppressed: range
+    """Tokens whose logits become the least number."""
     ropes: Callable[[int], tuple[Rope | None, ...]]
     """Given a context's length: how the queries and keys of each layer turn, or None."""
 
@@ -87,6 +89,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
         pooling=read_pooling(c, spec, weights, eps),
         logit_factor=float(spec.logit_factor(c)),
         logit_softcap=float(spec.final_softcap(c)),
+        suppressed=_suppressed(c, spec),
         ropes=_ropes(c, spec, weights),
     )
     return network, weights.check_all_used()
@@ -154,3 +157,12 @@ def _output(c: Config, weights: Weights, embedding: Weight) -> Linear:
     if not weights.has("output.weight"):
         return Linear(embedding, bias)
     return Linear(weights.matrix("output.weight", c.n_embd, c.n_vocab), bias, weights.optional("output.scale", 1))
+
+
+def _suppressed(c: Config, spec: Spec) -> range:
+    if spec.suppressed.stop > c.n_vocab:
+        raise UnsupportedError(
+            f"{c.keys.file.path}: a vocabulary of {c.n_vocab} tokens; this architecture suppresses tokens "
+            f"{spec.suppressed.start} to {spec.suppressed.stop - 1}"
+        )
+    return spec.suppressed

@@ -117,6 +117,8 @@ class Spec:
     """Each layer ends by adding the embedding times its layer_output_scale."""
     residual_factor: Callable[[Config], float] = lambda c: 1.0
     logit_factor: Callable[[Config], float] = lambda c: 1.0
+    suppressed: range = range(0)
+    """Tokens that are never generated: their logits become the least number."""
     final_softcap: Callable[[Config], float] = lambda c: 0.0
 
     window: Callable[[Keys, int], Window | None] = lambda keys, n_layer: None
@@ -153,6 +155,8 @@ class Spec:
     attention_softcap: Callable[[Config], float] = lambda c: 0.0
     alibi: Callable[[Config], float] = lambda c: c.keys.number("attention.max_alibi_bias", 0.0)
     qk_norm_after_rope: bool = False
+    qk_norm: tuple[Literal["rms", "layer"], float] | None = None
+    """The norm of queries and keys, and its epsilon, where it is another one than the rest."""
     qk_norm_always: Callable[[Config, int], bool] = lambda c, i: False
     """Queries and keys are normed also where the norms have no weights."""
     qk_norm_paired: bool = False
@@ -172,6 +176,8 @@ class Spec:
     """How often the layers are gone through."""
     block: Callable[[Config, int], int] = lambda c, i: i % c.n_block
     """The number of the file's block that has a layer's weights."""
+    adapt_config: Callable[[Config], Config] = lambda c: c
+    """What an architecture reads otherwise in a file's numbers."""
     adapt: Callable[[Spec, Config], Spec] = lambda spec, c: spec
     """What a file's numbers change in the spec itself."""
     refused_keys: tuple[str, ...] = ()
@@ -216,7 +222,7 @@ def configuration(file: GGUFFile) -> tuple[Spec, Config]:
             full = f"{spec.name}.{key}"
             raise UnsupportedError(f"{file.path}: metadata key {full}: is {value}, which is not supported yet")
     n_block = keys.integer("block_count", 1, 4096)
-    config = read_config(keys, spec.window(keys, n_block), spec.n_loops(keys))
+    config = spec.adapt_config(read_config(keys, spec.window(keys, n_block), spec.n_loops(keys)))
     return spec.adapt(spec, config), config
 
 

@@ -154,6 +154,14 @@ def test_logits(cap):
     np.testing.assert_allclose(x, exact, rtol=1e-6)
 
 
+def test_suppress():
+    x = normal(3, 50)
+    exact, step = x.copy(), harness.block(harness.Step, n_out=2, logits=x)
+    exact[:2, 7:23] = np.finfo(np.float32).min
+    harness.run("mix.suppress", step=step, n=50, first=7, last=23)
+    np.testing.assert_array_equal(x, exact)
+
+
 def test_no_function_hides_nan():
     x, out = normal(1, 40), harness.buffer((1, 40))
     x[0, 5] = np.nan

@@ -49,6 +49,8 @@ class Case:
     make of them."""
     flash_attention: bool = False
     """llama.cpp is recorded with it: sparse attention that it leaves out otherwise."""
+    first_logit: int = 0
+    """The first token of the vocabulary whose logit is recorded."""
 
 
 @cache
@@ -69,12 +71,12 @@ def evaluate(case, context, ids, positions=None, seq_ids=None) -> np.ndarray:
     if case.poolings:
         rows = context.embed(ids, positions, seq_ids)
         return context.project("dense", rows) if context.model.network.pooling.dense else rows
-    return context.forward(ids, positions, seq_ids, [True] * len(ids))
+    return context.forward(ids, positions, seq_ids, [True] * len(ids))[:, case.first_logit :]
 
 
 def outputs(case, model, ids) -> np.ndarray:
     """The same for a text alone."""
-    return model.hidden_states(ids) if case.poolings else model.logits(ids)
+    return model.hidden_states(ids) if case.poolings else model.logits(ids)[:, case.first_logit :]
 
 
 def tensor(name: str, shape: list[int], scales: dict[str, float] | None = None) -> np.ndarray:

@@ -71,7 +71,7 @@ def main(names: list[str]) -> None:
                 path = write(Path(folder) / "m.gguf", case)
                 logits = llamacpp_logits(path, ids_of(case.n_ids), pooling=pooling, flash=case.flash_attention)
             if not pooling or pooling == "none":
-                logits = logits[-N_IDS:]
+                logits = logits[-N_IDS:, case.first_logit :]
             if not np.isfinite(logits).all():
                 raise SystemExit(f"{name}: llama.cpp's {pooling or 'logits'} are not finite")
             target = logits_path(name, "" if pooling == "none" else pooling)

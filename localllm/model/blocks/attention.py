@@ -92,6 +92,8 @@ class Attention:
     path: str
     """Of the file, for errors."""
     indexer: Indexer | None = None
+    sub_norm: Norm | None = None
+    """Of what goes into the output's matrix."""
 
     @property
     def over_cells(self) -> OverCells:
@@ -143,6 +145,8 @@ class _Recorded:
             b.gate.record(r, f"blk.{self.i}.attn_gate", out, gate, self.n_head * self.v_dim)
         if b.q_gate and q_gate:
             b.q_gate.record(r, f"blk.{self.i}.attn_q_gate", out, q_gate)
+        if b.sub_norm:
+            r.norm(f"blk.{self.i}.attn_sub_norm", out, b.sub_norm, out, self.n_head * self.v_dim)
         if b.value_factor != 1.0:
             to = Residual(to.x, to.post_norm, to.factor * b.value_factor)
         r.close_linear(f"blk.{self.i}.attn_output", b.output, out, to)
@@ -241,6 +245,7 @@ def read(f: LayerReader) -> Attention:
         clamp=c.keys.number("attention.clamp_kqv", 0.0), value_factor=c.keys.number("attention.value_scale", 1.0),
         pairing="halves" if spec.rope == "none" else spec.rope, n_rot=c.n_rot[i],
         norms_after_rope=spec.qk_norm_after_rope, path=f.path,
+        sub_norm=f.rms("attn_sub_norm", n_head * v_dim) if f.has("attn_sub_norm.weight") else None,
     )  # fmt: skip
 
 
@@ -280,22 +285,24 @@ def _products(
 
 def _head_norm(f: LayerReader, name: str, n_head: int, dim: int) -> HeadNorm | None:
     """The shape of its weights tells what a norm goes over."""
-    spec = f.spec
+    kind, eps = f.spec.qk_norm or (f.spec.norm, f.eps)
     full = f"{name}.weight"
     if not f.has(full):
-        if spec.qk_norm_always(f.config, f.i):
-            return HeadNorm((Norm(None, None, f.eps, spec.norm),), dim, n_head)
+        if f.spec.qk_norm_always(f.config, f.i):
+            return HeadNorm((Norm(None, None, eps, kind),), dim, n_head)
         return None
     shape = f.weights.shape(f.name(full))
     if shape == (dim,):
-        return HeadNorm((Norm(f.vector(full, dim), f.vector(f"{name}.bias", dim), f.eps, spec.norm),), dim, n_head)
+        return HeadNorm((Norm(f.vector(full, dim), f.vector(f"{name}.bias", dim), eps, kind),), dim, n_head)
     if shape == (dim * n_head,):
-        whole = Norm(f.vector(full, *shape), f.vector(f"{name}.bias", *shape), f.eps, spec.norm)
+        whole = Norm(f.vector(full, *shape), f.vector(f"{name}.bias", *shape), eps, kind)
         return HeadNorm((whole,), dim * n_head, 1)
+    bias = f.vector(f"{name}.bias", dim, n_head)
     if shape == (1, n_head):
         factors = f.weights.values(f.name(full), 1, n_head)
         each = [f.weights.constant(f"{f.name(full)} {h}", np.full(dim, x)) for h, x in enumerate(factors.ravel())]
     else:
         w = f.vector(full, dim, n_head)
         each = [w.part(h * dim, dim) for h in range(n_head)] if w else []
-    return HeadNorm(tuple(Norm(w, None, f.eps, spec.norm) for w in each), dim, 1)
+    biases = [bias.part(h * dim, dim) if bias else None for h in range(n_head)]
+    return HeadNorm(tuple(Norm(w, b, eps, kind) for w, b in zip(each, biases, strict=True)), dim, 1)

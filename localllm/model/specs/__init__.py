@@ -6,7 +6,7 @@ FILES says which file describes a value of general.architecture. A file's SPECS 
 FILES = {
     name: file
     for file, names in {
-        "alike": "internlm2 xverse pangu-embedded exaone arcee seed_oss smollm3 nanbeige maincoder qwen chatglm "
+        "alike": "bitnet internlm2 xverse pangu-embedded exaone arcee seed_oss smollm3 nanbeige maincoder qwen chatglm "
         "baichuan llada dream qwen2vl qwen3vl qwen3vlmoe qwen3tts ernie4_5 paddleocr deci plamo openelm cogvlm",
         "llama": "llama mistral3 llama-embed",
         "llama4": "llama4",
@@ -31,6 +31,8 @@ FILES = {
         "lfm2": "lfm2 lfm2moe",
         "minimax": "minimax-01 minimax-m3",
         "hrm": "hrm_text",
+        "chameleon": "chameleon",
+        "step": "step35",
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 minicpm3 plm",
         "kimi": "kimi-linear kimi-k3 bailingmoe3",

@@ -57,6 +57,7 @@ SPECS = {
     "qwen3vlmoe": replace(_HALVES, about="Qwen 3 VL MoE, text", sections="interleaved"),
     "qwen3tts": replace(_HALVES, about="Qwen 3 TTS", sections="interleaved"),
     "plamo": replace(_HALVES, about="PLaMo", parallel=lambda c, has_norm: True),
+    "bitnet": replace(_HALVES, about="BitNet b1.58"),
     "openelm": replace(_HALVES, about="OpenELM"),
     # Its RoPE is llama.cpp's default, whatever the file says.
     "cogvlm": replace(
