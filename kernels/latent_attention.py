@@ -69,14 +69,19 @@ def queries_at_once() -> int:
     return 8 if current().tile_vectors >= 3 else 3
 
 
-def row_stride(n: int) -> int:
+def row_stride(n):
     """Bytes of n floats in scratch: an odd number of cache lines, so that rows do not crowd in a few of its sets."""
     return ((n + 15) // 16 | 1) * 64
 
 
+def _whole(n):
+    """Floats that the vectors of n take."""
+    return (n + 15) // 16 * 16
+
+
 def most_together(dim: int, n_rot: int) -> int:
     """Queries that scratch has room for; below 1 where rows are too long."""
-    row = row_stride(dim + n_rot)
+    row = row_stride(dim + _whole(n_rot))
     each = CHUNK * 4 + row + 2 * part_bytes(dim)
     return (SCRATCH_BYTES - _CELLS * row) // each - queries_at_once() + 1
 
@@ -150,7 +155,7 @@ def cells(kv_type: str):
             if low >= high:
                 return
         padded = (count + T - 1) // T * T
-        row, size = row_stride(p.dim + p.n_rot), part_bytes(p.dim)
+        row, size = row_stride(p.dim + _whole(p.n_rot)), part_bytes(p.dim)
         block = scratch + padded * CHUNK * 4
         q = block + _CELLS * row
         parts = q + padded * row
@@ -181,7 +186,7 @@ def cells(kv_type: str):
                 for t in range(0, padded, T):
                     place = scratch + (t * CHUNK + c - c0) * 4
                     gather(place, block, row, last - c, parts + t * size + 64, size, p.dim, c == first)
-            for t in range(count):
+            for t in range(count if p.split == 0 else 0):
                 fold(totals + t * size, parts + t * size, size)
         for t in range(count):
             place = (j0 + t) // n * p.n_head + head + (j0 + t) % n
@@ -195,12 +200,16 @@ def cells(kv_type: str):
         """A query times the scale, then zeros to a whole vector."""
         factor = f32(bitcast(f64, p.scale))
         q, turned = p.q + row * p.q_row + head * p.q_head, p.turned + row * p.turned_row + head * p.turned_head
-        for i in range(p.dim):
-            store(out + 4 * i, f32(load(f32, q + 4 * i) * factor))
-        for i in range(p.n_rot):
-            store(out + 4 * (p.dim + i), f32(load(f32, turned + 4 * i) * factor))
-        for i in range(p.dim + p.n_rot, (p.dim + p.n_rot + 15) // 16 * 16):
-            store(out + 4 * i, f32(0.0))
+        for i in range(0, p.dim, 16):
+            store(out + 4 * i, load(f32x16, q + 4 * i) * factor)
+        for i in range(0, p.n_rot, 16):
+            v = load(f32x16, turned + 4 * i) * factor
+            if i + 16 > p.n_rot:
+                v = first_lanes(v, p.n_rot - i)
+            store(out + 4 * (p.dim + i), v)
+        if p.n_rot == 0 and p.dim % 16 != 0:
+            last = p.dim // 16 * 16
+            store(out + 4 * last, first_lanes(load(f32x16, out + 4 * last), p.dim - last))
 
     def fill(p, at, c, last, n, block, row):
         """The first n elements of cells c to `last` as f32, and zeros to a whole vector."""
@@ -240,11 +249,11 @@ def expander(kv_type: str):
         return load(f32x16, cell + 4 * i)
 
     def floats(cell, n, dim, out):
-        for i in range(0, n, 16):
-            v = values(cell, i)
-            if i + 16 > n:
-                v = select(less(lanes_from(i), splat(i32x16, n)), v, splat(f32x16, 0.0))
-            store(out + 4 * i, v)
+        whole = n // 16 * 16
+        for i in range(0, whole, 16):
+            store(out + 4 * i, values(cell, i))
+        if whole < n:
+            store(out + 4 * whole, first_lanes(values(cell, whole), n - whole))
 
     def codes(cell, n, dim, out):
         for i in range(0, n, GROUP):
@@ -255,27 +264,32 @@ def expander(kv_type: str):
     return codes if kv_type == "q8_0" else floats
 
 
+def first_lanes(v, n):
+    """The first n lanes, and zeros."""
+    return select(less(lanes_from(0), splat(i32x16, n)), v, splat(f32x16, 0.0))
+
+
 def score_of_8(q, cells, row, n, out):
     """Scores of eight queries with two cells, rows `row` bytes apart; those of a query follow each other at `out`."""
     a = tile_fill(16, splat(f32x16, 0.0))
     for i in range(0, n, 16):
         a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
-    _put(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
-    _put(out + 2 * CHUNK * 4, sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 6), tile_get(a, 7)))
-    _put(out + 4 * CHUNK * 4, sums16(tile_get(a, 8), tile_get(a, 9), tile_get(a, 10), tile_get(a, 11)))
-    _put(out + 6 * CHUNK * 4, sums16(tile_get(a, 12), tile_get(a, 13), tile_get(a, 14), tile_get(a, 15)))
+    put_pairs(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
+    put_pairs(out + 2 * CHUNK * 4, sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 6), tile_get(a, 7)))
+    put_pairs(out + 4 * CHUNK * 4, sums16(tile_get(a, 8), tile_get(a, 9), tile_get(a, 10), tile_get(a, 11)))
+    put_pairs(out + 6 * CHUNK * 4, sums16(tile_get(a, 12), tile_get(a, 13), tile_get(a, 14), tile_get(a, 15)))
 
 
 def score_of_3(q, cells, row, n, out):
     a = tile_fill(6, splat(f32x16, 0.0))
     for i in range(0, n, 16):
         a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
-    _put(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
+    put_pairs(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
     two = sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 4), tile_get(a, 5))
     store(out + 2 * CHUNK * 4, lane(bitcast(u64x2, two), 0))
 
 
-def _put(out, four):
+def put_pairs(out, four):
     """Two scores of one query, and two of the next."""
     store(out, lane(bitcast(u64x2, four), 0))
     store(out + CHUNK * 4, lane(bitcast(u64x2, four), 1))
