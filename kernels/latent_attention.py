@@ -3,8 +3,9 @@ elements that turn; it is the key of all heads, and its latent their value.
 
 `store_rows` writes rows. In `cells` a unit of work is a block of rows, a group of heads and (for few rows) one chunk of
 cells. Queries go through a chunk together: scores with elements in lanes, then weights, then the weighted sum of
-latents, T queries at a time over cells that were made f32 in scratch. Chunks are folded as in attention.py, whose
-`merge` joins those of a row.
+latents, T queries at a time over cells that were made f32 in scratch. Chunks are folded as in attention.py; `merge`
+joins those of a row. A row may see all cells, or those that it has chosen (kernels.indexer): then chunks are of its
+list, so that a list of all cells gives the same bits.
 """
 
 from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, weigh
@@ -52,13 +53,15 @@ Params = Struct(
     "LatentAttention",
     (
         "step", "q", "q_row", "q_head", "turned", "turned_row", "turned_head", "n_head", "dim", "n_rot", "cache",
-        "n_cells", "window", "scale", "out", "block", "group", "together", "split", "partial",
+        "n_cells", "window", "chosen", "most", "scale", "out", "block", "group", "together", "split", "partial",
     ),
 )  # fmt: skip
 """q: f32, dim elements for each head of each row, `q_row` and `q_head` bytes apart; turned: n_rot elements for each in
-the same way; a row of the cache has dim + n_rot. window: cells a row sees, see attention.Params; scale: factor of the
-scores (bits of f64); out: f32 [n_rows][n_head][dim]; block: rows of a unit; group: heads of a unit; together: queries
-that go through a chunk at a time, at most `most_together`. split, partial: as attention.Params has them."""
+the same way; a row of the cache has dim + n_rot. window: cells a row sees, see attention.Params; chosen: 0, or int32
+[n_rows][most], the cells that a row sees in ascending order, `most` or as many as there are up to its own; scale:
+factor of the scores (bits of f64); out: f32 [n_rows][n_head][dim]; block: rows of a unit; group: heads of a unit;
+together: queries that go through a chunk at a time, at most `most_together`. split: CHUNK, and a unit is one chunk,
+whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out."""
 
 _CELLS = 32
 """Cells that are f32 in scratch at a time."""
@@ -115,9 +118,7 @@ def cells(kv_type: str):
         p = Params(params)
         step = Step(p.step)
         n_groups = (p.n_head + p.group - 1) // p.group
-        n_splits = 1
-        if p.split != 0:
-            n_splits = p.n_cells // p.split
+        n_splits = splits_of(p)
         n_blocks = (step.n_rows + p.block - 1) // p.block
         unit = claim(thread, 1)
         while unit < n_blocks * n_splits * n_groups:
@@ -129,7 +130,7 @@ def cells(kv_type: str):
             while first < last:
                 seq = load(i32, step.seqs + 4 * first)
                 end = first + 1
-                while end < last and load(i32, step.seqs + 4 * end) == seq:
+                while p.chosen == 0 and end < last and load(i32, step.seqs + 4 * end) == seq:
                     end += 1
                 j = first * n
                 while j < end * n:
@@ -141,14 +142,12 @@ def cells(kv_type: str):
 
     def queries(p, step, scratch, seq, head, n, j0, count, split):
         """Queries j0 to j0 + count of a sequence's rows: query j is head `head` + j % n of row j // n."""
-        low, high = i64(1 << 60), i64(0)
-        for j in range(j0 // n, (j0 + count - 1) // n + 1):
-            position = i64(load(i32, step.positions + 4 * j))
-            high, low = max(high, position + 1), min(low, first_seen(position, p.window))
-        n_splits = 1
+        low, high, n_splits = i64(1 << 60), i64(0), splits_of(p)
+        for row in range(j0 // n, (j0 + count - 1) // n + 1):
+            first, end = seen(p, i64(load(i32, step.positions + 4 * row)))
+            high, low = max(high, end), min(low, first)
         if p.split != 0:
             # The chunk that lies in this stretch of the cache, counted from the first that these queries see.
-            n_splits = p.n_cells // p.split
             chunk = low // CHUNK
             chunk += (split - chunk) % n_splits
             low, high = max(low, chunk * CHUNK), min(high, (chunk + 1) * CHUNK)
@@ -168,21 +167,21 @@ def cells(kv_type: str):
         source = p.cache + seq * p.n_cells * of(p.dim + p.n_rot)
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
-            at = source + (c0 % p.n_cells - c0) * of(p.dim + p.n_rot)
+            lap = c0 % p.n_cells - c0
+            numbers = p.chosen + (j0 // n * p.most) * 4
             for c in range(first, c1, _CELLS):
                 last = min(c + _CELLS, c1)
-                fill(p, at, c, last, p.dim + p.n_rot, block, row)
+                fill(p, source, lap, numbers, c, last, p.dim + p.n_rot, block, row)
                 for t in range(0, padded, T):
                     place = scratch + (t * CHUNK + c - c0) * 4
                     for i in range(0, last - c, 2):
                         score(q + t * row, block + i * row, row, p.dim + p.n_rot, place + 4 * i)
             for t in range(padded):
-                position = i64(load(i32, step.positions + 4 * ((j0 + min(t, count - 1)) // n)))
-                weights = scratch + (t * CHUNK - c0) * 4
-                weigh(weights, parts + t * size, first // 16 * 16, c1, first_seen(position, p.window), position)
+                start, end = seen(p, i64(load(i32, step.positions + 4 * ((j0 + min(t, count - 1)) // n))))
+                weigh(scratch + (t * CHUNK - c0) * 4, parts + t * size, first // 16 * 16, c1, start, end - 1)
             for c in range(first, c1, _CELLS):
                 last = min(c + _CELLS, c1)
-                fill(p, at, c, last, p.dim, block, row)
+                fill(p, source, lap, numbers, c, last, p.dim, block, row)
                 for t in range(0, padded, T):
                     place = scratch + (t * CHUNK + c - c0) * 4
                     gather(place, block, row, last - c, parts + t * size + 64, size, p.dim, c == first)
@@ -211,10 +210,13 @@ def cells(kv_type: str):
             last = p.dim // 16 * 16
             store(out + 4 * last, first_lanes(load(f32x16, out + 4 * last), p.dim - last))
 
-    def fill(p, at, c, last, n, block, row):
+    def fill(p, source, lap, numbers, c, last, n, block, row):
         """The first n elements of cells c to `last` as f32, and zeros to a whole vector."""
         for i in range(last - c):
-            expand(at + (c + i) * of(p.dim + p.n_rot), n, p.dim + p.n_rot, block + i * row)
+            number = lap + c + i
+            if p.chosen != 0:
+                number = i64(load(i32, numbers + 4 * (c + i)))
+            expand(source + number * of(p.dim + p.n_rot), n, p.dim + p.n_rot, block + i * row)
 
     def gather(weights, block, row, n, out, out_stride, dim, is_first):
         """out[t] += weights[t] . cells, for n cells."""
@@ -235,6 +237,40 @@ def cells(kv_type: str):
             for c in range(n):
                 b = tile_fma(b, weights + 4 * c, CHUNK * 4, (load(f32x16, block + c * row + 4 * i),))
             tile_store(out + 4 * i, out_stride, 64, b, 1)
+
+    return kernel
+
+
+def splits_of(p):
+    """Chunks that the cells of a row lie in at most, where each is a unit."""
+    if p.split == 0:
+        return i64(1)
+    if p.chosen != 0:
+        return (p.most + CHUNK - 1) // CHUNK
+    return p.n_cells // CHUNK
+
+
+def seen(p, position):
+    """The first cell that a row at a position sees, and the end; of its list, where it has chosen."""
+    if p.chosen != 0:
+        return i64(0), min(position + 1, p.most)
+    return first_seen(position, p.window), position + 1
+
+
+def merge():
+    """Join the partial results of a row's head; threads claim heads of rows. Params: the same block as for `cells`."""
+
+    def kernel(params, thread):
+        p = Params(params)
+        step, total, n_splits, size = Step(p.step), Thread(thread).scratch, splits_of(p), part_bytes(p.dim)
+        unit = claim(thread, 1)
+        while unit < step.n_rows * p.n_head:
+            first, end = seen(p, i64(load(i32, step.positions + 4 * (unit // p.n_head))))
+            empty(total, size)
+            for chunk in range(first // CHUNK, (end - 1) // CHUNK + 1):
+                fold(total, p.partial + (unit * n_splits + chunk % n_splits) * size, size)
+            divide(total, p.dim, p.out + unit * p.dim * 4)
+            unit = claim(thread, 1)
 
     return kernel
 

@@ -41,25 +41,23 @@ class Case:
         values = keys[..., : self.dim]
         return reference.attention(q, keys, values, self.positions, self.seqs, self.window, self.scale)
 
-    def run(self, block: int = 1, split: int = 0, group: int = 5, together: int = 16) -> np.ndarray:
+    def run(self, block: int = 1, split: int = 0, group: int = 5, together: int = 16, **more) -> np.ndarray:
         n_rows = len(self.positions)
         out = harness.buffer((n_rows, self.n_head, self.dim), fill=0xFF)
         n_parts = self.n_cells // (split or self.n_cells)
         partial = harness.buffer((n_rows, self.n_head, n_parts, attention.partial_floats(self.dim)), fill=0xFF)
         step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
-        shared = {
-            "step": step, "n_head": self.n_head, "n_cells": self.n_cells, "window": self.window, "out": out,
-            "split": split, "partial": partial,
-        }  # fmt: skip
         turned = self.turned[..., 7:]
-        harness.run(
-            "latent_attention.cells", self.kv, **shared, q=self.q, q_row=self.q.strides[0], q_head=self.q.strides[1],
-            turned=turned, turned_row=turned.strides[0], turned_head=turned.strides[1], dim=self.dim,
-            n_rot=self.n_rot, cache=self.cache, scale=harness.bits(self.scale), block=block, group=group,
-            together=together,
-        )  # fmt: skip
+        fields = {
+            "step": step, "n_head": self.n_head, "n_cells": self.n_cells, "window": self.window, "out": out,
+            "split": split, "partial": partial, "q": self.q, "q_row": self.q.strides[0], "q_head": self.q.strides[1],
+            "turned": turned, "turned_row": turned.strides[0], "turned_head": turned.strides[1], "dim": self.dim,
+            "n_rot": self.n_rot, "cache": self.cache, "scale": harness.bits(self.scale), "block": block,
+            "group": group, "together": together,
+        } | more  # fmt: skip
+        harness.run("latent_attention.cells", self.kv, **fields)
         if split:
-            harness.run("attention.merge", **shared, v_dim=self.dim, out_stride=out.strides[0])
+            harness.run("latent_attention.merge", **fields)
         return out
 
 
@@ -137,6 +135,29 @@ def test_sequences_in_one_batch(kv):
     case = Case(positions, seqs, n_seq=4, kv=kv)
     for how in ({}, {"block": 4}, {"block": 16}, {"split": attention.CHUNK}, {"block": 3, "split": attention.CHUNK}):
         assert_right(case, **how)
+
+
+@KINDS
+@pytest.mark.parametrize("most", [1, 16, 31, 256, 300, 512])
+def test_chosen_cells(kv, most):
+    """Rows of two sequences; where there are no more cells than `most`, their list gives the bits of all."""
+    positions, seqs = [700, 701, 3, 702, 4, 300], [0, 0, 1, 0, 1, 2]
+    case, rng = Case(positions, seqs, n_cells=1024, n_seq=3, kv=kv), np.random.default_rng(most)
+    lists = [np.sort(rng.permutation(p + 1)[:most]) for p in positions]
+    chosen = np.full((len(positions), most), 1 << 30, np.int32)
+    for row, numbers in enumerate(lists):
+        chosen[row, : len(numbers)] = numbers
+    chosen = harness.placed(chosen)
+    out = case.run(block=3, chosen=chosen, most=most)
+    for row, (seq, numbers) in enumerate(zip(seqs, lists, strict=True)):
+        keys = case.rows[seq : seq + 1, None, numbers]
+        q = np.concatenate([case.q, case.turned[..., 7:]], -1)[row : row + 1]
+        exact = reference.attention(q, keys, keys[..., : case.dim], [len(numbers) - 1], [0], 0, case.scale)
+        np.testing.assert_allclose(out[row], exact[0], rtol=0, atol=BUDGET)
+    for how in ({"block": 1, "group": 2}, {"split": attention.CHUNK}, {"split": attention.CHUNK, "together": 2}):
+        np.testing.assert_array_equal(case.run(chosen=chosen, most=most, **how), out)
+    whole = [row for row, position in enumerate(positions) if position < most]
+    np.testing.assert_array_equal(case.run()[whole], out[whole])
 
 
 @KINDS
