@@ -127,6 +127,10 @@ class Spec:
     """False: a token sees all of its sequence, whatever the file says; otherwise the file may say that it does."""
     kv_source: Callable[[Config, int], int | None] = lambda c, i: None
     """The earlier layer whose keys and values a layer attends over; None: it has its own."""
+    indexer: Callable[[Config, int], str] = lambda c, i: ""
+    """How the heads of a layer's lightning indexer turn, as `rope`; empty: the layer has none."""
+    choice_source: Callable[[Config, int], int | None] = lambda c, i: None
+    """The earlier layer whose choice of cells a layer attends to; None: it has an indexer, or sees all."""
     value_norm: bool = False
     """Values are normed over each head, without weights; where the file has no matrix for them they are the keys as
     they come from theirs."""

@@ -6,6 +6,7 @@ see latent_heads.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from localllm.errors import UnsupportedError
@@ -13,7 +14,8 @@ from localllm.kernels import attention, latent_attention
 from localllm.kernels.objects import Key
 from localllm.model.blocks import Mixer, latent_heads
 from localllm.model.blocks.around import window_of
-from localllm.model.blocks.latents import Latents, read_latents
+from localllm.model.blocks.latents import Latents, Projected, read_latents
+from localllm.model.blocks.lightning_indexer import LightningIndexer, read_indexer
 from localllm.model.heads import HeadMatrices, read_head_matrices
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Recorder, Residual
@@ -39,23 +41,44 @@ class LatentAttention:
     scale: float
     path: str
     """Of the file, for errors."""
+    indexer: LightningIndexer | None = None
+    """What chooses the cells that a row attends to; None: all, or those of `source`."""
+    source: LatentAttention | None = None
+    """The earlier layer whose choice is used."""
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
         s = self.latents.sizes
-        return (Cells((Plane(1, s.rank + s.n_rot),), options, abs(self.window), f"{self.path}: layer {self.i}"),)
+        cells = Cells((Plane(1, s.rank + s.n_rot),), options, abs(self.window), f"{self.path}: layer {self.i}")
+        keys = self.indexer.cells(options) if self.indexer else None
+        return (cells, keys) if keys else (cells,)
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
-        (cells,) = r.states_of(self)
+        cells, *keys = r.states_of(self)
         s, name = self.latents.sizes, f"blk.{self.i}"
-        made = self.latents.record(r, x, table, [])
+        made, chosen = self._project(r, x, table, keys)
         self._store(r, cells, made.kv, table)
         absorbed = self.k_b.record(r, made.q, s.k_dim)
         sums = r.floats("attention", s.n_head * s.rank)
-        self._attend(r, cells, absorbed, Place(made.q, s.nope * F32), sums)
+        self._attend(r, cells, absorbed, Place(made.q, s.nope * F32), sums, chosen)
         out = self.v_b.record(r, sums)
         if self.latents.gate and made.gate:
             self.latents.gate.record(r, f"{name}.attn_gate", out, made.gate, s.n_head * s.v_dim)
         r.close_linear(f"{name}.attn_output", self.output, out, to)
+
+    def _project(
+        self, r: Recorder, x: Value, table: Buffer | None, keys: list[Cells]
+    ) -> tuple[Projected, Buffer | None]:
+        """Queries and latents, and the cells that each row attends to, where not all; keys: the indexer's, if it is
+        needed."""
+        if self.source:
+            has_chosen = len(r.states_of(self.source)) > 1
+            return self.latents.record(r, x, table, []), r.once(self.source, _nothing) if has_chosen else None
+        if not (self.indexer and keys):
+            return self.latents.record(r, x, table, []), None
+        indexer = self.indexer
+        products, jobs = indexer.products(r)
+        made = self.latents.record(r, x, table, jobs)
+        return made, r.once(self, lambda: indexer.choose(r, keys[0], products, made.q_a, table))
 
     def _store(self, r: Recorder, cells: Cells, kv: Buffer, table: Buffer | None) -> None:
         n = self.latents.sizes.rank + self.latents.sizes.n_rot
@@ -66,33 +89,35 @@ class LatentAttention:
             table=table or 0, cache=cells.address(0), n_cells=cells.n_cells,
         )  # fmt: skip
 
-    def _attend(self, r: Recorder, cells: Cells, q: Buffer, turned: Place, out: Buffer) -> None:
+    def _attend(
+        self, r: Recorder, cells: Cells, q: Buffer, turned: Place, out: Buffer, chosen: Buffer | None
+    ) -> None:
         """Few rows: the cache is cut into stretches that threads share, whose results are merged, unless these would
         take too much memory."""
-        s = self.latents.sizes
-        n_parts = s.n_head * (cells.n_cells // attention.CHUNK) * attention.partial_floats(s.rank)
+        s, by = self.latents.sizes, (self.source or self).indexer
+        most = by.most if by and chosen else 0
+        n_splits = -(-(most or cells.n_cells) // attention.CHUNK)
+        n_parts = s.n_head * n_splits * attention.partial_floats(s.rank)
         few = r.n_rows <= TILE
         is_split = few and (r.n_rows == 1 or r.n_rows * n_parts * F32 <= _PARTS_BYTES)
         together = min(_MOST_TOGETHER, latent_attention.most_together(s.rank, s.n_rot))
-        shared: dict[str, Value] = {
-            "step": r.step, "n_head": s.n_head, "n_cells": cells.n_cells, "window": self.window, "out": out,
-            "split": attention.CHUNK if is_split else 0,
+        values: dict[str, Value] = {
+            "step": r.step, "q": q, "q_row": s.n_head * s.rank * F32, "q_head": s.rank * F32, "turned": turned,
+            "turned_row": s.n_head * s.k_dim * F32, "turned_head": s.k_dim * F32, "n_head": s.n_head, "dim": s.rank,
+            "n_rot": s.n_rot, "cache": cells.address(0), "n_cells": cells.n_cells, "window": self.window,
+            "chosen": chosen or 0, "most": most, "scale": self.scale, "out": out, "block": 1 if few else TILE,
+            "group": min(s.n_head, together), "together": together, "split": attention.CHUNK if is_split else 0,
             "partial": r.floats("attention parts", n_parts) if is_split else 0,
         }  # fmt: skip
-        shape = (r.n_rows, s.n_head, s.rank)
-        r.plan.op(
-            f"blk.{self.i}.attention", Key("latent_attention", "cells", (cells.kv_type,)), latent_attention.Params,
-            shape, q=q, q_row=s.n_head * s.rank * F32, q_head=s.rank * F32, turned=turned,
-            turned_row=s.n_head * s.k_dim * F32, turned_head=s.k_dim * F32, dim=s.rank, n_rot=s.n_rot,
-            cache=cells.address(0), scale=self.scale, block=1 if few else TILE, group=min(s.n_head, together),
-            together=together, **shared,
-        )  # fmt: skip
+        name, shape = f"blk.{self.i}", (r.n_rows, s.n_head, s.rank)
+        key = Key("latent_attention", "cells", (cells.kv_type,))
+        r.plan.op(f"{name}.attention", key, latent_attention.Params, shape, **values)
         if is_split:
-            unused: dict[str, Value] = dict.fromkeys(attention.Params.fields, 0)
-            more: dict[str, Value] = {"v_dim": s.rank, "out_stride": s.n_head * s.rank * F32}
-            r.plan.op(
-                f"blk.{self.i}.merge", Key("attention", "merge"), attention.Params, shape, **(unused | shared | more)
-            )
+            r.plan.op(f"{name}.merge", Key("latent_attention", "merge"), latent_attention.Params, shape, **values)
+
+
+def _nothing() -> Buffer:
+    raise LookupError("cells that an earlier layer has not chosen")
 
 
 def read(f: LayerReader) -> Mixer:
@@ -108,9 +133,28 @@ def read(f: LayerReader) -> Mixer:
         raise UnsupportedError(
             f"{f.path}: layer {f.i}: keys of {s.k_dim} elements, {s.n_rot} of which turn, leave none for the latents"
         )
+    source = _source(f)
     return LatentAttention(
         f.i, latents, read_head_matrices(f, "attn_k_b", s.nope, s.rank, s.n_head),
         read_head_matrices(f, "attn_v_b", s.rank, s.v_dim, s.n_head),
         f.linear("attn_output", s.n_head * s.v_dim, f.config.n_embd), window_of(f.config, f.i),
-        float(f.spec.attention_scale(f.config, f.i)), f.path,
+        float(f.spec.attention_scale(f.config, f.i)), f.path, None if source else _indexer(f, latents), source,
     )  # fmt: skip
+
+
+def _source(f: LayerReader) -> LatentAttention | None:
+    """The earlier layer whose choice of cells this one uses. An indexer that it has itself is passed over."""
+    i = f.spec.choice_source(f.config, f.i)
+    if i is None:
+        return None
+    f.weights.leave(re.escape(f.name("indexer.")) + r".*")
+    (source,) = (block for block in f.earlier[i] if isinstance(block, LatentAttention))
+    return source
+
+
+def _indexer(f: LayerReader, latents: Latents) -> LightningIndexer | None:
+    if not f.spec.indexer(f.config, f.i):
+        return None
+    if latents.q_a is None:
+        raise UnsupportedError(f"{f.path}: layer {f.i}: an indexer without attn_q_a is not supported")
+    return read_indexer(f, latents.q_a.w.n, latents.sizes.n_rot, f.spec.indexer(f.config, f.i))

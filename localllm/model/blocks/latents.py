@@ -88,7 +88,7 @@ class Latents:
 def read_latents(f: LayerReader) -> Latents:
     """Tensors as deepseek2 has them; without attn_q_a queries come from attn_q."""
     c, i, n = f.config, f.i, f.config.n_embd
-    if not c.keys.flag("attention.causal", f.spec.causal):
+    if not (f.spec.causal and c.keys.flag("attention.causal", True)):
         raise UnsupportedError(f"{f.path}: layer {i}: latent attention in both directions is not supported")
     n_head, k_dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
     if n_head < 1:

@@ -34,7 +34,7 @@ FILES = {
         "chameleon": "chameleon",
         "step": "step35",
         "mamba": "mamba mamba2 jamba",
-        "latent": "deepseek2 mistral4 minicpm3 plm",
+        "latent": "deepseek2 mistral4 deepseek32 glm-dsa dots3note minicpm3 plm",
         "kimi": "kimi-linear kimi-k3 bailingmoe3",
         "qwen_next": "qwen3next qwen35 qwen35moe",
         "rwkv": "rwkv6 rwkv6qwen2 rwkv7 arwkv7",

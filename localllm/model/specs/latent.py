@@ -1,5 +1,7 @@
 """Attention over latents (arXiv 2405.04434): DeepSeek-V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana, Youtu,
-Mistral 4; MiniCPM3 and PLM (arXiv 2412.19437, 2404.06395, 2503.12167; model cards).
+Mistral 4; MiniCPM3 and PLM (arXiv 2412.19437, 2404.06395, 2503.12167; model cards). In DeepSeek-V3.2, GLM 5 and dots 3
+an indexer chooses the cells; GLM 5.2 has one in every fourth layer, for the next three, too; most layers of dots 3 have
+a window in its place, and latents of another size.
 
 A DeepSeek file's multiplier of YaRN's logarithm is a tenth of what it stands for. It counts in the scale of the scores,
 twice; DeepSeek-V2 itself has it in the gain of cosines and sines, too, where it cancels (llama.cpp, deepseek2.cpp and
@@ -8,11 +10,12 @@ llama-context.cpp).
 
 from dataclasses import replace
 
-from localllm.gguf.config import Config
+from localllm.gguf.config import Config, Keys, Window
 from localllm.model.rope import gain
 from localllm.model.spec import ExpertsSpec, Spec
 
 _LAYERS_OF_GLM, _VOCABULARY_OF_GLM = (47, 48), 154880
+_CONTEXT_OF_GLM_5_2 = 1 << 20
 
 
 def _multiplier(c: Config) -> float:
@@ -55,6 +58,26 @@ def _with_gating(spec: Spec, c: Config) -> Spec:
     return replace(spec, experts=replace(spec.experts, gating="sigmoid")) if is_glm else spec
 
 
+def _choice_source(c: Config, i: int) -> int | None:
+    """The file says which layers have an indexer. Before GLM 5.2, whose contexts are longer, all had one; after that,
+    the first three, and then every fourth (llama.cpp, glm-dsa.cpp)."""
+    has_own = c.keys.flags("attention.indexer.types", c.n_block)
+    if has_own is None and c.keys.has("attention.indexer.types"):
+        has_own = (bool(c.keys.integer("attention.indexer.types", 0, 1)),) * c.n_block
+    if has_own is None:
+        has_own = tuple(c.n_ctx_train < _CONTEXT_OF_GLM_5_2 or j < 3 or j % 4 == 2 for j in range(c.n_block))
+    if not has_own[0]:
+        raise c.keys.fail("attention.indexer.types", "is 0 for layer 0, which has no layer before it")
+    return None if has_own[i] else max(j for j in range(i) if has_own[j])
+
+
+def _window(keys: Keys, n_layer: int) -> Window | None:
+    """The file names the layers that have one."""
+    if keys.flags("attention.sliding_window_pattern", n_layer) is None:
+        raise keys.fail("attention.sliding_window_pattern", "is not there, or no list of a number for each layer")
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+
+
 _DEEPSEEK2 = Spec(
     "DeepSeek V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana, Youtu",
     rope="adjacent",
@@ -69,6 +92,34 @@ _DEEPSEEK2 = Spec(
 SPECS = {
     "deepseek2": _DEEPSEEK2,
     "mistral4": replace(_DEEPSEEK2, about="Mistral 4", attention_scale=_scale_of_one, yarn_gains=_gains),
+    "deepseek32": replace(
+        _DEEPSEEK2,
+        about="DeepSeek V3.2",
+        attention_scale=_scale_of_one,
+        yarn_gains=_gains,
+        temperature=lambda c, i: None,
+        indexer=lambda c, i: "halves",
+        adapt=lambda spec, c: spec,
+    ),
+    "glm-dsa": replace(
+        _DEEPSEEK2,
+        about="GLM 5",
+        attention_scale=lambda c, i: _scale(c, i, 1.0, 0.0),
+        yarn_gains=lambda c: (1.0, 0.0),
+        temperature=lambda c, i: None,
+        indexer=lambda c, i: "adjacent",
+        choice_source=_choice_source,
+        experts=ExpertsSpec(gating="sigmoid", normed=False),
+        adapt=lambda spec, c: spec,
+    ),
+    "dots3note": Spec(
+        "dots 3 Note",
+        rope="adjacent",
+        mixers=lambda c, i: ("latent_attention",),
+        window=_window,
+        indexer=lambda c, i: "" if c.swa_layers[i] else "halves",
+        experts=ExpertsSpec(normed=False),
+    ),
     "minicpm3": Spec(
         "MiniCPM3",
         rope="halves",
