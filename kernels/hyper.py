@@ -6,9 +6,11 @@ they are mixed; the weights come from the streams themselves. Steps as in llama.
 from .conv import put
 from .math import LANE_NUMBERS, exp16, nan_of, sigmoid16
 from .simd import (
+    Const,
     Lanes,
     Struct,
     bitcast,
+    cast,
     constant,
     f32,
     f32x16,
@@ -34,6 +36,10 @@ MIXES = (2 + STREAMS) * STREAMS
 WeightsParams = Struct("HyperWeights", ("n_rows_at", "mixes", "scale", "base", "eps", "n_iter", "out"))
 """mixes, out: f32 [n_rows][MIXES]; scale, base: f32 [MIXES]; eps: bits of f64; n_iter: of Sinkhorn, 1 or more."""
 
+GatesParams = Struct("HyperGates", ("n_rows_at", "mixes", "scale", "base", "eps", "magnitude", "out"))
+"""mixes: f32 [n_rows][2 * STREAMS]; scale, base: f32 [16], of which 2 * STREAMS count; eps, magnitude: bits of f64;
+out: f32 [n_rows][MIXES], in which each stream stays as it is."""
+
 ReduceParams = Struct("HyperReduce", ("n_rows_at", "n", "x", "weights", "stride", "out", "zero"))
 """out = sum of weights[i] * x[i]: x f32 [n_rows][STREAMS][n]; weights: rows of 4 (or more) f32, `stride` bytes apart,
 0 where all are the same; out: f32 [n_rows, n]. zero: f32 [n_rows, n] to be filled with zeros, or 0."""
@@ -49,6 +55,7 @@ CopyParams = Struct("HyperCopy", ("n_rows_at", "n", "x", "out"))
 """x: f32 [n_rows, n], to each of out's streams: f32 [n_rows][STREAMS][n]."""
 
 _PIECE = 512
+_IDENTITY = Const(i32x16, tuple(int(i % (STREAMS + 1) == 0) for i in range(STREAMS * STREAMS)))
 
 # Lanes of comb: 4 from + to. Neighbours in a quarter are sums over `to`, quarters side by side over `from`.
 _SWAP1, _SWAP2, _SWAP4, _SWAP8 = (Lanes(tuple(i ^ step for i in range(16))) for step in (1, 2, 4, 8))
@@ -70,6 +77,24 @@ def weights():
                 at = 2 * STREAMS * 4
                 store(out + at, sinkhorn(affine(x + at, p.scale + at, p.base + at), eps, p.n_iter))
             first = claim(thread, 8)
+
+    return kernel
+
+
+def gates():
+    """Weights where streams are independent (llama.cpp's hy-v4.cpp). Threads claim rows."""
+
+    def kernel(params, thread):
+        p = GatesParams(params)
+        n_rows, eps, magnitude = load(i64, p.n_rows_at), f32(bitcast(f64, p.eps)), f32(bitcast(f64, p.magnitude))
+        row = claim(thread, 1)
+        while row < n_rows:
+            out = p.out + row * MIXES * 4
+            v = sigmoid16(affine(p.mixes + row * 2 * STREAMS * 4, p.scale, p.base))
+            is_of_sum = less(constant(LANE_NUMBERS), splat(i32x16, STREAMS))
+            store(out, select(is_of_sum, v, v * magnitude) + eps)
+            store(out + 2 * STREAMS * 4, cast(f32x16, constant(_IDENTITY)))
+            row = claim(thread, 1)
 
     return kernel
 

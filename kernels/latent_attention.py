@@ -8,7 +8,7 @@ joins those of a row. A row may see all cells, or those that it has chosen (kern
 list, so that a list of all cells gives the same bits.
 """
 
-from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, weigh
+from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, sink, weigh
 from .cells import GROUP, bytes_of
 from .lanes import sums16
 from .math import lanes_from
@@ -54,6 +54,7 @@ Params = Struct(
     (
         "step", "q", "q_row", "q_head", "turned", "turned_row", "turned_head", "n_head", "dim", "n_rot", "cache",
         "n_cells", "window", "chosen", "most", "scale", "out", "block", "group", "together", "split", "partial",
+        "sinks",
     ),
 )  # fmt: skip
 """q: f32, dim elements for each head of each row, `q_row` and `q_head` bytes apart; turned: n_rot elements for each in
@@ -61,7 +62,8 @@ the same way; a row of the cache has dim + n_rot. window: cells a row sees, see 
 [n_rows][most], the cells that a row sees in ascending order, `most` or as many as there are up to its own; scale:
 factor of the scores (bits of f64); out: f32 [n_rows][n_head][dim]; block: rows of a unit; group: heads of a unit;
 together: queries that go through a chunk at a time, at most `most_together`. split: CHUNK, and a unit is one chunk,
-whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out."""
+whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out. sinks:
+f32 [n_head], see attention.Params, or 0."""
 
 _CELLS = 32
 """Cells that are f32 in scratch at a time."""
@@ -190,6 +192,8 @@ def cells(kv_type: str):
         for t in range(count):
             place = (j0 + t) // n * p.n_head + head + (j0 + t) % n
             if p.split == 0:
+                if p.sinks != 0:
+                    sink(totals + t * size, load(f32, p.sinks + 4 * (head + (j0 + t) % n)), size)
                 divide(totals + t * size, p.dim, p.out + place * p.dim * 4)
             else:
                 # One chunk: its part goes as it is, for `merge` to fold in the same order as is done above.
@@ -269,6 +273,8 @@ def merge():
             empty(total, size)
             for chunk in range(first // CHUNK, (end - 1) // CHUNK + 1):
                 fold(total, p.partial + (unit * n_splits + chunk % n_splits) * size, size)
+            if p.sinks != 0:
+                sink(total, load(f32, p.sinks + 4 * (unit % p.n_head)), size)
             divide(total, p.dim, p.out + unit * p.dim * 4)
             unit = claim(thread, 1)
 

@@ -56,6 +56,17 @@ class ClassifierSpec:
 
 
 @dataclass(frozen=True)
+class IndexerSpec:
+    """The lightning indexer. pairing: as `Spec.rope`, of its heads."""
+
+    pairing: Literal["adjacent", "halves"]
+    turns_last: bool = False
+    """The last elements of a head turn, not the first."""
+    eps: float | None = 1e-6
+    """Of the keys' norm; None: that of the other norms."""
+
+
+@dataclass(frozen=True)
 class KdaSpec:
     """Kimi Delta Attention, where an architecture's files differ."""
 
@@ -127,8 +138,8 @@ class Spec:
     """False: a token sees all of its sequence, whatever the file says; otherwise the file may say that it does."""
     kv_source: Callable[[Config, int], int | None] = lambda c, i: None
     """The earlier layer whose keys and values a layer attends over; None: it has its own."""
-    indexer: Callable[[Config, int], str] = lambda c, i: ""
-    """How the heads of a layer's lightning indexer turn, as `rope`; empty: the layer has none."""
+    indexer: Callable[[Config, int], IndexerSpec | None] = lambda c, i: None
+    """A layer's lightning indexer, if it has one."""
     choice_source: Callable[[Config, int], int | None] = lambda c, i: None
     """The earlier layer whose choice of cells a layer attends to; None: it has an indexer, or sees all."""
     value_norm: bool = False

@@ -35,6 +35,21 @@ def test_weights(n_iter, size):
     np.testing.assert_allclose(out, exact, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
+def test_gates(size):
+    """Of independent streams."""
+    mixes, base, out = normal(19, 2 * STREAMS, scale=size), normal(16, seed=1), harness.buffer((19, MIXES))
+    scale = harness.placed(np.repeat(np.float32([0.7, -1.3]), [STREAMS, 16 - STREAMS]))
+    harness.run(
+        "hyper.gates", n_rows_at=rows(19), mixes=mixes, scale=scale, base=base, eps=harness.bits(EPS),
+        magnitude=harness.bits(2.5), out=out,
+    )  # fmt: skip
+    exact = reference.sigmoid(mixes.astype(np.float64) * scale[: 2 * STREAMS] + base[: 2 * STREAMS])
+    exact = exact * np.repeat([1, 2.5], STREAMS) + EPS
+    np.testing.assert_allclose(out[:, : 2 * STREAMS], exact, rtol=2e-6, atol=1e-6)
+    np.testing.assert_array_equal(out[:, 2 * STREAMS :], np.tile(np.eye(STREAMS).ravel(), (19, 1)))
+
+
 def test_weights_pass_nan_on():
     mixes, out = normal(2, MIXES), harness.buffer((2, MIXES))
     mixes[1, [0, 5, 8 + 6]] = np.nan

@@ -107,6 +107,19 @@ def test_blocks_of_rows(kv, block):
     np.testing.assert_array_equal(out, case.run(block=block, split=attention.CHUNK))
 
 
+def test_sinks():
+    """A cell that takes weight and gives nothing, a score a head."""
+    case = Case([0, 40, 300], n_cells=512, kv="f32")
+    sinks = harness.placed(np.float32([-50, 0, 3, 8, 60]))
+    whole = case.run(sinks=sinks, block=3)
+    np.testing.assert_array_equal(case.run(sinks=sinks, split=attention.CHUNK), whole)
+    q = np.concatenate([case.q, case.turned[..., 7:]], -1).astype(np.float64)
+    for row, position in enumerate(case.positions):
+        scores = q[row] @ case.rows[0, : position + 1].astype(np.float64).T * case.scale
+        share = 1 / (1 + np.exp(sinks - np.logaddexp.reduce(scores, -1)))
+        np.testing.assert_allclose(whole[row], case.expected()[row] * share[:, None], rtol=0, atol=BUDGET)
+
+
 @KINDS
 @pytest.mark.parametrize("window", [1, 16, 31, 100, 256, 2000])
 def test_window(kv, window):

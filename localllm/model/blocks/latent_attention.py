@@ -21,6 +21,7 @@ from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, TILE, Linear, Recorder, Residual
 from localllm.model.states.cells import Cells, Plane
 from localllm.model.states.state import State, StateOptions
+from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
 
 _MOST_TOGETHER = 32
@@ -45,6 +46,7 @@ class LatentAttention:
     """What chooses the cells that a row attends to; None: all, or those of `source`."""
     source: LatentAttention | None = None
     """The earlier layer whose choice is used."""
+    sinks: Weight | None = None
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
         s = self.latents.sizes
@@ -108,6 +110,7 @@ class LatentAttention:
             "chosen": chosen or 0, "most": most, "scale": self.scale, "out": out, "block": 1 if few else TILE,
             "group": min(s.n_head, together), "together": together, "split": attention.CHUNK if is_split else 0,
             "partial": r.floats("attention parts", n_parts) if is_split else 0,
+            "sinks": self.sinks.address if self.sinks else 0,
         }  # fmt: skip
         name, shape = f"blk.{self.i}", (r.n_rows, s.n_head, s.rank)
         key = Key("latent_attention", "cells", (cells.kv_type,))
@@ -139,6 +142,7 @@ def read(f: LayerReader) -> Mixer:
         read_head_matrices(f, "attn_v_b", s.rank, s.v_dim, s.n_head),
         f.linear("attn_output", s.n_head * s.v_dim, f.config.n_embd), window_of(f.config, f.i),
         float(f.spec.attention_scale(f.config, f.i)), f.path, None if source else _indexer(f, latents), source,
+        f.vector("attn_sinks.weight", s.n_head),
     )  # fmt: skip
 
 
@@ -153,8 +157,9 @@ def _source(f: LayerReader) -> LatentAttention | None:
 
 
 def _indexer(f: LayerReader, latents: Latents) -> LightningIndexer | None:
-    if not f.spec.indexer(f.config, f.i):
+    spec = f.spec.indexer(f.config, f.i)
+    if spec is None:
         return None
     if latents.q_a is None:
         raise UnsupportedError(f"{f.path}: layer {f.i}: an indexer without attn_q_a is not supported")
-    return read_indexer(f, latents.q_a.w.n, latents.sizes.n_rot, f.spec.indexer(f.config, f.i))
+    return read_indexer(f, latents.q_a.w.n, latents.sizes.n_rot, spec)

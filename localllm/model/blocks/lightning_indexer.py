@@ -15,12 +15,10 @@ from localllm.kernels import indexer, rope
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
+from localllm.model.spec import IndexerSpec
 from localllm.model.states.cells import Cells, Plane
 from localllm.model.states.state import StateOptions
-from localllm.runtime.plan import Buffer, Value
-
-_EPS = 1e-6
-"""Of the keys' norm, whatever the file says of others."""
+from localllm.runtime.plan import Buffer, Place, Value
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,9 @@ class LightningIndexer:
     """Cells that are chosen."""
     pairing: str
     n_rot: int
-    """Elements of a head that turn, the first ones."""
+    """Elements of a head that turn."""
+    before: int
+    """Elements of a head before them."""
     path: str
 
     def cells(self, options: StateOptions) -> Cells | None:
@@ -61,23 +61,20 @@ class LightningIndexer:
     def choose(self, r: Recorder, cells: Cells, made: Products, q_a: Value, table: Buffer | None) -> Buffer:
         """Store the rows' keys; numbers of the cells that each row attends to, int32 [n_rows][most]. q_a: what
         queries are made from."""
-        name, row, n_rot = f"blk.{self.i}.indexer", self.n_head * self.dim, self.n_rot if table else 0
+        name, row = f"blk.{self.i}.indexer", self.n_head * self.dim
         q, chosen = r.floats("indexer.q", row), r.plan.buffer("chosen cells", r.n_rows * self.most * 4)
         r.norm(f"{name}.k_norm", made.k, self.k_norm, made.k, self.dim)
         r.linears(q_a, [(self.q, q, 0)])
-        with r.plan.stage():
-            # Keys alone: values of no elements.
-            r.plan.op(
-                "cache", Key("rope", "cache", (self.pairing, cells.kv_type)), rope.CacheParams, (r.n_rows, 1),
-                step=r.step, k=made.k, k_stride=self.dim * F32, v=made.k, v_stride=0, n_head=1, k_dim=self.dim,
-                v_dim=0, n_rot=n_rot, table=table or 0, k_cache=cells.address(0), v_cache=0, n_cells=cells.n_cells,
-            )  # fmt: skip
-            if table:
-                r.plan.op(
-                    "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
-                    step=r.step, x=q, stride=row * F32, n_head=self.n_head, head_dim=self.dim, n_rot=n_rot,
-                    table=table,
-                )  # fmt: skip
+        if table:
+            with r.plan.stage():
+                self._rotate(r, q, self.n_head, table)
+                self._rotate(r, made.k, 1, table)
+        # Keys alone: values of no elements.
+        r.plan.op(
+            "cache", Key("rope", "cache", (self.pairing, cells.kv_type)), rope.CacheParams, (r.n_rows, 1),
+            step=r.step, k=made.k, k_stride=self.dim * F32, v=made.k, v_stride=0, n_head=1, k_dim=self.dim, v_dim=0,
+            n_rot=0, table=0, k_cache=cells.address(0), v_cache=0, n_cells=cells.n_cells,
+        )  # fmt: skip
         scores = r.floats("indexer.scores", cells.n_cells)
         shared: dict[str, Value] = {"step": r.step, "n_keys": cells.n_cells, "ratio": 1, "most": self.most}
         r.plan.op(
@@ -91,8 +88,16 @@ class LightningIndexer:
         )  # fmt: skip
         return chosen
 
+    def _rotate(self, r: Recorder, x: Buffer, n_head: int, table: Buffer) -> None:
+        row = n_head * self.dim
+        r.plan.op(
+            "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
+            step=r.step, x=Place(x, self.before * F32), stride=row * F32, n_head=n_head, head_dim=self.dim,
+            n_rot=self.n_rot, table=table,
+        )  # fmt: skip
 
-def read_indexer(f: LayerReader, n_q: int, n_rot: int, pairing: str) -> LightningIndexer:
+
+def read_indexer(f: LayerReader, n_q: int, n_rot: int, spec: IndexerSpec) -> LightningIndexer:
     """n_q: elements of what queries are made from."""
     keys, n = f.config.keys, f.config.n_embd
     n_head = keys.integer("attention.indexer.head_count", 1, 1 << 12)
@@ -100,8 +105,10 @@ def read_indexer(f: LayerReader, n_q: int, n_rot: int, pairing: str) -> Lightnin
     w = f.vector("indexer.k_norm.weight", dim)
     if w is None:
         raise FormatError(f"{f.path}: tensor {f.name('indexer.k_norm.weight')}: is missing")
+    eps = f.eps if spec.eps is None else spec.eps
     return LightningIndexer(
         f.i, n_head, dim, f.linear("indexer.attn_q_b", n_q, n_head * dim), f.linear("indexer.attn_k", n, dim),
-        Norm(w, f.vector("indexer.k_norm.bias", dim), _EPS, "layer"), f.linear("indexer.proj", n, n_head),
-        keys.integer("attention.indexer.top_k", 1, (1 << 31) - 1), pairing, n_rot, f.path,
+        Norm(w, f.vector("indexer.k_norm.bias", dim), eps, "layer"), f.linear("indexer.proj", n, n_head),
+        keys.integer("attention.indexer.top_k", 1, (1 << 31) - 1), spec.pairing, n_rot,
+        dim - n_rot if spec.turns_last else 0, f.path,
     )  # fmt: skip

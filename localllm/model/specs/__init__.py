@@ -33,6 +33,7 @@ FILES = {
         "hrm": "hrm_text",
         "chameleon": "chameleon",
         "step": "step35",
+        "hy_v4": "hy_v4",
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 deepseek32 glm-dsa dots3note minicpm3 plm",
         "kimi": "kimi-linear kimi-k3 bailingmoe3",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from localllm.gguf.config import Config, Keys, Window
 from localllm.model.rope import gain
-from localllm.model.spec import ExpertsSpec, Spec
+from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec
 
 _LAYERS_OF_GLM, _VOCABULARY_OF_GLM = (47, 48), 154880
 _CONTEXT_OF_GLM_5_2 = 1 << 20
@@ -98,7 +98,7 @@ SPECS = {
         attention_scale=_scale_of_one,
         yarn_gains=_gains,
         temperature=lambda c, i: None,
-        indexer=lambda c, i: "halves",
+        indexer=lambda c, i: IndexerSpec("halves"),
         adapt=lambda spec, c: spec,
     ),
     "glm-dsa": replace(
@@ -107,7 +107,7 @@ SPECS = {
         attention_scale=lambda c, i: _scale(c, i, 1.0, 0.0),
         yarn_gains=lambda c: (1.0, 0.0),
         temperature=lambda c, i: None,
-        indexer=lambda c, i: "adjacent",
+        indexer=lambda c, i: IndexerSpec("adjacent"),
         choice_source=_choice_source,
         experts=ExpertsSpec(gating="sigmoid", normed=False),
         adapt=lambda spec, c: spec,
@@ -117,7 +117,7 @@ SPECS = {
         rope="adjacent",
         mixers=lambda c, i: ("latent_attention",),
         window=_window,
-        indexer=lambda c, i: "" if c.swa_layers[i] else "halves",
+        indexer=lambda c, i: None if c.swa_layers[i] else IndexerSpec("halves"),
         experts=ExpertsSpec(normed=False),
     ),
     "minicpm3": Spec(

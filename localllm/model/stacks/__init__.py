@@ -18,6 +18,7 @@ from localllm.runtime.plan import Buffer, Value
 STACKS = {
     "hyper": "hyper",
     "hyper_mean": "hyper",
+    "hyper_independent": "hyper",
     "plain": "plain",
     "altup": "altup",
     "gemma4": "gemma4",

@@ -1,5 +1,6 @@
 """Four residual streams (see kernels.hyper): a block reads a weighted sum of them, normed, and its result is spread
-over them. The last layer's streams become one by weights of their own ("hyper"), or by their mean ("hyper_mean").
+over them. The last layer's streams become one by weights of their own ("hyper"), or by their mean ("hyper_mean"). In
+"hyper_independent" (llama.cpp's hy-v4.cpp) streams are not mixed.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Hyper:
     """Of all streams of a row as one, without weights."""
     eps: float
     n_iter: int
+    """Of Sinkhorn; 0: streams are not mixed."""
+    magnitude: float = 0.0
+    """Then: the most of a block's result that a stream may take."""
 
     def record(self, r: Recorder, x: Value, tables: Sequence[Buffer | None]) -> None:
         n = r.config.n_embd
@@ -73,10 +77,12 @@ class Hyper:
         """The weighted sum that a block reads, all weights, and where the block's result goes."""
         n = r.config.n_embd
         weights, y, result = r.floats(f"{name} weights", MIXES), r.floats(f"{name} sum", n), r.floats(name, n)
+        kernel, block = ("weights", hyper.WeightsParams) if self.n_iter else ("gates", hyper.GatesParams)
+        own: dict[str, Value] = {"n_iter": self.n_iter} if self.n_iter else {"magnitude": self.magnitude}
         r.plan.op(
-            name, Key("hyper", "weights"), hyper.WeightsParams, (r.n_rows, MIXES),
+            name, Key("hyper", kernel), block, (r.n_rows, MIXES),
             n_rows_at=r.rows_at, mixes=self._mixes(r, name, mixes, streams), scale=mixes.scale.address,
-            base=mixes.base.address, eps=self.eps, n_iter=self.n_iter, out=weights,
+            base=mixes.base.address, eps=self.eps, out=weights, **own,
         )  # fmt: skip
         self._reduce(r, f"{name}_pre", streams, weights, MIXES * F32, y, result)
         return y, weights, Residual(result)
@@ -117,16 +123,18 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
             f"{weights.file.path}: metadata key {c.keys.full('hyper_connection.count')}: is {count}; "
             f"supported: {STREAMS}"
         )
-    names = [f"blk.{i % c.n_block}.hc" for i in range(len(layers))]
+    names, is_mixed = [f"blk.{i % c.n_block}.hc" for i in range(len(layers))], spec.stack != "hyper_independent"
+    read_mixes = _read_mixes if is_mixed else _read_gates
     return Hyper(
         layers=layers,
-        of_attention=tuple(_read_mixes(weights, c, f"{name}_attn") for name in names),
-        of_ffn=tuple(_read_mixes(weights, c, f"{name}_ffn") for name in names),
-        head=_read_head(weights, c) if spec.stack == "hyper" else None,
+        of_attention=tuple(read_mixes(weights, c, f"{name}_attn") for name in names),
+        of_ffn=tuple(read_mixes(weights, c, f"{name}_ffn") for name in names),
+        head=None if spec.stack == "hyper_mean" else _read_head(weights, c),
         quarters=weights.constant("quarters", np.full(STREAMS, 1 / STREAMS)),
         norm=Norm(None, None, eps, "rms"),
         eps=c.keys.number("hyper_connection.epsilon"),
-        n_iter=c.keys.integer("hyper_connection.sinkhorn_iterations", 1, 1000),
+        n_iter=c.keys.integer("hyper_connection.sinkhorn_iterations", 1, 1000) if is_mixed else 0,
+        magnitude=0.0 if is_mixed else c.keys.number("hyper_connection.magnitude"),
     )
 
 
@@ -137,6 +145,16 @@ def _read_mixes(weights: Weights, c: Config, name: str) -> Mixes:
         weights.constant(f"{name}_scale by lanes", factors),
         weights.vector(f"{name}_base.weight", MIXES),
     )
+
+
+def _read_gates(weights: Weights, c: Config, name: str) -> Mixes:
+    """The kernel reads whole vectors of factors and summands."""
+    factors = np.repeat(weights.values(f"{name}_scale.weight", 2), (STREAMS, 16 - STREAMS))
+    base = np.resize(weights.values(f"{name}_base.weight", 2 * STREAMS), 16)
+    return Mixes(
+        Linear(weights.matrix(f"{name}_fn.weight", STREAMS * c.n_embd, 2 * STREAMS)),
+        weights.constant(f"{name}_scale by lanes", factors), weights.constant(f"{name}_base by lanes", base),
+    )  # fmt: skip
 
 
 def _read_head(weights: Weights, c: Config) -> Mixes:
