@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from localllm.runtime.plan import Operation
 
 _FIRST_TOKEN = 100
+_MATRICES = {
+    ("matvec", "rows"): "", ("matmul", "tiles"): "", ("experts", "rows"): "n_used", ("heads", "rows"): "n_head",
+    ("heads", "tiles"): "n_head",
+}  # fmt: skip
+"""Products, and the field that says of how many matrices."""
+_OVER_CELLS = {("attention", "cells"), ("latent_attention", "cells")}
 
 
 @dataclass(frozen=True)
@@ -106,26 +112,32 @@ def weights_work(operation: Operation) -> tuple[int, int]:
     """Bytes and elements of the matrices that a product reads whole, of a token's experts those that it uses; none for
     other operations, and none for a batch's experts, since nobody knows beforehand which it will use."""
     values, key = operation.values, operation.key
-    if key.module not in ("matvec", "matmul") and (key.module, key.factory) != ("experts", "rows"):
+    matrices = _MATRICES.get((key.module, key.factory))
+    if matrices is None:
         return 0, 0
     n, k, row_bytes = (int(values[name]) for name in ("n", "k", "row_bytes"))  # type: ignore[arg-type]
-    used = int(values.get("n_used", 1))  # type: ignore[arg-type]
+    used = int(values.get(matrices, 1))  # type: ignore[arg-type]
     return used * n * row_bytes, used * n * k
 
 
 def cells_work(operation: Operation, n_rows: int, n_depth: int) -> tuple[int, int]:
     """Bytes of the cache that attention reads, and its products."""
-    if (operation.key.module, operation.key.factory) != ("attention", "cells"):
+    if (operation.key.module, operation.key.factory) not in _OVER_CELLS:
         return 0, 0
-    names = ("n_head", "n_head_kv", "k_dim", "v_dim", "window")
-    n_head, n_head_kv, k_dim, v_dim, window = (int(operation.values[name]) for name in names)  # type: ignore[arg-type]
+    # Latents are keys with the elements that turn, and values without them.
+    value = {name: int(v) for name, v in operation.values.items() if isinstance(v, (int, float))}
+    window, most = value["window"], value.get("most", 0)
     seen = [
-        position % -window + 1 if window < 0 else min(position + 1, window or position + 1)
+        position % -window + 1 if window < 0 else min(position + 1, window or most or position + 1)
         for position in range(n_depth, n_depth + n_rows)
     ]
     kv_type, n_cells = str(operation.key.arguments[0]), min(n_depth + n_rows, seen[0] + n_rows - 1)
-    n_bytes = n_head_kv * n_cells * (cell_bytes(kv_type, k_dim) + cell_bytes(kv_type, v_dim))
-    return n_bytes, n_head * sum(seen) * (k_dim + v_dim)
+    if "k_dim" in value:
+        n_bytes = value["n_head_kv"] * sum(cell_bytes(kv_type, value[name]) for name in ("k_dim", "v_dim"))
+        n_macs = value["k_dim"] + value["v_dim"]
+    else:
+        n_bytes, n_macs = cell_bytes(kv_type, value["dim"] + value["n_rot"]), 2 * value["dim"] + value["n_rot"]
+    return n_cells * n_bytes, value["n_head"] * sum(seen) * n_macs
 
 
 def markdown(rows: list[Row]) -> Iterator[str]:

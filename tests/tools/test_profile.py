@@ -5,6 +5,7 @@ import pytest
 from localllm.model.model import Model
 from localllm.tools import profile
 from tests import tiny_models
+from tests.recorded import models
 
 
 @pytest.mark.parametrize(("n_rows", "n_depth"), [(1, 0), (12, 0), (1, 600), (17, 40)])
@@ -24,3 +25,24 @@ def test_profile_of_a_tiny_model(tmp_path, n_rows, n_depth):
     cells = d["n_layer"] * d["n_head_kv"] * 2 * d["head"] * 2 * (n_depth + n_rows)
     assert sum(row.n_bytes for row in rows) == sum(a * b // 32 * 34 for a, b in shapes.values()) + cells
     assert len(list(profile.markdown(rows))) == len(rows) + 2
+
+
+@pytest.mark.parametrize(("name", "most"), [("deepseek2-wide", 1 << 20), ("deepseek32", 8)])
+@pytest.mark.parametrize(("n_rows", "n_depth"), [(1, 300), (17, 40)])
+def test_latents_and_matrices_of_heads(tmp_path, name, most, n_rows, n_depth):
+    """Latents are read once, all or those that were chosen; each head has a matrix before the scores and one after."""
+    case = models.cases()[name]
+    path = models.write(tmp_path / "m.gguf", case)
+    with Model.load(path, n_threads=2) as model:
+        rows = {row.kind: row for row in profile.profile(model, n_rows, 1, n_depth)}
+    kv, n_layer = case.kv, case.kv["block_count"]
+    n_head, rank, n_rot = (
+        kv[f"{key}"] for key in ("attention.head_count", "attention.kv_lora_rank", "rope.dimension_count")
+    )
+    seen = [min(position + 1, most) for position in range(n_depth, n_depth + n_rows)]
+    (attention,) = (row for kind, row in rows.items() if kind.startswith("latent_attention-cells"))
+    assert attention.n_macs == n_layer * n_head * sum(seen) * (2 * rank + n_rot)
+    assert attention.n_bytes == n_layer * 2 * (rank + n_rot) * min(n_depth + n_rows, seen[0] + n_rows - 1)
+    products = [row for kind, row in rows.items() if kind.startswith("heads-") and row.n_macs]
+    shapes = [case.tensors[f"blk.0.attn_{matrix}.weight"] for matrix in ("k_b", "v_b")]
+    assert sum(row.n_macs for row in products) == n_rows * n_layer * sum(a * b * n for a, b, n in shapes)
