@@ -122,7 +122,9 @@ class Routed:
     def _rows(self, r: Recorder, bank: Bank, x: Ready, ids: Value, out: Value, shared: bool) -> None:
         """shared: all experts read the same activations; otherwise those of n_used slots follow each other."""
         w = bank.w
-        slot, slot_d, slot_s = (0, 0, 0) if shared else (b // self.n_used for b in x.bytes[:3])
+        # A row of codes ends in a multiple of 64 bytes, its slots do not.
+        slot = w.k * (F32 if kind_of(w) == "float" else 1)
+        slot, slot_d, slot_s = (0, 0, 0) if shared else (slot, *(b // self.n_used for b in x.bytes[1:3]))
         r.plan.op(
             w.name, Key("experts", "rows", (w.module,)), experts.RowsParams, (self.n_used, bank.n),
             w=w.address, stride=bank.stride, row_bytes=w.row_bytes, n=bank.n, k=w.k, n_used=self.n_used, ids=ids,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from localllm.model.model import Model
+from tests.model.test_recorded import feed
 from tests.recorded import models
 from tests.recorded.models import N_CTX, ids_of, outputs
 
@@ -51,3 +52,18 @@ def test_near_the_dequantized_model(name, fmt, tmp_path):
     got, exact = made
     errors = ((got - exact) ** 2).mean(-1) / (exact**2).mean(-1)
     assert np.median(errors) < (1e-9 if fmt == "F16" else 1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_token_alone_gives_the_bits_that_it_has_in_a_batch(name, tmp_path):
+    """Matrices in few bits have other ways of products for one row, a few and many."""
+    case, ids = CASES[name], ids_of(8)
+    path = models.write(tmp_path / "m.gguf", case, quantizer("Q8_0", False))
+    with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
+        if not model.network.causal:
+            pytest.skip("attends in both directions: a sequence is one batch")
+        exact, context = outputs(case, model, ids), model.context()
+        for chunk in (1, 3):
+            assert np.array_equal(feed(case, context, ids, chunk=chunk), exact), f"chunks of {chunk}"
+            context.clear()
+        context.close()

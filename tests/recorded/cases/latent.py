@@ -36,6 +36,10 @@ ROUTER = {
 }  # fmt: skip
 EXPERTS = ROUTER | {"ffn_gate_exps.weight": [N, 48, 6], "ffn_up_exps.weight": [N, 48, 6]}
 FUSED = ROUTER | {"ffn_gate_up_exps.weight": [N, 96, 6]}
+THREE = ROUTER | {
+    "ffn_gate_exps.weight": [N, 96, 6], "ffn_up_exps.weight": [N, 96, 6], "ffn_down_exps.weight": [96, N, 6],
+}  # fmt: skip
+"""Hidden elements of three experts together are no multiple of 64."""
 NEXTN = {"nextn.eh_proj.weight": [2 * N, N], "nextn.enorm.weight": [N], "nextn.hnorm.weight": [N]}
 YARN = {
     "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64,
@@ -91,6 +95,9 @@ CASES = {
         | {"attention.q_lora_rank": 64, "attention.kv_lora_rank": 96, "attention.key_length": 128}
         | {"attention.value_length": 96, "attention.key_length_mla": 96, "attention.value_length_mla": 32},
         TOP | layers(WIDE, DENSE, DENSE),
+    ),
+    "deepseek2-three-experts": case(
+        ffns=(DENSE, THREE, THREE), expert_used_count=3, expert_feed_forward_length=96, expert_shared_count=1
     ),
     "mistral4": case(architecture="mistral4", **YARN, **{"rope.scaling.yarn_log_multiplier": 0.05}),
     "mistral4-temperature": case(
