@@ -187,7 +187,9 @@ class Context:
         wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
         if wanted and self.model.network.output is None:
             name = self.model.network.config.architecture
-            raise UnsupportedError(f"{self.model.path}: {name} is an encoder: it has no logits, but embeddings (embed)")
+            raise UnsupportedError(
+                f"{self.model.path}: {name} is run as an encoder: it has no logits, but embeddings (embed)"
+            )
         ids = self._fill(tokens, positions, seq_ids)
         n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)

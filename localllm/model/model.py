@@ -21,6 +21,7 @@ from localllm.model.network import build
 from localllm.model.weights import Weights
 from localllm.runtime.system import default_threads
 from localllm.runtime.team import KEYS, Team
+from localllm.text import pairs
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 
 Progress = Callable[[str, int, int], None]
@@ -157,12 +158,27 @@ class Model:
         """What the model makes of each token of a text (or of its ids): float32 [n_tokens, n_embd]."""
         return self._embedder.hidden_states(self._ids(text))
 
+    def rank(self, query: str, documents: Sequence[str]) -> np.ndarray:
+        """Scores of how well each document answers a query, float32 [len(documents)], of a model that has a classifier
+        (a reranker); of one with several classes, the first's.
+
+        Raises ContextFullError for a pair longer than the context, UsageError for a model without a classifier.
+        """
+        if isinstance(documents, str):
+            raise UsageError("rank takes a list of documents, not one")
+        template = self.file.get(pairs.TEMPLATE_KEY, str, "")
+        ids = [pairs.pair_ids(self._vocabulary(), query, document, template) for document in documents]
+        return self._embedder.embed(ids, "rank")[:, 0]
+
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(text, str):
             return text
+        return self._vocabulary().encode(text, add_special=True)
+
+    def _vocabulary(self) -> Tokenizer:
         if self.tokenizer is None:
             raise UnsupportedError(f"{self.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it takes ids")
-        return self.tokenizer.encode(text, add_special=True)
+        return self.tokenizer
 
     @cached_property
     def _embedder(self) -> Embedder:

@@ -29,10 +29,12 @@ class Kind:
     unk: int | None = None
     sep: int | None = None
     always_bos: bool = False
-    """A text begins with BOS whatever the file says: early files of Gemma 4 say no (llama.cpp, pull request 21500)."""
+    """A text begins with BOS whatever the file says: early files of Gemma 4 say no (llama.cpp, pull request 21500), and
+    WordPiece texts always do."""
     add_eos: bool = False
+    """A text ends with EOS unless the file says otherwise."""
     add_sep: bool = False
-    """Whether a text ends with EOS or SEP unless the file says otherwise."""
+    """A text ends with SEP, and never with EOS, whatever the file says: that goes for pairs of texts."""
     space_prefix: bool = False
     """A space goes before the text, and after each special token, unless the file says otherwise."""
     encoder_adds_spaces: bool = False
@@ -46,11 +48,16 @@ KINDS: dict[str, Kind] = {
     "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
     "gemma4": Kind("bpe", "gemma4", always_bos=True),
     "whitespace": Kind("bpe", "whitespace", bos=11, eos=11),
-    "bert": Kind("wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, add_sep=True, leading_space=True),
+    "bert": Kind(
+        "wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, always_bos=True, add_sep=True, leading_space=True
+    ),
     "t5": Kind("unigram", "UnigramEncoder", eos=1, unk=2, add_eos=True, encoder_adds_spaces=True),
     "rwkv": Kind("rwkv", "RwkvEncoder"),
 }
 """By `tokenizer.ggml.model`."""
+
+_PARTED = ("jina-v1-en", "jina-v2-code", "roberta-bpe")
+"""Values of `tokenizer.ggml.pre` whose pairs have SEP between them unless the file says otherwise."""
 
 _NO_VOCABULARY = ("no_vocab", "none")
 
@@ -72,7 +79,8 @@ class Tokenizer:
     """Text to ids and back. Safe to share between threads.
 
     n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, sep_id, unk_id (None where there is none);
-    eog_ids: ids that end an answer; add_bos, add_eos, add_sep: what `add_special` adds; kind: `tokenizer.ggml.model`.
+    eog_ids: ids that end an answer; add_bos, add_eos, add_sep: what `add_special` adds; pair_frame: ids before, between
+    and after the texts of a pair; kind: `tokenizer.ggml.model`.
     """
 
     def __init__(self, vocab: Vocabulary, kind_name: str) -> None:
@@ -87,10 +95,13 @@ class Tokenizer:
         self.sep_id = vocab.special_id("seperator_token_id", kind.sep)  # the specification spells it so
         self.eog_ids = find_endings(vocab, self.eos_id)
         self._encoder: Encoder = getattr(importlib.import_module(f"localllm.text.{kind.module}"), kind.maker)(vocab)
-        self.add_bos = vocab.flag("add_bos_token", self._encoder.add_bos) and self._needs("bos", self.bos_id)
+        bos, eos = vocab.flag("add_bos_token", self._encoder.add_bos), vocab.flag("add_eos_token", kind.add_eos)
+        parts = kind.add_sep or vocab.metadata.get("tokenizer.ggml.pre") in _PARTED
+        self.pair_frame = self._pair_frame(bos, eos, vocab.flag("add_sep_token", parts))
+        self.add_bos = bos and self._needs("bos", self.bos_id)
         self.add_bos |= kind.always_bos and self.bos_id is not None
-        self.add_eos = vocab.flag("add_eos_token", kind.add_eos) and self._needs("eos", self.eos_id)
-        self.add_sep = kind.add_sep and vocab.flag("add_sep_token", True) and self._needs("sep", self.sep_id)
+        self.add_eos = eos and not kind.add_sep and self._needs("eos", self.eos_id)
+        self.add_sep = kind.add_sep and self._needs("sep", self.sep_id)
         prefix = vocab.flag("add_space_prefix", kind.space_prefix)
         self._space_prefix = kind.space_prefix and prefix
         self._strips_space = self._space_prefix or kind.leading_space or (kind.encoder_adds_spaces and prefix)
@@ -165,6 +176,15 @@ class Tokenizer:
         if not 0 <= token_id < self.n_vocab:
             raise TokenizerError(f"token id {token_id}: ids go from 0 to {self.n_vocab - 1}")
         return token_id
+
+    def _pair_frame(self, bos: bool, eos: bool, sep: bool) -> tuple[list[int], list[int], list[int]]:
+        """See pair_frame; what the file asks for of these, as llama.cpp's server has it."""
+        end = self.sep_id if self.eos_id is None else self.eos_id
+        begins, ends, parts = (
+            [token_id] if wanted and token_id is not None else []
+            for wanted, token_id in ((bos, self.bos_id), (eos, end), (sep, self.sep_id))
+        )
+        return begins, [*ends, *parts], ends
 
     def _needs(self, name: str, token_id: int | None) -> bool:
         if token_id is None and self._vocab.flag(f"add_{name}_token", False):

@@ -114,6 +114,18 @@ def test_text_gets_the_special_tokens(model_of):
     assert len(model.tokenizer.encode("hello [SEP]")) > len(model.tokenizer.encode("hello [SEP]", parse_special=True))
 
 
+def test_documents_are_ranked(model_of):
+    """Each beside the query, as one text."""
+    model = model_of("bert-rank", **TOKENIZER)
+    scores = model.rank("hello", ["world", "hello world", "hello hello"])
+    pairs = [[1, 3, 2, 4], [1, 3, 2, 3, 4], [1, 3, 2, 3, 3]]
+    assert np.array_equal(scores, model.embed(pairs, "rank")[:, 0])
+    asked = model_of("bert-rank", **TOKENIZER, **{"tokenizer.chat_template.rerank": "{document} [SEP] {query}"})
+    assert np.array_equal(asked.rank("hello", ["world"]), model.embed([[4, 2, 3]], "rank")[:, 0])
+    with pytest.raises(UsageError, match="a list of documents"):
+        model.rank("hello", "world")
+
+
 def test_nothing_to_embed(model_of):
     assert model_of("bert").embed([], "mean").shape == (0, 96)
     assert model_of("bert-rank").embed([], "rank").shape == (0, 3)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from localllm.errors import TokenizerError
 from localllm.text.charsmap import CharsMap
+from localllm.text.pairs import pair_ids
 from localllm.text.rwkv import unescape
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from localllm.text.vocabulary import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
@@ -82,7 +83,30 @@ class TestBert:
         tokenizer = load(BERT)
         assert tokenizer.encode("", add_special=True) == [2, 3]
         assert tokenizer.encode("[CLS]", parse_special=True) == [2]
-        assert load(BERT | prefixed({"add_sep_token": False})).encode("", add_special=True) == [2]
+
+    @pytest.mark.parametrize(
+        ("keys", "frame"),
+        [
+            ({}, ([2], [3], [])),
+            ({"add_sep_token": False}, ([2], [], [])),
+            ({"add_eos_token": True, "eos_token_id": 3, "add_sep_token": False}, ([2], [3], [3])),
+            ({"add_bos_token": False, "add_eos_token": True}, ([], [3, 3], [3])),
+        ],
+    )
+    def test_what_the_file_asks_for_goes_for_pairs(self, keys: dict, frame: tuple) -> None:
+        """As llama.cpp's llama_tokenize and its server have it: a single text has BOS and SEP, always."""
+        tokenizer = load(BERT | prefixed(keys))
+        fox = tokenizer.encode("fox")
+        assert tokenizer.encode("fox", add_special=True) == [2, *fox, 3]
+        before, between, after = frame
+        assert pair_ids(tokenizer, "fox", "fox") == [*before, *fox, *between, *fox, *after]
+
+    def test_a_pair_through_a_template(self) -> None:
+        """Places in the texts are not filled."""
+        tokenizer = load(BERT)
+        text = "[CLS] the fox {document} over dog [SEP]"
+        got = pair_ids(tokenizer, "fox {document}", "dog", "[CLS] the {query} over {document} [SEP]")
+        assert got == tokenizer.encode(text, parse_special=True)
 
     def test_what_is_lost_is_what_the_normaliser_says(self) -> None:
         tokenizer = load(BERT)

@@ -65,6 +65,15 @@ T5_ATTENTION = {f"attn_{x}.weight": [N, 64] for x in "qkv"} | {"attn_o.weight": 
 BUCKETS = {"attn_rel_b.weight": [N_HEAD, 32]}
 T5_TOP = {"token_embd.weight": [N, N_VOCAB], "enc.output_norm.weight": [N]}
 
+T5_DECODER = (
+    T5_ATTENTION
+    | {f"cross_{name}": shape for name, shape in T5_ATTENTION.items()}
+    | {"cross_attn_norm.weight": [N]}
+    | PRE_NORMS
+    | PLAIN
+    | BUCKETS
+)
+
 GEMMA_LAYER = (
     {"attn_q.weight": [N, 128], "attn_k.weight": [N, 32], "attn_v.weight": [N, 32], "attn_output.weight": [128, N]}
     | {"attn_q_norm.weight": [32], "attn_k_norm.weight": [32]}
@@ -199,6 +208,15 @@ CASES = {
         T5_TOP
         | layers(*(T5_ATTENTION | PRE_NORMS | GATED | {"attn_rel_b.weight": [N_HEAD, 12]},) * 2, prefix="enc.")
         | {"output.weight": [N, N_VOCAB]},
+        poolings=("mean",),
+    ),
+    "t5": Case(
+        "t5",
+        T5_KV | {"decoder_block_count": 1},
+        T5_TOP
+        | layers(*(T5_ATTENTION | PRE_NORMS | PLAIN | BUCKETS,) * 2, prefix="enc.")
+        | layers(T5_DECODER, prefix="dec.")
+        | {"dec.output_norm.weight": [N]},
         poolings=("mean",),
     ),
     "qwen3-embedding": Case(
