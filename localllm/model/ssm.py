@@ -105,7 +105,7 @@ class Scan:
     @property
     def size(self) -> int:
         """Floats of its state."""
-        return self.n_head * -(-self.head_dim // _LANES) * _LANES * self.d_state
+        return self.n_head * -(-self.head_dim // _LANES) * _LANES * ssm.state_rows(self.decay, self.d_state)
 
     def record_steps(self, r: Recorder, name: str, dt: Value, stride: int, bias: Weight | None, out: Value) -> None:
         """out: the step sizes and decays of heads, [n_rows][2][n_head]; dt: rows `stride` floats apart."""

@@ -16,6 +16,7 @@ from tests.kernels import (
     test_quantize,
     test_rope,
     test_rows,
+    test_ssm,
 )
 
 
@@ -41,6 +42,10 @@ def outcomes():
         case = test_attention.Case(range(250, 280), kv=kv, window=200)
         yield f"attention {kv} {T}", case.run(T, block=8)
         yield f"attention {kv} {T} split", case.run(T, split=CHUNK)
+    for shape in test_ssm.SHAPES:
+        scan = test_ssm.Case(*shape, n_rows=9)
+        yield f"scan {shape}", scan.run(test_ssm.ROWS_OF, test_ssm.RUNS)
+        yield f"scan {shape} state", scan.state[:3]
 
 
 def hashes() -> dict[str, str]:

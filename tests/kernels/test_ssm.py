@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from localllm.kernels import ssm
 from tests import reference
 from tests.kernels import harness
 
@@ -33,13 +34,19 @@ class Case:
         self.a = -np.abs(normal(rng, n_head if decay == "head" else self.n, d_state if decay == "channel" else 1))
         self.d = normal(rng, self.n)
         self.blocks = -(-head_dim // 16)
-        self.state = harness.buffer((N_SLOTS, n_head, self.blocks, d_state, 16))
-        self.state[3] = 0
-        self.heads_of(self.state[3])[...] = rng.standard_normal((self.n, d_state)).reshape(n_head, head_dim, d_state)
+        rows = ssm.state_rows(decay, d_state)
+        self.state = harness.buffer((N_SLOTS, n_head, self.blocks, rows, 16))
+        start = np.zeros((n_head, self.blocks * 16, rows), np.float32)
+        start[:, :head_dim] = rng.standard_normal((n_head, head_dim, rows))
+        start[:, :, d_state:] = 1.0
+        self.state[3] = start.reshape(n_head, self.blocks, 16, rows).transpose(0, 1, 3, 2)
+        self.state[3, -1, :, d_state:] = 0.125  # the scale of a head, where there is one
 
-    def heads_of(self, slot):
-        """A slot's state as a view [n_head, head_dim, d_state]."""
-        return slot.transpose(0, 1, 3, 2).reshape(self.n_head, -1, self.d_state)[:, : self.head_dim]
+    def channels_of(self, slot):
+        """A slot's state, [channels, d_state]."""
+        wide = slot.transpose(0, 1, 3, 2).reshape(self.n_head, -1, slot.shape[-2])[:, : self.head_dim]
+        scale = wide[:, :, self.d_state :].prod(-1, keepdims=True)
+        return (wide[:, :, : self.d_state] * scale).reshape(self.n, -1)
 
     def fields(self, step, rows=slice(None)):
         """Of a scan of some rows, and what must be kept alive; results go to `out`."""
@@ -104,15 +111,15 @@ def test_runs_of_three_sequences(shape):
     for rows, run in zip(ROWS_OF, RUNS, strict=True):
         start = np.zeros((case.n, case.d_state))
         if run["source"] >= 0:
-            start = case.heads_of(before[run["source"]]).reshape(case.n, -1)
+            start = case.channels_of(before[run["source"]])
         exact, states = case.expected(rows, start)
         close(out[rows], exact)
-        close(case.heads_of(case.state[run["target"]]).reshape(case.n, -1), states[-1])
+        close(case.channels_of(case.state[run["target"]]), states[-1])
         if run["mark_slot"] >= 0:
-            close(case.heads_of(case.state[run["mark_slot"]]).reshape(case.n, -1), states[run["mark"]])
+            close(case.channels_of(case.state[run["mark_slot"]]), states[run["mark"]])
     assert np.array_equal(case.state[3], before[3])
-    past = case.state[:3].transpose(0, 1, 2, 4, 3).reshape(3, case.n_head, -1, case.d_state)[:, :, case.head_dim :]
-    assert not past.any()  # lanes past a head's channels, which are saved too
+    lanes = case.state[:3, :, :, : case.d_state].transpose(0, 1, 2, 4, 3).reshape(3, case.n_head, -1, case.d_state)
+    assert not lanes[:, :, case.head_dim :].any()  # lanes past a head's channels, which are saved too
     margin = out.base.view(np.uint8)
     assert (margin[-harness.SLACK + 64 :] == 0xA5).all()
 
