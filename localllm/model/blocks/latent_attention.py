@@ -132,10 +132,6 @@ def read(f: LayerReader) -> Mixer:
         raise UnsupportedError(
             f"{f.path}: layer {f.i}: latents of {s.rank} and keys of {s.n_rot} elements are more than scratch can hold"
         )
-    if s.nope < 1:
-        raise UnsupportedError(
-            f"{f.path}: layer {f.i}: keys of {s.k_dim} elements, {s.n_rot} of which turn, leave none for the latents"
-        )
     source = _source(f)
     return LatentAttention(
         f.i, latents, read_head_matrices(f, "attn_k_b", s.nope, s.rank, s.n_head),
