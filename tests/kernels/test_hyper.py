@@ -20,19 +20,28 @@ def rows(n: int) -> np.ndarray:
     return np.array([n])
 
 
+def inputs(n_rows: int, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mixes, factors, summands."""
+    return normal(n_rows, MIXES, scale=size), normal(3, seed=2), normal(MIXES, seed=1)
+
+
+def weights(n_rows: int, n_iter: int, size: float = 1.0) -> np.ndarray:
+    mixes, scale, base = inputs(n_rows, size)
+    out = harness.buffer((n_rows, MIXES))
+    wide = harness.placed(np.repeat(scale, [STREAMS, STREAMS, STREAMS * STREAMS]))
+    harness.run(
+        "hyper.weights", n_rows_at=rows(n_rows), mixes=mixes, scale=wide, base=base, eps=harness.bits(EPS),
+        n_iter=n_iter, out=out,
+    )  # fmt: skip
+    return out
+
+
 @pytest.mark.parametrize("n_iter", [1, 2, 20])
 @pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
 def test_weights(n_iter, size):
-    mixes, base, scale = normal(19, MIXES, scale=size), normal(MIXES, seed=1), normal(3, seed=2)
-    out = harness.buffer((19, MIXES))
-    wide = harness.placed(np.repeat(scale, [STREAMS, STREAMS, STREAMS * STREAMS]))
-    harness.run(
-        "hyper.weights", n_rows_at=rows(19), mixes=mixes, scale=wide, base=base, eps=harness.bits(EPS), n_iter=n_iter,
-        out=out,
-    )  # fmt: skip
-    parts = reference.weights(mixes, scale, base, EPS, n_iter)
+    parts = reference.weights(*inputs(19, size), EPS, n_iter)
     exact = np.concatenate([part.reshape(19, -1) for part in parts], axis=1)
-    np.testing.assert_allclose(out, exact, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(weights(19, n_iter, size), exact, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
