@@ -91,24 +91,22 @@ class LatentAttention:
             table=table or 0, cache=cells.address(0), n_cells=cells.n_cells,
         )  # fmt: skip
 
-    def _attend(
-        self, r: Recorder, cells: Cells, q: Buffer, turned: Place, out: Buffer, chosen: Buffer | None
-    ) -> None:
+    def _attend(self, r: Recorder, cells: Cells, q: Buffer, turned: Place, out: Buffer, chosen: Buffer | None) -> None:
         """Few rows: the cache is cut into stretches that threads share, whose results are merged, unless these would
         take too much memory."""
         s, by = self.latents.sizes, (self.source or self).indexer
         most = by.most if by and chosen else 0
         n_splits = -(-(most or cells.n_cells) // attention.CHUNK)
         n_parts = s.n_head * n_splits * attention.partial_floats(s.rank)
-        few = r.n_rows <= TILE
-        is_split = few and (r.n_rows == 1 or r.n_rows * n_parts * F32 <= _PARTS_BYTES)
+        is_split = r.n_rows <= TILE and (r.n_rows == 1 or r.n_rows * n_parts * F32 <= _PARTS_BYTES)
         together = min(_MOST_TOGETHER, latent_attention.most_together(s.rank, s.n_rot))
         values: dict[str, Value] = {
             "step": r.step, "q": q, "q_row": s.n_head * s.rank * F32, "q_head": s.rank * F32, "turned": turned,
             "turned_row": s.n_head * s.k_dim * F32, "turned_head": s.k_dim * F32, "n_head": s.n_head, "dim": s.rank,
             "n_rot": s.n_rot, "cache": cells.address(0), "n_cells": cells.n_cells, "window": self.window,
-            "chosen": chosen or 0, "most": most, "scale": self.scale, "out": out, "block": 1 if few else TILE,
-            "group": min(s.n_head, together), "together": together, "split": attention.CHUNK if is_split else 0,
+            "chosen": chosen or 0, "most": most, "scale": self.scale, "out": out,
+            "block": max(1, together // s.n_head), "group": min(s.n_head, together), "together": together,
+            "split": attention.CHUNK if is_split else 0,
             "partial": r.floats("attention parts", n_parts) if is_split else 0,
             "sinks": self.sinks.address if self.sinks else 0,
         }  # fmt: skip
