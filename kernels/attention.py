@@ -38,7 +38,7 @@ from .simd import (
     u16x16,
 )
 from .simd.targets import current
-from .thread import Step, Thread, claim
+from .thread import RUN_BYTES, Run, Step, Thread, claim
 
 Params = Struct(
     "Attention",
@@ -292,11 +292,12 @@ def last_seen(position, ahead, reach):
 
 def last_of(step, seq):
     """The last position of a sequence in this batch."""
-    last = i64(0)
-    for row in range(step.n_rows):
-        if i64(load(i32, step.seqs + 4 * row)) == seq:
-            last = max(last, i64(load(i32, step.positions + 4 * row)))
-    return last
+    for i in range(step.n_runs):
+        run = Run(step.runs + RUN_BYTES * i)
+        if run.seq == seq:
+            row = i64(load(i32, step.order + 4 * (run.first + run.count - 1)))
+            return i64(load(i32, step.positions + 4 * row))
+    return i64(0)
 
 
 def part_bytes(v_dim):

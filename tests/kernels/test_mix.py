@@ -214,6 +214,10 @@ class Changed(Case):
         out = harness.buffer((n, self.n_head, self.v_dim), fill=0xFF)
         partial = harness.buffer((n, self.n_head, self.n_cells // CHUNK, 64), fill=0xFF)
         step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
+        # The sequence is the second run of the batch.
+        runs, _others = harness.step_of_runs([[], list(range(n))], [{"seq": 7}, {"seq": 0}])
+        for field in ("n_runs", "runs", "order"):
+            step[field] = runs[field]
         fields = {
             "step": step, "q": self.q, "q_stride": self.q.strides[0], "n_head": self.n_head,
             "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
