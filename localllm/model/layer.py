@@ -43,9 +43,9 @@ def read_layer(f: LayerReader) -> Layer:
     ffn, parallel_experts = _feed_forward(f)
     kinds = spec.mixers(c, f.i)
     mixers = tuple(read_block(name, f) for name in kinds)
-    attn_norm = f.norm(spec.attn_norm, n) if spec.pre_norm and mixers else None
+    attn_norm = f.norm("attn_norm", n) if spec.pre_norm and mixers else None
     if spec.pre_norm and mixers and attn_norm is None and f.i not in spec.bare_layers:
-        raise FormatError(f"{f.path}: tensor {f.name(spec.attn_norm)}.weight: is missing")
+        raise FormatError(f"{f.path}: tensor {f.name('attn_norm')}.weight: is missing")
     ffn_norm = f.norm(spec.ffn_norm, n) if spec.pre_norm and ffn else None
     parallel = spec.parallel(c, ffn_norm is not None)
     if spec.pre_norm and ffn and ffn_norm is None and not parallel:

@@ -110,7 +110,6 @@ class Spec:
     # Tensors by other names than usual.
     prefix: str = ""
     """What the names of the layers' tensors begin with."""
-    attn_norm: str = "attn_norm"
     attn_output: str = "attn_output"
     output_norm: str = "output_norm"
     """Empty: the last layer's result is not normed."""
@@ -162,13 +161,12 @@ class Spec:
     yarn_beta_fast: float = 32.0
     sections: Literal["none", "blocks", "interleaved"] = "none"
     """M-RoPE: how the pairs are shared among time, height, width and a fourth position, which is 0 in text."""
-    attention_scale: Callable[[Config, int], float] = lambda c, i: (
-        c.keys.number("attention.scale", 0.0) or c.n_embd_head_k[i] ** -0.5
-    )
+    attention_scale: Callable[[Config, int], float] = lambda c, i: float(c.n_embd_head_k[i] ** -0.5)
     temperature: Callable[[Config, int], tuple[int, float, int] | None] = lambda c, i: None
     """(every, factor, offset): queries are multiplied by log(floor((position + offset) / every) + 1) * factor + 1."""
     attention_softcap: Callable[[Config], float] = lambda c: 0.0
-    alibi: Callable[[Config], float] = lambda c: c.keys.number("attention.max_alibi_bias", 0.0)
+    alibi: Callable[[Config], float] = lambda c: 0.0
+    """The greatest slope of ALiBi; 0: there is none."""
     qk_norm_after_rope: bool = False
     qk_norm: tuple[Literal["rms", "layer"], float] | None = None
     """The norm of queries and keys, and its epsilon, where it is another one than the rest."""

@@ -32,8 +32,9 @@ IDS = ids_of(N_IDS)
 
 @dataclass(frozen=True)
 class Case:
-    """A model. kv: metadata without the architecture's prefix ("general." and "tokenizer." keys in full); a float is a
-    FLOAT32, an int a UINT32 (a list of negative ones INT32). tensors: shapes in GGML's order, the contiguous first."""
+    """A model. kv: metadata without the architecture's prefix ("general.", "tokenizer." and "xielu." keys in full); a
+    float is a FLOAT32, an int a UINT32 (a list of negative ones INT32), None leaves the key out. tensors: shapes in
+    GGML's order, the contiguous first."""
 
     architecture: str
     kv: dict[str, object]
@@ -51,6 +52,12 @@ class Case:
     """llama.cpp is recorded with it: sparse attention that it leaves out otherwise."""
     first_logit: int = 0
     """The first token of the vocabulary whose logit is recorded."""
+    positions: tuple[int, ...] = ()
+    """Those whose logits are recorded; otherwise the last N_IDS."""
+
+    def recorded(self, logits: np.ndarray) -> np.ndarray:
+        """The rows that are recorded, of those of all ids."""
+        return logits[list(self.positions)] if self.positions else logits[-N_IDS:]
 
 
 @cache
@@ -111,7 +118,9 @@ def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **m
     kv = {"vocab_size": N_VOCAB, "context_length": 256, "tokenizer.ggml.model": "no_vocab"} | case.kv
     kv |= more
     for key, value in kv.items():
-        full = key if key.startswith(("general.", "tokenizer.")) else f"{case.architecture}.{key}"
+        full = key if key.startswith(("general.", "tokenizer.", "xielu.")) else f"{case.architecture}.{key}"
+        if value is None:
+            continue
         if isinstance(value, list):
             writer.add_array(full, value)
         else:

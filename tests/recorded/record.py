@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.recorded.models import N_CTX, N_IDS, cases, ids_of, logits_path, write
+from tests.recorded.models import N_CTX, cases, ids_of, logits_path, write
 
 
 def llamacpp_logits(
@@ -71,7 +71,7 @@ def main(names: list[str]) -> None:
                 path = write(Path(folder) / "m.gguf", case)
                 logits = llamacpp_logits(path, ids_of(case.n_ids), pooling=pooling, flash=case.flash_attention)
             if not pooling or pooling == "none":
-                logits = logits[-N_IDS:, case.first_logit :]
+                logits = case.recorded(logits)[:, case.first_logit :]
             if not np.isfinite(logits).all():
                 raise SystemExit(f"{name}: llama.cpp's {pooling or 'logits'} are not finite")
             target = logits_path(name, "" if pooling == "none" else pooling)

@@ -12,11 +12,6 @@ from dataclasses import replace
 from localllm.gguf.config import Config
 from localllm.model.spec import ClassifierSpec, ExpertsSpec, Spec, sliding
 
-
-def _scale(c: Config, i: int) -> float:
-    return float(c.n_embd_head_k[i] ** -0.5)
-
-
 _POST_NORM = Spec(
     "",
     rope="halves",
@@ -29,9 +24,8 @@ _POST_NORM = Spec(
     post_attention_norm="attn_output_norm",
     post_ffw_norm="layer_output_norm",
     activation="gelu",
-    attention_scale=_scale,
 )
-_PRE_NORM = Spec("", rope="halves", causal=False, logits=False, attention_scale=_scale)
+_PRE_NORM = Spec("", rope="halves", causal=False, logits=False)
 
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "swiglu": "silu", "reglu": "relu"}
 

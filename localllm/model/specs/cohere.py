@@ -42,6 +42,7 @@ SPECS = {
         parallel=lambda c, has_norm: True,
         window=sliding(4, dense_first=True),
         rope_layers=_dense_or_local,
+        local_base="same",
         logit_factor=lambda c: c.keys.real("logit_scale"),
         experts=ExpertsSpec(gating="sigmoid", normed=False, factor=0.5),
         adapt=_norm_of_file,

@@ -10,7 +10,6 @@ SPECS = {
         "Falcon-H1",
         rope="halves",
         mixers=lambda c, i: ("attention", "mamba2"),
-        attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5,
         unused=(r"rope_freqs\.weight", r"blk\.\d+\.attn_output\.bias"),
         refused_keys=("ssm.has_mup", "mlp_gate_multiplier", "mlp_down_multiplier"),
     ),

@@ -59,7 +59,6 @@ SPECS = {
         logits=False,
         activation="gelu",
         embedding_factor=_root,
-        attention_scale=lambda c, i: float(c.n_embd_head_k[i] ** -0.5),
         window=_both_ways,
         local_base="own or 10000",
         local_scaling="magnitude",

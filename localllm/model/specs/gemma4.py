@@ -63,7 +63,6 @@ _GEMMA4 = Spec(
     local_scaling="magnitude",
     local_factors=False,
     attention_scale=lambda c, i: 1.0,
-    alibi=lambda c: 0.0,
     final_softcap=lambda c: c.keys.number("final_logit_softcapping", 30.0),
     experts=ExpertsSpec(activation="gelu"),
 )

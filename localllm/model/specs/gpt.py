@@ -14,6 +14,10 @@ from localllm.model.spec import ExpertsSpec, Spec
 _PLAIN = Spec("", rope="none", norm="layer", activation="gelu")
 
 
+def _of_file(c: Config) -> float:
+    return c.keys.number("attention.max_alibi_bias", 0.0)
+
+
 def _beside(c: Config, has_ffn_norm: bool) -> bool:
     return c.keys.flag("use_parallel_residual", True)
 
@@ -25,14 +29,20 @@ SPECS = {
     "gptneox": replace(_PLAIN, about="GPT-NeoX, Pythia", rope="halves", parallel=_beside),
     "falcon": replace(_PLAIN, about="Falcon 1 and 2", rope="halves", parallel=lambda c, has_norm: True),
     "bloom": replace(_PLAIN, about="BLOOM", alibi=lambda c: 8.0),
-    "mpt": replace(_PLAIN, about="MPT", qk_norm_paired=True),
+    "mpt": replace(_PLAIN, about="MPT", alibi=_of_file, qk_norm_paired=True),
     "stablelm": replace(
         _PLAIN, about="StableLM", rope="halves", activation="silu", parallel=lambda c, has_norm: not has_norm
     ),
     "codeshell": replace(_PLAIN, about="CodeShell", rope="halves"),
     "orion": replace(_PLAIN, about="Orion", rope="halves", activation="silu"),
     "nemotron": replace(_PLAIN, about="Nemotron 3 and 4, Minitron", rope="halves", activation="relu2"),
-    "jais": replace(_PLAIN, about="Jais", activation="silu", attention_scale=lambda c, i: 1.0 / c.n_embd_head_k[i]),
+    "jais": replace(
+        _PLAIN,
+        about="Jais",
+        activation="silu",
+        alibi=_of_file,
+        attention_scale=lambda c, i: 1.0 / c.n_embd_head_k[i],
+    ),
     "jais2": replace(_PLAIN, about="Jais 2", rope="halves", activation="relu2"),
     "refact": Spec(
         "Refact",

@@ -10,7 +10,6 @@ SPECS = {
         rope="halves",
         ffn_norm="post_attention_norm",
         window=sliding(2),
-        attention_scale=lambda c, i: c.n_rot[i] ** -0.5,
         experts=ExpertsSpec(gating="softmax_weight", normed=False, activation="swiglu_oai"),
     )
 }

@@ -21,6 +21,10 @@ def _residual(c: Config) -> float:
     return c.keys.number("residual_scale", 0.0) or 1.0
 
 
+def _scale(c: Config, i: int) -> float:
+    return c.keys.number("attention.scale", 0.0) or float(c.n_embd_head_k[i] ** -0.5)
+
+
 def _turns(c: Config, i: int) -> bool:
     """A file that says that RoPE was not tuned means that there is none (llama.cpp, granite.cpp)."""
     return c.keys.flag("rope.scaling.finetuned", True)
@@ -46,17 +50,17 @@ def _window(keys: Keys, n_layer: int) -> Window | None:
 _GRANITE = Spec(
     "Granite 3 and 4",
     rope="adjacent",
-    rope_layers=_turns,
     embedding_factor=_embedding,
     residual_factor=_residual,
     logit_factor=_logits,
+    attention_scale=_scale,
 )
 
 SPECS = {
-    "granite": _GRANITE,
+    "granite": replace(_GRANITE, rope_layers=_turns),
     "granitemoe": replace(_GRANITE, about="Granite 3 MoE"),
     "granitehybrid": replace(
-        _GRANITE, about="Granite 4 H, Bamba", mixers=_hybrid_mixers, logit_factor=_hybrid_logits
+        _GRANITE, about="Granite 4 H, Bamba", mixers=_hybrid_mixers, rope_layers=_turns, logit_factor=_hybrid_logits
     ),
     "granite_swa": replace(
         _GRANITE,

@@ -16,10 +16,6 @@ def _mixers(c: Config, i: int) -> tuple[str, ...]:
     return ("latent_attention",) if c.n_head_kv[i] else ("kda",)
 
 
-def _scale(c: Config, i: int) -> float:
-    return float(c.n_embd_head_k[i]) ** -0.5
-
-
 def _situ(c: Config, i: int) -> tuple[float, ...]:
     return c.keys.real("activation.situ_beta"), max(0.0, c.keys.number("activation.situ_linear_beta"))
 
@@ -30,7 +26,6 @@ SPECS = {
         rope="none",
         mixers=_mixers,
         stack="attention_residuals",
-        attention_scale=_scale,
         unused=(_BIASES_OF_QKV,),
         activation="situ",
         activation_numbers=_situ,
@@ -40,7 +35,6 @@ SPECS = {
         "Kimi Linear 48B-A3B",
         rope="none",
         mixers=_mixers,
-        attention_scale=_scale,
         unused=(_BIASES_OF_QKV,),
         experts=ExpertsSpec(gating="sigmoid"),
     ),
@@ -50,7 +44,6 @@ SPECS = {
         sections="blocks",
         adapt=with_sections,
         mixers=_mixers,
-        attention_scale=_scale,
         unused=(_BIASES_OF_QKV,),
         experts=ExpertsSpec(gating="sigmoid", normed=False),
         kda=KdaSpec(negative_a=False),

@@ -18,7 +18,6 @@ SPECS = {
         "Jamba",
         rope="none",
         mixers=_jamba_mixers,
-        attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5,
         experts=ExpertsSpec(normed=False),
     ),
 }

@@ -39,9 +39,7 @@ SPECS = {
     "dots1": replace(_HALVES, about="dots.llm1", experts=_RAW),
     "ernie4_5-moe": replace(_ADJACENT, about="ERNIE 4.5 21B and 300B", unused=(r"blk\.\d+\.attn_output\.bias",)),
     "hunyuan-moe": replace(_HALVES, about="Hunyuan A13B", qk_norm_after_rope=True),
-    "bailingmoe": replace(
-        _ADJACENT, about="Ling Lite and Plus", attention_scale=lambda c, i: c.n_rot[i] ** -0.5, experts=_RAW
-    ),
+    "bailingmoe": replace(_ADJACENT, about="Ling Lite and Plus", experts=_RAW),
     "bailingmoe2": replace(_HALVES, about="Ling 2, Ring", experts=_RAW),
     "minimax-m2": replace(_HALVES, about="MiniMax M2"),
     "afmoe": replace(

@@ -27,7 +27,6 @@ _NEMOTRON_H = Spec(
     rope="none",
     mixers=_mixers,
     ffn_norm="attn_norm",
-    attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5,
     activation="relu2",
     adapt=_epsilon,
 )
