@@ -16,7 +16,7 @@ from localllm.gguf.reader import GGUFFile, TensorInfo
 from localllm.kernels.formats.table import FORMATS, Format
 
 _SLACK = 256
-"""Bytes behind a constant that a kernel may load, though not use."""
+"""Bytes behind a vector that a kernel may load, though not use."""
 _OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
 
@@ -95,18 +95,21 @@ class Weights:
         n = math.prod(shape)
         if name not in self._copies:
             raw = self._bytes[info.offset : info.offset + info.n_bytes]
-            if info.format.name == "F32":
-                values = raw.view("<f4") if info.offset % 4 == 0 else raw.copy().view("<f4")
+            # Kernels load whole vectors, and the file may end with the tensor, where there is no memory to load.
+            has_slack = info.offset + info.n_bytes + _SLACK <= self._bytes.size
+            if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
+                self._copies[name] = raw.view("<f4")
+            elif info.format.name == "F32":
+                self._copies[name] = _with_slack(raw.copy().view("<f4"))
             elif info.format.name == "F16":
-                values = raw.copy().view("<f2").astype(np.float32)
+                self._copies[name] = _with_slack(raw.copy().view("<f2"))
             elif info.format.name == "BF16":
-                values = (raw.copy().view("<u2").astype(np.uint32) << 16).view(np.float32)
+                self._copies[name] = _with_slack((raw.copy().view("<u2").astype(np.uint32) << 16).view(np.float32))
             else:
                 raise UnsupportedError(
                     f"{self.file.path}: tensor {name}: a vector in format {info.format.name} is not supported; "
                     "supported: F32, F16, BF16"
                 )
-            self._copies[name] = values
         return Weight(name, FORMATS["F32"], n, 1, 4 * n, int(self._copies[name].ctypes.data))
 
     def values(self, name: str, *shape: int) -> np.ndarray:
@@ -133,9 +136,7 @@ class Weights:
         """A vector of our own making, f32, that lives as long as the weights do."""
         key = f"constant {name}"
         if key not in self._copies:
-            padded = np.zeros(values.size + _SLACK // 4, np.float32)
-            padded[: values.size] = values.ravel()
-            self._copies[key] = padded[: values.size]
+            self._copies[key] = _with_slack(values)
         kept = self._copies[key]
         return Weight(name, FORMATS["F32"], kept.size, 1, 4 * kept.size, int(kept.ctypes.data))
 
@@ -189,3 +190,10 @@ class Weights:
                 "so the text would be silently wrong"
             )
         return rest
+
+
+def _with_slack(values: np.ndarray) -> np.ndarray:
+    """A copy, f32 [n]."""
+    padded = np.zeros(values.size + _SLACK // 4, np.float32)
+    padded[: values.size] = values.ravel()
+    return padded[: values.size]
