@@ -217,7 +217,9 @@ def _heads(
     v_swa = keys.integer(f"attention.value_length{of}_swa", 1, _MAX["head"], v)
     rot = keys.integer("rope.dimension_count", 0, _MAX["head"], k)
     rot_swa = keys.integer("rope.dimension_count_swa", 0, _MAX["head"], rot)
-    for name, n, limit in (("rope.dimension_count", rot, k), ("rope.dimension_count_swa", rot_swa, max(k, k_swa))):
+    of_swa = "rope.dimension_count_swa" if keys.has("rope.dimension_count_swa") else "rope.dimension_count"
+    limits = [("rope.dimension_count", rot, k), *([(of_swa, rot_swa, k_swa)] if any(swa) else [])]
+    for name, n, limit in limits:
         if n % 2:
             raise keys.fail(name, f"is {n}, must be even")
         if n > limit:

@@ -53,6 +53,12 @@ REFUSED = {
         "gemma4-small", {"attention.head_count_kv": [2, 2, 1, 2, 1, 2, 2, 2]}, "layer 7 uses .* of layer 4",
     ),
     "no pattern": ("gemma4-small", {"attention.sliding_window_pattern": None}, "sliding_window_pattern"),
+    "turns more than a head": (
+        "gemma4-small", {"rope.dimension_count_swa": 26}, "dimension_count_swa: is 26, must be at most .* 24",
+    ),
+    "turns more by default": (
+        "gemma4-small", {"rope.dimension_count_swa": None}, "dimension_count: is 40, must be at most .* 24",
+    ),
     "all share": ("gemma4-small", {"attention.shared_kv_layers": 8}, "shared_kv_layers.*is 8, must be 0 to 7"),
     "one stream": ("gemma3n", {"altup.num_inputs": 1}, "altup.num_inputs.*is 1, must be 2 to 4"),
     "no such stream": ("gemma3n", {"altup.active_idx": 4}, "altup.active_idx.*is 4, must be 0 to 3"),
