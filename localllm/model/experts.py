@@ -282,6 +282,8 @@ def read_experts(f: LayerReader) -> Experts:
     if f.has("ffn_up.weight") and spec.experts.dense == "beside":
         beside.append(read_feed_forward(f))
     per_chunk = c.keys.integer("experts_per_group", 1, n, 1)
+    if n % per_chunk:
+        raise c.keys.fail("experts_per_group", f"is {per_chunk}, must divide expert_count, {n}")
     has_chunks = f.has("ffn_up_chexps.weight")
     latent = _latent(f)
     return Experts(

@@ -7,12 +7,15 @@ import pytest
 
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
 from localllm.gguf import config
+from localllm.gguf.reader import open_gguf
 from localllm.kernels import attention
 from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model import context as context_module
 from localllm.model.model import Model
 from localllm.model.states.state import StateOptions
+from localllm.model.weights import Weights
 from tests import tiny_models
+from tests.recorded import models
 
 
 def without(name):
@@ -94,6 +97,41 @@ def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
         path = tiny_models.write(tmp_path / "m.gguf", "llama", **{f"llama__attention__{key}": limit + 1})
         with pytest.raises(FormatError, match=rf"llama\.attention\.{key}: is {limit + 1}, must be 1 to {limit}"):
             Model.load(path)
+
+
+OF_INDEXER_AND_EXPERTS = {
+    "indexer heads larger than scratch": ("attention.indexer.key_length", 4097, "is 4097, must be 16 to 4096"),
+    "chunks of experts do not divide": ("experts_per_group", 3, "is 3, must divide expert_count, 4"),
+}
+
+
+@pytest.mark.parametrize("name", OF_INDEXER_AND_EXPERTS)
+def test_sizes_of_indexers_and_experts(tmp_path, name):
+    key, value, match = OF_INDEXER_AND_EXPERTS[name]
+    case = models.cases()["minimax-m3"]
+    path = models.write(tmp_path / "m.gguf", dataclasses.replace(case, kv=case.kv | {key: value}))
+    with pytest.raises(FormatError, match=rf"minimax-m3\.{key}: {match}"):
+        Model.load(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_vectors_are_followed_by_memory_that_kernels_may_load(tmp_path, dtype):
+    """Whole vectors are loaded, and the file may end with the tensor."""
+    tensors = {name: np.full(19, 1.5, dtype) for name in ("first", "last")} | {"between": np.zeros(256, np.float32)}
+    tensors["last"] = tensors.pop("last")
+    with open_gguf(tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tensors)) as file:
+        weights = Weights(file)
+        start, end = weights._base, weights._base + file.size
+        for name in ("first", "last"):
+            w = weights.vector(name, 19)
+            np.testing.assert_array_equal(weights.values(name, 19), np.float32(1.5))
+            if start <= w.address < end:
+                assert w.address + 4 * 19 + 256 <= end
+                assert name == "first"
+                assert dtype == np.float32
+            else:
+                array = weights._copies[name]
+                assert array.base.nbytes >= array.nbytes + 256
 
 
 def test_codes_in_the_cache_need_whole_groups(tmp_path):

@@ -19,6 +19,9 @@ from localllm.model.states.cells import Cells, Plane
 from localllm.model.states.state import StateOptions
 from localllm.runtime.plan import Buffer, Value
 
+_MAX_DIM = 1 << 12
+"""Elements of a head: its queries lie in a thread's scratch memory, eight together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Indexer:
@@ -98,7 +101,7 @@ def read(f: LayerReader) -> attention.Attention:
     n = keys.integer("attention.indexer.head_count", 1, 1 << 16)
     if n != block.n_head_kv:
         raise keys.fail("attention.indexer.head_count", f"is {n}, must be head_count_kv, {block.n_head_kv}")
-    dim = keys.integer("attention.indexer.key_length", max(1, block.n_rot), 1 << 16)
+    dim = keys.integer("attention.indexer.key_length", max(1, block.n_rot), _MAX_DIM)
     return replace(
         block,
         indexer=Indexer(
