@@ -121,6 +121,7 @@ def _types(c: Config, weights: Weights) -> Weight | None:
     name = "token_types.weight"
     if not weights.has(name):
         return None
+    _check_rows_to_add(c)
     return weights.matrix(name, c.n_embd, math.prod(weights.shape(name)[1:]))
 
 
@@ -129,12 +130,18 @@ def _positions(c: Config, weights: Weights) -> Weight | None:
     name = "position_embd.weight"
     if not weights.has(name):
         return None
-    if c.n_embd * 4 > SCRATCH_BYTES:
-        raise c.keys.fail("embedding_length", f"is {c.n_embd}: learned positions take at most {SCRATCH_BYTES // 4}")
+    _check_rows_to_add(c)
     n = weights.shape(name)[-1]
     if n < c.n_ctx_train:
         raise FormatError(f"{c.keys.file.path}: tensor {name}: has {n} rows, must have {c.n_ctx_train}")
     return weights.matrix(name, c.n_embd, n)
+
+
+def _check_rows_to_add(c: Config) -> None:
+    """A row that is added to the tokens' is made in a thread's scratch memory."""
+    if c.n_embd * 4 > SCRATCH_BYTES:
+        most = SCRATCH_BYTES // 4
+        raise c.keys.fail("embedding_length", f"is {c.n_embd}: learned positions and token types take at most {most}")
 
 
 def _embedding_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm | None:

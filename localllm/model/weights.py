@@ -14,9 +14,12 @@ import numpy as np
 from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile, TensorInfo
 from localllm.kernels.formats.table import FORMATS, Format
+from localllm.kernels.thread import SCRATCH_BYTES
 
 _SLACK = 256
 """Bytes behind a vector that a kernel may load, though not use."""
+_MAX_K = (SCRATCH_BYTES - 8192) // (4 * 4)
+"""Elements of a row of floats: of four, kernels.matmul_float makes f32 in a thread's scratch memory, beside sums."""
 _OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
 
@@ -82,6 +85,11 @@ class Weights:
             known = ", ".join(f.name for f in FORMATS.values() if f.supported)
             raise UnsupportedError(
                 f"{self.file.path}: tensor {name}: format {info.format.name} is not supported; supported: {known}"
+            )
+        if info.format.block == 1 and k > _MAX_K:
+            raise UnsupportedError(
+                f"{self.file.path}: tensor {name}: has rows of {k} elements: in {info.format.name} at most {_MAX_K} "
+                "are supported"
             )
         row_bytes = info.format.row_bytes(k)
         end = info.offset + n * row_bytes

@@ -8,9 +8,12 @@ import pytest
 from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
 from localllm.gguf import config
 from localllm.gguf.reader import open_gguf
-from localllm.kernels import attention
+from localllm.kernels import attention, experts
+from localllm.kernels.simd.targets import ALL_TARGETS
 from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model import context as context_module
+from localllm.model import network
+from localllm.model import weights as weights_module
 from localllm.model.model import Model
 from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
@@ -132,6 +135,28 @@ def test_vectors_are_followed_by_memory_that_kernels_may_load(tmp_path, dtype):
             else:
                 array = weights._copies[name]
                 assert array.base.nbytes >= array.nbytes + 256
+
+
+def test_rows_that_matrix_products_cannot_unpack_are_refused_by_name(tmp_path):
+    """Of float formats; rows of codes go through scratch in stretches."""
+    most = weights_module._MAX_K
+    assert 4096 + 4 * max(target.tile_rows for target in ALL_TARGETS) * most <= experts.BLOCK
+    tensors = {"long": np.zeros((1, most), np.float32), "longer": np.zeros((1, most + 1), np.float16)}
+    with open_gguf(tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tensors)) as file:
+        weights = Weights(file)
+        assert weights.matrix("long", most, 1).k == most
+        with pytest.raises(UnsupportedError, match=f"longer: has rows of {most + 1} elements: in F16 at most {most}"):
+            weights.matrix("longer", most + 1, 1)
+
+
+@pytest.mark.parametrize("name", ["token_types.weight", "position_embd.weight"])
+def test_rows_to_add_that_scratch_cannot_hold_are_refused_by_name(tmp_path, name, monkeypatch):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tiny_models.weights("llama") | {
+        name: np.zeros((1, 256), np.float32)
+    })  # fmt: skip
+    monkeypatch.setattr(network, "SCRATCH_BYTES", 1020)
+    with pytest.raises(FormatError, match=r"embedding_length: is 256: .* take at most 255"):
+        Model.load(path)
 
 
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
