@@ -53,7 +53,7 @@ its own, or -n for those from the last multiple of n on;
 scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; block: rows of a unit. split: CHUNK,
 and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
 `merge`; or 0: all cells, straight to out. ahead: cells past its own that a row sees, as far as its sequence has them
-when the batch is done (ALL_AHEAD: all of them). sinks: f32 [n_head], scores of a cell that is not there, or 0. cap,
+when the batch is done (ALL_AHEAD: all of them). sinks: attention sinks, f32 [n_head] scores, or 0. cap,
 slopes, chosen, size, n_blocks: see scores.py."""
 
 ALL_AHEAD = 1 << 40
@@ -160,7 +160,7 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 continue
             lap, start = c0 % p.n_cells - c0, first // 32 * 32
             if p.split != 0:
-                # Each cell is looked at once or twice, and comes from memory.
+                # Each cell is read once or twice, and comes from memory.
                 rows = vals + (lap + start) * of(p.v_dim)
                 score_ahead(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, rows, of(p.v_dim))
             else:
@@ -190,12 +190,12 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
 
 
 _AHEAD = 4096
-"""Bytes of keys that are asked for before they are needed."""
+"""The prefetch distance in the keys, in bytes."""
 
 
 def of_floats(kv_type: str, T: int, ahead: int):
     """score(q, dim, keys, scores, c0, c1, rows, row_bytes): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
-    ahead: 1 to ask for keys further on, and for the same cells' values, at `rows`.
+    ahead: 1 to prefetch later keys, and the same cells' values, at `rows`.
 
     gather(weights, vals, out, out_stride, dim, first, c1): out[t] = weights[t] . values, 32 elements at a time, from
     the first cell that a row sees: others may hold NaN."""

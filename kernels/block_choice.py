@@ -26,15 +26,15 @@ from .simd import (
 from .thread import Step, Thread, claim
 
 ScoreParams = Struct(
-    "BlockScores", ("step", "q", "n_head", "dim", "keys", "n_cells", "size", "n_blocks", "most", "local", "out")
+    "BlockScores", ("step", "q", "n_head", "dim", "keys", "n_cells", "size", "n_blocks", "top_k", "local", "out")
 )
 """q: f32 [n_rows][n_head][dim]; keys: [n_seq][n_cells / 16] tiles of 16 cells, see cells.py; size: cells of a block.
 out: f32 [n_rows][n_head][n_blocks], n_blocks a multiple of 16: the greatest score of a block's cells up to the row's
-own. Nothing is written for the last `local` blocks of a row, nor for rows that have `most` blocks or fewer."""
+own. Nothing is written for the last `local` blocks of a row, nor for rows that have `top_k` blocks or fewer."""
 
-ChooseParams = Struct("BlockChoice", ("step", "n_head", "scores", "size", "n_blocks", "most", "local", "out"))
+ChooseParams = Struct("BlockChoice", ("step", "n_head", "scores", "size", "n_blocks", "top_k", "local", "out"))
 """scores: of `scores`, overwritten; out: i32 [n_rows][n_head][n_blocks]: 1 for each block that is attended to, at most
-`most`: the last `local` up to the row's own, and the best of the others, of equals the first."""
+`top_k`: the last `local` up to the row's own, and the best of the others, of equals the first."""
 
 
 def scores(kv_type: str, T: int):
@@ -52,7 +52,7 @@ def scores(kv_type: str, T: int):
                 row, block = u // p.n_blocks, u % p.n_blocks
                 position = i64(load(i32, step.positions + 4 * row))
                 last = position // p.size
-                if last >= p.most and block <= last - p.local:
+                if last >= p.top_k and block <= last - p.local:
                     keys = p.keys + i64(load(i32, step.seqs + 4 * row)) * p.n_cells * of(p.dim)
                     of_block(p, row, block, min(block * p.size + p.size, position + 1), keys, scratch)
             unit = claim(thread, 8)
@@ -101,22 +101,22 @@ def choose():
         while unit < step.n_rows * p.n_head:
             n = i64(load(i32, step.positions + 4 * (unit // p.n_head))) // p.size + 1
             at = unit * p.n_blocks * 4
-            if n <= p.most:
+            if n <= p.top_k:
                 mark(p.out + at, 0, n)
             else:
-                first = n - min(p.local, p.most)
+                first = n - min(p.local, p.top_k)
                 mark(p.out + at, first, n)
-                best(p.scores + at, first, p.most - (n - first), p.out + at)
+                best(p.scores + at, first, p.top_k - (n - first), p.out + at)
             unit = claim(thread, 1)
 
     def mark(out, first, last):
         for i in range(first, last):
             store(out + 4 * i, i32(1))
 
-    def best(x, n, most, out):
-        """The greatest `most` of n scores."""
+    def best(x, n, top_k, out):
+        """The greatest `top_k` of n scores."""
         to_ranks(x, n)
-        bound, left = bound_of(x, n, most)
+        bound, left = bound_of(x, n, top_k)
         for i in range(n):
             rank = i64(load(i32, x + 4 * i))
             chosen = i32(0)

@@ -9,7 +9,7 @@ batch that ends a group makes the entry, one unit of work, always in the same or
 from .cells import bytes_of
 from .math import exp16, nan_of
 from .norm import apply, rms_scale
-from .rope import fill, putter, turn
+from .rope import fill, putter, rotate_pairs
 from .simd import Struct, bitcast, f32, f32x16, f64, fma, i64, load, maximum, splat, store
 from .thread import RUN_BYTES, Run, Step, Thread, claim
 
@@ -23,9 +23,9 @@ Params = Struct(
 """values, scores: f32 [n_seq][n_cells][(1 + overlap) * dim]; position p of a sequence is its cell p % n_cells. ratio:
 positions of a group. overlap: 1 where an entry is made of the last dim elements of its group's cells and of the first
 dim of the group's before it, as far as there is one. ape: f32 [ratio][(1 + overlap) * dim], added to the scores. norm:
-weights of an RMSNorm, f32 [dim], or 0; eps: bits of f64. n_rot: elements at the entry's end that turn, neighbours
-together, by the group's first position; frequencies: f64 [n_rot / 2]. out: [n_seq][n_entries] cells of dim elements;
-group g of a sequence is its entry g."""
+weights of an RMSNorm, f32 [dim], or 0; eps: bits of f64. n_rot: elements at the entry's end with RoPE, in
+adjacent pairs, at the group's first position; frequencies: f64 [n_rot / 2]. out: [n_seq][n_entries] cells of dim
+elements; group g of a sequence is its entry g."""
 
 _SCRATCH = 1 << 18
 """Where an entry is made, behind what `putter` may use."""
@@ -39,11 +39,11 @@ def entries(layout: str, kv_type: str):
     def kernel(params, thread):
         p = Params(params)
         step = Step(p.step)
-        most = step.n_rows // p.ratio + 1
+        max_groups = step.n_rows // p.ratio + 1
         unit = claim(thread, 1)
-        while unit < step.n_runs * most:
-            run = Run(step.runs + unit // most * RUN_BYTES)
-            group = run.position // p.ratio + unit % most
+        while unit < step.n_runs * max_groups:
+            run = Run(step.runs + unit // max_groups * RUN_BYTES)
+            group = run.position // p.ratio + unit % max_groups
             if (group + 1) * p.ratio <= run.position + run.count:
                 scratch = Thread(thread).scratch
                 entry(p, run.seq, group, scratch + _SCRATCH, scratch + _SCRATCH + (p.dim + 16) * 4)
@@ -72,7 +72,7 @@ def entries(layout: str, kv_type: str):
         if p.n_rot != 0:
             fill(f64(group * p.ratio), p.frequencies, p.n_rot // 2, 1.0, table)
             x = out + (p.dim - p.n_rot) * 4
-            turn(x, p.n_rot, table, 2, 1, x)
+            rotate_pairs(x, p.n_rot, table, 2, 1, x)
 
     def at(p, cells, first, j, before, width, i):
         """Where element i of member j is: the last half of a row with overlap, the first for the group before."""

@@ -97,7 +97,7 @@ def _float(fmt):
 
 
 def _block32(fmt):
-    if hasattr(fmt, "SCALES"):
+    if formats.optional(fmt, "SCALES") > 1:
         return _block16(fmt)
     codes, block = formats.in_32s(fmt)
     scale, minimum, offset, has_min = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN

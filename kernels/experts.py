@@ -135,7 +135,7 @@ def drop_groups(choice, size, n_groups, n_used):
                 elif c > second:
                     second = c
             total = f32(first + second)
-            # A group that is gone sums to less than any; it is not the least of those that are left.
+            # A group that was dropped has the lowest sum of all; it must not be found as the lowest again.
             if first > f32(_NONE) and total <= lowest:
                 least, lowest = i64(g), total
         for e in range(least * size, (least + 1) * size):
@@ -269,18 +269,18 @@ def rows(fmt: str):
             then, end = piece(claim(thread, 1), n, nth, p.chunk)
             after = then if then < n else first
             for at in range(first, last, 4):
-                coming = at + lead if at + lead < last else after + (at + lead - last)
-                rows_of_slot(p, at // padded, at % padded, place_of(p, padded, min(coming, n - 1)))
+                ahead = at + lead if at + lead < last else after + (at + lead - last)
+                rows_of_slot(p, at // padded, at % padded, place_of(p, padded, min(ahead, n - 1)))
             first, last = then, end
 
-    def rows_of_slot(p, slot, r, coming):
+    def rows_of_slot(p, slot, r, prefetch_at):
         expert = i64(load(i32, p.ids + 4 * slot))
         bias = i64(0)
         if p.bias != 0:
             bias = p.bias + expert * p.bias_stride
         values = products(
             p.w + expert * p.stride, p.row_bytes, r, p.n, p.k,
-            p.x + slot * p.slot, p.x_d + slot * p.slot_d, p.x_s + slot * p.slot_s, coming,
+            p.x + slot * p.slot, p.x_d + slot * p.slot_d, p.x_s + slot * p.slot_s, prefetch_at,
         )  # fmt: skip
         finish(bias, i64(0), p.out + slot * p.n * 4, r, min(4, p.n - r), values)
 

@@ -33,9 +33,11 @@ TilesParams = Struct(
 )  # fmt: skip
 """The same for x, x_d, x_s, x_p as matmul's, [n_head][n_rows to a multiple of 16]; row, ...: bytes that one takes."""
 
-SplitParams = Struct("HeadSplit", ("n_rows_at", "n_head", "nope", "n_rot", "v_dim", "kv", "turned", "stride", "k", "v"))
-"""kv: f32 [n_rows][n_head][nope + v_dim]; turned: n_rot elements that all heads share, rows `stride` bytes apart. Out:
-k f32 [n_rows][n_head][nope + n_rot], v [n_rows][n_head][v_dim]."""
+SplitParams = Struct(
+    "HeadSplit", ("n_rows_at", "n_head", "nope", "n_rot", "v_dim", "kv", "rotated", "stride", "k", "v")
+)
+"""kv: f32 [n_rows][n_head][nope + v_dim]; rotated: the n_rot elements with RoPE that all heads share, rows
+`stride` bytes apart. Out: k f32 [n_rows][n_head][nope + n_rot], v [n_rows][n_head][v_dim]."""
 
 
 def gather():
@@ -86,7 +88,7 @@ def split():
         while unit < n_rows * p.n_head:
             kv, k = p.kv + unit * (p.nope + p.v_dim) * 4, p.k + unit * (p.nope + p.n_rot) * 4
             copy(kv, p.nope, k)
-            copy(p.turned + unit // p.n_head * p.stride, p.n_rot, k + p.nope * 4)
+            copy(p.rotated + unit // p.n_head * p.stride, p.n_rot, k + p.nope * 4)
             copy(kv + p.nope * 4, p.v_dim, p.v + unit * p.v_dim * 4)
             unit = claim(thread, 1)
 
@@ -106,19 +108,18 @@ def rows(fmt: str):
             then, end = piece(claim(thread, 1), n, nth, p.chunk)
             after = then if then < n else first
             for at in range(first, last, 4):
-                coming = at + lead if at + lead < last else after + (at + lead - last)
-                coming = min(coming, n - 1)
-                four(p, at // padded, at % padded, n_rows, address(p, coming // padded, coming % padded))
+                ahead = min(at + lead if at + lead < last else after + (at + lead - last), n - 1)
+                four(p, at // padded, at % padded, n_rows, address(p, ahead // padded, ahead % padded))
             first, last = then, end
 
-    def four(p, head, r, n_rows, coming):
+    def four(p, head, r, n_rows, prefetch_at):
         """Four rows of a head's weights, times that head's part of each row."""
         for t in range(n_rows):
             slot = head * n_rows + t
             x, x_d, x_s = p.x + slot * p.x_row, p.x_d + slot * p.d_row, p.x_s + slot * p.s_row
-            values = products(address(p, head, 0), p.row_bytes, r, p.n, p.k, x, x_d, x_s, coming)
+            values = products(address(p, head, 0), p.row_bytes, r, p.n, p.k, x, x_d, x_s, prefetch_at)
             finish(i64(0), i64(0), p.out + (t * p.n_head + head) * p.n * 4, r, min(4, p.n - r), values)
-            coming = address(p, head, r)
+            prefetch_at = address(p, head, r)
 
     return kernel
 
@@ -131,7 +132,7 @@ def address(p, head, r):
 def tiles(fmt: str):
     """Threads claim a block of rows of one head's weights."""
     work, units = matmul.block(fmt)
-    fields, most = matmul.Params, matmul.MAX_TOKENS
+    fields, max_tokens = matmul.Params, matmul.MAX_TOKENS
 
     def kernel(params, thread):
         p = TilesParams(params)
@@ -142,8 +143,8 @@ def tiles(fmt: str):
         unit = claim(thread, 1)
         while unit < p.n_head * n_units:
             head = unit // n_units
-            for first in range(0, n_rows, most):
-                store(block + COUNT, min(n_rows - first, most))
+            for first in range(0, n_rows, max_tokens):
+                store(block + COUNT, min(n_rows - first, max_tokens))
                 out = p.out + (first * p.n_head + head) * p.n * 4
                 start = head * ((n_rows + 15) // 16 * 16) + first
                 describe(p, block, address(p, head, 0), start, i64(0), out, p.n_head * p.n * 4)

@@ -104,7 +104,7 @@ def affine(x, scale, base):
 
 
 def sinkhorn(v, eps, n_iter):
-    """A softmax of each stream's four, then sums over `from` and over `to` brought near 1, in turns."""
+    """A softmax of each stream's four, then Sinkhorn iterations: sums over `from` and `to` approach 1."""
     greatest = maximum(v, shuffle(_SWAP1, v, v))
     greatest = maximum(greatest, shuffle(_SWAP2, greatest, greatest))
     e = exp16(v - greatest) + nan_of(v)

@@ -23,15 +23,15 @@ from .thread import Step, Thread, claim
 
 ScoreParams = Struct(
     "IndexerScores",
-    ("step", "q", "n_head", "dim", "weights", "keys", "n_keys", "ratio", "most", "out"),
+    ("step", "q", "n_head", "dim", "weights", "keys", "n_keys", "ratio", "top_k", "out"),
 )  # fmt: skip
 """q: f32 [n_rows][n_head][dim]; weights: f32 [n_rows][n_head]; keys: [n_seq][n_keys / 16] tiles of 16 keys, see
 cells.py, each for `ratio` positions, all of which a row must have reached. out: f32 [n_rows][n_keys]; nothing for rows
-that have `most` keys or fewer to choose from."""
+that have `top_k` keys or fewer to choose from."""
 
-ChooseParams = Struct("IndexerChoose", ("step", "scores", "n_keys", "ratio", "most", "out"))
-"""scores: of `scores`, overwritten. out: int32 [n_rows][most]: the numbers of the keys with the greatest scores, in
-ascending order, of equals the first; where there are fewer keys than `most`, all."""
+ChooseParams = Struct("IndexerChoose", ("step", "scores", "n_keys", "ratio", "top_k", "out"))
+"""scores: of `scores`, overwritten. out: int32 [n_rows][top_k]: the numbers of the keys with the greatest scores, in
+ascending order, of equals the first; where there are fewer keys than `top_k`, all."""
 
 
 def scores(kv_type: str, T: int):
@@ -48,7 +48,7 @@ def scores(kv_type: str, T: int):
         while unit < step.n_rows * n_stretches:
             row, first = unit // n_stretches, unit % n_stretches * CHUNK
             n = (i64(load(i32, step.positions + 4 * row)) + 1) // p.ratio
-            if n > p.most and first < n:
+            if n > p.top_k and first < n:
                 stretch(p, row, i64(load(i32, step.seqs + 4 * row)), first, min(n, first + CHUNK), scratch)
             unit = claim(thread, 1)
 
@@ -88,17 +88,17 @@ def choose():
         row = claim(thread, 1)
         while row < step.n_rows:
             n = (i64(load(i32, step.positions + 4 * row)) + 1) // p.ratio
-            out = p.out + row * p.most * 4
-            if n <= p.most:
+            out = p.out + row * p.top_k * 4
+            if n <= p.top_k:
                 for i in range(n):
                     store(out + 4 * i, i32(i))
             else:
-                greatest(p.scores + row * p.n_keys * 4, n, p.most, out)
+                greatest(p.scores + row * p.n_keys * 4, n, p.top_k, out)
             row = claim(thread, 1)
 
-    def greatest(x, n, most, out):
+    def greatest(x, n, top_k, out):
         to_ranks(x, n)
-        bound, left = bound_of(x, n, most)
+        bound, left = bound_of(x, n, top_k)
         place = i64(0)
         for i in range(n):
             rank = i64(load(i32, x + 4 * i))

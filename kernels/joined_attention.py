@@ -33,21 +33,21 @@ Params = Struct(
     "JoinedAttention",
     (
         "step", "q", "q_stride", "n_head", "dim", "cells", "n_cells", "window", "entries", "n_entries", "ratio",
-        "members", "chosen", "most", "scale", "sinks", "out", "out_stride", "group",
+        "members", "chosen", "top_k", "scale", "sinks", "out", "out_stride", "group",
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * dim; cells: [n_seq][n_cells] rows of dim elements, see cells.py, of which a row sees `window`
 up to its own, or with 0 those that no entry stands for; entries: [n_seq][n_entries] rows alike, of which entry i is
 those from i * members on, `members` of them. An entry stands for `ratio` positions, all of which a row must have
-reached; ratio 0: there are none. chosen: int32 [n_rows][most], numbers of entries, as many as there are or `most`; or
-0: all entries. scale: factor of the scores (bits of f64); sinks: f32 [n_head], scores of a cell that is not there, or
-0. out: f32 rows of n_head * dim. group: heads of a unit, at most `most_heads`."""
+reached; ratio 0: there are none. chosen: int32 [n_rows][top_k], numbers of entries, as many as there are or `top_k`; or
+0: all entries. scale: factor of the scores (bits of f64); sinks: attention sinks, f32 [n_head] scores, or 0.
+out: f32 rows of n_head * dim. group: heads of a unit, at most `max_heads`."""
 
 _CELLS = 64
 """That are f32 in scratch at a time."""
 
 
-def most_heads(dim: int) -> int:
+def max_heads(dim: int) -> int:
     """Heads of a unit that scratch has room for, a multiple of what goes together; 0 where rows are too long."""
     each = CHUNK * 4 + row_stride(dim) + 2 * part_bytes(dim)
     n = (SCRATCH_BYTES - _CELLS * row_stride(dim)) // each
@@ -80,7 +80,7 @@ def heads(kv_type: str):
         if p.window == 0:
             first = n_entries * p.ratio
         if p.chosen != 0:
-            n_entries = min(n_entries, p.most)
+            n_entries = min(n_entries, p.top_k)
         n_entries *= p.members
         n_cells = n_entries + position + 1 - first
         padded = (n + T - 1) // T * T
@@ -120,7 +120,7 @@ def heads(kv_type: str):
         """Of cell c of a row's entries."""
         if p.chosen == 0:
             return c
-        return load(i32, p.chosen + (row * p.most + c // p.members) * 4) * p.members + c % p.members
+        return load(i32, p.chosen + (row * p.top_k + c // p.members) * 4) * p.members + c % p.members
 
     def take(p, row, head, out):
         """A query times the scale, then zeros to a whole vector."""

@@ -63,7 +63,7 @@ def sums8(a, b, c, d):
 
 def starter(fmt):
     """start(x): what to begin a product of codes with x at: what their offset adds is taken off beforehand."""
-    offset, dot = fmt.OFFSET, dot4_u7 if fmt.MOST < 128 else dot4
+    offset, dot = fmt.OFFSET, dot4_u7 if fmt.MAX_CODE < 128 else dot4
 
     def start(x):
         if offset:

@@ -1,5 +1,5 @@
 """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) in its absorbed form: a cell is one row, a latent and the
-elements that turn; it is the key of all heads, and its latent their value.
+elements with RoPE; it is the key of all heads, and its latent their value.
 
 `store_rows` writes rows. In `cells` a unit of work is a block of rows, a group of heads and (for few rows) one chunk of
 cells. Queries go through a chunk together: scores with elements in lanes, then weights, then the weighted sum of
@@ -12,7 +12,7 @@ from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes,
 from .cells import GROUP, bytes_of
 from .lanes import sums16
 from .math import lanes_from
-from .rope import putter, turner
+from .rope import putter, rotator
 from .simd import (
     Struct,
     bitcast,
@@ -46,22 +46,22 @@ from .simd.targets import current
 from .thread import SCRATCH_BYTES, Step, Thread, claim
 
 StoreParams = Struct("LatentStore", ("step", "x", "stride", "dim", "n_rot", "table", "cache", "n_cells"))
-"""x: f32 rows of dim elements, `stride` bytes apart, whose last n_rot turn, in place; table: rope.table's. cache:
+"""x: f32 rows of dim elements, `stride` bytes apart, whose last n_rot are rotated in place; table: rope.table's. cache:
 [n_seq][n_cells] rows of dim elements, see cells.py. Position p of a sequence is its cell p % n_cells."""
 
 Params = Struct(
     "LatentAttention",
     (
-        "step", "q", "q_row", "q_head", "turned", "turned_row", "turned_head", "n_head", "dim", "n_rot", "cache",
-        "n_cells", "window", "chosen", "most", "scale", "out", "block", "group", "together", "split", "partial",
+        "step", "q", "q_row", "q_head", "rotated", "rotated_row", "rotated_head", "n_head", "dim", "n_rot", "cache",
+        "n_cells", "window", "chosen", "top_k", "scale", "out", "block", "group", "together", "split", "partial",
         "sinks",
     ),
 )  # fmt: skip
-"""q: f32, dim elements for each head of each row, `q_row` and `q_head` bytes apart; turned: n_rot elements for each in
+"""q: f32, dim elements for each head of each row, `q_row` and `q_head` bytes apart; rotated: n_rot elements for each in
 the same way; a row of the cache has dim + n_rot. window: cells a row sees, see attention.Params; chosen: 0, or int32
-[n_rows][most], the cells that a row sees in ascending order, `most` or as many as there are up to its own; scale:
+[n_rows][top_k], the cells that a row sees in ascending order, `top_k` or as many as there are up to its own; scale:
 factor of the scores (bits of f64); out: f32 [n_rows][n_head][dim]; block: rows of a unit; group: heads of a unit;
-together: queries that go through a chunk at a time, at most `most_together`. split: CHUNK, and a unit is one chunk,
+together: queries that go through a chunk at a time, at most `max_together`. split: CHUNK, and a unit is one chunk,
 whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out. sinks:
 f32 [n_head], see attention.Params, or 0."""
 
@@ -84,7 +84,7 @@ def _whole(n):
     return (n + 15) // 16 * 16
 
 
-def most_together(dim: int, n_rot: int) -> int:
+def max_together(dim: int, n_rot: int) -> int:
     """Queries that scratch has room for; below 1 where rows are too long."""
     row = row_stride(dim + _whole(n_rot))
     each = CHUNK * 4 + row + 2 * part_bytes(dim)
@@ -93,7 +93,7 @@ def most_together(dim: int, n_rot: int) -> int:
 
 def store_rows(pairing: str, kv_type: str):
     """Threads claim rows."""
-    turn_head, of, put = turner(pairing), bytes_of(kv_type), putter(kv_type)
+    rotate_head, of, put = rotator(pairing), bytes_of(kv_type), putter(kv_type)
 
     def kernel(params, thread):
         p = StoreParams(params)
@@ -101,7 +101,7 @@ def store_rows(pairing: str, kv_type: str):
         row = claim(thread, 1)
         while row < step.n_rows:
             x = p.x + row * p.stride
-            turn_head(x + (p.dim - p.n_rot) * 4, p.n_rot, p.table + row * p.n_rot * 4)
+            rotate_head(x + (p.dim - p.n_rot) * 4, p.n_rot, p.table + row * p.n_rot * 4)
             seq, cell = i64(load(i32, step.seqs + 4 * row)), i64(load(i32, step.positions + 4 * row)) % p.n_cells
             put(x, p.dim, p.cache + (seq * p.n_cells + cell) * of(p.dim), 0, 1, Thread(thread).scratch)
             row = claim(thread, 1)
@@ -170,7 +170,7 @@ def cells(kv_type: str):
         for c0 in range(low // CHUNK * CHUNK, high, CHUNK):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
             lap = c0 % p.n_cells - c0
-            numbers = p.chosen + (j0 // n * p.most) * 4
+            numbers = p.chosen + (j0 // n * p.top_k) * 4
             for c in range(first, c1, _CELLS):
                 last = min(c + _CELLS, c1)
                 fill(p, source, lap, numbers, c, last, p.dim + p.n_rot, block, row)
@@ -202,11 +202,11 @@ def cells(kv_type: str):
     def take(p, row, head, out):
         """A query times the scale, then zeros to a whole vector."""
         factor = f32(bitcast(f64, p.scale))
-        q, turned = p.q + row * p.q_row + head * p.q_head, p.turned + row * p.turned_row + head * p.turned_head
+        q, rotated = p.q + row * p.q_row + head * p.q_head, p.rotated + row * p.rotated_row + head * p.rotated_head
         for i in range(0, p.dim, 16):
             store(out + 4 * i, load(f32x16, q + 4 * i) * factor)
         for i in range(0, p.n_rot, 16):
-            v = load(f32x16, turned + 4 * i) * factor
+            v = load(f32x16, rotated + 4 * i) * factor
             if i + 16 > p.n_rot:
                 v = first_lanes(v, p.n_rot - i)
             store(out + 4 * (p.dim + i), v)
@@ -250,14 +250,14 @@ def splits_of(p):
     if p.split == 0:
         return i64(1)
     if p.chosen != 0:
-        return (p.most + CHUNK - 1) // CHUNK
+        return (p.top_k + CHUNK - 1) // CHUNK
     return p.n_cells // CHUNK
 
 
 def seen(p, position):
     """The first cell that a row at a position sees, and the end; of its list, where it has chosen."""
     if p.chosen != 0:
-        return i64(0), min(position + 1, p.most)
+        return i64(0), min(position + 1, p.top_k)
     return first_seen(position, p.window), position + 1
 
 

@@ -181,14 +181,14 @@ def one(p, out, at, place, values):
 
 
 def _block32(fmt, R, V):
-    if hasattr(fmt, "SCALES"):
+    if formats.optional(fmt, "SCALES") > 1:
         return _block16(fmt, R, V)
     K = 2048
     G = K // 32
     SCALES = BLOCK_ROWS * K
     MINIMUMS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
-    scale, minimum, offset, has_min, most = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.MOST
+    scale, minimum, offset, has_min, max_code = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.MAX_CODE
     minus_offset, RV = -offset, R * V
 
     def unpack(w, k0, k1, block, r):
@@ -212,7 +212,7 @@ def _block32(fmt, R, V):
                 a = tile_start(tile_spread(i32x16, p.x_s + (g0 + g) * 64, groups * 64, V), minus_offset, R)
             else:
                 a = tile_fill(RV, splat(i32x16, 0))
-            a = tile_dots(a, w + 32 * g, K, x + 512 * g, p.k * 16, V, 8, most)
+            a = tile_dots(a, w + 32 * g, K, x + 512 * g, p.k * 16, V, 8, max_code)
             d = tile_spread(f32x16, p.x_d + (g0 + g) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
             if has_min:
@@ -230,7 +230,7 @@ def _block16(fmt, R, V):
     SCALES = BLOCK_ROWS * K
     OFFSETS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
-    scale, offsets, most = fmt.scale, fmt.OFFSET * 0x01010101, fmt.MOST
+    scale, offsets, max_code = fmt.scale, fmt.OFFSET * 0x01010101, fmt.MAX_CODE
 
     def unpack(w, k0, k1, block, r):
         w = place(w, k0 // 32)
@@ -251,9 +251,9 @@ def _block16(fmt, R, V):
         for g in range((k1 - k0) // 16):
             # What the codes' offset adds: the sums that come with activations are those of 32.
             over = tile_fill(V, splat(i32x16, 0))
-            over = tile_dots(over, block + OFFSETS, 0, x + 256 * g, p.k * 16, V, 4, most)
+            over = tile_dots(over, block + OFFSETS, 0, x + 256 * g, p.k * 16, V, 4, max_code)
             a = tile_start(over, -1, R)
-            a = tile_dots(a, w + 16 * g, K, x + 256 * g, p.k * 16, V, 4, most)
+            a = tile_dots(a, w + 16 * g, K, x + 256 * g, p.k * 16, V, 4, max_code)
             d = tile_spread(f32x16, p.x_d + (t * groups + k0 // 32 + g // 2) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
@@ -275,7 +275,7 @@ def _super(fmt, R, V):
     MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
     FACTORS = MINIMUMS + BLOCK_ROWS * S * PER * 4
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
-    size, offset, has_min, most = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.MOST
+    size, offset, has_min, max_code = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.MAX_CODE
     minus_offset, RV = -offset, R * V
     steps = GROUP // 4
 
@@ -317,7 +317,7 @@ def _super(fmt, R, V):
                 else:
                     a = tile_fill(RV, splat(i32x16, 0))
                 at = w + 256 * s + GROUP * g
-                a = tile_dots(a, at, K, x + 64 * steps * g, p.k * 16, V, steps, most)
+                a = tile_dots(a, at, K, x + 64 * steps * g, p.k * 16, V, steps, max_code)
                 total = tile_scale(total, a, block + SCALES + ((r * S + s) * PER + g) * 4, S * PER * 4, V)
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
             xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)

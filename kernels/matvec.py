@@ -21,7 +21,7 @@ x, x_d, x_s: see quantize.rows, with the bytes from row to row; or f32 rows of k
 add: rows like out's, or 0; it may be out. out 0: the logits of the step. chunk: least rows claimed, a multiple of 4."""
 
 AHEAD = 8192
-"""Bytes: how far before its use a weight is asked for, at least."""
+"""The prefetch distance in bytes: weights are prefetched at least this far before they are used."""
 
 
 def rows(fmt: str):
@@ -37,23 +37,23 @@ def rows(fmt: str):
         nth = Thread(thread).nth
         first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
         while first < p.n:
-            # Claimed early, for the end of these rows is when the start of the next ones must be asked for.
+            # Claimed early: at the end of these rows the start of the next ones must be prefetched.
             then, end = piece(claim(thread, 1), p.n, nth, p.chunk)
             after = p.w + (then if then < p.n else first) * p.row_bytes
             for r in range(first, last, 4):
-                four(p, out, r, last, n_rows, coming_of(p.w, p.row_bytes, r + lead, last, after))
+                four(p, out, r, last, n_rows, prefetch_address(p.w, p.row_bytes, r + lead, last, after))
             first, last = then, end
 
-    def four(p, out, r, last, n_rows, coming):
+    def four(p, out, r, last, n_rows, prefetch_at):
         """Four rows of weights, times each row of activations while they are in the nearest cache."""
         for t in range(n_rows):
             x, x_d, x_s = p.x + t * p.x_row, p.x_d + t * p.d_row, p.x_s + t * p.s_row
-            values = products(p.w, p.row_bytes, r, last, p.k, x, x_d, x_s, coming)
+            values = products(p.w, p.row_bytes, r, last, p.k, x, x_d, x_s, prefetch_at)
             add = p.add
             if add != 0:
                 add += t * p.stride
             finish(p.bias, add, out + t * p.stride, r, min(4, last - r), values)
-            coming = p.w + r * p.row_bytes
+            prefetch_at = p.w + r * p.row_bytes
 
     return kernel
 
@@ -98,7 +98,7 @@ def lead_of(row_bytes):
     return (AHEAD // (4 * row_bytes) + 1) * 4
 
 
-def coming_of(w, row_bytes, r, last, after):
+def prefetch_address(w, row_bytes, r, last, after):
     """Address of row r; past `last`, of the rows that follow at `after`."""
     if r < last:
         return w + r * row_bytes
@@ -106,24 +106,25 @@ def coming_of(w, row_bytes, r, last, after):
 
 
 def four_rows(fmt: str):
-    """products(w, row_bytes, r, last, k, x, x_d, x_s, coming): of rows r to r + 3 of w with x, f32x4.
+    """products(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at): of rows r to r + 3 of w with x, f32x4.
 
-    coming: address of as many bytes that will be needed; they are asked for line by line as these are used. Where fewer
-    than four rows are left before `last`, the last one repeats.
+    prefetch_at: address of as many bytes that will be needed; they are prefetched line by line as these are used. Where
+    fewer than four rows are left before `last`, the last one repeats.
     """
     format_ = formats.module(fmt)
-    kind = matvec_k if hasattr(format_, "quarters") else _KINDS[format_.KIND]
+    kind = matvec_k if formats.optional(format_, "quarters") else _KINDS[format_.KIND]
     products = kind.four_rows(format_)
 
-    def from_row(w, row_bytes, r, last, k, x, x_d, x_s, coming):
+    def from_row(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at):
         wa = w + r * row_bytes
         wb = w + min(r + 1, last - 1) * row_bytes
         wc = w + min(r + 2, last - 1) * row_bytes
         wd = w + min(r + 3, last - 1) * row_bytes
-        return products(wa, wb, wc, wd, k, x, x_d, x_s, coming)
+        return products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at)
 
     return from_row
 
 
 _KINDS = {"float": matvec_float, "block32": matvec_block32, "super": matvec_super}
-"""What a format's KIND is multiplied by: four_rows(format) gives products(wa, wb, wc, wd, k, x, x_d, x_s, coming)."""
+"""What multiplies a format of each KIND: four_rows(format) gives
+products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at)."""

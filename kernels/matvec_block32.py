@@ -23,20 +23,20 @@ from .simd import (
 
 
 def four_rows(fmt):
-    if hasattr(fmt, "SCALES"):
+    if formats.optional(fmt, "SCALES") > 1:
         return matvec_sixteens.four_rows(fmt)
     codes, block = formats.in_32s(fmt)
-    taken = 8 * fmt.BYTES // getattr(fmt, "PER", 1)
-    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
-    scales = _of_eight(fmt.scale, getattr(fmt, "SCALE_AT", None), block)
-    minimums = _of_eight(fmt.minimum, getattr(fmt, "MINIMUM_AT", None), block)
+    taken = 8 * fmt.BYTES // formats.optional(fmt, "PER")
+    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    scales = _of_eight(fmt.scale, formats.optional(fmt, "SCALE_AT"), block)
+    minimums = _of_eight(fmt.minimum, formats.optional(fmt, "MINIMUM_AT"), block)
 
-    def pair(wa, wb, wc, wd, i, j, coming, x, d, s, acc):
+    def pair(wa, wb, wc, wd, i, j, prefetch_at, x, d, s, acc):
         """Add 32s number i and j of each row, or the first alone where they are one: exact integer products, scaled.
 
         matmul does the same, in the same order.
         """
-        at = coming + 4 * block(0, i)
+        at = prefetch_at + 4 * block(0, i)
         for line in range(0, taken, 64):
             prefetch(at + line)
         zero = start(x)
@@ -55,21 +55,21 @@ def four_rows(fmt):
                 acc = fma(shuffle(UPPER4, m, m), splat(f32x4, load(f32, s + 4)), acc)
         return acc
 
-    def rest(wa, wb, wc, wd, first, n, x, x_d, x_s, coming, acc):
+    def rest(wa, wb, wc, wd, first, n, x, x_d, x_s, prefetch_at, acc):
         """32s from number `first` on."""
         for i in range(first, n - 1, 2):
-            acc = pair(wa, wb, wc, wd, i, i + 1, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
+            acc = pair(wa, wb, wc, wd, i, i + 1, prefetch_at, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
         if (n - first) % 2 == 1:
-            # The upper half of what is loaded of x lies past the row; its sums are left aside.
+            # The upper half of what is loaded of x lies past the row; its sums are not used.
             i = n - 1
-            acc = pair(wa, wb, wc, wd, i, i, coming, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
+            acc = pair(wa, wb, wc, wd, i, i, prefetch_at, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
         return acc
 
-    if hasattr(fmt, "halves"):
+    if formats.optional(fmt, "halves"):
         return _in_fours(fmt, rest)
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
-        return rest(wa, wb, wc, wd, 0, k // 32, x, x_d, x_s, coming, splat(f32x4, 0.0))
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
+        return rest(wa, wb, wc, wd, 0, k // 32, x, x_d, x_s, prefetch_at, splat(f32x4, 0.0))
 
     return products
 
@@ -78,14 +78,14 @@ def _in_fours(fmt, rest):
     """Four blocks at a time, then the rest."""
     four, size = matvec_nibbles.step(fmt), fmt.BYTES
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc, n = splat(f32x4, 0.0), k // 32
         whole = n // 4 * 4
         for i in range(0, whole, 4):
             at, e = i * size, 4 * i
-            to = coming + 4 * at
+            to = prefetch_at + 4 * at
             acc = four(wa + at, wb + at, wc + at, wd + at, x + 32 * i, x_d + e, x_s + e, to, acc)
-        return rest(wa, wb, wc, wd, whole, n, x, x_d, x_s, coming, acc)
+        return rest(wa, wb, wc, wd, whole, n, x, x_d, x_s, prefetch_at, acc)
 
     return products
 

@@ -6,14 +6,14 @@ from .simd import f32, f32x4, f32x16, fma, hsum, load, make4, prefetch, splat
 def four_rows(fmt):
     values, value, size = fmt.values, fmt.value, fmt.SIZE
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         zero = splat(f32x16, 0.0)
         a0, a1, b0, b1, c0, c1, d0, d1 = zero, zero, zero, zero, zero, zero, zero, zero
         whole = k // 32 * 32
         for i in range(0, whole, 32):
             x0, x1, at = load(f32x16, x + 4 * i), load(f32x16, x + 4 * i + 64), i * size
             for line in range(0, 128 * size, 64):
-                prefetch(coming + 4 * at + line)
+                prefetch(prefetch_at + 4 * at + line)
             next_ = at + 16 * size
             a0, a1 = fma(values(wa + at), x0, a0), fma(values(wa + next_), x1, a1)
             b0, b1 = fma(values(wb + at), x0, b0), fma(values(wb + next_), x1, b1)

@@ -59,13 +59,13 @@ def four_rows(fmt):
         odd = dot4_u7(dot4_u7(zero, b0, x2), b1, x3)
         return dot2(zero, pack16(even, odd), bitcast(i16x32, scales))
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc, zero = splat(f32x4, 0.0), splat(u8x64, 0)
         for i in range(k // 256):
             q, at = x + 256 * i, i * size
             a, b, c, d = wa + at, wb + at, wc + at, wd + at
             for line in range(0, 4 * size, 64):
-                prefetch(coming + 4 * at + line)
+                prefetch(prefetch_at + 4 * at + line)
             # Sixteens of the activations in the order of the codes.
             y0, y1, y2, y3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
             y01, y23 = shuffle(_FIRST_HALVES, y0, y1), shuffle(_FIRST_HALVES, y2, y3)

@@ -4,6 +4,7 @@ A quarter of 128 bits is a block: its first 16 elements are the low nibbles, the
 rows end in the quarter of their block, beside their scales, which come from the blocks' first 16 bytes.
 """
 
+from .formats import optional
 from .formats.bits import join16
 from .lanes import EVEN16, ODD16, QUARTERS, quarters16, starter
 from .simd import (
@@ -26,7 +27,7 @@ from .simd import (
     u32x16,
 )
 
-# In each quarter: words of two vectors in turns; then pairs of words.
+# In each quarter: words of two vectors alternate; then pairs of words.
 _ZIP_WORDS = Lanes(tuple(v for q in range(4) for i in range(4) for v in (8 * q + i, 32 + 8 * q + i)))
 _ZIP_PAIRS = Lanes(tuple(v for q in range(4) for i in range(2) for v in (4 * q + i, 16 + 4 * q + i)))
 _FIRST_WORDS = Lanes(tuple(8 * q + i for q in range(4) for i in range(4)))
@@ -38,14 +39,15 @@ _QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
 
 
 def step(fmt):
-    """four(wa, wb, wc, wd, x, x_d, x_s, coming, acc): four blocks at each address times 128 activations, added to acc.
+    """four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc): acc plus four blocks at each address times 128
+    activations.
 
     fmt: `halves(qs, heads)` gives elements 0-15 of four blocks, and 16-31, from their nibbles and their first 16 bytes;
     QS is where the nibbles are. The scale is word 0 of a block, a minimum is word 1, or `factors(words)` gives scales.
     """
     halves, size, qs, has_min = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN
-    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
-    scales = _factors(fmt) if hasattr(fmt, "factors") else _halves(fmt)
+    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
 
     def row(w, begin, x0, x1):
         """Sums of a row's products, block by block, and the blocks' heads."""
@@ -54,9 +56,9 @@ def step(fmt):
         first, last = halves(join16(at, at + size, at + 2 * size, at + 3 * size), heads)
         return dot(dot(begin, first, x0), last, x1), bitcast(u32x16, heads)
 
-    def four(wa, wb, wc, wd, x, x_d, x_s, coming, acc):
+    def four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc):
         for line in range(0, 16 * size, 64):
-            prefetch(coming + line)
+            prefetch(prefetch_at + line)
         y0, y1 = load(i8x64, x), load(i8x64, x + 64)
         x0, x1 = shuffle(EVEN16, y0, y1), shuffle(ODD16, y0, y1)
         begin = start(x0) + start(x1)

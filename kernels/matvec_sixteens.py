@@ -15,16 +15,16 @@ def four_rows(fmt):
     ones and high ones; `scales_of_eight` the scales of eight blocks.
     """
     halves, scales, size, qs = fmt.halves, fmt.scales_of_eight, fmt.BYTES, fmt.QS
-    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
+    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
 
     def row(w, after, begin, x0, x1):
         first, last = halves(shuffle(_BOTH, load(u8x32, w + qs), load(u8x32, w + after + qs)))
         return dot(dot(begin, first, x0), last, x1)
 
-    def totals(wa, wb, wc, wd, after, x, coming):
+    def totals(wa, wb, wc, wd, after, x, prefetch_at):
         """Of each block and that `after` bytes on: in quarter g, sixteen number 2g of each row, and number 2g + 1."""
         for line in range(0, 8 * size, 64):
-            prefetch(coming + line)
+            prefetch(prefetch_at + line)
         y0, y1 = load(i8x64, x), load(i8x64, x + 64)
         x0, x1 = shuffle(EVEN8, y0, y1), shuffle(ODD8, y0, y1)
         begin = start(x0) + start(x1)
@@ -33,11 +33,11 @@ def four_rows(fmt):
         even, odd = scales(wa, wb, wc, wd, wa + after, wb + after, wc + after, wd + after)
         return cast(f32x16, shuffle(EVENS, ab, cd)) * even, cast(f32x16, shuffle(ODDS, ab, cd)) * odd
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc, n = splat(f32x4, 0.0), k // 64
         for i in range(0, n - 1, 2):
             at, d = i * size, x_d + 8 * i
-            v, w = totals(wa + at, wb + at, wc + at, wd + at, size, x + 64 * i, coming + 4 * at)
+            v, w = totals(wa + at, wb + at, wc + at, wd + at, size, x + 64 * i, prefetch_at + 4 * at)
             acc = sixteens(acc, shuffle(_QUARTER0, v, v), shuffle(_QUARTER0, w, w), d)
             acc = sixteens(acc, shuffle(_QUARTER1, v, v), shuffle(_QUARTER1, w, w), d + 4)
             acc = sixteens(acc, shuffle(_QUARTER2, v, v), shuffle(_QUARTER2, w, w), d + 8)
@@ -45,7 +45,7 @@ def four_rows(fmt):
         if n % 2 == 1:
             # The block stands for the one after it too, and the activations loaded for that lie past the row.
             at, d = (n - 1) * size, x_d + 8 * (n - 1)
-            v, w = totals(wa + at, wb + at, wc + at, wd + at, 0, x + 64 * (n - 1), coming + 4 * at)
+            v, w = totals(wa + at, wb + at, wc + at, wd + at, 0, x + 64 * (n - 1), prefetch_at + 4 * at)
             acc = sixteens(acc, shuffle(_QUARTER0, v, v), shuffle(_QUARTER0, w, w), d)
             acc = sixteens(acc, shuffle(_QUARTER1, v, v), shuffle(_QUARTER1, w, w), d + 4)
         return acc

@@ -1,5 +1,6 @@
 """Four rows of super-blocks times a vector."""
 
+from .formats import optional
 from .lanes import starter, sums8, sums16
 from .simd import (
     Lanes,
@@ -47,8 +48,8 @@ def scaled_wide(t0, t1, t2, t3, sc):
 def four_rows(fmt):
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min = fmt.BYTES, fmt.HAS_MIN
-    dot, start = dot4_u7 if fmt.MOST < 128 else dot4, starter(fmt)
-    times = scaled_wide if getattr(fmt, "WIDE", 0) else scaled
+    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    times = scaled_wide if optional(fmt, "WIDE") else scaled
 
     def block(p, x0, x1, x2, x3, s0, s1, s2, s3):
         """A super-block: four products of 64 codes, times their groups' scales.
@@ -61,12 +62,12 @@ def four_rows(fmt):
         t2, t3 = dot(s2, codes(p, 2), x2), dot(s3, codes(p, 3), x3)
         return times(t0, t1, t2, t3, sc)
 
-    def products(wa, wb, wc, wd, k, x, x_d, x_s, coming):
+    def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc = splat(f32x4, 0.0)
         for i in range(k // 256):
             q, at = x + 256 * i, i * size
             for line in range(0, 4 * size, 64):
-                prefetch(coming + 4 * at + line)
+                prefetch(prefetch_at + 4 * at + line)
             x0, x1, x2, x3 = load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
             s0, s1, s2, s3 = start(x0), start(x1), start(x2), start(x3)
             a = block(wa + at, x0, x1, x2, x3, s0, s1, s2, s3)

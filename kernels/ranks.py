@@ -1,4 +1,5 @@
-"""The greatest few of many floats: turned into integers of the same order, among which a bound is found by halving."""
+"""The greatest few of many floats: they are mapped to integers of the same order, among which a bound is found by
+bisection."""
 
 from .math import lanes_from
 from .simd import bitcast, f32x16, hsum, i32x16, i64, less, load, maximum, select, splat, store
@@ -16,17 +17,17 @@ def to_ranks(x, n):
         store(x + 4 * i, select(less(lanes_from(i), splat(i32x16, n)), rank, splat(i32x16, _LEAST)))
 
 
-def bound_of(x, n, most):
-    """The greatest number that `most` of n ranks or more reach, and how many that are equal to it belong to the
-    `most`."""
+def bound_of(x, n, top_k):
+    """The greatest number that `top_k` of n ranks or more reach, and how many that are equal to it belong to the
+    `top_k`."""
     low, high = i64(_LEAST), i64(-_LEAST - 1)
     while low < high:
         middle = (low + high + 1) >> 1
-        if above(x, n, middle - 1) >= most:
+        if above(x, n, middle - 1) >= top_k:
             low = middle
         else:
             high = middle - 1
-    return low, most - above(x, n, low)
+    return low, top_k - above(x, n, low)
 
 
 def above(x, n, bound):

@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and the writing of keys and values into the cache.
 
-`table` computes cosines and sines once a batch, `rotate` turns queries in place, `cache` turns keys and stores them
-with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
+`table` computes cosines and sines once a batch, `rotate` rotates queries in place, `cache` rotates keys and stores
+them with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "halves" (i, i + n_rot / 2: GPT-NeoX).
 """
 
 from .cells import GROUP, bytes_of
@@ -29,7 +29,7 @@ TableParams = Struct("RopeTable", ("step", "frequencies", "n", "scale", "out"))
 """frequencies: f64 [n] radians a position; out: f32 [n_rows][n][2] cosine, sine, both times scale (bits of f64)."""
 
 RotateParams = Struct("Rope", ("step", "x", "stride", "n_head", "head_dim", "n_rot", "table"))
-"""x: f32 rows of n_head * head_dim elements, `stride` bytes apart; n_rot of each head turn. table: table()'s out."""
+"""x: f32 rows of n_head * head_dim elements, `stride` bytes apart; RoPE on n_rot of each head. table: table()'s out."""
 
 CacheParams = Struct(
     "CacheWrite",
@@ -91,9 +91,9 @@ def fill(position, frequencies, n, scale, out):
     """Cosines and sines of n frequencies (f64) at a position (f64), times scale."""
     for i in range(n):
         angle = position * load(f64, frequencies + 8 * i)
-        turns = angle * _TWO_OVER_PI + _MAGIC
-        quarter = bitcast(i64, turns) & 3
-        whole = turns - _MAGIC
+        rounded = angle * _TWO_OVER_PI + _MAGIC
+        quarter = bitcast(i64, rounded) & 3
+        whole = rounded - _MAGIC
         z = ((angle - whole * _P1) - whole * _P2) - whole * _P3
         s, c = sine(z), cosine(z)
         if quarter == 1:
@@ -106,8 +106,8 @@ def fill(position, frequencies, n, scale, out):
         store(out + 8 * i + 4, f32(s * scale))
 
 
-def turn(x, n_rot, table, step, apart, out):
-    """Turn n_rot elements: pair i is at i * step and i * step + apart."""
+def rotate_pairs(x, n_rot, table, step, apart, out):
+    """Rotate n_rot elements: pair i is at i * step and i * step + apart."""
     for i in range(n_rot // 2):
         c, s = load(f32, table + 8 * i), load(f32, table + 8 * i + 4)
         a, b = load(f32, x + 4 * i * step), load(f32, x + 4 * (i * step + apart))
@@ -115,22 +115,22 @@ def turn(x, n_rot, table, step, apart, out):
         store(out + 4 * (i * step + apart), f32(f32(a * s) + f32(b * c)))
 
 
-def turner(pairing: str):
-    """turn_head(x, n_rot, table): in place."""
+def rotator(pairing: str):
+    """rotate_head(x, n_rot, table): in place."""
     adjacent = pairing == "adjacent"
 
-    def turn_head(x, n_rot, table):
+    def rotate_head(x, n_rot, table):
         if adjacent:
-            turn(x, n_rot, table, 2, 1, x)
+            rotate_pairs(x, n_rot, table, 2, 1, x)
         else:
-            turn(x, n_rot, table, 1, n_rot // 2, x)
+            rotate_pairs(x, n_rot, table, 1, n_rot // 2, x)
 
-    return turn_head
+    return rotate_head
 
 
 def rotate(pairing: str):
     """Threads claim heads of rows."""
-    turn_head = turner(pairing)
+    rotate_head = rotator(pairing)
 
     def kernel(params, thread):
         p = RotateParams(params)
@@ -139,15 +139,15 @@ def rotate(pairing: str):
         while unit < step.n_rows * p.n_head:
             for u in range(unit, min(unit + 8, step.n_rows * p.n_head)):
                 row, head = u // p.n_head, u % p.n_head
-                turn_head(p.x + row * p.stride + head * p.head_dim * 4, p.n_rot, p.table + row * p.n_rot * 4)
+                rotate_head(p.x + row * p.stride + head * p.head_dim * 4, p.n_rot, p.table + row * p.n_rot * 4)
             unit = claim(thread, 8)
 
     return kernel
 
 
 def cache(pairing: str, kv_type: str):
-    """Turn keys in place and store them, and values, in one of cells.KV_TYPES; threads claim heads of rows."""
-    turn_head = turner(pairing)
+    """Rotate keys in place and store them, and values, in one of cells.KV_TYPES; threads claim heads of rows."""
+    rotate_head = rotator(pairing)
     of, put = bytes_of(kv_type), putter(kv_type)
 
     def kernel(params, thread):
@@ -161,7 +161,7 @@ def cache(pairing: str, kv_type: str):
                 cell = i64(load(i32, step.positions + 4 * row)) % p.n_cells
                 slot = i64(load(i32, step.seqs + 4 * row)) * p.n_head + head
                 k = p.k + row * p.k_stride + head * p.k_dim * 4
-                turn_head(k, p.n_rot, p.table + row * p.n_rot * 4)
+                rotate_head(k, p.n_rot, p.table + row * p.n_rot * 4)
                 put(k, p.k_dim, p.k_cache + (slot * p.n_cells + cell // 16 * 16) * of(p.k_dim), cell % 16, 16, scratch)
                 v = p.v + row * p.v_stride + head * p.v_dim * 4
                 put(v, p.v_dim, p.v_cache + (slot * p.n_cells + cell) * of(p.v_dim), 0, 1, scratch)

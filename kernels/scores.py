@@ -71,4 +71,4 @@ def chosen_range(p, step, j0, j1, group, head, first, c1):
 
 
 RANGES = dict.fromkeys(CHANGES, whole_range) | {"blocks": chosen_range}
-"""Which cells of first to c1 have to be looked at."""
+"""Which of the cells from first to c1 have to be read."""

@@ -56,7 +56,7 @@ _RENEWED = 8
 _LOWEST, _HIGHEST = 2.0**-32, 2.0**32
 """Of a head's scale."""
 _AHEAD = 2048
-"""Bytes of the state that are asked for before they are needed."""
+"""The prefetch distance in the state, in bytes."""
 
 
 def state_rows(decay: str, d_state: int) -> int:

@@ -1,7 +1,7 @@
 """The loops that threads run: waiting for jobs, and the replay of a plan.
 
-Nothing of Python runs between the first and the last operation of a plan. The operations from one meeting to the next
-are a stage. All that threads agree on is one word, the team's state, and it is changed by compare and exchange alone:
+Nothing of Python runs between the first and the last operation of a plan. Operations that may run at the same time
+form a stage. All that threads agree on is one word, the team's state, and it is changed by compare and exchange alone:
 
     stage << 16 | IDLE | CALLER | CLOSED | number of threads inside the stage
 
@@ -32,8 +32,8 @@ Team = Struct(
 begun: cycles when the stage began, for teams that time; ops: n_ops Op blocks; cancel: address of the cancel word.
 yield_: address of sched_yield; spins: looks before yielding."""
 
-Op = Struct("Op", ("kernel", "params", "counter", "meet"))
-"""kernel, params: addresses; counter: address of its claim counter; meet: 1 where a stage ends."""
+Op = Struct("Op", ("kernel", "params", "counter", "ends_stage"))
+"""kernel, params: addresses; counter: address of its claim counter; ends_stage: 1 for the last operation of a stage."""
 
 Job = Struct("Job", ("ops", "n_ops", "cancel", "flags"))
 """What to replay: see Team. flags: CALLER, or 0."""
@@ -151,12 +151,12 @@ def replayer(timed):
 
     def operations(ops, i, thread):
         """The operations of a stage; where the next one begins."""
-        meet = 0
-        while meet == 0:
+        ends_stage = 0
+        while ends_stage == 0:
             op = Op(ops + i * OP_BYTES)
             store(thread + COUNTER, op.counter)
             call_kernel(op.kernel, op.params, thread)
-            meet = op.meet
+            ends_stage = op.ends_stage
             i += 1
         return i
 

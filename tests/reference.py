@@ -102,7 +102,7 @@ def rope_angles(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
 
 
 def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) -> np.ndarray:
-    """x [n_rows, n_head, head_dim] turned by [n_rows, n_rot / 2] angles; float32 steps, as the kernel does."""
+    """x [n_rows, n_head, head_dim] rotated by [n_rows, n_rot / 2] angles; float32 steps, as the kernel does."""
     half = cosines.shape[1]
     i = np.arange(half)
     first, second = (2 * i, 2 * i + 1) if pairing == "adjacent" else (i, i + half)

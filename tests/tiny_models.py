@@ -164,8 +164,8 @@ def _attention(architecture, d, w, b, h, local):
 def _rope(x, angles, adjacent):
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
     a, b = (x[..., 0::2], x[..., 1::2]) if adjacent else np.split(x, 2, -1)
-    turned = a * cos - b * sin, a * sin + b * cos
-    return np.stack(turned, -1).reshape(x.shape) if adjacent else np.concatenate(turned, -1)
+    rotated = a * cos - b * sin, a * sin + b * cos
+    return np.stack(rotated, -1).reshape(x.shape) if adjacent else np.concatenate(rotated, -1)
 
 
 def nmse(exact: np.ndarray, got: np.ndarray) -> float:

@@ -12,7 +12,7 @@ A format's file says its KIND, by which matvec, matmul and embed choose how to u
 A format may also give its codes as the matrix-vector product likes them: `quarters(p)` (matvec_k), or, of nibbles in
 blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matvec_nibbles).
 
-Codes are unsigned bytes in the order of the elements, MOST the greatest there can be. An element is
+Codes are unsigned bytes in the order of the elements, MAX_CODE the greatest possible one. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.
 """
 
@@ -26,12 +26,24 @@ def module(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name}")
 
 
+OPTIONAL: dict[str, Any] = {
+    "PER": 1, "SCALES": 1, "SCALE_AT": None, "MINIMUM_AT": None, "WIDE": 0,
+    "quarters": None, "halves": None, "factors": None,
+}  # fmt: skip
+"""Names that a format's file may leave out, and what then holds."""
+
+
+def optional(fmt: Any, name: str) -> Any:
+    """An optional part of a format."""
+    return getattr(fmt, name, OPTIONAL[name])
+
+
 def in_32s(fmt: Any) -> tuple[Any, Any]:
     """codes(w, i, j): elements of the 32s number i and j from w on; block(w, i): address of the block that holds one.
 
     For a format of KIND "block32"; w is the start of a block.
     """
-    codes, size, per = fmt.codes, fmt.BYTES, getattr(fmt, "PER", 1)
+    codes, size, per = fmt.codes, fmt.BYTES, optional(fmt, "PER")
     if per == 1:
 
         def pair(w, i, j):

@@ -30,7 +30,7 @@ from ..simd import (
 from .grids import IQ1, eight_entries, moved
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 56, 16, 9, 0, 18
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 56, 16, 9, 0, 18
 _NIBBLES = Const(u32x8, tuple(4 * i for i in range(8)))
 _EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(16)))
 _THREES = Const(u32x16, (0, 3, 6, 9) * 4)

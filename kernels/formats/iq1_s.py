@@ -28,7 +28,7 @@ from .bits import half
 from .grids import IQ1, eight_entries, moved
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 50, 32, 9, 0, 18
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 50, 32, 9, 0, 18
 _THREES = Const(u32x8, (0, 3, 6, 9, 16, 19, 22, 25))
 _DELTAS = Const(u32x8, (15,) * 4 + (31,) * 4)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))

@@ -14,7 +14,7 @@ from .bits import half, nibble_pairs, signed
 from .grids import IQ2_S, eight_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 82, 16, 43, 0, 86
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 82, 16, 43, 0, 86
 _PAIRS = Const(u32x8, tuple(2 * i for i in range(8)))
 
 

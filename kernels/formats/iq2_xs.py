@@ -14,7 +14,7 @@ from .grids import IQ2_XS
 from .signs import of_bytes
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 74, 16, 43, 0, 86
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 74, 16, 43, 0, 86
 
 
 def entry(p):

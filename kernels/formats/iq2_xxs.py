@@ -13,7 +13,7 @@ from .grids import IQ2_XXS
 from .signs import of_words
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 66, 32, 43, 0, 86
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 66, 32, 43, 0, 86
 _ODD = Lanes(tuple(range(1, 16, 2)))
 _ODD_TWICE = Lanes(tuple(i | 1 for i in range(16)))
 

@@ -14,7 +14,7 @@ from .bits import half, nibbles_twice, signed
 from .grids import IQ3_S, sixteen_entries
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 110, 32, 15, 0, 30
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 110, 32, 15, 0, 30
 _BITS = Const(u16x16, tuple(1 << i for i in range(16)))
 
 

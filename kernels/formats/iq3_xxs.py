@@ -14,7 +14,7 @@ from .grids import IQ3_XXS
 from .signs import of_words
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 98, 32, 62, 0, 124
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 98, 32, 62, 0, 124
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
 

@@ -10,7 +10,7 @@ from ..simd import Const, lookup16, u8x16
 from .bits import half, nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 18, 127, 0, 240
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 18, 127, 0, 240
 SCALE_AT, QS = 0, 2
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """`kvalues_iq4nl` of ggml-common.h."""

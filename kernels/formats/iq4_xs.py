@@ -14,7 +14,7 @@ from .iq4_nl import OFFSET as OFFSET
 from .iq4_nl import TABLE
 
 KIND = "super"
-BYTES, GROUP, HAS_MIN, MOST, WIDE = 136, 32, 0, 240, 1
+BYTES, GROUP, HAS_MIN, MAX_CODE, WIDE = 136, 32, 0, 240, 1
 _PAIR_TWICE = Const(u32x16, tuple(2 * (i // 2) for i in range(16)))
 
 

@@ -10,7 +10,7 @@ from ..simd import Const, bitcast, f32, f32x16, i32x16, load, lookup16, maximum,
 from .bits import nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 17, 12, 0, 24
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 17, 12, 0, 24
 QS = 1
 VALUES = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 """`kvalues_mxfp4` of ggml-common.h."""

@@ -38,7 +38,7 @@ from .mxfp4 import OFFSET as OFFSET
 from .mxfp4 import TABLE
 
 KIND = "block32"
-BYTES, PER, SCALES, HAS_MIN, MOST = 36, 2, 2, 0, 24
+BYTES, PER, SCALES, HAS_MIN, MAX_CODE = 36, 2, 2, 0, 24
 QS = 4
 _EIGHTS_TWICE = Lanes(tuple(8 * (lane // 16) + lane % 8 for lane in range(64)))
 _NIBBLE_BY_8 = Const(u32x16, (0, 0, 4, 4) * 4)

@@ -10,7 +10,7 @@ from ..simd import load, mask64, select, splat, u8x64, u32, u64
 from .bits import half
 
 KIND = "block32"
-BYTES, PER, OFFSET, HAS_MIN, MOST = 18, 4, 1, 0, 2
+BYTES, PER, OFFSET, HAS_MIN, MAX_CODE = 18, 4, 1, 0, 2
 
 
 def codes(a, i, b, j):

@@ -10,7 +10,7 @@ from ..simd import Lanes, bitcast, cast, load, shuffle, u8x8, u8x64, u32x16
 from .bits import LOW2, half
 
 KIND = "block32"
-BYTES, PER, OFFSET, HAS_MIN, MOST = 18, 2, 1, 0, 3
+BYTES, PER, OFFSET, HAS_MIN, MAX_CODE = 18, 2, 1, 0, 3
 _JOIN = Lanes(tuple(range(16)))
 
 

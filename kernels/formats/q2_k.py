@@ -12,7 +12,7 @@ from ..simd import cast, i16x16, load, u8x16
 from .bits import half, pairs32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 84, 16, 0, 1, 3
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 84, 16, 0, 1, 3
 
 
 def codes(p, run):

@@ -13,7 +13,7 @@ from ..simd import bitcast, cast, i8x16, i16x16, load, pair, u8x64, u32, u32x16,
 from .bits import bits32, half, pairs32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 110, 16, 4, 0, 7
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 110, 16, 4, 0, 7
 _NIBBLES, _PAIRS = 0x0F0F0F0F0F0F0F0F, 0x03030303
 
 

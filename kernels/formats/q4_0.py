@@ -9,7 +9,7 @@
 from .bits import half, nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 18, 8, 0, 15
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 18, 8, 0, 15
 SCALE_AT, QS = 0, 2
 
 

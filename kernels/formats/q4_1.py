@@ -10,7 +10,7 @@
 from .bits import half, nibble_halves, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 20, 0, 1, 15
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 20, 0, 1, 15
 SCALE_AT, MINIMUM_AT, QS = 0, 2, 4
 
 

@@ -12,7 +12,7 @@ from ..simd import bitcast, u8x64
 from .bits import half, k_minimums, k_quarters, k_scales, nibbles32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 144, 32, 0, 1, 15
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 144, 32, 0, 1, 15
 
 
 def codes(p, run):

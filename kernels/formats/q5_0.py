@@ -10,7 +10,7 @@
 from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 22, 16, 0, 31
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 22, 16, 0, 31
 SCALE_AT, QS = 0, 6
 _FIRST, _LAST = fifths_at(2)
 

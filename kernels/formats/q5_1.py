@@ -11,7 +11,7 @@
 from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 24, 0, 1, 31
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 24, 0, 1, 31
 SCALE_AT, MINIMUM_AT, QS = 0, 2, 8
 _FIRST, _LAST = fifths_at(4)
 

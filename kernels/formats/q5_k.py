@@ -13,7 +13,7 @@ from ..simd import Const, Lanes, bitcast, constant, load, shuffle, u8x16, u8x64,
 from .bits import LOW1, bits32, half, k_minimums, k_quarters, k_scales, nibbles32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 176, 32, 0, 1, 31
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 176, 32, 0, 1, 31
 
 
 _TO_ALL = Lanes(tuple(range(16)) * 4)

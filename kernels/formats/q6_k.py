@@ -13,7 +13,7 @@ from ..simd import bitcast, cast, i8x16, i16x16, load, u8x64, u32x16
 from .bits import LOW4, half, pairs32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 210, 16, 32, 0, 63
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 210, 16, 32, 0, 63
 
 
 def codes(p, run):

@@ -10,7 +10,7 @@ from ..simd import Lanes, load, shuffle, u8x32
 from .bits import half
 
 KIND = "block32"
-BYTES, OFFSET, HAS_MIN, MOST = 34, 128, 0, 255
+BYTES, OFFSET, HAS_MIN, MAX_CODE = 34, 128, 0, 255
 _JOIN = Lanes(tuple(range(64)))
 SCALE_AT = 0
 

@@ -13,7 +13,7 @@ from ..simd import Const, Lanes, bitcast, constant, i16x16, less, load, select, 
 from .bits import half, twice32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 54, 32, 1, 0, 2
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 54, 32, 1, 0, 2
 _POWERS0 = Const(u8x64, (1,) * 32 + (3,) * 32)
 _POWERS1 = Const(u8x64, (9,) * 32 + (27,) * 32)
 _POWERS2 = Const(u8x64, (81,) * 32 + (1,) * 16 + (3,) * 16)

@@ -10,7 +10,7 @@ from ..simd import i16x16, splat
 from .bits import half, pairs32
 
 KIND = "super"
-BYTES, GROUP, OFFSET, HAS_MIN, MOST = 66, 32, 1, 0, 2
+BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 66, 32, 1, 0, 2
 
 
 def codes(p, run):

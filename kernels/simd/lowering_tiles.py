@@ -94,7 +94,7 @@ def _products(e, acc_type, acc, w, stride, xs, n_x: int, splatted: Callable, pro
 def tile_dots(e, args, vals):
     """A step at a time: its x, then each row's four bytes spread over a vector."""
     (acc, w, w_stride, x, x_stride), n = vals[:5], args[5].literal_value
-    steps, most = args[6].literal_value, args[7].literal_value
+    steps, max_byte = args[6].literal_value, args[7].literal_value
     accs, bytes_ = _unpack(e, acc, args[0].count), llvm_type(numba_type(u8x64))
     rows, columns = list(e.rows(w, w_stride, len(accs) // n)), list(e.rows(x, x_stride, n))
 
@@ -105,8 +105,8 @@ def tile_dots(e, args, vals):
             for v in range(n):
                 sums[r * n + v] = product(sums[r * n + v], codes, xs[v])
 
-    dot = e.target["dot4_u7" if most < 128 else "dot4"]
-    together = 32767 // (256 * most) if "pairs" in e.target else 0
+    dot = e.target["dot4_u7" if max_byte < 128 else "dot4"]
+    together = 32767 // (256 * max_byte) if "pairs" in e.target else 0
     if together < 2:
         for step in range(steps):
             each(step, accs, lambda acc, u, s: dot(e, acc, u, s))

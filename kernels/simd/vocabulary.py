@@ -41,7 +41,7 @@ def store(address, value):
 
 @Op
 def prefetch(address):
-    """Ask for the cache line at `address`, which need not be mapped."""
+    """Prefetch the cache line at `address`, which need not be mapped."""
 
 
 # --- making and reshaping vectors
@@ -239,9 +239,10 @@ def tile_start(x, factor, n_rows):
 
 
 @Op
-def tile_dots(acc, w, w_stride, x, x_stride, n, steps, most):
+def tile_dots(acc, w, w_stride, x, x_stride, n, steps, max_byte):
     """acc[r, v] + the sum over steps of dot4 with the 4 bytes at w + r * w_stride + 4 * step and the i8x64 at
-    x + v * x_stride + 64 * step; n vectors a row. steps and most, the greatest byte of w, are known at compile time."""
+    x + v * x_stride + 64 * step; n vectors a row. steps and max_byte (the greatest byte of w) are known at compile
+    time."""
 
 
 @Op

@@ -152,7 +152,7 @@ class Keys:
 def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> Config:
     """Read and check the configuration of a transformer.
 
-    window: what the architecture's spec says of sliding windows; n_loops: how often the layers are gone through.
+    window: the sliding windows of the architecture's spec; n_loops: how often the layers are applied.
     Raises FormatError naming the key, its value and the limit, or UnsupportedError.
     """
     file = keys.file
@@ -202,7 +202,7 @@ def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> C
 def _heads(
     keys: Keys, n_embd: int, n_head: int, swa: tuple[bool, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Sizes of a head's keys and values and how much of it turns, a layer: those with a window may have their own. All
+    """Sizes of a head's keys and values and of its part with RoPE, a layer: those with a window may have their own. All
     are 0 where no layer has heads."""
     if not n_head:
         return (0,) * len(swa), (0,) * len(swa), (0,) * len(swa)
@@ -232,7 +232,7 @@ def _heads(
 
 
 def _groups(keys: Keys, n_expert: int) -> tuple[int, int]:
-    """Experts may lie in groups, of which the best few are looked at; 0: they do not."""
+    """Experts may lie in groups, of which the best few are chosen from; 0: they do not."""
     n = keys.integer("expert_group_count", 0, _MAX_EXPERTS, 0)
     used = keys.integer("expert_group_used_count", 0, _MAX_EXPERTS, 0)
     if n <= 1:

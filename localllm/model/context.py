@@ -33,7 +33,7 @@ from localllm.runtime.team import Team
 
 PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
-MOST_ROWS = 1 << 15
+MAX_ROWS = 1 << 15
 """Of a batch where a text has to be one."""
 _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""
@@ -57,8 +57,8 @@ class Context:
     def __init__(
         self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
     ) -> None:
-        most_rows = PHASES[-1] if model.network.causal else MOST_ROWS
-        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, most_rows)):
+        max_rows = PHASES[-1] if model.network.causal else MAX_ROWS
+        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, max_rows)):
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
@@ -79,14 +79,14 @@ class Context:
             self._step[Step.offset(field) // 8] = address
         projections = [p for p in (model.network.pooling.classifier, model.network.pooling.dense) if p]
         self._projected = np.zeros((n_rows, max((p.n_out for p in projections), default=0)), np.float32)
-        # For fewer rows than most a plan has no other kernels and no more memory: it is recorded when needed.
+        # For fewer rows than the maximum a plan has no other kernels and no more memory: it is recorded when needed.
         parts, phases = _parts(model.network), (1, self._phase(n_batch))
         self._recorded = {(part, phase): self.record(part, phase) for part in parts for phase in phases}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}
         """The body and a part that follows as one plan, by the rows that each is recorded for."""
-        self._arena_bytes = max(plan.place()[1] for plan in self._recorded.values())
-        """Plans take turns in one arena, none of them leaves anything there for another."""
+        self._arena_bytes = max(plan.place() for plan in self._recorded.values())
+        """Plans share one arena, one after another; none of them leaves anything there for another."""
         _check_memory(model, options, self._arena_bytes)
         self._cancel = np.zeros(1, np.int64)
         self._closed = False
@@ -259,9 +259,9 @@ class Context:
                 raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
             if past[seq] >= self.n_ctx:
                 raise ContextFullError(f"the context is full: it holds {self.n_ctx} tokens (-c, n_ctx for more)")
-            if past[seq] >= self.model.network.most_positions:
-                most = self.model.network.most_positions
-                raise ContextFullError(f"this model has learned {most} positions, no more")
+            if past[seq] >= self.model.network.max_positions:
+                limit = self.model.network.max_positions
+                raise ContextFullError(f"this model has learned {limit} positions, no more")
             self._rows[1, i] = past[seq]
             past[seq] += 1
         self._rows[0, :n], self._rows[2, :n] = tokens, ids

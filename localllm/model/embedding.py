@@ -40,7 +40,8 @@ class Loaded(Protocol):
 
 
 class Embedder:
-    """Embeds texts of a model, in a context that is kept for the next ones. Several threads may use it, in turns."""
+    """Embeds texts of a model, in a context that is kept for the next ones. Several threads may share it; they wait for
+    each other."""
 
     def __init__(self, model: Loaded) -> None:
         self.model = model
@@ -84,7 +85,7 @@ class Embedder:
         if self._context and self._context.n_batch > PHASES[-1]:
             self._drop()
 
-    # --- what is asked for
+    # --- what the caller wants
 
     def _kinds(self, pooling: str | None) -> tuple[str, str]:
         """The pooling, and how hidden states are pooled for it."""
@@ -102,14 +103,14 @@ class Embedder:
         return kind, of_file.classifier.pooling
 
     def _check(self, texts: Sequence[Sequence[int]]) -> None:
-        n_ctx, learned = self.model.default_n_ctx, self.model.network.most_positions
+        n_ctx, learned = self.model.default_n_ctx, self.model.network.max_positions
         advice = "shorten it" if learned <= n_ctx else "shorten it, or load the model with a larger n_ctx"
         for i, ids in enumerate(texts):
             if not len(ids):
                 raise UsageError(f"text {i} has no tokens: there is nothing to embed")
             if len(ids) > min(n_ctx, learned):
-                most = min(n_ctx, learned)
-                raise ContextFullError(f"text {i} has {len(ids)} tokens, {most} are the most here: {advice}")
+                limit = min(n_ctx, learned)
+                raise ContextFullError(f"text {i} has {len(ids)} tokens, {limit} are the most here: {advice}")
 
     def _n_out(self, kind: str) -> int:
         of_file = self.model.network.pooling

@@ -135,28 +135,28 @@ class Routed:
     # --- a batch: rows in order of experts
 
     def _many(self, r: Recorder, x: Value, ids: Value, weights: Value) -> tuple[Buffer, Buffer]:
-        n_ff, most = self.up.n, self._most_places(r.n_rows)
+        n_ff, max_places = self.up.n, self._max_places(r.n_rows)
         counts, starts = (r.plan.buffer(name, self.n_expert * 8) for name in ("counts", "starts"))
         places = r.plan.buffer("places", r.n_rows * self.n_used * 4)
-        sources, n_places = r.plan.buffer("sources", most * 4), r.plan.buffer("number of places", 8)
+        sources, n_places = r.plan.buffer("sources", max_places * 4), r.plan.buffer("number of places", 8)
         r.plan.op(
             f"{self.name}.group", Key("experts", "group"), experts.GroupParams, (self.n_expert,),
             n_rows_at=r.rows_at, n_expert=self.n_expert, n_used=self.n_used, ids=ids, counts=counts, starts=starts,
             places=places, sources=sources, n_places=n_places,
         )  # fmt: skip
-        gathered = r.plan.buffer("gathered x", most * self.up.w.k * F32)
+        gathered = r.plan.buffer("gathered x", max_places * self.up.w.k * F32)
         before = weights if self.weight_before else 0
         self._gather(r, x, sources, before, gathered, n_places)
         rows_at, r.rows_at = r.rows_at, n_places
         try:
-            ready = r.prepare([bank.w for bank in self.entries], gathered, rows=most)
-            results = [(bank, r.floats("expert entry", n_ff, most)) for bank in self.entries]
+            ready = r.prepare([bank.w for bank in self.entries], gathered, rows=max_places)
+            results = [(bank, r.floats("expert entry", n_ff, max_places)) for bank in self.entries]
             with r.plan.stage():
                 for bank, out in results:
                     self._tiles(r, bank, ready[kind_of(bank.w)], counts, starts, out)
             self._scale(r, ids, sources, *results)
-            ready = r.prepare([self.down.w], self._activate(r, results, n_ff), rows=most)
-            y = r.floats("experts", self.down.n, most)
+            ready = r.prepare([self.down.w], self._activate(r, results, n_ff), rows=max_places)
+            y = r.floats("experts", self.down.n, max_places)
             self._tiles(r, self.down, ready[kind_of(self.down.w)], counts, starts, y)
             self._scale(r, ids, sources, (self.down, y))
         finally:
@@ -171,7 +171,7 @@ class Routed:
             plain(r, self.name, self.activation, first, first, n)
         return first
 
-    def _most_places(self, n_rows: int) -> int:
+    def _max_places(self, n_rows: int) -> int:
         """Every expert that has rows may waste most of a tile."""
         copies = n_rows * self.n_used
         return (copies // TILE + min(self.n_expert, copies)) * TILE + TILE

@@ -24,7 +24,7 @@ States = Mapping[int, tuple[State, ...]]
 
 def record_body(network: Network, n_rows: int, step: int, states: States, hidden: int, n_ctx: int) -> Plan:
     """Tokens to hidden states, float32 [n_rows, n_embd] at address `hidden`; step: address of the step block; n_ctx:
-    the context asked for, by which some models scale RoPE."""
+    the context's length, by which some models scale RoPE."""
     plan = Plan(f"body of {n_rows}")
     r = Recorder(plan, network.config, n_rows, step, states)
     _embed(r, network, hidden)

@@ -25,8 +25,8 @@ class HeadMatrices:
         another."""
         w, few = self.w, r.n_rows <= MATVEC_MAX_ROWS
         pad, stride = 1 if few else TILE, (stride or w.k) * F32
-        most = self.n_head * (-(-r.n_rows // pad) * pad)
-        parts, n_places = r.plan.buffer("heads", most * w.k * F32), r.plan.buffer("number of parts", 8)
+        max_parts = self.n_head * (-(-r.n_rows // pad) * pad)
+        parts, n_places = r.plan.buffer("heads", max_parts * w.k * F32), r.plan.buffer("number of parts", 8)
         out = r.floats("of heads", self.n_head * self.n)
         r.plan.op(
             f"{w.name}.gather", Key("heads", "gather"), heads.GatherParams, (r.n_rows, self.n_head, w.k),
@@ -34,7 +34,7 @@ class HeadMatrices:
             out=parts, n_places=n_places,
         )  # fmt: skip
         rows_at, r.rows_at = r.rows_at, n_places
-        ready = r.prepare([w], parts, rows=most, many=not few)[kind_of(w)]
+        ready = r.prepare([w], parts, rows=max_parts, many=not few)[kind_of(w)]
         r.rows_at = rows_at
         shared: dict[str, Value] = {
             "n_rows_at": rows_at, "n_head": self.n_head, "w": w.address, "row_bytes": w.row_bytes, "n": self.n,

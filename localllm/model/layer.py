@@ -67,7 +67,7 @@ def read_layer(f: LayerReader) -> Layer:
 
 
 def _loop_norm(f: LayerReader) -> Norm | None:
-    """Between two goes through the layers: the norm that also follows the last."""
+    """Between two passes through the layers: the norm that also follows the last one."""
     c = f.config
     if (f.i + 1) % c.n_block or f.i + 1 >= c.n_layer or c.keys.flag("skip_loop_final_norm", False):
         return None

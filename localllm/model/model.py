@@ -15,7 +15,7 @@ from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
-from localllm.model.context import MOST_ROWS, PHASES, Context
+from localllm.model.context import MAX_ROWS, PHASES, Context
 from localllm.model.embedding import Embedder
 from localllm.model.network import build
 from localllm.model.weights import Weights
@@ -30,7 +30,7 @@ MAX_THREADS = 512
 
 
 class Model:
-    """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` what it says."""
+    """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` its metadata."""
 
     def __init__(
         self,
@@ -47,7 +47,8 @@ class Model:
             raise UsageError(f"n_threads is {n_threads}, must be 1 to {MAX_THREADS}")
         self.path, self.kv_type, self.swa_full, self._progress = path, kv_type, swa_full, progress
         self.target = current().name
-        self.file = self.metadata = open_gguf(path)
+        self.file = open_gguf(path)
+        self.metadata = self.file.metadata
         try:
             self._weights = Weights(self.file)
             self.network, self.skipped = build(self.file, self._weights)
@@ -56,8 +57,8 @@ class Model:
             raise
         self.config = self.network.config
         self.architecture = self.config.architecture
-        most = DEFAULT_N_CTX if self.network.causal else MOST_ROWS
-        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, most)
+        limit = DEFAULT_N_CTX if self.network.causal else MAX_ROWS
+        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, limit)
         self.n_threads = n_threads or default_threads()
         self._closed = False
 
@@ -73,8 +74,8 @@ class Model:
     ) -> Self:
         """Open and check a file; no weight is read yet.
 
-        n_ctx, swa_full: what contexts get that are not told otherwise (see `context`).
-        progress(text, done, total) is told while kernels are compiled, which happens once.
+        n_ctx, swa_full: the defaults of contexts (see `context`).
+        progress(text, done, total) is called while kernels are compiled, which happens once.
         Raises FileError, FormatError, UnsupportedError, TargetError or UsageError.
         """
         return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress)
@@ -113,8 +114,8 @@ class Model:
         """A context of n_seq sequences of n_ctx tokens each, fed at most n_batch tokens at a time: 512, or more where a
         model attends in both directions, and a text has to be one batch.
 
-        swa_full: layers with a sliding window keep all cells, not those alone that they will look at again; a sequence
-        can then be cut back anywhere.
+        swa_full: layers with a sliding window keep all cells, not only those of their window; a sequence can
+        then be cut back anywhere.
         Compiles the kernels it needs, the first time. Raises NotEnoughMemoryError or UsageError.
         """
         if self._closed:

@@ -46,10 +46,10 @@ class Network:
     suppressed: range
     """Tokens whose logits become the least number."""
     ropes: Callable[[int], tuple[Rope | None, ...]]
-    """Given a context's length: how the queries and keys of each layer turn, or None."""
+    """Given a context's length: the RoPE of each layer's queries and keys, or None."""
 
     @property
-    def most_positions(self) -> int:
+    def max_positions(self) -> int:
         """Tokens that a sequence can have: learned positions end."""
         return self.position_embd.n if self.position_embd else 1 << 31
 

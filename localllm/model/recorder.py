@@ -158,7 +158,7 @@ class Recorder:
     def prepare(
         self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0, many: bool | None = None
     ) -> dict[str, Ready]:
-        """Activations for each kind of weights among these. rows: most rows there may be, if not those of the batch;
+        """Activations for each kind of weights among these. rows: their maximum number, if not those of the batch;
         length: floats of a row, if not those of the weights' rows; many: in tiles, if not by the number of rows."""
         with self.plan.stage():
             return self._ready(weights, x, rows or self.n_rows, length, many)
@@ -171,18 +171,18 @@ class Recorder:
         kinds = dict.fromkeys(kind_of(w) for w in weights)
         return {kind: self._prepare(kind, x, k, rows, many) for kind in kinds}
 
-    def _prepare(self, kind: str, x: Value, k: int, most: int, many: bool) -> Ready:
+    def _prepare(self, kind: str, x: Value, k: int, max_rows: int, many: bool) -> Ready:
         if kind == "float":
             return Ready(x, bytes=(k * F32, 0, 0, 0))
         group = _GROUP_OF_KIND[kind]
-        rows = -(-most // TILE) * TILE if many else most
+        rows = -(-max_rows // TILE) * TILE if many else max_rows
         q = self.plan.buffer(f"x q8 by {group}", rows * (-(-k // 64) * 64))
         d = self.plan.buffer("x scales", rows * k // group * F32)
         s = self.plan.buffer("x sums", rows * k // 16 * F32)
         p: Value = self.plan.buffer("x sums in pairs", rows * k // 32 * F32) if many else 0
         key = Key("quantize", "tiles" if many else "rows", (group,))
         self.plan.op(
-            str(key), key, quantize.Params, (most, k),
+            str(key), key, quantize.Params, (max_rows, k),
             n_rows_at=self.rows_at, k=k, x=x, stride=k * F32, q=q, d=d, s=s, p=p,
         )  # fmt: skip
         # What a row takes, of the tiles of 16 that it lies in (many), or of its own.

@@ -1,5 +1,5 @@
-"""RoPE frequencies: how many radians a pair of elements turns a position, and how scaling for long contexts changes
-that.
+"""RoPE frequencies: by how many radians a position a pair of elements is rotated, and how scaling for long contexts
+changes that.
 
 Linear scaling divides positions; YaRN (Peng et al. 2023, arXiv 2309.00071) does so for slow pairs alone; factors of the
 file (Llama 3's, LongRoPE's) divide the frequency of each pair. Values follow llama.cpp (ggml's rope_yarn,
@@ -15,7 +15,7 @@ import numpy as np
 
 from localllm.errors import FormatError
 from localllm.gguf.config import Config, Scaling
-from localllm.model.spec import Spec
+from localllm.model.spec import Spec, yarn_gain
 from localllm.model.weights import Weights
 
 NO_SCALING = Scaling("none", 1.0, 1.0, 1)
@@ -34,8 +34,8 @@ class Rope:
 
 
 def ropes(c: Config, spec: Spec, weights: Weights, n_ctx: int) -> tuple[Rope | None, ...]:
-    """A Rope for each layer, or None where nothing turns; layers alike share one. n_ctx: the context asked for, by
-    which LongRoPE chooses its factors (arXiv 2402.13753)."""
+    """A Rope for each layer, or None where there is none (NoPE); layers alike share one. n_ctx: the context's
+    length, by which LongRoPE chooses its factors (arXiv 2402.13753)."""
     known: dict[tuple[int, bool], Rope] = {}
     found: list[Rope | None] = []
     for i in range(c.n_layer):
@@ -57,21 +57,21 @@ def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local
     if local and spec.local_scaling == "none":
         scaling = NO_SCALING
     factor = 1.0 if local and spec.local_scaling != "same" else scaling.factor
-    turning = _turning(base, n_rot)
+    freqs = _base_frequencies(base, n_rot)
     factors = _factors(c, weights, n_ctx, n_rot) if spec.local_factors or not local else None
     if factors is not None:
-        turning = turning / factors
+        freqs = freqs / factors
     yarn = _Yarn(c, spec, scaling)
-    turning = yarn.stretched(turning, base, factor)
-    return Rope(np.ascontiguousarray(turning * _moving(c, spec, n_rot)), scaling.attn_factor * yarn.magnitude(factor))
+    freqs = yarn.stretched(freqs, base, factor)
+    return Rope(np.ascontiguousarray(freqs * _moving(c, spec, n_rot)), scaling.attn_factor * yarn.magnitude(factor))
 
 
 def frequencies(c: Config, spec: Spec, base: float, n_rot: int, scaling: Scaling) -> np.ndarray:
     """Radians a position, f64 [n_rot / 2], by a base and a scaling that are a block's own."""
-    return _Yarn(c, spec, scaling).stretched(_turning(base, n_rot), base, scaling.factor)
+    return _Yarn(c, spec, scaling).stretched(_base_frequencies(base, n_rot), base, scaling.factor)
 
 
-def _turning(base: float, n_rot: int) -> np.ndarray:
+def _base_frequencies(base: float, n_rot: int) -> np.ndarray:
     return np.asarray(base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot))
 
 
@@ -92,8 +92,8 @@ def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray 
 
 
 def _first(c: Config, weights: Weights, name: str, n: int) -> np.ndarray:
-    """The first n factors. A file may have as many as a whole head takes, or as the layers that turn most (llama.cpp,
-    gemma4.cpp, step35.cpp)."""
+    """The first n factors. A file may have as many as a whole head takes, or as the layers of the largest n_rot
+    (llama.cpp, gemma4.cpp, step35.cpp)."""
     more = {(max(c.n_embd_head_k) // 2,), (max(c.n_rot) // 2,)}
     shape = weights.shape(name)
     return weights.values(name, *(shape if shape in more and shape[0] > n else (n,)))[:n]
@@ -111,41 +111,37 @@ class _Yarn:
         """A number of the file, where the architecture has it."""
         return self.c.keys.number(f"rope.scaling.yarn_{key}", default) if key in self.spec.yarn_keys else default
 
-    def stretched(self, turning: np.ndarray, base: float, factor: float) -> np.ndarray:
-        """Frequencies whose slow pairs turn slower by `factor`."""
-        kept = self.kept(base, 2 * turning.size)
-        return turning / factor * (1 - kept) + turning * kept
+    def stretched(self, freqs: np.ndarray, base: float, factor: float) -> np.ndarray:
+        """Frequencies whose slow pairs are rotated slower by `factor`."""
+        kept = self.kept(base, 2 * freqs.size)
+        return freqs / factor * (1 - kept) + freqs * kept
 
     def kept(self, base: float, n_rot: int) -> np.ndarray:
         """How much of each pair's own frequency is kept, 1 for fast pairs to 0 for slow ones."""
         if not self.ext:
             return np.zeros(n_rot // 2)
         low, high = (
-            n_rot * math.log(self.scaling.n_ctx_orig / (turns * 2 * math.pi)) / (2 * math.log(base))
-            for turns in (self._turns("beta_fast", self.spec.yarn_beta_fast), self._turns("beta_slow", 1.0))
+            n_rot * math.log(self.scaling.n_ctx_orig / (rotations * 2 * math.pi)) / (2 * math.log(base))
+            for rotations in (self._rotations("beta_fast", self.spec.yarn_beta_fast), self._rotations("beta_slow", 1.0))
         )
         low, high = max(0.0, math.floor(low)), min(n_rot - 1.0, math.ceil(high))
         ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
         return np.asarray((1 - np.clip(ramp, 0, 1)) * self.ext)
 
-    def _turns(self, key: str, default: float) -> float:
+    def _rotations(self, key: str, default: float) -> float:
         value = self._number(key, default)
         if value <= 0:
             raise self.c.keys.fail(f"rope.scaling.yarn_{key}", f"is {value}, must be above 0")
         return value
 
     def magnitude(self, factor: float) -> float:
-        """The factor of cosines and sines that makes up for flatter attention, in layers that turn slower by
+        """The factor of cosines and sines that makes up for flatter attention, in layers rotated slower by
         `factor`."""
         if not self.ext:
             return self._number("attn_factor", 1.0)
         whole, (weight, divisor) = self.scaling.factor, self.spec.yarn_gains(self.c)
-        wanted = gain(max(1.0, whole), weight) / gain(max(1.0, whole), divisor)
-        return wanted * gain(factor) / gain(whole)
-
-
-def gain(factor: float, weight: float = 1.0) -> float:
-    return 0.1 * weight * math.log(factor) + 1.0
+        wanted = yarn_gain(max(1.0, whole), weight) / yarn_gain(max(1.0, whole), divisor)
+        return wanted * yarn_gain(factor) / yarn_gain(whole)
 
 
 def _moving(c: Config, spec: Spec, n_rot: int) -> np.ndarray:

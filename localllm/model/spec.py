@@ -1,13 +1,14 @@
 """What a spec says: how an architecture differs from the plain transformer that `forward` records.
 
 A spec is a file in specs/, to be read beside the model's paper, or a row of specs/alike.py. What a tensor shows is not
-said again here: a bias, a norm, a gate, experts, fused matrices, learned positions, sinks, tied output are there where
-the file has the tensor. A function of a spec gets the configuration (`Config`; `c.keys` reads further metadata) and,
-where it differs from layer to layer, the layer's number.
+declared again here: biases, norms, gates, experts, fused matrices, learned positions, attention sinks and tied output
+are used where the file has the tensor. A function of a spec gets the configuration (`Config`; `c.keys` reads further
+metadata) and, where it differs from layer to layer, the layer's number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -37,7 +38,7 @@ class ExpertsSpec:
     """The weight multiplies an expert's input, not its output."""
     dense: Literal["beside", "alone", "ignored"] = "beside"
     """Dense feed-forward weights in a layer that has experts: a block beside them, the layer's own block (with experts
-    that have a norm of their own aside), or unused."""
+    beside it that have a norm of their own), or unused."""
     used: bool = True
     """False: llama.cpp leaves experts out, and the block is the activation of its normed input, no more."""
     factor: float = 1.0
@@ -60,8 +61,8 @@ class IndexerSpec:
     """The lightning indexer. pairing: as `Spec.rope`, of its heads."""
 
     pairing: Literal["adjacent", "halves"]
-    turns_last: bool = False
-    """The last elements of a head turn, not the first."""
+    rope_last: bool = False
+    """RoPE is applied to the last elements of a head, not the first."""
     eps: float | None = 1e-6
     """Of the keys' norm; None: that of the other norms."""
 
@@ -82,7 +83,7 @@ class Spec:
 
     about: str
     rope: Literal["adjacent", "halves", "none"]
-    """Which elements turn together: 2i and 2i + 1, or i and i + n_rot / 2."""
+    """Which elements are rotated as a pair: 2i and 2i + 1, or i and i + n_rot / 2."""
     name: str = ""
     norm: Literal["rms", "layer"] = "rms"
     eps_default: float | None = None
@@ -147,15 +148,15 @@ class Spec:
     rope_layers: Callable[[Config, int], bool] = lambda c, i: True
     rope_base: Callable[[Config], float] = lambda c: c.rope_freq_base
     rope_scaling: bool = True
-    """False: the file's RoPE scaling is not looked at."""
+    """False: the file's RoPE scaling is ignored."""
     local_base: Literal["own", "own or 10000", "same"] = "own"
     """RoPE base of layers with a window: rope.freq_base_swa where the file has it; or always that of the others."""
     local_scaling: Literal["same", "magnitude", "none"] = "same"
-    """What of the RoPE scaling layers with a window share: "magnitude" is attn_factor without what turns slower."""
+    """What of the RoPE scaling layers with a window share: "magnitude" is attn_factor with frequencies unscaled."""
     local_factors: bool = True
-    """False: layers with a window do not look at the factors of frequencies that the file holds (rope_freqs)."""
+    """False: layers with a window ignore the factors of frequencies that the file holds (rope_freqs)."""
     yarn_keys: tuple[str, ...] = ()
-    """Numbers of YaRN beside the factor that are looked at: of ext_factor, attn_factor, beta_fast and beta_slow."""
+    """Numbers of YaRN beside the factor that are read: of ext_factor, attn_factor, beta_fast and beta_slow."""
     yarn_gains: Callable[[Config], tuple[float, float]] = lambda c: (1.0, 0.0)
     """How much the logarithm of YaRN's factor counts in the gain of cosines and sines, and in what it is divided by."""
     yarn_beta_fast: float = 32.0
@@ -186,7 +187,7 @@ class Spec:
     experts: ExpertsSpec = field(default_factory=ExpertsSpec)
     kda: KdaSpec = field(default_factory=KdaSpec)
     n_loops: Callable[[Keys], int] = lambda keys: 1
-    """How often the layers are gone through."""
+    """How often the layers are applied, one pass after another."""
     block: Callable[[Config, int], int] = lambda c, i: i % c.n_block
     """The number of the file's block that has a layer's weights."""
     adapt_config: Callable[[Config], Config] = lambda c: c
@@ -194,7 +195,7 @@ class Spec:
     adapt: Callable[[Spec, Config], Spec] = lambda spec, c: spec
     """What a file's numbers change in the spec itself."""
     refused_keys: tuple[str, ...] = ()
-    """Metadata that, where present and not 0, asks for what is not here."""
+    """Metadata that, where present and not 0, asks for what is not supported."""
 
 
 def is_causal(spec: Spec, keys: Keys) -> bool:
@@ -212,6 +213,16 @@ def sliding(
         return Window(n, period, dense_first, symmetric=symmetric) if n else None
 
     return window
+
+
+def sliding_in_all(keys: Keys, n_layer: int) -> Window | None:
+    """Sliding windows in all layers, whose size the file must give."""
+    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+
+
+def yarn_gain(factor: float, weight: float = 1.0) -> float:
+    """The gain of cosines and sines by which YaRN makes up for flatter attention (arXiv 2309.00071)."""
+    return 0.1 * weight * math.log(factor) + 1.0
 
 
 def not_every(period: int) -> Callable[[Config, int], bool]:

@@ -141,7 +141,7 @@ class Weights:
             ) from None
 
     def constant(self, name: str, values: np.ndarray) -> Weight:
-        """A vector of our own making, f32, that lives as long as the weights do."""
+        """A vector that is not the file's, f32; it lives as long as the weights do."""
         key = f"constant {name}"
         if key not in self._copies:
             self._copies[key] = _with_slack(values)

@@ -1,6 +1,7 @@
 """Plans: operations recorded once, replayed for every token without Python.
 
-A plan is a list of stages; the operations of a stage do not depend on each other, and all threads meet where it ends.
+A plan is a list of stages; the operations of a stage do not depend on each other, and a stage begins when
+the one before it has ended.
 Buffers live from the stage that first names them to the last one; those that do not overlap in time share memory.
 """
 
@@ -50,7 +51,7 @@ Value = int | float | Buffer | Place
 
 @dataclass
 class Operation:
-    """One kernel with its parameters, as recorded. `shape` is that of its output, for people who look at a plan."""
+    """One kernel with its parameters, as recorded. `shape` is that of its output, for people who inspect a plan."""
 
     name: str
     key: Key
@@ -58,7 +59,6 @@ class Operation:
     values: dict[str, Value]
     shape: tuple[int, ...]
     stage: int
-    meet: bool = True
 
 
 @dataclass
@@ -133,8 +133,8 @@ class Plan:
     def keys(self) -> Iterable[Key]:
         return (o.key for o in self.operations)
 
-    def place(self) -> tuple[dict[str, int], int]:
-        """Offsets of the buffers in an arena, by position in `buffers`, and its size: first fit, the largest first."""
+    def place(self) -> int:
+        """Lay the buffers out in an arena; the bytes that it takes. First fit, the largest first."""
         placed: list[tuple[Buffer, int]] = []
         alive: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         """Where buffers lie that a stage finds, from and to."""
@@ -149,7 +149,7 @@ class Plan:
                 alive[stage].append((offset, offset + buffer.bytes))
             placed.append((buffer, offset))
         self._offsets = placed
-        return {b.name: o for b, o in placed}, max((o + b.bytes for b, o in placed), default=0)
+        return max((o + b.bytes for b, o in placed), default=0)
 
     def bind(self, arena: int, resolve: Callable[[Iterable[Key]], dict[Key, int]] = load) -> Bound:
         """Fill in addresses, the arena's being at `arena`, and make the blocks that kernels read."""
@@ -166,9 +166,9 @@ class Plan:
         for i, o in enumerate(self.operations):
             numbers = [_number(o.values[name]) for name in o.block.fields]
             blocks[at : at + len(numbers)] = numbers
-            meet = i + 1 == n or self.operations[i + 1].stage != o.stage
+            ends_stage = i + 1 == n or self.operations[i + 1].stage != o.stage
             counter = counters.ctypes.data + i * ALIGNMENT
-            ops[i] = (addresses[o.key], blocks.ctypes.data + 8 * at, counter, int(meet))
+            ops[i] = (addresses[o.key], blocks.ctypes.data + 8 * at, counter, int(ends_stage))
             at += -(-o.block.size // ALIGNMENT) * ALIGNMENT // 8
         return Bound(self.operations, ops, counters, blocks)
 

@@ -1,4 +1,4 @@
-"""What the machine offers: threads to use, memory that is left, and the system's way of giving way to other threads.
+"""What the machine offers: threads to use, free memory, and the system call that yields to other threads.
 
 Functions that read Linux's files take the folder they lie in, so that other machines can be tested.
 """

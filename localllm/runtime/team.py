@@ -39,7 +39,7 @@ _TIMED_KEYS = (Key("team", "timed_caller"), Key("team", "server", (1,)))
 
 
 class Team:
-    """n threads. `run` replays a plan on all of them; runs of several callers take turns."""
+    """n threads. `run` replays a plan on all of them; runs of several callers follow one another."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
@@ -54,7 +54,7 @@ class Team:
         self._job_address = self._job.ctypes.data
         self._turn = threading.Lock()
         self._news = _held()
-        """Released by a helper when a job has ended that the caller waits for: a hint to look at the state."""
+        """Released by a helper when a job has ended that the caller waits for: a hint to read the state."""
         self._sleeping = [_held() for _ in range(n_threads)]
         self._asleep = [False] * n_threads
         self._gate = threading.Lock()
@@ -164,7 +164,7 @@ class Team:
     def _sleep(self, ith: int) -> bool:
         """Sleep until there may be a job; False once the team is closed.
 
-        Who posts a job looks at _asleep afterwards, and this says that it sleeps before it looks at the job: one of
+        Who posts a job reads _asleep afterwards, and this says that it sleeps before it reads the job: one of
         both sees the other."""
         with self._gate:
             if self._closed:

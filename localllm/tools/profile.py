@@ -2,7 +2,7 @@
 
 The team's first thread counts cycles from barrier to barrier; their sum is laid over the wall time of the passes. The
 operations of one stage run at the same time and share a row. What is read are weights, and the cells of the cache that
-attention looks at, each counted once a pass.
+attention reads, each counted once a pass.
 """
 
 from __future__ import annotations
@@ -124,11 +124,11 @@ def cells_work(operation: Operation, n_rows: int, n_depth: int) -> tuple[int, in
     """Bytes of the cache that attention reads, and its products."""
     if (operation.key.module, operation.key.factory) not in _OVER_CELLS:
         return 0, 0
-    # Latents are keys with the elements that turn, and values without them.
+    # Latents are keys with the elements with RoPE, and values without them.
     value = {name: int(v) for name, v in operation.values.items() if isinstance(v, (int, float))}
-    window, most = value["window"], value.get("most", 0)
+    window, top_k = value["window"], value.get("top_k", 0)
     seen = [
-        position % -window + 1 if window < 0 else min(position + 1, window or most or position + 1)
+        position % -window + 1 if window < 0 else min(position + 1, window or top_k or position + 1)
         for position in range(n_depth, n_depth + n_rows)
     ]
     kv_type, n_cells = str(operation.key.arguments[0]), min(n_depth + n_rows, seen[0] + n_rows - 1)

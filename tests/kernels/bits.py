@@ -47,7 +47,7 @@ def outcomes():
     yield "hyper", test_hyper.weights(20, 5)
     for kv in harness.KV_TYPES:
         rows = test_joined_attention.POSITIONS, test_joined_attention.SEQS
-        yield f"joined attention {kv}", test_joined_attention.Case(*rows, kv=kv, n_head=11, dim=96, most=6).run()
+        yield f"joined attention {kv}", test_joined_attention.Case(*rows, kv=kv, n_head=11, dim=96, top_k=6).run()
     for kv, T in harness.ATTENTION:
         case = test_attention.Case(range(250, 280), kv=kv, window=200)
         yield f"attention {kv} {T}", case.run(T, block=8)

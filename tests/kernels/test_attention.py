@@ -13,7 +13,7 @@ BUDGET = 1e-5
 
 
 class Case:
-    """Queries, and a cache in which every cell that no row may look at is NaN."""
+    """Queries, and a cache in which every cell that no row may read is NaN."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ def test_equal_scores_give_the_mean(kv, T):
 
 
 def test_queries_together(monkeypatch):
-    """As few cells as can be are looked at twice, by as few idle queries; narrow registers hold fewer sums."""
+    """As few cells as possible are read twice, by as few idle queries; narrow registers hold fewer sums."""
     monkeypatch.setenv("LOCALLLM_TARGET", "generic")
     assert [kernel.together(group, few) for group, few in ((3, True), (8, True), (6, False))] == [3, 4, 3]
     if "avx512vnni" in harness.runnable_targets():

@@ -13,7 +13,7 @@ N_CELLS = 512
 POSITIONS, SEQS = [0, 40, 41, 300, 500, 3], [0, 0, 0, 1, 1, 2]
 
 
-def twin(q, keys, size, most, local):
+def twin(q, keys, size, top_k, local):
     """q [n_rows, n_head, dim], keys [n_seq, n_cells, dim]: whether each block is attended to, [n_rows, n_head,
     n_blocks]."""
     n_blocks = -(-N_CELLS // (16 * size)) * 16
@@ -24,19 +24,19 @@ def twin(q, keys, size, most, local):
         best = np.stack([scores[:, b * size : (b + 1) * size].max(-1) for b in range(n)], -1)
         best[:, max(0, n - local) :] = np.inf
         # Newer blocks first among those that always count.
-        order = np.argsort(-best[:, ::-1], axis=-1, kind="stable")[:, :most]
+        order = np.argsort(-best[:, ::-1], axis=-1, kind="stable")[:, :top_k]
         for head in range(q.shape[1]):
             out[row, head, n - 1 - order[head]] = True
     return out
 
 
-def chosen_by_kernels(kv, q, keys, size, most, local, T=4):
+def chosen_by_kernels(kv, q, keys, size, top_k, local, T=4):
     n_rows, n_head, dim = q.shape
     n_blocks = -(-N_CELLS // (16 * size)) * 16
     step, _alive = harness.step(positions=POSITIONS, seqs=SEQS)
     scores = harness.buffer((n_rows, n_head, n_blocks), fill=0xFF)
     out = harness.buffer((n_rows, n_head, n_blocks), np.int32, fill=0)
-    shared = {"step": step, "n_head": n_head, "size": size, "n_blocks": n_blocks, "most": most, "local": local}
+    shared = {"step": step, "n_head": n_head, "size": size, "n_blocks": n_blocks, "top_k": top_k, "local": local}
     harness.run("block_choice.scores", kv, T, q=q, dim=dim, keys=keys, n_cells=N_CELLS, out=scores, **shared)
     harness.run("block_choice.choose", scores=scores, out=out, **shared)
     assert (np.frombuffer(out.base.tobytes()[-harness.SLACK + 64 :], np.uint8)[-64:] == 0).all()
@@ -56,16 +56,16 @@ def made(kv, n_head, dim, seed=0):
 
 
 @pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
-@pytest.mark.parametrize(("size", "most", "local"), [(4, 3, 1), (16, 5, 2), (33, 2, 1), (128, 2, 1), (300, 1, 0)])
-def test_choice(kv, size, most, local):
+@pytest.mark.parametrize(("size", "top_k", "local"), [(4, 3, 1), (16, 5, 2), (33, 2, 1), (128, 2, 1), (300, 1, 0)])
+def test_choice(kv, size, top_k, local):
     q, keys, cache = made(kv, 3, 64)
-    assert np.array_equal(chosen_by_kernels(kv, q, cache, size, most, local), twin(q, keys, size, most, local))
+    assert np.array_equal(chosen_by_kernels(kv, q, cache, size, top_k, local), twin(q, keys, size, top_k, local))
 
 
-@pytest.mark.parametrize(("size", "most", "local"), [(7, 4, 4), (7, 4, 9), (7, 4, 0), (1, 1, 1), (512, 1, 1)])
-def test_few_or_many_that_always_count(size, most, local):
+@pytest.mark.parametrize(("size", "top_k", "local"), [(7, 4, 4), (7, 4, 9), (7, 4, 0), (1, 1, 1), (512, 1, 1)])
+def test_few_or_many_that_always_count(size, top_k, local):
     q, keys, cache = made("f32", 1, 24, seed=1)
-    assert np.array_equal(chosen_by_kernels("f32", q, cache, size, most, local), twin(q, keys, size, most, local))
+    assert np.array_equal(chosen_by_kernels("f32", q, cache, size, top_k, local), twin(q, keys, size, top_k, local))
 
 
 def test_of_equals_as_many_as_there_may_be():

@@ -105,10 +105,10 @@ def test_ids_divided():
 
 def grouped(ids: np.ndarray) -> dict[str, np.ndarray]:
     n_rows, n_used = ids.shape
-    most = n_rows * n_used + 16 * N_EXPERT
+    max_places = n_rows * n_used + 16 * N_EXPERT
     out = {
         "counts": harness.buffer(N_EXPERT, np.int64), "starts": harness.buffer(N_EXPERT, np.int64),
-        "places": harness.buffer(ids.shape, np.int32), "sources": harness.buffer(most, np.int32),
+        "places": harness.buffer(ids.shape, np.int32), "sources": harness.buffer(max_places, np.int32),
         "n_places": harness.buffer(1, np.int64),
     }  # fmt: skip
     harness.run("experts.group", n_rows_at=np.array([n_rows]), n_expert=N_EXPERT, n_used=n_used, ids=ids, **out)

@@ -31,14 +31,14 @@ def test_gather(pad, n_rows, n):
 @pytest.mark.parametrize(("nope", "n_rot", "v_dim"), [(32, 16, 48), (7, 2, 21), (0, 4, 5), (9, 0, 1)])
 def test_split(nope, n_rot, v_dim):
     n_rows, n_head = 6, 3
-    kv, turned = normal(n_rows, n_head, nope + v_dim), normal(n_rows, 5 + n_rot, seed=1)[:, 5:]
+    kv, rotated = normal(n_rows, n_head, nope + v_dim), normal(n_rows, 5 + n_rot, seed=1)[:, 5:]
     k, v = harness.buffer((n_rows, n_head, nope + n_rot)), harness.buffer((n_rows, n_head, v_dim))
     harness.run(
         "heads.split", n_rows_at=np.array([n_rows]), n_head=n_head, nope=nope, n_rot=n_rot, v_dim=v_dim, kv=kv,
-        turned=turned, stride=turned.strides[0], k=k, v=v,
+        rotated=rotated, stride=rotated.strides[0], k=k, v=v,
     )  # fmt: skip
     np.testing.assert_array_equal(k[..., :nope], kv[..., :nope])
-    np.testing.assert_array_equal(k[..., nope:], np.repeat(turned[:, None], n_head, 1))
+    np.testing.assert_array_equal(k[..., nope:], np.repeat(rotated[:, None], n_head, 1))
     np.testing.assert_array_equal(v, kv[..., nope:])
 
 

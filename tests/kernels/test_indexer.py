@@ -32,18 +32,18 @@ def tiles(keys, kv):
 @pytest.mark.parametrize(("n_head", "T", "dim", "ratio"), [(64, 8, 128, 4), (5, 4, 32, 1), (1, 3, 64, 4)])
 def test_scores(n_head, T, dim, ratio, kv):
     rng = np.random.default_rng(n_head)
-    positions, seqs, most = [511, 3, 300, 257], [0, 1, 1, 0], 20
+    positions, seqs, top_k = [511, 3, 300, 257], [0, 1, 1, 0], 20
     q, weights, keys = normal(rng, 4, n_head, dim), normal(rng, 4, n_head), normal(rng, 2, N_KEYS, dim)
     step, keep = harness.step(positions=positions, seqs=seqs)
     out = harness.buffer((4, N_KEYS))
     harness.run(
         "indexer.scores", kv, T, step=step, q=q, n_head=n_head, dim=dim, weights=weights,
-        keys=tiles(keys, kv), n_keys=N_KEYS, ratio=ratio, most=most, out=out,
+        keys=tiles(keys, kv), n_keys=N_KEYS, ratio=ratio, top_k=top_k, out=out,
     )  # fmt: skip
     assert keep
     for row, (position, seq) in enumerate(zip(positions, seqs, strict=True)):
         n = (position + 1) // ratio
-        if n <= most:
+        if n <= top_k:
             assert (out[row].view(np.uint8) == 0xA5).all()
             continue
         known = keys[seq, :n].astype(np.float16 if kv == "f16" else np.float64).astype(np.float64)
@@ -55,25 +55,25 @@ def test_scores(n_head, T, dim, ratio, kv):
         assert (np.abs(out[row, :n] - exact) <= 3e-6 * size + 1e-5).all()
 
 
-def choose(scores, positions, ratio, most):
+def choose(scores, positions, ratio, top_k):
     step, keep = harness.step(positions=positions, seqs=[0] * len(positions))
-    out = harness.buffer((len(positions), most), np.int32)
-    harness.run("indexer.choose", step=step, scores=scores, n_keys=N_KEYS, ratio=ratio, most=most, out=out)
+    out = harness.buffer((len(positions), top_k), np.int32)
+    harness.run("indexer.choose", step=step, scores=scores, n_keys=N_KEYS, ratio=ratio, top_k=top_k, out=out)
     assert keep
     return out
 
 
 @pytest.mark.parametrize("ratio", [1, 4])
-@pytest.mark.parametrize("most", [1, 7, 64, 300])
-def test_the_greatest_are_chosen(most, ratio):
-    rng = np.random.default_rng(most)
+@pytest.mark.parametrize("top_k", [1, 7, 64, 300])
+def test_the_greatest_are_chosen(top_k, ratio):
+    rng = np.random.default_rng(top_k)
     positions = [0, 6, 27, 28, 300, 511]
     scores = normal(rng, len(positions), N_KEYS, scale=5)
     exact = scores.copy()
-    out = choose(scores, positions, ratio, most)
+    out = choose(scores, positions, ratio, top_k)
     for row, position in enumerate(positions):
         n = (position + 1) // ratio
-        best = np.sort(np.argsort(-exact[row, :n], kind="stable")[:most])
+        best = np.sort(np.argsort(-exact[row, :n], kind="stable")[:top_k])
         np.testing.assert_array_equal(out[row, : len(best)], best)
 
 

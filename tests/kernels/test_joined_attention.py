@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from localllm.kernels.cells import cell_bytes
-from localllm.kernels.joined_attention import most_heads
+from localllm.kernels.joined_attention import max_heads
 from tests import reference
 from tests.kernels import harness
 
@@ -20,21 +20,21 @@ class Case:
     """Rows of two sequences; cells that no row sees are NaN."""
 
     def __init__(
-        self, positions, seqs, n_head=8, dim=32, window=20, ratio=4, most=0, kv="f32", scale=0.2, n_cells=256,
+        self, positions, seqs, n_head=8, dim=32, window=20, ratio=4, top_k=0, kv="f32", scale=0.2, n_cells=256,
         members=1, sinks=True,
     ):  # fmt: skip
         rng = np.random.default_rng(dim + n_head)
         self.positions, self.seqs, self.n_head, self.dim = positions, seqs, n_head, dim
-        self.window, self.ratio, self.most, self.kv, self.scale = window, ratio, most, kv, scale
+        self.window, self.ratio, self.top_k, self.kv, self.scale = window, ratio, top_k, kv, scale
         self.n_cells = n_cells
         self.q = normal(rng, len(positions), n_head * dim, scale=2)
         self.members, self.sinks = members, normal(rng, n_head) if sinks else None
         self.rows = [normal(rng, 2, n, dim) for n in (200, N_ENTRIES * members)]
         self.chosen = None
-        if most:
-            self.chosen = harness.buffer((len(positions), most), np.int32, 0xFF)
+        if top_k:
+            self.chosen = harness.buffer((len(positions), top_k), np.int32, 0xFF)
             for row, position in enumerate(positions):
-                n = min(most, (position + 1) // ratio)
+                n = min(top_k, (position + 1) // ratio)
                 self.chosen[row, :n] = np.sort(rng.permutation((position + 1) // ratio)[:n])
 
     def stored(self, rows, n_cells):
@@ -71,9 +71,9 @@ class Case:
             "joined_attention.heads", self.kv, step=step, q=self.q, q_stride=self.q.strides[0], n_head=self.n_head,
             dim=self.dim, cells=self.stored(cells[:, :longest], self.n_cells), n_cells=self.n_cells, window=self.window,
             entries=self.stored(entries, entries.shape[1]), n_entries=entries.shape[1], ratio=self.ratio,
-            members=self.members, chosen=self.chosen if self.most else 0, most=self.most,
+            members=self.members, chosen=self.chosen if self.top_k else 0, top_k=self.top_k,
             scale=harness.bits(self.scale), sinks=0 if self.sinks is None else self.sinks, out=out,
-            out_stride=out.strides[0], group=group or most_heads(self.dim),
+            out_stride=out.strides[0], group=group or max_heads(self.dim),
         )  # fmt: skip
         assert keep
         return out.reshape(len(self.positions), self.n_head, self.dim)
@@ -83,7 +83,7 @@ class Case:
         out = np.zeros((len(self.positions), self.n_head, self.dim))
         for row, (position, seq) in enumerate(zip(self.positions, self.seqs, strict=True)):
             n = (position + 1) // self.ratio if self.ratio else 0
-            numbers = self.chosen[row, : min(n, self.most)] if self.most else np.arange(n)
+            numbers = self.chosen[row, : min(n, self.top_k)] if self.top_k else np.arange(n)
             first = max(0, position + 1 - self.window) if self.window else n * self.ratio
             of_entries = entries[seq].reshape(N_ENTRIES, self.members * self.dim)[numbers].reshape(-1, self.dim)
             seen = np.concatenate([of_entries, cells[seq, first : position + 1]])
@@ -98,11 +98,11 @@ class Case:
 
 POSITIONS, SEQS = [0, 3, 4, 19, 20, 63, 64, 130, 199], [0, 1, 0, 1, 0, 0, 1, 0, 1]
 SHAPES = {
-    "plain": {}, "window alone": {"ratio": 0}, "wide": {"window": 100, "dim": 64}, "chosen": {"most": 5},
-    "many chosen": {"most": 40, "ratio": 3}, "all of few": {"ratio": 128}, "one head": {"n_head": 1},
+    "plain": {}, "window alone": {"ratio": 0}, "wide": {"window": 100, "dim": 64}, "chosen": {"top_k": 5},
+    "many chosen": {"top_k": 40, "ratio": 3}, "all of few": {"ratio": 128}, "one head": {"n_head": 1},
     "groups": {"window": 0, "members": 4, "sinks": False}, "all": {"window": 1000, "ratio": 0, "sinks": False},
-    "chosen groups": {"window": 0, "members": 3, "ratio": 3, "most": 6, "sinks": False},
-    "odd": {"n_head": 11, "dim": 40}, "tiny": {"n_head": 3, "dim": 7, "most": 2}, "large": {"n_head": 20, "dim": 512},
+    "chosen groups": {"window": 0, "members": 3, "ratio": 3, "top_k": 6, "sinks": False},
+    "odd": {"n_head": 11, "dim": 40}, "tiny": {"n_head": 3, "dim": 7, "top_k": 2}, "large": {"n_head": 20, "dim": 512},
 }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_units_do_not_show(shape):
 @pytest.mark.parametrize("kv", ["f16", "q8_0"])
 @pytest.mark.parametrize("dim", [32, 96])
 def test_other_types_of_cells(kv, dim):
-    case = Case(POSITIONS, SEQS, dim=dim, kv=kv, most=6)
+    case = Case(POSITIONS, SEQS, dim=dim, kv=kv, top_k=6)
     np.testing.assert_allclose(case.run(), case.exact(), rtol=0, atol=2e-5)
 
 
@@ -140,5 +140,5 @@ def test_scores_of_any_size():
 
 
 def test_rows_that_scratch_has_no_room_for():
-    assert most_heads(512) >= 32
-    assert most_heads(1 << 16) == 0
+    assert max_heads(512) >= 32
+    assert max_heads(1 << 16) == 0

@@ -14,16 +14,16 @@ KINDS = pytest.mark.parametrize("kv", KV_TYPES)
 
 
 class Case:
-    """Queries, and rows of latents, of which all that nobody may look at are NaN."""
+    """Queries, and rows of latents, of which all that no row may read are NaN."""
 
     def __init__(self, positions, seqs=None, n_head=5, dim=64, n_rot=32, n_cells=512, n_seq=1, window=0, kv="f16"):
         self.positions, self.seqs = list(positions), list(seqs or [0] * len(positions))
         self.n_head, self.dim, self.n_rot, self.n_cells, self.window, self.kv = n_head, dim, n_rot, n_cells, window, kv
         rng, n = np.random.default_rng(dim + n_head), len(self.positions)
         self.scale = 1 / np.sqrt(dim + n_rot)
-        # Elements of the turned part stand where a row of queries has them: behind others, head by head.
+        # Elements of the rotated part stand where a row of queries has them: behind others, head by head.
         self.q = harness.placed(3 * rng.standard_normal((n, n_head, dim)).astype(np.float32))
-        self.turned = harness.placed(3 * rng.standard_normal((n, n_head, 7 + n_rot)).astype(np.float32))
+        self.rotated = harness.placed(3 * rng.standard_normal((n, n_head, 7 + n_rot)).astype(np.float32))
         self.rows = rng.standard_normal((n_seq, n_cells, dim + n_rot)).astype(np.float16 if kv == "f16" else np.float32)
         for seq in range(n_seq):
             ends = [p + 1 for p, s in zip(self.positions, self.seqs, strict=True) if s == seq]
@@ -36,7 +36,7 @@ class Case:
             self.cache = harness.placed(np.concatenate([codes.view(np.uint8), d.view(np.uint8)], -1))
 
     def expected(self) -> np.ndarray:
-        q = np.concatenate([self.q, self.turned[..., 7:]], -1)
+        q = np.concatenate([self.q, self.rotated[..., 7:]], -1)
         keys = self.rows[:, None]
         values = keys[..., : self.dim]
         return reference.attention(q, keys, values, self.positions, self.seqs, self.window, self.scale)
@@ -47,11 +47,11 @@ class Case:
         n_parts = self.n_cells // (split or self.n_cells)
         partial = harness.buffer((n_rows, self.n_head, n_parts, attention.partial_floats(self.dim)), fill=0xFF)
         step, _alive = harness.step(positions=self.positions, seqs=self.seqs)
-        turned = self.turned[..., 7:]
+        rotated = self.rotated[..., 7:]
         fields = {
             "step": step, "n_head": self.n_head, "n_cells": self.n_cells, "window": self.window, "out": out,
             "split": split, "partial": partial, "q": self.q, "q_row": self.q.strides[0], "q_head": self.q.strides[1],
-            "turned": turned, "turned_row": turned.strides[0], "turned_head": turned.strides[1], "dim": self.dim,
+            "rotated": rotated, "rotated_row": rotated.strides[0], "rotated_head": rotated.strides[1], "dim": self.dim,
             "n_rot": self.n_rot, "cache": self.cache, "scale": harness.bits(self.scale), "block": block,
             "group": group, "together": together,
         } | more  # fmt: skip
@@ -113,7 +113,7 @@ def test_sinks():
     sinks = harness.placed(np.float32([-50, 0, 3, 8, 60]))
     whole = case.run(sinks=sinks, block=3)
     np.testing.assert_array_equal(case.run(sinks=sinks, split=attention.CHUNK), whole)
-    q = np.concatenate([case.q, case.turned[..., 7:]], -1).astype(np.float64)
+    q = np.concatenate([case.q, case.rotated[..., 7:]], -1).astype(np.float64)
     for row, position in enumerate(case.positions):
         scores = q[row] @ case.rows[0, : position + 1].astype(np.float64).T * case.scale
         share = 1 / (1 + np.exp(sinks - np.logaddexp.reduce(scores, -1)))
@@ -151,25 +151,25 @@ def test_sequences_in_one_batch(kv):
 
 
 @KINDS
-@pytest.mark.parametrize("most", [1, 16, 31, 256, 300, 512])
-def test_chosen_cells(kv, most):
-    """Rows of two sequences; where there are no more cells than `most`, their list gives the bits of all."""
+@pytest.mark.parametrize("top_k", [1, 16, 31, 256, 300, 512])
+def test_chosen_cells(kv, top_k):
+    """Rows of two sequences; where there are no more cells than `top_k`, their list gives the bits of all."""
     positions, seqs = [700, 701, 3, 702, 4, 300], [0, 0, 1, 0, 1, 2]
-    case, rng = Case(positions, seqs, n_cells=1024, n_seq=3, kv=kv), np.random.default_rng(most)
-    lists = [np.sort(rng.permutation(p + 1)[:most]) for p in positions]
-    chosen = np.full((len(positions), most), 1 << 30, np.int32)
+    case, rng = Case(positions, seqs, n_cells=1024, n_seq=3, kv=kv), np.random.default_rng(top_k)
+    lists = [np.sort(rng.permutation(p + 1)[:top_k]) for p in positions]
+    chosen = np.full((len(positions), top_k), 1 << 30, np.int32)
     for row, numbers in enumerate(lists):
         chosen[row, : len(numbers)] = numbers
     chosen = harness.placed(chosen)
-    out = case.run(block=3, chosen=chosen, most=most)
+    out = case.run(block=3, chosen=chosen, top_k=top_k)
     for row, (seq, numbers) in enumerate(zip(seqs, lists, strict=True)):
         keys = case.rows[seq : seq + 1, None, numbers]
-        q = np.concatenate([case.q, case.turned[..., 7:]], -1)[row : row + 1]
+        q = np.concatenate([case.q, case.rotated[..., 7:]], -1)[row : row + 1]
         exact = reference.attention(q, keys, keys[..., : case.dim], [len(numbers) - 1], [0], 0, case.scale)
         np.testing.assert_allclose(out[row], exact[0], rtol=0, atol=BUDGET)
     for how in ({"block": 1, "group": 2}, {"split": attention.CHUNK}, {"split": attention.CHUNK, "together": 2}):
-        np.testing.assert_array_equal(case.run(chosen=chosen, most=most, **how), out)
-    whole = [row for row, position in enumerate(positions) if position < most]
+        np.testing.assert_array_equal(case.run(chosen=chosen, top_k=top_k, **how), out)
+    whole = [row for row, position in enumerate(positions) if position < top_k]
     np.testing.assert_array_equal(case.run()[whole], out[whole])
 
 
@@ -185,34 +185,34 @@ def test_large_scores_do_not_overflow(kv):
 @KINDS
 def test_equal_scores_give_the_mean(kv):
     case = Case([299], kv=kv)
-    case.q[...] = case.turned[...] = 0
+    case.q[...] = case.rotated[...] = 0
     mean = case.rows[0, :300, : case.dim].astype(np.float64).mean(0)
     np.testing.assert_allclose(case.run(), np.tile(mean, (1, 5, 1)), rtol=0, atol=BUDGET)
 
 
 def test_scratch_holds_what_goes_together():
     for dim, n_rot in ((512, 64), (2048, 64), (40, 8)):
-        assert latent_attention.most_together(dim, n_rot) >= 8
-    most = latent_attention.most_together(1024, 64)
+        assert latent_attention.max_together(dim, n_rot) >= 8
+    together = latent_attention.max_together(1024, 64)
     case = Case(range(40), dim=1024, n_rot=64, n_head=4)
-    np.testing.assert_array_equal(case.run(block=40, group=4, together=most), case.run())
+    np.testing.assert_array_equal(case.run(block=40, group=4, together=together), case.run())
 
 
 @KINDS
 @pytest.mark.parametrize("pairing", harness.PAIRINGS)
 @pytest.mark.parametrize(("dim", "n_rot"), [(64, 32), (96, 0), (40, 8)])
-def test_rows_are_turned_and_stored(kv, pairing, dim, n_rot):
-    """Only the last elements turn; what lies beside a row's own cell stays as it was."""
+def test_rows_are_rotated_and_stored(kv, pairing, dim, n_rot):
+    """Only the last elements are rotated; what lies beside a row's own cell stays as it was."""
     if kv == "q8_0":
         dim = -(-dim // 32) * 32
     rng, positions, seqs, n_cells = np.random.default_rng(3), [0, 5, 300, 7], [0, 0, 1, 1], 256
     x = harness.placed(rng.standard_normal((4, dim)).astype(np.float32))
     angles = rng.standard_normal((4, n_rot // 2))
     table = harness.placed(np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32))
-    turned = x.copy()
+    rotated = x.copy()
     if n_rot:
-        part = turned[:, None, dim - n_rot :]
-        turned[:, dim - n_rot :] = reference.rotate(part, table[..., 0], table[..., 1], pairing)[:, 0]
+        part = rotated[:, None, dim - n_rot :]
+        rotated[:, dim - n_rot :] = reference.rotate(part, table[..., 0], table[..., 1], pairing)[:, 0]
     size = latent_attention.bytes_of(kv)(dim)
     cache = harness.buffer((2, n_cells, size), np.uint8)
     before = cache.copy()
@@ -222,10 +222,10 @@ def test_rows_are_turned_and_stored(kv, pairing, dim, n_rot):
         table=table, cache=cache, n_cells=n_cells,
     )  # fmt: skip
     if kv == "q8_0":
-        codes, d = reference.q8_0(turned)
+        codes, d = reference.q8_0(rotated)
         expected = np.concatenate([codes.view(np.uint8), d.view(np.uint8)], -1)
     else:
-        expected = turned.astype(np.float16 if kv == "f16" else np.float32).view(np.uint8)
+        expected = rotated.astype(np.float16 if kv == "f16" else np.float32).view(np.uint8)
     for row, (seq, position) in enumerate(zip(seqs, positions, strict=True)):
         before[seq, position % n_cells] = expected[row]
     np.testing.assert_array_equal(cache, before)

@@ -19,7 +19,7 @@ LENGTHS = {
     1: (1, 31, 96, 577, 576, 640, 896), 32: (32, 96, 288, 576, 640, 896, 2080),
     64: (64, 192, 320, 576, 640, 896, 2112), 128: (128, 384, 640, 896, 2176), 256: (256, 512, 1536, 2304),
 }  # fmt: skip
-MOST = {"Q6_K": 128 * 32, "IQ4_XS": 32 * 127}
+MAX_SCALED = {"Q6_K": 128 * 32, "IQ4_XS": 32 * 127}
 """The greatest product of a code and its integer scale."""
 TOKENS = (1, 3, 16, 17, 48, 65)
 
@@ -183,7 +183,7 @@ def test_extreme_codes_do_not_overflow(name):
             for got in (matvec(name, raw, x[:1]), matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
-                terms = 2 * block * 0.01 * MOST.get(name, 32 * 63 if group_of(name) == 256 else 129)
+                terms = 2 * block * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
                 np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
 
 

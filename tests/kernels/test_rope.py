@@ -1,4 +1,4 @@
-"""Rotary embedding: angles against float64, turns and the cache's layout exactly."""
+"""Rotary embedding: angles against float64, rotation and the cache's layout exactly."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_table(base, scale):
     got = table(POSITIONS, f, scale)
     angles = reference.rope_angles(POSITIONS, f)
     exact = np.stack([np.cos(angles), np.sin(angles)], -1) * scale
-    # Half a unit in the last place of f32, and what is left of a turn's reduction at 83,000 quarters: 1e-15.
+    # Half a unit in the last place of f32, and what is left of the reduction at 83,000 quarters: 1e-15.
     np.testing.assert_array_less(np.abs(got - exact), 0.5 * np.spacing(np.abs(exact).astype(np.float32)) + 1e-15)
 
 
@@ -39,7 +39,7 @@ def test_table_in_every_octant():
     np.testing.assert_allclose(got, np.stack([np.cos(angles), np.sin(angles)], -1), rtol=0, atol=2.0**-25)
 
 
-def turned(x: np.ndarray, t: np.ndarray, n_rot: int, pairing: str) -> np.ndarray:
+def rotated(x: np.ndarray, t: np.ndarray, n_rot: int, pairing: str) -> np.ndarray:
     """x [n_rows, n_head, head_dim] by the twin; the table gives cosines and sines."""
     out = x.copy()
     out[..., :n_rot] = reference.rotate(x[..., :n_rot], t[..., 0], t[..., 1], pairing)
@@ -68,7 +68,7 @@ def test_rotate(pairing, head_dim, n_rot):
     }
     harness.run("rope.rotate", pairing, **fields)
     heads = before[:, : n_head * head_dim].reshape(rows, n_head, head_dim)
-    np.testing.assert_array_equal(x[:, : n_head * head_dim], turned(heads, t, n_rot, pairing).reshape(rows, -1))
+    np.testing.assert_array_equal(x[:, : n_head * head_dim], rotated(heads, t, n_rot, pairing).reshape(rows, -1))
     np.testing.assert_array_equal(x[:, n_head * head_dim :], before[:, n_head * head_dim :])
 
 
@@ -76,7 +76,7 @@ def test_rotate(pairing, head_dim, n_rot):
 @pytest.mark.parametrize("kv", ["f16", "f32"])
 @pytest.mark.parametrize("pairing", harness.PAIRINGS)
 def test_cache(pairing, kv, k_dim, v_dim, n_rot):
-    """Keys turned, then stored 16 cells side by side; values a cell a row; nothing else in the cache is touched."""
+    """Keys rotated, then stored 16 cells side by side; values a cell a row; nothing else in the cache is touched."""
     n_seq, n_head, n_cells = 3, 2, 64
     positions, seqs = [0, 1, 2, 15, 16, 63, 7], [0, 0, 0, 2, 2, 2, 1]
     rows, rng = len(positions), np.random.default_rng(1)
@@ -84,7 +84,7 @@ def test_cache(pairing, kv, k_dim, v_dim, n_rot):
     k = harness.placed(rng.standard_normal((rows, n_head * k_dim)).astype(np.float32))
     v = harness.placed(rng.standard_normal((rows, n_head * v_dim)).astype(np.float32))
     v[0, :4] = [1e-7, 70000.0, -6e-8, 65519.0]  # a subnormal half, an infinite one, and roundings at both ends
-    keys = turned(k.copy().reshape(rows, n_head, k_dim), t, n_rot, pairing)
+    keys = rotated(k.copy().reshape(rows, n_head, k_dim), t, n_rot, pairing)
     dtype = np.float16 if kv == "f16" else np.float32
     k_cache = harness.buffer((n_seq, n_head, n_cells // 16, k_dim, 16), dtype)
     v_cache = harness.buffer((n_seq, n_head, n_cells, v_dim), dtype)
@@ -113,7 +113,7 @@ def test_cache_of_codes(pairing, k_dim, v_dim, n_rot):
     k = harness.placed(rng.standard_normal((rows, n_head * k_dim)).astype(np.float32))
     v = harness.placed(rng.standard_normal((rows, n_head * v_dim)).astype(np.float32))
     v[0, :32], v[1, :32] = 0, 1e-39  # no scale at all, and one below what counts
-    keys = turned(k.copy().reshape(rows, n_head, k_dim), t, n_rot, pairing)
+    keys = rotated(k.copy().reshape(rows, n_head, k_dim), t, n_rot, pairing)
     caches = [
         harness.buffer((n_seq, n_head, n_cells // 16, 16 * cell_bytes("q8_0", k_dim)), np.uint8),
         harness.buffer((n_seq, n_head, n_cells, cell_bytes("q8_0", v_dim)), np.uint8),

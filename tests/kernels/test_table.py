@@ -49,6 +49,16 @@ def test_a_format_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
+def test_constants_have_known_names(name):
+    """A misspelled optional part would be taken for one that is left out."""
+    required = {"KIND", "SIZE", "BYTES", "GROUP", "OFFSET", "HAS_MIN", "MAX_CODE", "QS"}
+    tables = {"VALUES", "TABLE"}  # a format's own
+    constants = {n for n, value in vars(formats.module(FORMATS[name].module)).items() if n.isupper() and n[0] != "_"}
+    imported = {"LOW1", "LOW2", "LOW4", "IQ1", *FORMATS}
+    assert constants <= required | tables | imported | set(formats.OPTIONAL)
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_row_lengths_that_are_tried(name):
     """One block, the least that is legal; odd numbers of blocks; what real models have, where whole blocks allow."""
     block = FORMATS[name].block

@@ -24,7 +24,7 @@ OTHERS = [t for t in harness.runnable_targets() if t != current().name]
 _FORMATS = {fmt.module for fmt in harness.FORMATS.values() if fmt.module}
 _LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs", "mxfp4", "nvfp4"}
 KEYS = [key for key in harness.KEYS if not _FORMATS & set(key.arguments) - _LOOKED_AT]
-"""Kernels whose registers are looked at: of those that exist for every format, the formats that differ in kind."""
+"""Kernels whose registers are checked: of those that exist for every format, the formats that differ in kind."""
 
 FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
 
@@ -130,7 +130,7 @@ def test_targets_have_folders_of_their_own():
     assert objects.folder().name.startswith(f"{current().name}-")
 
 
-# --- targets of another architecture, whose instructions are looked at
+# --- targets of another architecture, whose instructions are checked
 
 COMES_OUT = {
     "neon": {

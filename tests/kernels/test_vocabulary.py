@@ -298,10 +298,10 @@ def test_tiles_of_codes(run):
     """Any sums are exact, those of the greatest codes with the least activations too."""
     x = rng().integers(-128, 128, (3, 4, 64)).astype(np.int8)
     x[1] = -128
-    w = np.stack([rng().integers(0, most + 1, (2, 16), np.uint8) for most in (255, 127, 63, 40, 15)])
+    w = np.stack([rng().integers(0, max_byte + 1, (2, 16), np.uint8) for max_byte in (255, 127, 63, 40, 15)])
     w[:, 1] = [[255], [127], [63], [40], [15]]
     acc = rng().integers(-1000, 1000, (2, 3, 16), I32)
-    # most, row, vector, step, lane, byte
+    # max_byte, row, vector, step, lane, byte
     products = w.reshape(5, 2, 1, 4, 1, 4).astype(I32) * x.reshape(1, 1, 3, 4, 16, 4)
     assert_vectors(run("tiles_of_codes", 1920, x, w, acc), (acc + products.sum((3, 5))).astype(I32).reshape(-1))
 

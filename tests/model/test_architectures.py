@@ -1,4 +1,4 @@
-"""Architectures against the float64 twin: each way of norming, turning, attending, choosing experts, near and far."""
+"""Architectures against the float64 twin: each way of norming, rotating, attending, choosing experts, near and far."""
 
 import math
 from dataclasses import replace
@@ -20,7 +20,7 @@ LLAMA3 = np.linspace(1, 8, HEAD // 2)
 def yarn(factor: float, n_ctx_orig: int, fast: float = 32.0, slow: float = 1.0, base: float = 10000.0) -> np.ndarray:
     """Frequencies by the paper (arXiv 2309.00071, 3.2), its ramp over whole pairs as in its code."""
     plain = base**-EXPONENTS
-    pair = [HEAD * math.log(n_ctx_orig / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (fast, slow)]
+    pair = [HEAD * math.log(n_ctx_orig / (n * 2 * math.pi)) / (2 * math.log(base)) for n in (fast, slow)]
     low, high = max(0, math.floor(pair[0])), min(HEAD - 1, math.ceil(pair[1]))
     keep = 1 - np.clip((np.arange(HEAD // 2) - low) / max(0.001, high - low), 0, 1)
     return plain / factor * (1 - keep) + plain * keep
@@ -63,15 +63,15 @@ CASES = {
         extra={"rope_factors_long.weight": 2 * LLAMA3, "rope_factors_short.weight": LLAMA3},
     ),
     "bloom": Case(
-        "bloom", layer_norm=True, biases=True, fused=True, plain=twin.gelu, alibi=True, turns=lambda i: False,
+        "bloom", layer_norm=True, biases=True, fused=True, plain=twin.gelu, alibi=True, has_rope=lambda i: False,
     ),
     "gpt2": Case(
-        "gpt2", layer_norm=True, biases=True, fused=True, plain=twin.gelu, turns=lambda i: False, positions=True,
+        "gpt2", layer_norm=True, biases=True, fused=True, plain=twin.gelu, has_rope=lambda i: False, positions=True,
     ),
     "cohere2": Case(
         "cohere2", {"attention.sliding_window": 24, "attention.sliding_window_pattern": 2, "logit_scale": 0.25},
         layer_norm=True, parallel=True, pairing="adjacent", window=lambda i: 0 if i % 2 else 24,
-        turns=lambda i: i % 2 == 0, logits=0.25, tied=True,
+        has_rope=lambda i: i % 2 == 0, logits=0.25, tied=True,
     ),
     "granite": Case(
         "granite", {"logit_scale": 8.0, "residual_scale": 0.22, "embedding_scale": 12.0, "attention.scale": 0.02},

@@ -32,7 +32,7 @@ def test_keys_and_values_are_those_of_the_last_layer_alike_before_the_sharing(tm
 
 @pytest.mark.parametrize("name", ["gemma4-small", "gemma3n-shared"])
 def test_a_window_that_several_layers_look_through_forgets_nothing_too_early(tmp_path, name):
-    """The ring of cells has gone around; with swa_full there is none."""
+    """The ring of cells has wrapped around; with swa_full there is none."""
     ids, logits = [(7 * i * i + i) % models.N_VOCAB for i in range(1000)], []
     with load(tmp_path / "m.gguf", CASES[name]) as model:
         for whole, chunk in ((True, 500), (False, 500), (False, 137)):
@@ -53,10 +53,10 @@ REFUSED = {
         "gemma4-small", {"attention.head_count_kv": [2, 2, 1, 2, 1, 2, 2, 2]}, "layer 7 uses .* of layer 4",
     ),
     "no pattern": ("gemma4-small", {"attention.sliding_window_pattern": None}, "sliding_window_pattern"),
-    "turns more than a head": (
+    "rotates more than a head": (
         "gemma4-small", {"rope.dimension_count_swa": 26}, "dimension_count_swa: is 26, must be at most .* 24",
     ),
-    "turns more by default": (
+    "rotates more by default": (
         "gemma4-small", {"rope.dimension_count_swa": None}, "dimension_count: is 40, must be at most .* 24",
     ),
     "all share": ("gemma4-small", {"attention.shared_kv_layers": 8}, "shared_kv_layers.*is 8, must be 0 to 7"),

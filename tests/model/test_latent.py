@@ -52,7 +52,7 @@ def test_refused(tmp_path, name):
 
 
 def test_latents_that_scratch_cannot_hold_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(latent_attention.latent_attention, "most_together", lambda dim, n_rot: 0)
+    monkeypatch.setattr(latent_attention.latent_attention, "max_together", lambda dim, n_rot: 0)
     with pytest.raises(UnsupportedError, match="latents of 40 and keys of 8 elements are more than scratch can hold"):
         load(tmp_path, "deepseek2")
 

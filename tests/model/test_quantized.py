@@ -17,7 +17,7 @@ from tests.model import twin
 from tests.model.test_architectures import CASES, IDS
 from tests.tiny_models import nmse
 
-MOST_ROWS = 512
+MAX_ROWS = 512
 KINDS = {name: gguf.GGMLQuantizationType[name] for name in ("Q8_0", "Q4_K")}
 
 
@@ -60,7 +60,7 @@ def scores(monkeypatch):
         if state["given"]:
             return int(kept[self.i].ctypes.data)
         logits, n = compute(self, r, x), self.router.w.n
-        out = kept.setdefault(self.i, np.zeros((MOST_ROWS, n), np.float32))
+        out = kept.setdefault(self.i, np.zeros((MAX_ROWS, n), np.float32))
         r.add("kept", logits, 1.0, 0, int(out.ctypes.data), n)
         return logits
 

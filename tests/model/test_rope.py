@@ -1,4 +1,4 @@
-"""How far a layer's pairs turn, and how large cosines and sines are: against the formulas, number by number."""
+"""How far a layer's pairs are rotated, and how large cosines and sines are: against the formulas, number by number."""
 
 import math
 
@@ -47,10 +47,10 @@ CASES = {
         "mistral3", YARN | {"rope.scaling.yarn_log_multiplier": 0.5},
         [(yarn(8.0, 64), GAIN / (0.05 * math.log(8) + 1))] * 2,
     ),
-    "bounds that llama.cpp does not look at": (
+    "bounds that llama.cpp ignores": (
         "llama", YARN | {"rope.scaling.yarn_beta_fast": 8.0}, [(yarn(8.0, 64), GAIN)] * 2,
     ),
-    "a scaling that is not looked at": ("cogvlm", YARN | {"rope.freq_base": 500.0}, [(PLAIN, 1.0)] * 2),
+    "a scaling that is ignored": ("cogvlm", YARN | {"rope.freq_base": 500.0}, [(PLAIN, 1.0)] * 2),
     "a factor under its old name": ("llama", {"rope.scale_linear": 4.0}, [(PLAIN / 4, 1.0)] * 2),
     "part of a head": ("gptneox", {"rope.dimension_count": 16}, [(10000.0 ** (-np.arange(0, 16, 2) / 16), 1.0)] * 2),
     "NTK-aware": ("hunyuan-dense", {"rope.scaling.alpha": 4.0}, [(of(10000.0 * 4 ** (32 / 30)), 1.0)] * 2),

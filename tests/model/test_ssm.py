@@ -47,7 +47,7 @@ def test_layers_that_predict_further_tokens_are_counted_and_left_out(tmp_path):
 
 
 def test_plamo2_turns_also_where_its_first_layer_has_no_heads(tmp_path):
-    """So do all its files; llama.cpp takes the first layer's heads for the size of what turns."""
+    """So do all its files; llama.cpp takes the first layer's heads for the number of elements with RoPE."""
     case = CASES["plamo2"]
     order = [1, 0, 2]
     tensors = {

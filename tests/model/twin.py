@@ -53,7 +53,7 @@ class Case:
     """An activation, or one a layer."""
     gate: Callable = field(default=lambda x: silu(x))
     window: Callable[[int], int] = lambda i: 0
-    turns: Callable[[int], bool] = lambda i: True
+    has_rope: Callable[[int], bool] = lambda i: True
     frequencies: Callable[[int], np.ndarray] = lambda i: 10000.0 ** (-np.arange(0, HEAD, 2) / HEAD)
     magnitude: float = 1.0
     extra: Tensors = field(default_factory=dict)
@@ -256,7 +256,7 @@ def attention(case, w, b, i, h):
     if case.qk_norm == "head":
         q, k = norm(case, w, f"{b}attn_q_norm", q), norm(case, w, f"{b}attn_k_norm", k)
     place = np.arange(n)
-    if case.turns(i):
+    if case.has_rope(i):
         angles = place[:, None] * case.frequencies(i)
         q, k = (rope(x, angles, case.pairing) * case.magnitude for x in (q, k))
     if case.temperature:
@@ -290,8 +290,8 @@ def one_head(case, w, b, i, head, q, k, v):
 def rope(x, angles, pairing):
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
     a, b = (x[..., 0::2], x[..., 1::2]) if pairing == "adjacent" else np.split(x, 2, -1)
-    turned = a * cos - b * sin, a * sin + b * cos
-    return np.stack(turned, -1).reshape(x.shape) if pairing == "adjacent" else np.concatenate(turned, -1)
+    rotated = a * cos - b * sin, a * sin + b * cos
+    return np.stack(rotated, -1).reshape(x.shape) if pairing == "adjacent" else np.concatenate(rotated, -1)
 
 
 def dense(case, w, b, h):

@@ -27,9 +27,9 @@ def test_profile_of_a_tiny_model(tmp_path, n_rows, n_depth):
     assert len(list(profile.markdown(rows))) == len(rows) + 2
 
 
-@pytest.mark.parametrize(("name", "most"), [("deepseek2-wide", 1 << 20), ("deepseek32", 8)])
+@pytest.mark.parametrize(("name", "top_k"), [("deepseek2-wide", 1 << 20), ("deepseek32", 8)])
 @pytest.mark.parametrize(("n_rows", "n_depth"), [(1, 300), (17, 40)])
-def test_latents_and_matrices_of_heads(tmp_path, name, most, n_rows, n_depth):
+def test_latents_and_matrices_of_heads(tmp_path, name, top_k, n_rows, n_depth):
     """Latents are read once, all or those that were chosen; each head has a matrix before the scores and one after."""
     case = models.cases()[name]
     path = models.write(tmp_path / "m.gguf", case)
@@ -39,7 +39,7 @@ def test_latents_and_matrices_of_heads(tmp_path, name, most, n_rows, n_depth):
     n_head, rank, n_rot = (
         kv[f"{key}"] for key in ("attention.head_count", "attention.kv_lora_rank", "rope.dimension_count")
     )
-    seen = [min(position + 1, most) for position in range(n_depth, n_depth + n_rows)]
+    seen = [min(position + 1, top_k) for position in range(n_depth, n_depth + n_rows)]
     (attention,) = (row for kind, row in rows.items() if kind.startswith("latent_attention-cells"))
     assert attention.n_macs == n_layer * n_head * sum(seen) * (2 * rank + n_rot)
     assert attention.n_bytes == n_layer * 2 * (rank + n_rot) * min(n_depth + n_rows, seen[0] + n_rows - 1)

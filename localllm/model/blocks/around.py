@@ -1,4 +1,4 @@
-"""What stands around attention of every kind: the queries' temperature, gates of the result, the
+"""What surrounds attention of every kind: the queries' temperature, gates of the result, the
 window."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from localllm.model.spec import Spec, is_causal
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place
 
-_MOST_POSITIONS = 1 << 24
+_MAX_POSITIONS = 1 << 24
 """How far factors by position are tabled; from there on the last one holds."""
 
 
@@ -43,7 +43,7 @@ def read_temperature(f: LayerReader) -> Temperature | None:
     if limit is None:
         return None
     every, factor, offset = limit
-    table = np.log(np.arange(_MOST_POSITIONS // every + 2) + 1.0) * factor + 1.0
+    table = np.log(np.arange(_MAX_POSITIONS // every + 2) + 1.0) * factor + 1.0
     return Temperature(f.weights.constant("temperature", table), every, offset)
 
 

@@ -1,4 +1,4 @@
-"""The attention block: queries, keys and values, RoPE, the cache, attention over it, the way back.
+"""The attention block: queries, keys and values, RoPE, the cache, attention over it, the output matrix.
 
 Cited as llama.cpp's build_qkv and build_attn (llama-graph.cpp) where the order of steps is not the papers'.
 """

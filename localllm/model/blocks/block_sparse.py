@@ -34,7 +34,7 @@ class Indexer:
     k_norm: Norm
     size: int
     """Cells of a block."""
-    most: int
+    top_k: int
     """Blocks that are chosen."""
     local: int
     """The row's own block, and those just before it, that are chosen whatever they score."""
@@ -48,7 +48,7 @@ class Indexer:
     def choose(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> Chosen | None:
         """Store the keys of the rows of x; the blocks that each attends to, or None where no row has too many."""
         self._store_keys(r, x, table, cells)
-        if self.most * self.size >= cells.n_cells:
+        if self.top_k * self.size >= cells.n_cells:
             return None
         return self._best(r, self._queries(r, x, table), cells)
 
@@ -81,7 +81,7 @@ class Indexer:
         n_blocks = -(-cells.n_cells // (16 * self.size)) * 16
         scores, chosen = (r.floats(f"indexer.{name}", self.n_head * n_blocks) for name in ("scores", "chosen"))
         shared: dict[str, Value] = {
-            "step": r.step, "n_head": self.n_head, "size": self.size, "n_blocks": n_blocks, "most": self.most,
+            "step": r.step, "n_head": self.n_head, "size": self.size, "n_blocks": n_blocks, "top_k": self.top_k,
             "local": self.local,
         }  # fmt: skip
         key = Key("block_choice", "scores", (cells.kv_type, attention_kernel.together(self.n_head, few=True)))
@@ -109,7 +109,7 @@ def read(f: LayerReader) -> attention.Attention:
             f.linear("indexer.k_proj", f.config.n_embd, dim), f.rms("indexer.q_norm", dim),
             f.rms("indexer.k_norm", dim),
             size=keys.integer("attention.indexer.block_size", 1, 1 << 20),
-            most=keys.integer("attention.indexer.top_k", 1, 1 << 31),
+            top_k=keys.integer("attention.indexer.top_k", 1, 1 << 31),
             local=keys.integer("attention.indexer.local_blocks", 0, 1 << 31),
             pairing=block.pairing, n_rot=block.n_rot, path=f.path,
         ),

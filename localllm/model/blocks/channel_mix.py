@@ -1,5 +1,5 @@
-"""RWKV's channel mix, in the place of a feed-forward block (Peng et al. 2024, arXiv 2404.05892): it looks at the token
-before, too. Version 7 has no receptance, which multiplies the result (Peng et al. 2025, arXiv 2503.14456).
+"""RWKV's channel mix, in the place of a feed-forward block (Peng et al. 2024, arXiv 2404.05892): it also reads the
+token before. Version 7 has no receptance, which multiplies the result (Peng et al. 2025, arXiv 2503.14456).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DeepSeek-V4's attention (llama.cpp's deepseek4.cpp). All heads share one key a position, which is the value, too. A
 row sees the last few positions, and beside them entries that stand for groups of positions (`compressor`): of every 128
-all, of every 4 those that an indexer chooses. The result turns back by the row's position, and goes out by a matrix for
-each group of heads and one for all.
+all, of every 4 those that an indexer chooses. The result is rotated back by the row's position, and goes out by a
+matrix for each group of heads and one for all.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class CompressedAttention:
     output_b: Linear
     compressor: Compressor | None
     indexer: Indexer | None
-    turning: Rope
-    back: Rope
+    rotation: Rope
+    inverse: Rope
     path: str
     """Of the file, for errors."""
 
@@ -60,7 +60,7 @@ class CompressedAttention:
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         cells, *more = r.states_of(self)
         name, row = f"blk.{self.i}.attn", self.n_head * self.dim
-        table = self._table(r, self.turning)
+        table = self._table(r, self.rotation)
         q_a, kv, q = r.floats("q_a", self.q_a.w.n), r.floats("kv", self.dim), r.floats("q", row)
         jobs: list[tuple[Linear, Value, Value]] = [(self.q_a, q_a, 0), (self.kv, kv, 0)]
         made = self.compressor.project(r, jobs) if self.compressor else None
@@ -77,15 +77,15 @@ class CompressedAttention:
             self._rotate(r, q, table)
             store(r, cells, 0, kv, self.dim, self.n_rot, table)
         if self.compressor and made:
-            self.compressor.record(r, made, more[0], more[1], self.turning)
-        chosen, most = None, 0
+            self.compressor.record(r, made, more[0], more[1], self.rotation)
+        chosen, top_k = None, 0
         if self.indexer and of_indexer and index_q:
-            self.indexer.compressor.record(r, of_indexer.made, more[2], more[3], self.turning)
-            if most := self.indexer.most(more[3].n_cells):
-                chosen = self.indexer.choose(r, index_q, of_indexer.weights, more[3], most, table)
+            self.indexer.compressor.record(r, of_indexer.made, more[2], more[3], self.rotation)
+            if top_k := self.indexer.n_chosen(more[3].n_cells):
+                chosen = self.indexer.choose(r, index_q, of_indexer.weights, more[3], top_k, table)
         out = r.floats("attention", row)
-        self._attend(r, q, cells, more[1] if more else None, chosen, most, out)
-        self._rotate(r, out, self._table(r, self.back))
+        self._attend(r, q, cells, more[1] if more else None, chosen, top_k, out)
+        self._rotate(r, out, self._table(r, self.inverse))
         r.close_linear(f"{name}_output_b", self.output_b, self.output_a.record(r, out), to)
 
     def _table(self, r: Recorder, of: Rope) -> Buffer:
@@ -109,7 +109,14 @@ class CompressedAttention:
         )  # fmt: skip
 
     def _attend(
-        self, r: Recorder, q: Buffer, cells: Cells, entries: Cells | None, chosen: Buffer | None, most: int, out: Buffer
+        self,
+        r: Recorder,
+        q: Buffer,
+        cells: Cells,
+        entries: Cells | None,
+        chosen: Buffer | None,
+        top_k: int,
+        out: Buffer,
     ) -> None:
         stride = self.n_head * self.dim * F32
         r.plan.op(
@@ -118,7 +125,7 @@ class CompressedAttention:
             step=r.step, q=q, q_stride=stride, n_head=self.n_head, dim=self.dim, cells=cells.address(0),
             n_cells=cells.n_cells, window=self.window, entries=entries.address(0) if entries else 0,
             n_entries=entries.n_cells if entries else 0, ratio=entries.ratio if entries else 0, members=1,
-            chosen=chosen or 0, most=most, scale=self.dim**-0.5, sinks=self.sinks.address, out=out,
+            chosen=chosen or 0, top_k=top_k, scale=self.dim**-0.5, sinks=self.sinks.address, out=out,
             out_stride=stride, group=heads_of_unit(r, self.dim),
         )  # fmt: skip
 
@@ -126,7 +133,7 @@ class CompressedAttention:
 def heads_of_unit(r: Recorder, dim: int) -> int:
     """For the kernel that has a row's heads share its cells: few where few rows must be work for all threads."""
     few = latent_attention.queries_at_once() if r.n_rows <= TILE else _TOGETHER
-    return min(few, joined_attention.most_heads(dim))
+    return min(few, joined_attention.max_heads(dim))
 
 
 def read(f: LayerReader) -> CompressedAttention:
@@ -136,11 +143,11 @@ def read(f: LayerReader) -> CompressedAttention:
         raise c.keys.fail("attention.head_count", f"must be 1 or more for layer {i}, which has attention")
     if c.n_embd_head_v[i] != dim:
         raise c.keys.fail("attention.value_length", f"is {c.n_embd_head_v[i]}, must be that of keys, {dim}")
-    if not joined_attention.most_heads(dim):
+    if not joined_attention.max_heads(dim):
         raise UnsupportedError(f"{f.path}: layer {i}: heads of {dim} elements are more than scratch can hold")
     rank = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
     ratio = c.keys.per_layer("attention.compress_ratios", c.n_block, 0, 1 << 16)[i]
-    turning = _frequencies(f, ratio, n_rot)
+    frequencies = _frequencies(f, ratio, n_rot)
     groups = c.keys.integer("attention.output_group_count", 1, n_head)
     if n_head % groups:
         raise c.keys.fail("attention.output_group_count", f"is {groups}, must divide head_count, {n_head}")
@@ -156,7 +163,7 @@ def read(f: LayerReader) -> CompressedAttention:
         output_b=f.linear("attn_output_b", groups * o_rank, n),
         compressor=read_compressor(f, "attn_compressor", dim, ratio) if ratio else None,
         indexer=read_indexer(f, rank, ratio, n_rot) if ratio == _CHOSEN else None,
-        turning=Rope(turning, 1.0), back=Rope(-turning, 1.0), path=f.path,
+        rotation=Rope(frequencies, 1.0), inverse=Rope(-frequencies, 1.0), path=f.path,
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Compressor:
         jobs += [(self.values, made.values, 0), (self.scores, made.scores, 0)]
         return made
 
-    def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, turning: Rope | None = None) -> None:
+    def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, rotation: Rope | None = None) -> None:
         """Keep what was made, and make the entries of groups that end in this batch."""
         if self.values_norm:
             r.norm(f"{self.name}_norm", made.values, self.values_norm, made.values, self.width)
@@ -75,7 +75,7 @@ class Compressor:
             step=r.step, values=parts.address(0), scores=parts.address(1), n_cells=parts.n_cells, dim=self.dim,
             ratio=self.ratio, overlap=self.overlap, ape=self.ape.address,
             norm=self.norm.w.address if self.norm and self.norm.w else 0, eps=self.norm.eps if self.norm else 0.0,
-            n_rot=self.n_rot, frequencies=turning.address if turning else 0, out=entries.address(0),
+            n_rot=self.n_rot, frequencies=rotation.address if rotation else 0, out=entries.address(0),
             n_entries=entries.n_cells,
         )  # fmt: skip
 
@@ -97,7 +97,7 @@ class Indexer:
     n_head: int
     top_k: int
 
-    def most(self, n: int) -> int:
+    def n_chosen(self, n: int) -> int:
         """Entries that are chosen where there may be n; 0: all."""
         return self.top_k if self.top_k < n else 0
 
@@ -112,9 +112,9 @@ class Indexer:
         return q
 
     def choose(
-        self, r: Recorder, q: Buffer, weights: Buffer, keys: Cells, most: int, table: Buffer | None = None
+        self, r: Recorder, q: Buffer, weights: Buffer, keys: Cells, top_k: int, table: Buffer | None = None
     ) -> Buffer:
-        """The numbers of the chosen entries, int32 [n_rows][most]."""
+        """The numbers of the chosen entries, int32 [n_rows][top_k]."""
         dim, n_rot = self.compressor.dim, self.compressor.n_rot
         if table:
             r.plan.op(
@@ -123,16 +123,16 @@ class Indexer:
                 head_dim=dim, n_rot=n_rot, table=table,
             )  # fmt: skip
         scores = r.floats("indexer scores", keys.n_cells)
-        chosen = r.plan.buffer("chosen", r.n_rows * most * 4)
+        chosen = r.plan.buffer("chosen", r.n_rows * top_k * 4)
         r.plan.op(
             f"{self.name}.scores", Key("indexer", "scores", (keys.kv_type, indexer.heads_together(self.n_head))),
             indexer.ScoreParams, (r.n_rows, keys.n_cells),
             step=r.step, q=q, n_head=self.n_head, dim=dim, weights=weights, keys=keys.address(0), n_keys=keys.n_cells,
-            ratio=keys.ratio, most=most, out=scores,
+            ratio=keys.ratio, top_k=top_k, out=scores,
         )  # fmt: skip
         r.plan.op(
-            f"{self.name}.choose", Key("indexer", "choose"), indexer.ChooseParams, (r.n_rows, most),
-            step=r.step, scores=scores, n_keys=keys.n_cells, ratio=keys.ratio, most=most, out=chosen,
+            f"{self.name}.choose", Key("indexer", "choose"), indexer.ChooseParams, (r.n_rows, top_k),
+            step=r.step, scores=scores, n_keys=keys.n_cells, ratio=keys.ratio, top_k=top_k, out=chosen,
         )  # fmt: skip
         return chosen
 
@@ -140,7 +140,7 @@ class Indexer:
 def store(
     r: Recorder, cells: Cells, plane: int, x: Buffer, n: int, n_rot: int = 0, table: Buffer | None = None
 ) -> None:
-    """Rows of n elements, of which the last n_rot turn, into their cells."""
+    """Rows of n elements, of which the last n_rot have RoPE, into their cells."""
     r.plan.op(
         "cache", Key("latent_attention", "store_rows", ("adjacent", cells.kv_type)), latent_attention.StoreParams,
         (r.n_rows, n),

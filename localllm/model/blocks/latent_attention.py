@@ -24,7 +24,7 @@ from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
 
-_MOST_TOGETHER = 32
+_MAX_TOGETHER = 32
 """Queries that go through a chunk of cells at a time."""
 _PARTS_BYTES = 64 << 20
 """What parts of results may take, where few rows share out the cells."""
@@ -91,20 +91,20 @@ class LatentAttention:
             table=table or 0, cache=cells.address(0), n_cells=cells.n_cells,
         )  # fmt: skip
 
-    def _attend(self, r: Recorder, cells: Cells, q: Buffer, turned: Place, out: Buffer, chosen: Buffer | None) -> None:
+    def _attend(self, r: Recorder, cells: Cells, q: Buffer, rotated: Place, out: Buffer, chosen: Buffer | None) -> None:
         """Few rows: the cache is cut into stretches that threads share, whose results are merged, unless these would
         take too much memory."""
         s, by = self.latents.sizes, (self.source or self).indexer
-        most = by.most if by and chosen else 0
-        n_splits = -(-(most or cells.n_cells) // attention.CHUNK)
+        top_k = by.top_k if by and chosen else 0
+        n_splits = -(-(top_k or cells.n_cells) // attention.CHUNK)
         n_parts = s.n_head * n_splits * attention.partial_floats(s.rank)
         is_split = r.n_rows <= TILE and (r.n_rows == 1 or r.n_rows * n_parts * F32 <= _PARTS_BYTES)
-        together = min(_MOST_TOGETHER, latent_attention.most_together(s.rank, s.n_rot))
+        together = min(_MAX_TOGETHER, latent_attention.max_together(s.rank, s.n_rot))
         values: dict[str, Value] = {
-            "step": r.step, "q": q, "q_row": s.n_head * s.rank * F32, "q_head": s.rank * F32, "turned": turned,
-            "turned_row": s.n_head * s.k_dim * F32, "turned_head": s.k_dim * F32, "n_head": s.n_head, "dim": s.rank,
+            "step": r.step, "q": q, "q_row": s.n_head * s.rank * F32, "q_head": s.rank * F32, "rotated": rotated,
+            "rotated_row": s.n_head * s.k_dim * F32, "rotated_head": s.k_dim * F32, "n_head": s.n_head, "dim": s.rank,
             "n_rot": s.n_rot, "cache": cells.address(0), "n_cells": cells.n_cells, "window": self.window,
-            "chosen": chosen or 0, "most": most, "scale": self.scale, "out": out,
+            "chosen": chosen or 0, "top_k": top_k, "scale": self.scale, "out": out,
             "block": max(1, together // s.n_head), "group": min(s.n_head, together), "together": together,
             "split": attention.CHUNK if is_split else 0,
             "partial": r.floats("attention parts", n_parts) if is_split else 0,
@@ -126,7 +126,7 @@ def read(f: LayerReader) -> Mixer:
         return latent_heads.read(f)
     latents = read_latents(f)
     s = latents.sizes
-    if latent_attention.most_together(s.rank, s.n_rot) < 1:
+    if latent_attention.max_together(s.rank, s.n_rot) < 1:
         raise UnsupportedError(
             f"{f.path}: layer {f.i}: latents of {s.rank} and keys of {s.n_rot} elements are more than scratch can hold"
         )

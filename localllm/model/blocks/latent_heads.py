@@ -53,7 +53,7 @@ class LatentHeads:
         k, v = r.floats("k", s.n_head * s.k_dim), r.floats("v", s.n_head * s.v_dim)
         r.plan.op(
             f"{name}.split", Key("heads", "split"), heads.SplitParams, (r.n_rows, s.n_head, s.k_dim),
-            n_rows_at=r.rows_at, n_head=s.n_head, nope=s.nope, n_rot=s.n_rot, v_dim=s.v_dim, kv=kv, turned=shared,
+            n_rows_at=r.rows_at, n_head=s.n_head, nope=s.nope, n_rot=s.n_rot, v_dim=s.v_dim, kv=kv, rotated=shared,
             stride=stride, k=k, v=v,
         )  # fmt: skip
         self.over_cells.store(r, cells, k, v, 0, 0)

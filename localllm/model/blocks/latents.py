@@ -16,7 +16,7 @@ from localllm.runtime.plan import Buffer, Place, Value
 
 @dataclass(frozen=True)
 class Sizes:
-    """A head's keys are `nope` elements that do not turn, then n_rot that may; latents have `rank`."""
+    """A head's keys are `nope` elements without RoPE, then n_rot that may have it; latents have `rank`."""
 
     n_head: int
     nope: int
@@ -31,8 +31,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Projected:
-    """q: f32 [n_rows][n_head][k_dim], what turns turned; kv: rows of `rank` elements, normed, and n_rot that have not
-    turned; q_a: what q was made from."""
+    """q: f32 [n_rows][n_head][k_dim], RoPE applied; kv: rows of `rank` elements, normed, and n_rot without RoPE
+    as yet; q_a: what q was made from."""
 
     q: Buffer
     kv: Buffer
@@ -50,7 +50,7 @@ class Latents:
     kv_a: Linear
     kv_a_norm: Norm
     k_norm: Norm | None
-    """Of the shared keys, before they turn."""
+    """Of the shared keys, before RoPE."""
     gate: Gate | None
     temperature: Temperature | None
     pairing: str

@@ -38,18 +38,18 @@ class LightningIndexer:
     k: Linear
     k_norm: Norm
     weights: Linear
-    most: int
+    top_k: int
     """Cells that are chosen."""
     pairing: str
     n_rot: int
-    """Elements of a head that turn."""
+    """Elements of a head with RoPE."""
     before: int
     """Elements of a head before them."""
     path: str
 
     def cells(self, options: StateOptions) -> Cells | None:
         """Of keys; None where no row can see more cells than are chosen."""
-        if options.n_ctx <= self.most:
+        if options.n_ctx <= self.top_k:
             return None
         return Cells((Plane(1, self.dim, tiled=True),), options, name=f"{self.path}: indexer of layer {self.i}")
 
@@ -59,10 +59,10 @@ class LightningIndexer:
         return made, [(self.k, made.k, 0), (self.weights, made.weights, 0)]
 
     def choose(self, r: Recorder, cells: Cells, made: Products, q_a: Value, table: Buffer | None) -> Buffer:
-        """Store the rows' keys; numbers of the cells that each row attends to, int32 [n_rows][most]. q_a: what
+        """Store the rows' keys; numbers of the cells that each row attends to, int32 [n_rows][top_k]. q_a: what
         queries are made from."""
         name, row = f"blk.{self.i}.indexer", self.n_head * self.dim
-        q, chosen = r.floats("indexer.q", row), r.plan.buffer("chosen cells", r.n_rows * self.most * 4)
+        q, chosen = r.floats("indexer.q", row), r.plan.buffer("chosen cells", r.n_rows * self.top_k * 4)
         r.norm(f"{name}.k_norm", made.k, self.k_norm, made.k, self.dim)
         r.linears(q_a, [(self.q, q, 0)])
         if table:
@@ -76,14 +76,14 @@ class LightningIndexer:
             n_rot=0, table=0, k_cache=cells.address(0), v_cache=0, n_cells=cells.n_cells,
         )  # fmt: skip
         scores = r.floats("indexer.scores", cells.n_cells)
-        shared: dict[str, Value] = {"step": r.step, "n_keys": cells.n_cells, "ratio": 1, "most": self.most}
+        shared: dict[str, Value] = {"step": r.step, "n_keys": cells.n_cells, "ratio": 1, "top_k": self.top_k}
         r.plan.op(
             f"{name}.scores", Key("indexer", "scores", (cells.kv_type, indexer.heads_together(self.n_head))),
             indexer.ScoreParams, (r.n_rows, cells.n_cells), q=q, n_head=self.n_head, dim=self.dim,
             weights=made.weights, keys=cells.address(0), out=scores, **shared,
         )  # fmt: skip
         r.plan.op(
-            f"{name}.choice", Key("indexer", "choose"), indexer.ChooseParams, (r.n_rows, self.most),
+            f"{name}.choice", Key("indexer", "choose"), indexer.ChooseParams, (r.n_rows, self.top_k),
             scores=scores, out=chosen, **shared,
         )  # fmt: skip
         return chosen
@@ -110,5 +110,5 @@ def read_indexer(f: LayerReader, n_q: int, n_rot: int, spec: IndexerSpec) -> Lig
         f.i, n_head, dim, f.linear("indexer.attn_q_b", n_q, n_head * dim), f.linear("indexer.attn_k", n, dim),
         Norm(w, f.vector("indexer.k_norm.bias", dim), eps, "layer"), f.linear("indexer.proj", n, n_head),
         keys.integer("attention.indexer.top_k", 1, (1 << 31) - 1), spec.pairing, n_rot,
-        dim - n_rot if spec.turns_last else 0, f.path,
+        dim - n_rot if spec.rope_last else 0, f.path,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Attention of heads over cells of keys and values: the way into the cache and the way out of it."""
+"""Attention of heads over cells of keys and values: writing to the cache and attending over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention over latents that know no positions, sparse by groups (GLM 5.3; llama.cpp's glm5-next.cpp). An indexer has
+"""Latent attention without RoPE, sparse by groups (GLM 5.3; llama.cpp's glm5-next.cpp). An indexer has
 one key for each group of neighbouring positions (see kernels.compress); a row sees the positions of the groups with the
 greatest scores, and those of the group that has only begun. A layer may share the choice of one before it.
 """
@@ -54,22 +54,22 @@ class PooledAttention:
         store(r, cells, 0, made.kv, s.rank)
         if self.indexer and projected:
             self.indexer.compressor.record(r, projected.made, more[0], more[1])
-        most, chosen = self.top_k if self.top_k < cells.n_cells // self.ratio else 0, None
-        if most:
-            chosen = r.once(("chosen", self.chooser), lambda: self._choose(r, made.q_a, projected, more[1], most))
+        top_k, chosen = self.top_k if self.top_k < cells.n_cells // self.ratio else 0, None
+        if top_k:
+            chosen = r.once(("chosen", self.chooser), lambda: self._choose(r, made.q_a, projected, more[1], top_k))
         out = r.floats("attention", s.n_head * s.rank)
-        self._attend(r, self.k_b.record(r, made.q, s.k_dim), cells, chosen, most, out)
+        self._attend(r, self.k_b.record(r, made.q, s.k_dim), cells, chosen, top_k, out)
         r.close_linear(f"blk.{self.i}.attn_output", self.output, self.v_b.record(r, out), to)
 
-    def _choose(self, r: Recorder, q_a: Value, projected: Projected | None, keys: Cells, most: int) -> Buffer:
+    def _choose(self, r: Recorder, q_a: Value, projected: Projected | None, keys: Cells, top_k: int) -> Buffer:
         assert self.indexer
         assert projected
         jobs: Jobs = []
         q = self.indexer.queries(r, jobs)
         r.linears(q_a, jobs)
-        return self.indexer.choose(r, q, projected.weights, keys, most)
+        return self.indexer.choose(r, q, projected.weights, keys, top_k)
 
-    def _attend(self, r: Recorder, q: Buffer, cells: Cells, chosen: Buffer | None, most: int, out: Buffer) -> None:
+    def _attend(self, r: Recorder, q: Buffer, cells: Cells, chosen: Buffer | None, top_k: int, out: Buffer) -> None:
         """Groups and what is past the last whole one lie in the same cells."""
         s = self.latents.sizes
         stride = s.n_head * s.rank * F32
@@ -78,7 +78,7 @@ class PooledAttention:
             (r.n_rows, s.n_head, s.rank),
             step=r.step, q=q, q_stride=stride, n_head=s.n_head, dim=s.rank, cells=cells.address(0),
             n_cells=cells.n_cells, window=0, entries=cells.address(0), n_entries=cells.n_cells, ratio=self.ratio,
-            members=self.ratio, chosen=chosen or 0, most=most, scale=self.scale, sinks=0, out=out, out_stride=stride,
+            members=self.ratio, chosen=chosen or 0, top_k=top_k, scale=self.scale, sinks=0, out=out, out_stride=stride,
             group=heads_of_unit(r, s.rank),
         )  # fmt: skip
 
@@ -92,7 +92,7 @@ def read(f: LayerReader) -> PooledAttention:
         )
     latents = read_latents(f)
     s = latents.sizes
-    if not joined_attention.most_heads(s.rank):
+    if not joined_attention.max_heads(s.rank):
         raise UnsupportedError(f"{f.path}: layer {i}: latents of {s.rank} elements are more than scratch can hold")
     key = "attention.indexer.kpool_select_tail"
     if not keys.flag(key, True):

@@ -1,5 +1,5 @@
-"""Architectures of Llama's shape, or another's, but for a row's worth. `unused` names tensors that llama.cpp loads and
-leaves alone, so that files that hold them mean the same here."""
+"""Architectures that differ from Llama's, or another one here, in a few settings. `unused` names tensors that llama.cpp
+loads but ignores, so that files that hold them mean the same here."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ SPECS = {
     "maincoder": replace(_ADJACENT, about="Maincoder", qk_norm_after_rope=True),
     "chatglm": replace(_ADJACENT, about="ChatGLM 3, GLM 4 9B, GLM-Edge"),
     "deci": replace(_ADJACENT, about="DeciLM, Llama 3.1 Nemotron", mixers=_deci_mixers),
-    # The 7B turns; the 13B has ALiBi instead; of other sizes llama.cpp does neither.
+    # The 7B has RoPE; the 13B has ALiBi instead; of other sizes llama.cpp does neither.
     "baichuan": replace(
         _ADJACENT,
         about="Baichuan 1 and 2",

@@ -1,5 +1,6 @@
-"""Apertus (arXiv 2509.14233): Llama's shape with normed heads and, in place of a gated block, xIELU (arXiv 2411.13010),
-whose numbers are trained layer by layer. They stand in the metadata, not under the architecture's name.
+"""Apertus (arXiv 2509.14233): like Llama, with query and key norms and, in place of a gated feed-forward block, xIELU
+(arXiv 2411.13010), whose parameters are trained layer by layer. They are in the metadata, not under the architecture's
+name.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Encoders of BERT's line (arXiv 1810.04805), which end in hidden states: embeddings and rerankers.
+"""Encoders of the BERT family (arXiv 1810.04805), which end in hidden states: embeddings and rerankers.
 
 BERT, RoBERTa and XLM-RoBERTa (BGE, E5, GTE, MiniLM): learned positions, a norm after each block. Nomic (arXiv
 2402.01613, 2502.07972): RoPE; gated blocks, or every other layer experts. Jina 2 (arXiv 2310.19923): ALiBi; Jina 3

@@ -1,4 +1,4 @@
-"""Chameleon 7B (arXiv 2405.09818), text: Llama's shape with a LayerNorm for each head of queries and keys. Tokens of
+"""Chameleon 7B (arXiv 2405.09818), text: like Llama, with a LayerNorm for each head of queries and keys. Tokens of
 images are never generated (llama.cpp, chameleon.cpp).
 
 The 34B (swin_norm) has norms after the blocks; llama.cpp's feed-forward block then reads the attention's result without

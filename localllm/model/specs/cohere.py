@@ -1,5 +1,6 @@
-"""Command R, Command A and their experts (model cards): both blocks beside each other behind one norm, logits scaled.
-The second generation has three layers with windows for one that sees everything and does not turn.
+"""Command R, Command A and their experts (model cards): parallel attention and feed-forward blocks behind one norm,
+logits scaled. The second generation has three layers with sliding windows for one with full attention and no RoPE
+(NoPE).
 """
 
 from dataclasses import replace

@@ -1,5 +1,5 @@
 """DeepSeek-V4 (model card; llama.cpp's deepseek4.cpp): four residual streams, attention to a window and to compressed
-entries, experts that the first layers choose by the token alone. RoPE is the attention's own affair."""
+entries, experts that the first layers choose by the token id alone. RoPE is handled by the attention block."""
 
 from localllm.errors import UnsupportedError
 from localllm.gguf.config import Config

@@ -1,5 +1,5 @@
 """EXAONE 4 (arXiv 2507.11407), with norms after each block and on queries and keys, and its experts. Where layers have
-windows, those that see everything do not turn.
+windows, those with full attention have no RoPE (NoPE).
 """
 
 from localllm.gguf.config import Keys, Window

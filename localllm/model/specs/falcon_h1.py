@@ -1,4 +1,4 @@
-"""Falcon-H1 (arXiv 2507.22448): in each layer attention and Mamba-2 beside each other, on the same normed input. The
+"""Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 in parallel in each layer, on the same normed input. The
 factors of its parametrization are folded into the matrices when a file is made; a file with factors of its own, made by
 an early fork of llama.cpp, is refused.
 """

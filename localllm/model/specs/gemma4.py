@@ -5,8 +5,8 @@ layer of their kind before them (with a window, or without), and each of their l
 (model.per_layer).
 
 3n has several residual streams (model.stacks.altup). Of 4, layers with a window and layers that see everything have
-heads of their own sizes; factors of the frequencies (by which only a part of a head turns) are for the latter alone; in
-larger models those have no matrix for values. One has experts beside the dense block.
+heads of their own sizes; factors of the frequencies (by which only a part of a head is rotated) are for the latter
+alone; in larger models those have no matrix for values. One has experts beside the dense block.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""GLM 4 and 4.5 (arXiv 2406.12793, 2508.06471): half of each head turns; the dense one has norms before and after each
-block, and its gate fused with the other matrix. GLM 4.5 has leading dense layers and a bias for the choice of experts.
-Files of models with vision have M-RoPE sections, whose pairs lie in halves.
+"""GLM 4 and 4.5 (arXiv 2406.12793, 2508.06471): RoPE on half of each head; the dense one has norms before and after
+each block, and its gate fused with the other matrix. GLM 4.5 has leading dense layers and a bias for the choice of
+experts. Files of models with vision have M-RoPE sections, whose pairs lie in halves.
 """
 
 from localllm.model.spec import ExpertsSpec, Spec, with_sections

@@ -1,6 +1,6 @@
 """GLM 5.3 Flash (model card; llama.cpp's glm5-next.cpp): four residual streams; layers of Kimi Delta Attention, then
-one of attention over latents, sparse by groups. Layers without key-value heads are the former. llama.cpp reads biases
-of the former's queries, keys and values, and leaves them alone.
+one of sparse multi-head latent attention. Layers without key-value heads are the former. llama.cpp reads biases
+of the former's queries, keys and values, and ignores them.
 """
 
 from localllm.gguf.config import Config

@@ -1,4 +1,4 @@
-"""The line of GPT: LayerNorm, plain feed-forward blocks, learned positions, ALiBi or RoPE. What each adds:
+"""The GPT family: LayerNorm, plain feed-forward blocks, learned positions, ALiBi or RoPE. What each adds:
 
 GPT-2 and StarCoder: learned positions. BLOOM and Refact: ALiBi, always. MPT and Jais: ALiBi where the file says so; MPT
 bounds queries, keys and values. GPT-NeoX and Falcon: both blocks beside each other, with a norm each; StableLM: beside
@@ -14,7 +14,7 @@ from localllm.model.spec import ExpertsSpec, Spec
 _PLAIN = Spec("", rope="none", norm="layer", activation="gelu")
 
 
-def _of_file(c: Config) -> float:
+def _max_alibi_bias(c: Config) -> float:
     return c.keys.number("attention.max_alibi_bias", 0.0)
 
 
@@ -29,7 +29,7 @@ SPECS = {
     "gptneox": replace(_PLAIN, about="GPT-NeoX, Pythia", rope="halves", parallel=_beside),
     "falcon": replace(_PLAIN, about="Falcon 1 and 2", rope="halves", parallel=lambda c, has_norm: True),
     "bloom": replace(_PLAIN, about="BLOOM", alibi=lambda c: 8.0),
-    "mpt": replace(_PLAIN, about="MPT", alibi=_of_file, qk_norm_paired=True),
+    "mpt": replace(_PLAIN, about="MPT", alibi=_max_alibi_bias, qk_norm_paired=True),
     "stablelm": replace(
         _PLAIN, about="StableLM", rope="halves", activation="silu", parallel=lambda c, has_norm: not has_norm
     ),
@@ -40,7 +40,7 @@ SPECS = {
         _PLAIN,
         about="Jais",
         activation="silu",
-        alibi=_of_file,
+        alibi=_max_alibi_bias,
         attention_scale=lambda c, i: 1.0 / c.n_embd_head_k[i],
     ),
     "jais2": replace(_PLAIN, about="Jais 2", rope="halves", activation="relu2"),

@@ -1,5 +1,5 @@
-"""gpt-oss (arXiv 2508.10925): every other layer with a window, scores of a cell that is not there (sinks), experts with
-biases, a bounded SwiGLU, and a softmax over the chosen experts alone.
+"""gpt-oss (arXiv 2508.10925): a sliding window in every other layer, attention sinks, experts with
+biases, a clamped SwiGLU, and a softmax over the chosen experts only.
 """
 
 from localllm.model.spec import ExpertsSpec, Spec, sliding

@@ -1,4 +1,4 @@
-"""Granite 3 and 4 (model cards): Llama's shape with factors on the embedding, the blocks' results, the scores and the
+"""Granite 3 and 4 (model cards): like Llama, with factors on the embedding, the blocks' results, the scores and the
 logits; most layers of the hybrids (Granite 4 H, Bamba), those without key-value heads, are Mamba-2. MiniCPM (arXiv
 2404.06395) has the same factors, from the width and depth.
 """

@@ -1,4 +1,4 @@
-"""HRM-Text (arXiv 2506.21734; DFM Mimir): two stacks of layers take turns over the same tokens, again and again. The
+"""HRM-Text (arXiv 2506.21734; DFM Mimir): two stacks of layers alternate over the same tokens, again and again. The
 file holds each stack once, the low one first; norms have no weights, and attention has a gate.
 """
 

@@ -1,4 +1,4 @@
-"""Hunyuan dense (model card), with vision or without: queries and keys are normed after turning, and a factor alpha
+"""Hunyuan dense (model card), with vision or without: queries and keys are normed after RoPE, and a factor alpha
 raises RoPE's base (NTK-aware scaling). With vision, pairs are shared among positions.
 """
 

@@ -1,5 +1,6 @@
-"""Hunyuan 4 (model card; llama.cpp's hy-v4.cpp): attention over latents with sinks and a gate, four residual streams
-that are not mixed, experts with a bound; files may have an indexer, which some layers share.
+"""Hunyuan 4 (model card; llama.cpp's hy-v4.cpp): multi-head latent attention with attention sinks and a gate, four
+residual streams that are not mixed, experts with clamped activations; files may have an indexer, which some layers
+share.
 """
 
 from localllm.gguf.config import Config
@@ -9,7 +10,7 @@ from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec
 def _indexer(c: Config, i: int) -> IndexerSpec | None:
     if not c.keys.integer("attention.indexer.top_k", 0, (1 << 31) - 1, 0):
         return None
-    return IndexerSpec("adjacent", turns_last=True, eps=None)
+    return IndexerSpec("adjacent", rope_last=True, eps=None)
 
 
 def _choice_source(c: Config, i: int) -> int | None:

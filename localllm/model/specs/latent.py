@@ -1,7 +1,7 @@
-"""Attention over latents (arXiv 2405.04434): DeepSeek-V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana, Youtu,
-Mistral 4; MiniCPM3 and PLM (arXiv 2412.19437, 2404.06395, 2503.12167; model cards). In DeepSeek-V3.2, GLM 5 and dots 3
-an indexer chooses the cells; GLM 5.2 has one in every fourth layer, for the next three, too; most layers of dots 3 have
-a window in its place, and latents of another size.
+"""Multi-head latent attention (arXiv 2405.04434): DeepSeek-V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana,
+Youtu, Mistral 4; MiniCPM3 and PLM (arXiv 2412.19437, 2404.06395, 2503.12167; model cards). In DeepSeek-V3.2, GLM 5 and
+dots 3 an indexer chooses the cells; GLM 5.2 has one in every fourth layer, for the next three, too; most layers of dots
+3 have a window in its place, and latents of another size.
 
 A DeepSeek file's multiplier of YaRN's logarithm is a tenth of what it stands for. It counts in the scale of the scores,
 twice; DeepSeek-V2 itself has it in the gain of cosines and sines, too, where it cancels (llama.cpp, deepseek2.cpp and
@@ -11,8 +11,7 @@ llama-context.cpp).
 from dataclasses import replace
 
 from localllm.gguf.config import Config, Keys, Window
-from localllm.model.rope import gain
-from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec
+from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec, yarn_gain
 
 _LAYERS_OF_GLM, _VOCABULARY_OF_GLM = (47, 48), 154880
 _CONTEXT_OF_GLM_5_2 = 1 << 20
@@ -40,10 +39,10 @@ def _scale_of_one(c: Config, i: int) -> float:
 
 def _scale(c: Config, i: int, weight: float, divisor: float) -> float:
     """Without YaRN llama.cpp takes a scaling's logarithm, too."""
-    factor, of_cosines = c.scaling.factor, gain(c.scaling.factor)
+    factor, of_cosines = c.scaling.factor, yarn_gain(c.scaling.factor)
     if c.scaling.kind == "yarn":
-        of_cosines = gain(max(1.0, factor), weight) / gain(max(1.0, factor), divisor)
-    magnitude = c.scaling.attn_factor * of_cosines * gain(factor, divisor)
+        of_cosines = yarn_gain(max(1.0, factor), weight) / yarn_gain(max(1.0, factor), divisor)
+    magnitude = c.scaling.attn_factor * of_cosines * yarn_gain(factor, divisor)
     return magnitude**2 * float(c.n_embd_head_k[i]) ** -0.5
 
 

@@ -1,6 +1,6 @@
-"""Llama 1 to 3 and what shares their shape: Mistral and Mixtral, SmolLM 1 and 2, TinyLlama, Yi (arXiv 2302.13971,
-2407.21783, 2401.04088). Llama 3's frequency factors are the tensor rope_freqs.weight. GGUF files hold queries and keys
-permuted for adjacent pairs.
+"""Llama 1 to 3 and models of the same architecture: Mistral and Mixtral, SmolLM 1 and 2, TinyLlama, Yi (arXiv
+2302.13971, 2407.21783, 2401.04088). Llama 3's frequency factors are the tensor rope_freqs.weight. GGUF files hold
+queries and keys permuted for adjacent pairs.
 
 Ministral 3 (model card) makes attention sharper with the position, past the length it was first trained for.
 """

@@ -1,6 +1,6 @@
-"""Llama 4 (model card and its reference code): three layers that see chunks of 8192 cells for one that sees everything,
-does not turn, and whose queries grow with the position. One expert is chosen by a sigmoid, which multiplies its input.
-Queries and keys are normed after turning, without weights (not in the model of 128 experts).
+"""Llama 4 (model card and its reference code): three layers with chunked attention (8192 positions) for one with full
+attention, which has no RoPE (NoPE), and whose queries are scaled by position. One expert is chosen by a sigmoid, which
+multiplies its input. Queries and keys are normed after RoPE, without weights (not in the model of 128 experts).
 """
 
 from localllm.gguf.config import Config, Keys, Window
@@ -11,7 +11,7 @@ _FULL_EVERY = 4
 
 
 def _window(keys: Keys, n_layer: int) -> Window | None:
-    """A window of 0 in the file says that there are none; otherwise its size is not looked at (llama.cpp,
+    """A window of 0 in the file says that there are none; otherwise its size is ignored (llama.cpp,
     llama4.cpp)."""
     if keys.has("attention.sliding_window") and not keys.integer("attention.sliding_window", 0, 1 << 31):
         return None

@@ -1,5 +1,5 @@
 """Mamba (arXiv 2312.00752), FalconMamba (arXiv 2410.05355), Mamba-2 (arXiv 2405.21060), and Jamba (arXiv 2403.19887),
-which has a few layers of attention, without RoPE, between those of Mamba: layers without key-value heads are Mamba's.
+which has a few attention layers without RoPE between those of Mamba: layers without key-value heads are Mamba's.
 """
 
 from localllm.gguf.config import Config

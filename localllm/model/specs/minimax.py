@@ -1,5 +1,5 @@
 """MiniMax-01 and M1 (arXiv 2501.08313, 2506.13585): seven layers of lightning attention for one of softmax attention,
-experts in all of them, and a residual stream of normed inputs.
+experts in all of them, and a residual stream that holds the normed inputs.
 
 MiniMax-M3 (model card): attention over blocks that an indexer chooses, but in the leading dense layers; gpt-oss's
 bounded SwiGLU; sigmoid gating.

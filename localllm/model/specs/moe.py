@@ -1,5 +1,5 @@
-"""Mixtures of experts of Llama's shape. (arXiv 2401.06066, 2412.19437, 2411.02265, 2507.20984, 2502.11089 and model
-cards.)
+"""Mixtures of experts that are otherwise like Llama. (arXiv 2401.06066, 2412.19437, 2411.02265, 2507.20984, 2502.11089
+and model cards.)
 
 Arctic's experts read the layer's input, beside both blocks. DBRX bounds queries, keys and values. Grok averages its
 experts with a dense block, bounds the scores, and norms after each block. SmallThinker's router reads the layer's input
@@ -10,7 +10,7 @@ dense weights beside its experts, which are not used.
 from dataclasses import replace
 
 from localllm.gguf.config import Config, Keys, Window
-from localllm.model.spec import ExpertsSpec, Spec, not_every, sliding
+from localllm.model.spec import ExpertsSpec, Spec, not_every, sliding, sliding_in_all
 
 _ADJACENT = Spec("", rope="adjacent")
 _HALVES = Spec("", rope="halves")
@@ -19,17 +19,12 @@ _SIGMOID = ExpertsSpec(gating="sigmoid", normed=False)
 _BIASES_OF_QKV = r"blk\.\d+\.attn_(q|k|v|qkv)\.bias"
 
 
-def _of_file(keys: Keys, n_layer: int) -> Window | None:
-    """Windows that the file must describe."""
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
-
-
 def _smallthinker_window(keys: Keys, n_layer: int) -> Window | None:
-    """The size that a file gives is not looked at (llama.cpp, smallthinker.cpp)."""
+    """The size that a file gives is ignored (llama.cpp, smallthinker.cpp)."""
     return Window(4096, 4, dense_first=True) if keys.integer("attention.sliding_window", 0, 1 << 31, 0) else None
 
 
-def _smallthinker_turns(c: Config, i: int) -> bool:
+def _smallthinker_has_rope(c: Config, i: int) -> bool:
     return c.window is None or i % 4 != 0
 
 
@@ -83,7 +78,7 @@ SPECS = {
     "maple": replace(
         _HALVES,
         about="Maple",
-        window=_of_file,
+        window=sliding_in_all,
         rope_layers=lambda c, i: c.swa_layers[i],
         experts=ExpertsSpec(activation="silu_clamped"),
     ),
@@ -91,7 +86,7 @@ SPECS = {
     "mimo2": replace(
         _HALVES,
         about="MiMo V2",
-        window=_of_file,
+        window=sliding_in_all,
         local_base="own or 10000",
         local_scaling="magnitude",
         unused=(_BIASES_OF_QKV,),
@@ -101,7 +96,7 @@ SPECS = {
         _HALVES,
         about="SmallThinker",
         window=_smallthinker_window,
-        rope_layers=_smallthinker_turns,
+        rope_layers=_smallthinker_has_rope,
         experts=ExpertsSpec(activation="relu", router_input="layer"),
     ),
 }

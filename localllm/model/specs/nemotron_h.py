@@ -1,4 +1,4 @@
-"""Nemotron-H (arXiv 2504.03624) and Nemotron 3: a layer is one block alone, Mamba-2, attention without RoPE, or a
+"""Nemotron-H (arXiv 2504.03624) and Nemotron 3: each layer is a single block: Mamba-2, attention without RoPE, or a
 feed-forward block, plain with a squared ReLU or of experts; all have their norm in attn_norm. The experts of Nemotron 3
 Super work on rows of a shorter, latent form.
 """

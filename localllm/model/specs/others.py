@@ -1,18 +1,11 @@
 """PLaMo 3, Muse Glimmer, Spark 2.5 and Talkie (model cards; llama.cpp's plamo3, muse-glimmer, spark2-5, talkie).
 
-Muse Glimmer norms the embedding, gates the attention's result, and turns in layers with windows alone. Spark has a gate
-a head. Talkie has no norm weights but the queries' factor a head, norms after turning, and adds the embedding in every
-layer.
+Muse Glimmer norms the embedding, gates the attention's result, and has RoPE only in layers with sliding windows. Spark
+has a gate a head. Talkie has no norm weights but the queries' factor a head, norms after RoPE, and adds the embedding
+in every layer.
 """
 
-from localllm.gguf.config import Keys, Window
-from localllm.model.spec import Spec, sliding
-
-
-def _of_file(keys: Keys, n_layer: int) -> Window | None:
-    """Windows that the file must describe."""
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
-
+from localllm.model.spec import Spec, sliding, sliding_in_all
 
 SPECS = {
     "plamo3": Spec("PLaMo 3", rope="halves", window=sliding(8), local_base="own or 10000", local_scaling="magnitude"),
@@ -27,7 +20,7 @@ SPECS = {
         logit_factor=lambda c: c.keys.real("logit_scale"),
         final_softcap=lambda c: c.keys.number("final_logit_softcapping", 30.0),
     ),
-    "spark2_5": Spec("Spark 2.5", rope="halves", activation="gelu", window=_of_file),
+    "spark2_5": Spec("Spark 2.5", rope="halves", activation="gelu", window=sliding_in_all),
     "talkie": Spec(
         "Talkie",
         rope="halves",

@@ -1,6 +1,6 @@
-"""Phi 2 to 4 and Phi 3.5 MoE (model cards; arXiv 2404.14219): the second with both blocks beside each other. LongRoPE's
-two sets of factors (rope_factors_long and _short) are chosen by the context's length. Windows that a file names are not
-used, as llama.cpp does not.
+"""Phi 2 to 4 and Phi 3.5 MoE (model cards; arXiv 2404.14219): Phi 2 has parallel attention and feed-forward blocks.
+LongRoPE's two sets of factors (rope_factors_long and _short) are chosen by the context's length. Windows that a file
+names are not used, as llama.cpp does not.
 """
 
 from localllm.model.spec import Spec

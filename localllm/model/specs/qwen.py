@@ -1,6 +1,6 @@
-"""Qwen 2, 2.5 and 3 (arXiv 2407.10671, 2412.15115, 2505.09388): Llama's shape; biases on queries, keys and values in
-the second generation, normed heads in the third. Qwen 2's experts keep their share of the whole softmax, and shared
-ones have a gate of their own. RND1 is Qwen 3 made to see both ways.
+"""Qwen 2, 2.5 and 3 (arXiv 2407.10671, 2412.15115, 2505.09388): like Llama; biases on queries, keys and values in the
+second generation, query and key norms in the third. Qwen 2's experts keep their share of the whole softmax, and shared
+ones have a gate of their own. RND1 is Qwen 3 with bidirectional attention.
 """
 
 from localllm.model.spec import ClassifierSpec, ExpertsSpec, Spec

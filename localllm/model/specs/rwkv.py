@@ -1,4 +1,4 @@
-"""RWKV (Peng et al., arXiv 2404.05892 and 2503.14456): no attention at all, a state of fixed size. Others are Qwen 2
+"""RWKV (Peng et al., arXiv 2404.05892 and 2503.14456): no attention, a state of fixed size. Others are Qwen 2
 with its attention exchanged for RWKV's time mix.
 """
 

@@ -1,5 +1,6 @@
-"""Step 3.5 (model card): layers with windows, which have a number of heads of their own and turn all of each, between
-layers that see everything and turn half of it; a gate a head; activations with a bound of their own in each layer.
+"""Step 3.5 (model card): layers with sliding windows, which have their own number of heads and RoPE on all of each,
+between layers with full attention and RoPE on half of each head; a gate a head; activations clamped by a limit of
+each layer.
 """
 
 from dataclasses import replace
@@ -16,9 +17,9 @@ def _window(keys: Keys, n_layer: int) -> Window:
 
 
 def _half(c: Config) -> Config:
-    """The file's number of elements that turn is that of layers with windows (llama.cpp, step35.cpp)."""
+    """The file's number of elements with RoPE is that of layers with windows (llama.cpp, step35.cpp)."""
     if any(n % 4 for n, s in zip(c.n_rot, c.swa_layers, strict=True) if not s):
-        raise c.keys.fail("rope.dimension_count", f"is {c.n_rot[0]}, must be a multiple of 4: some layers turn half")
+        raise c.keys.fail("rope.dimension_count", f"is {c.n_rot[0]}, must be a multiple of 4: some layers rotate half")
     return replace(c, n_rot=tuple(n if s else n // 2 for n, s in zip(c.n_rot, c.swa_layers, strict=True)))
 
 

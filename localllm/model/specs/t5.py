@@ -1,4 +1,4 @@
-"""T5's encoder (arXiv 1910.10683, 2210.11416): alone, or of a file that has the decoder, too, which is left alone.
+"""T5's encoder (arXiv 1910.10683, 2210.11416): alone, or of a file that also has the decoder, which is ignored.
 Scores are not scaled, and have a bias by head for the bucket that a cell's distance falls into. Feed-forward blocks are
 plain with a ReLU, or gated by a GELU.
 """

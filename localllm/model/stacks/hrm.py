@@ -1,4 +1,4 @@
-"""Two stacks of layers that take turns over two hidden states (Hierarchical Reasoning Model, Wang et al. 2025, arXiv
+"""Two stacks of layers that alternate over two hidden states (Hierarchical Reasoning Model, Wang et al. 2025, arXiv
 2506.21734; llama.cpp's hrm-text.cpp).
 
 The low state z_l begins as a learned vector, the high one z_h as the embedding. In each high cycle the low layers go

@@ -41,6 +41,6 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
         if norm is None:
             raise FormatError(f"{weights.file.path}: tensor blk.{i}.attn_norm_2.weight: is missing")
         norms.append(norm)
-    # llama.cpp looks at the key for version 6 alone.
+    # llama.cpp reads the key for version 6 only.
     every = c.keys.integer("rescale_every_n_layers", 0, 1 << 16, 0) if spec.name == "rwkv6" else 0
     return Rwkv(layers, tuple(norms), every)

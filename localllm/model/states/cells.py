@@ -21,7 +21,7 @@ _SLACK = 256
 """Bytes past the end that a kernel may load, though not use."""
 
 MAX_ROWS = 512
-"""Of a batch: its cells are written before its rows are looked at, so that a window's cells need that many more."""
+"""Of a batch: its cells are written before its rows attend, so that a window's cells need that many more."""
 
 
 def n_cells(n_ctx: int) -> int:

@@ -10,7 +10,7 @@ from typing import Protocol
 class StateOptions:
     """What a context asks of its states: n_seq sequences of n_ctx tokens. kv_type: how keys and values are stored.
     swa_full: layers with a window keep all positions. one_batch: a sequence is one batch, so that no layer reads what
-    another batch wrote, and layers take turns in the same memory."""
+    another batch wrote, and layers share the same memory, one after another."""
 
     n_ctx: int
     n_seq: int

@@ -21,7 +21,7 @@ KV = {
 }  # fmt: skip
 TOP = {"token_embd.weight": [N, N_VOCAB], "output_norm.weight": [N], "rope_freqs.weight": [FULL // 2]}
 PARTIAL = {"rope_freqs.weight": [1.0] * (FULL // 8) + [1e30] * (FULL // 2 - FULL // 8)}
-"""A quarter of a head turns."""
+"""RoPE on a quarter of a head."""
 SCALES = {f"blk.{i}.layer_output_scale.weight": [0.75 + 0.1 * i] for i in range(N_LAYER)}
 PER_LAYER_TOP = {
     "per_layer_token_embd.weight": [PER_LAYER * N_LAYER, N_VOCAB],

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tests.recorded.shapes import ALL, FREE, NARROW, SMALL, SQUARE, row
 
 PARTLY = replace(FREE, rot=16)
-"""Half of a head turns."""
+"""RoPE on half of each head."""
 EXPERTS = replace(FREE, ff=40)
 """Where the experts have as many hidden elements as dense blocks would."""
 SECTIONS = {"rope.dimension_sections": [3, 5, 5, 3]}

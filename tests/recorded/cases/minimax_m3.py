@@ -5,7 +5,7 @@ With flash attention llama.cpp rounds keys and values of dense layers to F16: th
 from tests.recorded.models import N_VOCAB, Case
 
 
-def kv(n, n_head, n_head_kv, dim, n_rot, index_dim, size, most, local, **more):
+def kv(n, n_head, n_head_kv, dim, n_rot, index_dim, size, top_k, local, **more):
     return {
         "embedding_length": n, "block_count": 2, "leading_dense_block_count": 0, "feed_forward_length": 96,
         "expert_feed_forward_length": 64, "expert_count": 4, "expert_used_count": 2, "expert_shared_count": 1,
@@ -13,7 +13,7 @@ def kv(n, n_head, n_head_kv, dim, n_rot, index_dim, size, most, local, **more):
         "attention.key_length": dim, "attention.value_length": dim, "attention.layer_norm_rms_epsilon": 1e-6,
         "rope.dimension_count": n_rot, "rope.freq_base": 10000.0, "attention.indexer.head_count": n_head_kv,
         "attention.indexer.key_length": index_dim, "attention.indexer.block_size": size,
-        "attention.indexer.top_k": most, "attention.indexer.local_blocks": local,
+        "attention.indexer.top_k": top_k, "attention.indexer.local_blocks": local,
     } | more  # fmt: skip
 
 

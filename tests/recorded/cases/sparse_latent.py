@@ -19,9 +19,9 @@ from tests.recorded.cases.latent import (
 )
 from tests.recorded.models import Case
 
-I_HEADS, I_DIM, MOST = 7, 64, 8
+I_HEADS, I_DIM, TOP_K = 7, 64, 8
 INDEXED = {
-    "attention.indexer.head_count": I_HEADS, "attention.indexer.key_length": I_DIM, "attention.indexer.top_k": MOST,
+    "attention.indexer.head_count": I_HEADS, "attention.indexer.key_length": I_DIM, "attention.indexer.top_k": TOP_K,
     "leading_dense_block_count": 2,
 }  # fmt: skip
 INDEXER = {
