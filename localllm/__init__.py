@@ -5,7 +5,7 @@
     for piece in model.generate("Once upon a time", max_tokens=64):
         print(piece, end="", flush=True)
 
-Importing this package costs neither numpy nor numba: what is heavy is imported when it is first used.
+Importing this package loads neither numpy nor numba: heavy modules are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def load(
     swa_full: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Model:
-    """Load a model from a GGUF file, or by its name in the catalog (fetched when it is not there yet).
+    """Load a model from a GGUF file, or by its name in the catalog (downloaded when it is not installed yet).
 
-    n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one a core.
-    kv_type: "f16", "f32" or "q8_0", what keys and values are stored in. swa_full: layers with a sliding window keep all
-    cells, not those of their window alone: more memory, and a conversation can be cut back anywhere.
-    progress(text, done, total) is told while the file is fetched (bytes) and while kernels compile for this processor
-    the first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
-    Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
+    n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one per core.
+    kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache. swa_full: layers with a sliding window keep
+    all cells, not only those of their window: more memory, but a conversation can be cut back anywhere. progress(text,
+    done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this processor the
+    first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent. Raises
+    localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
     """
     from localllm.generate.session import Model
     from localllm.store.catalog import resolve

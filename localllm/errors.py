@@ -1,6 +1,10 @@
 """Errors that people see: one line that says what is wrong, where, and what to do."""
 
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells report it: 128 + SIGINT."""
+
+
 class LocalllmError(Exception):
     """Base of every error this package raises on purpose. The command line prints it and exits with `status`."""
 
@@ -16,7 +20,7 @@ class FormatError(LocalllmError):
 
 
 class UnsupportedError(LocalllmError):
-    """A valid file asks for an architecture, format or feature that is not here; names what is."""
+    """A valid file needs an architecture, format or feature that is not supported; names those that are."""
 
 
 class TokenizerError(LocalllmError):
@@ -24,7 +28,7 @@ class TokenizerError(LocalllmError):
 
 
 class TemplateError(LocalllmError):
-    """A chat template is broken, or asked for something it may not do."""
+    """A chat template is broken, or tried something that it may not do."""
 
 
 class ContextFullError(LocalllmError):
@@ -32,11 +36,11 @@ class ContextFullError(LocalllmError):
 
 
 class NotEnoughMemoryError(LocalllmError):
-    """More memory is needed than there is; said before anything is allocated."""
+    """More memory is needed than is free; raised before anything is allocated."""
 
 
 class TargetError(LocalllmError):
-    """A kernel target was asked for that this processor cannot run."""
+    """A kernel target was requested that this processor cannot run."""
 
 
 class StoreError(LocalllmError):
@@ -52,4 +56,4 @@ class UsageError(LocalllmError):
 class Cancelled(LocalllmError):
     """The work was stopped on request."""
 
-    status = 130
+    status = INTERRUPTED

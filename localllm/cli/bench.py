@@ -24,8 +24,8 @@ class Numbers(click.ParamType):
 
     name = "N,N..."
 
-    def __init__(self, least: int, most: int = 2**31 - 1) -> None:
-        self.least, self.most = least, most
+    def __init__(self, low: int, high: int = 2**31 - 1) -> None:
+        self.low, self.high = low, high
 
     def convert(
         self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
@@ -37,26 +37,26 @@ class Numbers(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is no list of whole numbers, such as 128,512", param, ctx)
         for number in numbers:
-            if not self.least <= number <= self.most:
-                self.fail(f"{number} must lie between {self.least} and {self.most}", param, ctx)
+            if not self.low <= number <= self.high:
+                self.fail(f"{number} must lie between {self.low} and {self.high}", param, ctx)
         return numbers
 
 
 @click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("positional", metavar="[MODEL]", required=False)
 @options("model")
-@click.option("-p", "--n-prompt", type=Numbers(0), default="512", show_default=True, help="Tokens of a prompt.")
-@click.option("-n", "--n-gen", type=Numbers(0), default="128", show_default=True, help="Tokens to generate.")
-@click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens there before the test.")
-@click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Tokens at once.")
-@click.option("-t", "--threads", type=Numbers(1), help="Threads. [default: one a core]")
+@click.option("-p", "--n-prompt", type=Numbers(0), default="512", show_default=True, help="Number of prompt tokens.")
+@click.option("-n", "--n-gen", type=Numbers(0), default="128", show_default=True, help="Number of tokens to generate.")
+@click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens before the test.")
+@click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Maximum batch size.")
+@click.option("-t", "--threads", type=Numbers(1), help="Number of threads. [default: one per core]")
 @options("swa_full", "kv_type")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
-@click.option("--no-warmup", is_flag=True, help="Skip the run before each test.")
-@click.option("--formats", is_flag=True, help="Measure the products of each tensor format instead; needs no model.")
-@click.option("--limits", is_flag=True, help="Show results as shares of what this machine can read and multiply.")
-@click.option("--profile", is_flag=True, help="Show where the time of a pass of -p tokens (1 to 512) after -d goes.")
+@click.option("--no-warmup", is_flag=True, help="Skip the warm-up run before each test.")
+@click.option("--formats", is_flag=True, help="Measure the matrix products of each tensor format; needs no model.")
+@click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
+@click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
 @click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
 def command(
     positional: str | None,

@@ -27,7 +27,7 @@ _QUOTES = '"""'
 @click.command("chat", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("positional", metavar="[MODEL]", required=False)
 @options("model", "system", *GENERATION)
-@click.option("--stats/--no-stats", default=True, help="A line of statistics after each answer, on standard error.")
+@click.option("--stats/--no-stats", default=True, help="Print statistics to standard error after each answer.")
 def command(positional: str | None, model: str | None, system: str, stats: bool, **given: Any) -> int:
     """Chat with a model; without MODEL, with the catalog's default, which is fetched the first time.
 
@@ -64,7 +64,7 @@ class Talk:
         if self.interactive:
             note(f"{model.description}, context of {self.chat.context.n_ctx} tokens. /help lists the commands.")
         if model.template.is_fallback:
-            note("This model has no chat template (is it a base model?): plain turns are used.")
+            note("This model has no chat template (is it a base model?): plain dialogue is used.")
         try:
             for message in self._messages():
                 if not self._handle(message):
@@ -118,7 +118,7 @@ class Talk:
         if answer.stats.stop_reason == "context":
             note(
                 f"The context of {self.chat.context.n_ctx} tokens is full: the answer ends here. "
-                "/clear forgets the conversation; -c N gives a larger context."
+                "/clear clears the conversation; -c N gives a larger context."
             )
         if self.stats:
             note(statistics(answer.stats))
@@ -134,13 +134,13 @@ def _help(_talk: Talk, _rest: str) -> bool:
 
 def _clear(talk: Talk, _rest: str) -> bool:
     talk.chat.clear()
-    note("The conversation is forgotten; the system message stays.")
+    note("The conversation is cleared; the system message stays.")
     return True
 
 
 def _system(talk: Talk, text: str) -> bool:
     talk.chat.system(text)
-    note("The system message is set." if text else "There is no system message now.")
+    note("The system message is set." if text else "The system message is removed.")
     return True
 
 
@@ -154,11 +154,11 @@ def _bye(_talk: Talk, _rest: str) -> bool:
 
 
 COMMANDS: dict[str, tuple[str, str, Callable[[Talk, str], bool]]] = {
-    "/help": ("", "Show this.", _help),
-    "/clear": ("", "Forget the conversation.", _clear),
-    "/system": ("[TEXT]", "Set the system message; without TEXT, take it away.", _system),
-    "/regen": ("", "Answer the last message again.", _regen),
-    "/bye": ("", "Leave.", _bye),
+    "/help": ("", "Show this help.", _help),
+    "/clear": ("", "Clear the conversation.", _clear),
+    "/system": ("[TEXT]", "Set the system message; without TEXT, remove it.", _system),
+    "/regen": ("", "Regenerate the last answer.", _regen),
+    "/bye": ("", "Leave the chat.", _bye),
 }
 """Command -> argument, help, and what it does; it returns False to leave."""
 

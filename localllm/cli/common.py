@@ -27,60 +27,62 @@ def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...]
 
 
 OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
-    "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name of the catalog."),
+    "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name from the catalog."),
     "prompt": _row("-p", "--prompt", env=False, metavar="TEXT", help="The prompt."),
     "system": _row("-sys", "--system", "--system-prompt", default="", metavar="TEXT", help="The system message."),
     "predict": _row(
         "-n", "--predict", "--n-predict", type=click.IntRange(-1), default=-1, metavar="N",
-        help="Most tokens of an answer; -1: until the model ends it. [default: -1]",
+        help="Maximum number of tokens to generate; -1: until the model ends its answer. [default: -1]",
     ),
     "ctx_size": _row(
         "-c", "--ctx-size", type=click.IntRange(1), metavar="N",
-        help="Tokens that the context holds. [default: chosen by the model]",
+        help="Size of the context in tokens. [default: what suits the model]",
     ),
-    "threads": _row("-t", "--threads", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]"),
+    "threads": _row(
+        "-t", "--threads", type=click.IntRange(1), metavar="N", help="Number of threads. [default: one per core]",
+    ),
     "batch_size": _row(
         "-b", "--batch-size", type=click.IntRange(1, 512), default=512, show_default=True, metavar="N",
-        help="Most tokens of a prompt that are computed at once.",
+        help="Maximum number of prompt tokens that are processed at once.",
     ),
     "swa_full": _row(
         "--swa-full", is_flag=True,
-        help="Layers with a sliding window keep all tokens: more memory, and what was said can be cut back anywhere.",
+        help="Layers with a sliding window keep all tokens: more memory, but a conversation can be cut anywhere.",
     ),
     "kv_type": _row(
         "--kv-type", type=click.Choice(["f16", "f32", "q8_0"]), default="f16", show_default=True,
-        help="What keys and values are stored in; q8_0 takes half the memory of f16, with some loss.",
+        help="Data type of the key-value cache; q8_0 takes half the memory of f16, with a small loss of quality.",
     ),
     "temp": _row(
         "--temp", "--temperature", type=float, default=_DEFAULTS.temperature, show_default=True, metavar="X",
-        help="Temperature; 0: always the most likely token.",
+        help="Temperature; 0 always chooses the most likely token.",
     ),
     "top_k": _row(
         "--top-k", type=int, default=_DEFAULTS.top_k, show_default=True, metavar="K",
-        help="Choose among the K most likely tokens; 0: among all.",
+        help="Sample from the K most likely tokens; 0: from all.",
     ),
     "top_p": _row(
         "--top-p", type=click.FloatRange(0, 1), default=_DEFAULTS.top_p, show_default=True, metavar="P",
-        help="Choose among the most likely tokens that together reach probability P; 1: among all.",
+        help="Sample from the most likely tokens whose probabilities add up to P; 1: from all.",
     ),
     "min_p": _row(
         "--min-p", type=click.FloatRange(0, 1), default=_DEFAULTS.min_p, show_default=True, metavar="P",
-        help="Choose among tokens at least P times as likely as the most likely one; 0: among all.",
+        help="Sample from tokens at least P times as likely as the most likely one; 0: from all.",
     ),
     "repeat_penalty": _row(
         "--repeat-penalty", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.repeat_penalty,
-        show_default=True, metavar="X", help="Make tokens that were used lately less likely; 1: do not.",
+        show_default=True, metavar="X", help="Penalty for tokens that were used recently; 1: none.",
     ),
     "repeat_last_n": _row(
         "--repeat-last-n", type=click.IntRange(-1), default=_DEFAULTS.repeat_last_n, show_default=True, metavar="N",
-        help="Tokens that the penalty looks back; -1: all.",
+        help="Number of recent tokens that the penalty applies to; -1: all.",
     ),
     "seed": _row(
         "-s", "--seed", type=click.IntRange(-1), default=-1, metavar="N",
-        help="Same seed, same text; -1: another one each time. [default: -1]",
+        help="Random seed: the same seed gives the same text; -1: a new one each time. [default: -1]",
     ),
 }  # fmt: skip
-"""Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and what click is told."""
+"""Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
     "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type",
@@ -129,7 +131,7 @@ class Generation:
 
 
 def one_model(positional: str | None, option: str | None) -> str | None:
-    """The model that was named, once at most."""
+    """The model that was named, at most once."""
     if positional is not None and option is not None:
         raise UsageError(f"the model is given twice: {option!r} by -m, and {positional!r}")
     return option if positional is None else positional
@@ -142,7 +144,7 @@ def load_model(
     swa_full: bool = False,
     kv_type: str = "f16",
 ) -> Model:
-    """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; tells progress."""
+    """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; shows progress."""
     from localllm.store.catalog import resolve
 
     path = resolve(name, fetch=True)
@@ -154,9 +156,9 @@ def load_model(
 
 
 class Progress:
-    """Steps of a long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
+    """Progress of long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
 
-    When the work is done, a terminal's line goes away.
+    When the work is done, the line on the terminal is cleared.
     """
 
     interval = 5.0
@@ -201,4 +203,4 @@ def statistics(stats: Stats) -> str:
 
 
 _REASONS = {"length": "ended by -n", "context": "context full", "cancelled": "stopped"}
-"""Ends worth a word; that the model ended by itself is not."""
+"""Reasons that are shown; that the model ended by itself is not."""

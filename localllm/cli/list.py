@@ -1,4 +1,4 @@
-"""`localllm list`: the catalog, and what the store holds besides."""
+"""`localllm list`: the catalog, and the other models in the store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from localllm.store.paths import store_dir
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
-@click.option("--architectures", is_flag=True, help="List the architectures that localllm runs instead.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+@click.option("--architectures", is_flag=True, help="List the supported architectures instead.")
 def command(output: str, architectures: bool) -> None:
-    """List the models that are here, and those of the catalog that `localllm pull NAME` fetches."""
+    """List the installed models, and those of the catalog that `localllm pull NAME` downloads."""
     if architectures:
         known = _architectures()
         text = table([["ARCHITECTURE", "MODELS"], *([name, about] for name, about in known.items())])

@@ -14,7 +14,7 @@ from importlib import import_module
 
 import click
 
-from localllm.errors import LocalllmError
+from localllm.errors import INTERRUPTED, LocalllmError
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -23,13 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "embed": ("localllm.cli.embed", "Embed texts, or rank documents, with an embedding model."),
     "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
-    "list": ("localllm.cli.list", "List the models that are here, and those of the catalog."),
-    "pull": ("localllm.cli.pull", "Fetch a model of the catalog."),
+    "list": ("localllm.cli.list", "List the installed models and those of the catalog."),
+    "pull": ("localllm.cli.pull", "Download a model from the catalog."),
 }
 """Verb -> (module that defines `command`, one line of help)."""
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells report it: 128 + SIGINT."""
 
 
 class Verbs(click.Group):

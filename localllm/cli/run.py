@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
-from localllm.errors import UsageError
+from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from localllm.generate.answer import Answer
     from localllm.generate.session import Model
 
-_INTERRUPTED = 130
 _PATIENCE = 1.0
 """Seconds before a silent pipe on standard input is mentioned: one that is never closed would look like a hang."""
 
@@ -27,11 +26,11 @@ _PATIENCE = 1.0
 @click.argument("second", metavar="[PROMPT]", required=False)
 @options("model", "prompt", "system")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the model's chat template.")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; may be given again.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be given more than once.")
 @options(*GENERATION)
 @click.option(
     "-v/ ", "--stats/--no-stats", "stats", default=None,
-    help="Statistics on standard error. [default: when it is a terminal]",
+    help="Print statistics to standard error. [default: when it is a terminal]",
 )  # fmt: skip
 def command(
     first: str | None, second: str | None, model: str | None, prompt: str | None, system: str, raw: bool,
@@ -115,7 +114,7 @@ def _start(model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...
         messages = [{"role": "system", "content": system}] if system else []
         ids = chat_ids(model, [*messages, {"role": "user", "content": text}])
         if model.template.is_fallback:
-            note("This model has no chat template: plain turns are used. --raw continues the prompt as it is.")
+            note("This model has no chat template: plain dialogue is used. --raw continues the prompt as it is.")
         stop = (*stop, *model.template.stop)
     return model.answer(ids, settings.sampling, settings.max_tokens, stop, settings.n_ctx, settings.n_batch)
 
@@ -129,7 +128,7 @@ def _show(answer: Answer) -> int:
             sys.stdout.flush()
     except KeyboardInterrupt:
         answer.close()
-        status = _INTERRUPTED
+        status = INTERRUPTED
     if not answer.text.endswith("\n"):
         if sys.stdout.isatty():
             sys.stdout.write("\n")
@@ -140,6 +139,6 @@ def _show(answer: Answer) -> int:
 
 def _report(answer: Answer, n_ctx: int, wanted: bool) -> None:
     if answer.stats.stop_reason == "context":
-        note(f"The context of {n_ctx} tokens is full: the answer ends here. A larger one: -c N.")
+        note(f"The context of {n_ctx} tokens is full: the answer ends here. Use a larger one with -c N.")
     if wanted:
         note(statistics(answer.stats))

@@ -1,4 +1,4 @@
-"""`localllm show`: what a file holds, whether it can be run here, and the memory it needs."""
+"""`localllm show`: what a file holds, whether this machine can run it, and the memory it needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ _MAX_ITEMS = 8
 @click.command()
 @click.argument("model", required=False)
 @click.option("-m", "--model", "option", metavar="MODEL", help="The same as MODEL.")
-@click.option("-c", "--ctx-size", type=click.IntRange(1), metavar="N", help="Count the cache for N tokens.")
+@click.option("-c", "--ctx-size", type=click.IntRange(1), metavar="N", help="Context size for which memory is counted.")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
 def command(model: str | None, option: str | None, ctx_size: int | None, tensors: bool, output: str) -> None:
     """Show what a model file holds, whether it is supported, and the memory it needs.
 

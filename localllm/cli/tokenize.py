@@ -22,8 +22,8 @@ _COLOURS = (117, 222, 151, 217, 183)
 @click.command()
 @click.argument("model")
 @click.argument("text", required=False)
-@click.option("--ids", is_flag=True, help="Ids alone, on one line.")
-@click.option("--special", is_flag=True, help="Add BOS and EOS as the file asks, and read control tokens in TEXT.")
+@click.option("--ids", is_flag=True, help="Print the ids only, on one line.")
+@click.option("--special", is_flag=True, help="Add BOS and EOS as the file says, and parse control tokens in TEXT.")
 def command(model: str, text: str | None, ids: bool, special: bool) -> None:
     """Show the tokens of TEXT, or of standard input: side by side in colours on a terminal, else a line each of id and
     piece. Bytes that are no whole character, and control characters, are written as escapes.

@@ -31,7 +31,7 @@ class TextModel(Protocol):
 
 
 class Answer(Iterator[str]):
-    """The pieces of an answer, computed as they are asked for. Closing it early stops the work."""
+    """The pieces of an answer, each computed when it is requested. Closing it early stops the work."""
 
     def __init__(self, pieces: Iterator[str], stats: Stats, on_end: Callable[[Answer], None]) -> None:
         self.stats = stats
@@ -72,7 +72,7 @@ class Answer(Iterator[str]):
         self.close()
 
 
-def answer(
+def begin_answer(
     model: TextModel,
     tape: Tape,
     ids: Sequence[int],

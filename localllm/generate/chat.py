@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localllm.errors import UsageError
-from localllm.generate.answer import Answer, Message, TextModel, answer, chat_ids, vocabulary
+from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, vocabulary
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling
 from localllm.generate.sampling import Sampler
@@ -24,7 +24,7 @@ class Chat:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
     ) -> None:
-        vocabulary(model)  # complain before a context is made
+        vocabulary(model)  # raise before a context is made
         self.model = model
         self.max_tokens = max_tokens
         self._sampler = Sampler(sampling or Sampling())  # one for all turns: a seed gives one conversation
@@ -67,7 +67,7 @@ class Chat:
         self.messages = [m for m in self.messages if m["role"] == "system"]
 
     def system(self, text: str) -> None:
-        """Set the system message, or take it away with an empty text. The conversation goes on."""
+        """Set the system message, or remove it with an empty text. The conversation goes on."""
         self._settle()
         self.messages = [m for m in self.messages if m["role"] != "system"]
         if text:
@@ -80,7 +80,7 @@ class Chat:
 
     def _answer(self) -> Answer:
         ids = chat_ids(self.model, self.messages)
-        self._running = answer(
+        self._running = begin_answer(
             self.model, self._tape, ids, self._sampler, self.max_tokens, self.stop, on_end=self._remember
         )
         return self._running

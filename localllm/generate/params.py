@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TypedDict
 
 from localllm.errors import UsageError
 
@@ -25,17 +26,29 @@ class Sampling:
     repeat_penalty: float = 1.0
     """Above 1 makes tokens of the last `repeat_last_n` less likely; 1 does nothing."""
     repeat_last_n: int = 64
-    """How many tokens the penalty looks back; -1 looks at all."""
+    """How many of the last tokens the penalty counts; -1 counts all."""
     seed: int | None = None
     """Same seed, same text; None takes another seed each time."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.name in _LIMITS:
-                least, most = _LIMITS[field.name]
+                low, high = _LIMITS[field.name]
                 value = getattr(self, field.name)
-                if not least <= value <= most:  # also refuses NaN
-                    raise UsageError(f"{field.name} is {value}: it must lie between {least} and {most}")
+                if not low <= value <= high:  # also refuses NaN
+                    raise UsageError(f"{field.name} is {value}: it must lie between {low} and {high}")
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of Sampling as keyword arguments."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repeat_penalty: float
+    repeat_last_n: int
+    seed: int | None
 
 
 _MUCH = 1e6

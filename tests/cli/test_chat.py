@@ -84,7 +84,7 @@ def test_commands(talk):
     assert status == 0
     assert out == "hello\nhello\n"
     assert chat.messages == [{"role": "system", "content": "be"}]
-    assert "forgotten" in err
+    assert "cleared" in err
     assert talk("/system be", "/system")[3].messages == []
 
 

@@ -10,9 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from localllm.errors import Cancelled, ContextFullError
-from localllm.generate.answer import answer
-from localllm.generate.loop import Tape
-from localllm.generate.sampling import Sampler
+from localllm.generate.session import TextGeneration
 
 ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
 N_VOCAB = len(ALPHABET)
@@ -105,7 +103,7 @@ class FakeContext:
         self.closed = True
 
 
-class FakeModel:
+class FakeModel(TextGeneration):
     """`script`: what it answers; it is said letter by letter after any prompt that ends in ':', then EOG."""
 
     path = "fake.gguf"
@@ -136,10 +134,6 @@ class FakeModel:
         made = FakeContext(self, n_ctx or self.default_n_ctx, min(n_batch, 8), self.can_cut)
         self.contexts.append(made)
         return made
-
-    def answer(self, ids, sampling, max_tokens=None, stop=(), n_ctx=None, n_batch=8):
-        context = self.context(n_ctx, n_batch=n_batch)
-        return answer(self, Tape(context), ids, Sampler(sampling), max_tokens, stop, lambda _: context.close())
 
     def close(self):
         self.closed = True

@@ -1,64 +1,69 @@
-"""The public model: what it adds to the computing one, over the fake's context."""
+"""The public model: the text that it makes, over the fake's context."""
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import pytest
 
 from localllm.errors import ContextFullError, UsageError
-from localllm.generate import session
+from localllm.generate.params import Sampling, SamplingOptions
 from tests.generate.fake import FakeModel
 
 
-class Model(session.Model):
-    """The public model with the fake's parts in place of a file's."""
-
-    def __init__(self, script="hello"):
-        self.fake = FakeModel(script)
-        self.__dict__["template"] = self.fake.template
-        self.path, self.tokenizer = self.fake.path, self.fake.tokenizer
-
-    def context(self, n_ctx=None, n_seq=1, n_batch=512):
-        return self.fake.context(n_ctx, n_seq, n_batch)
-
-    def close(self):
-        pass
-
-
 def test_generate():
-    answer = Model().generate("say:", temperature=0)
+    answer = FakeModel().generate("say:", temperature=0)
     assert "".join(answer) == "hello"
     assert answer.stats.stop_reason == "stop"
 
 
 def test_generate_from_ids():
-    model = Model()
+    model = FakeModel()
     assert "".join(model.generate([1, 2, 3], max_tokens=3, temperature=0.0)) == "def"
 
 
 def test_chat():
-    model = Model()
+    model = FakeModel()
     assert "".join(model.chat([{"role": "user", "content": "hi"}], temperature=0, stop=["lo"])) == "hel"
-    assert model.fake.contexts[0].closed
+    assert model.contexts[0].closed
 
 
 def test_seed():
-    model = Model()
+    model = FakeModel()
     texts = ["".join(model.generate("abc", max_tokens=20, temperature=3.0, seed=s)) for s in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_sampling_as_a_whole_or_by_fields():
+    """`sampling` gives the start, single arguments change it; the penalty's reach is among them."""
+    model, whole = FakeModel("aaaa"), Sampling(temperature=0, repeat_penalty=3.0, repeat_last_n=-1)
+    expected = "".join(model.generate("say:", max_tokens=9, sampling=whole))
+    given = {"temperature": 0, "repeat_penalty": 3.0}
+    assert "".join(model.generate("say:", max_tokens=9, repeat_last_n=-1, **given)) == expected
+    assert "".join(model.generate("say:", max_tokens=9, sampling=whole, repeat_last_n=64)) == expected
+    assert "".join(model.generate("say:", max_tokens=9, sampling=whole, repeat_last_n=1)) != expected
+    messages = [{"role": "user", "content": "hi"}]
+    assert "".join(model.chat(messages, sampling=whole)) == "".join(model.chat(messages, repeat_last_n=-1, **given))
+
+
+def test_options_are_the_fields_of_sampling():
+    assert set(SamplingOptions.__annotations__) == {f.name for f in fields(Sampling)}
+    with pytest.raises(TypeError, match="top_q"):
+        FakeModel().generate("a", top_q=1)
+
+
 def test_closing_early_releases_the_context():
-    model = Model()
+    model = FakeModel()
     with model.generate("say:", temperature=0) as answer:
         assert next(answer) == "h"
-    assert model.fake.contexts[0].closed
+    assert model.contexts[0].closed
     assert answer.stats.stop_reason == "cancelled"
 
 
 def test_errors_come_at_the_call():
-    model = Model()
+    model = FakeModel()
     with pytest.raises(ContextFullError, match="66 tokens"):
         model.generate("a" * 65)
-    assert model.fake.contexts[0].closed
+    assert model.contexts[0].closed
     with pytest.raises(UsageError, match="top_p"):
         model.generate("a", top_p=2)
