@@ -13,7 +13,7 @@ def test_limits_of_this_machine(monkeypatch):
 
 
 def test_work_of_a_tiny_model(tmp_path):
-    """Every weight once a token, the output's for those whose logits are wanted; and the cells that are looked at."""
+    """Every weight once a token, the output's for those whose logits are wanted; and the cells that are read."""
     path = tiny_models.write(tmp_path / "m.gguf", "llama", "Q8_0")
     shapes = {name: s for name, s in tiny_models.shapes("llama").items() if len(s) == 2}
     output = shapes.pop("output.weight")
