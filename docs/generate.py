@@ -78,7 +78,7 @@ def formats() -> str:
                 yield fmt.name, f"{fmt.bits_per_weight:g}", phrase(about).removeprefix(f"{fmt.name}: ")
 
     known = ", ".join(f.name for f in FORMATS.values() if not f.supported)
-    note = f"\n\nKnown, shown by `localllm show`, and not computed with yet: {known}." if known else ""
+    note = f"\n\nRecognized and shown by `localllm show`, but not supported: {known}." if known else ""
     return table(("Format", "Bits a weight", "What it is"), rows()) + note
 
 

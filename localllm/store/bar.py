@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, a line now and then elsewhere. Standard error alone."""
+"""The progress of a download: a bar on a terminal, a line now and then elsewhere. Standard error alone."""
 
 from __future__ import annotations
 

@@ -71,8 +71,9 @@ def find_entry(name: str) -> Entry | None:
 def resolve(name_or_path: str | None = None, fetch: bool = False, progress: Progress | None = None) -> str:
     """The path of a model, given as path, catalog name or name of a file in the store; None is the default model.
 
-    A catalog model that is not here is fetched when `fetch` is true. `progress` is told how far that is; without it, a
-    bar is drawn on standard error. Raises FileError (no such path) or StoreError (unknown, not here, not to be had).
+    A catalog model that is not here is fetched when `fetch` is true. `progress` is called with how far that is; without
+    it, a bar is drawn on standard error. Raises FileError (no such path) or StoreError (unknown, not here, not to be
+    had).
     """
     name = name_or_path if name_or_path is not None else catalog().default.name
     if os.path.isfile(name):

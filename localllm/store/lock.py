@@ -1,4 +1,4 @@
-"""A lock between processes: of two that fetch the same model, one does, the other waits and finds it done."""
+"""A lock between processes: of two that download the same model, one does, and the other waits for its result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        told = False
+        announced = False
         while True:
             try:
                 _take(fd)
@@ -46,9 +46,9 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 if error.errno not in _BUSY:
                     what = f"{path}: cannot be locked: {error.strerror}"
                     raise StoreError(f"{what}; set LOCALLLM_HOME to a folder of a local disk") from None
-                if not told:
+                if not announced:
                     waiting()
-                    told = True
+                    announced = True
                 time.sleep(POLL)
         yield
     finally:

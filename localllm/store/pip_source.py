@@ -16,7 +16,7 @@ from localllm.errors import StoreError
 from localllm.store.entry import Entry, PipSource, Progress
 
 POLL = 0.2
-"""Seconds between two looks at how far pip is."""
+"""Seconds between two checks of pip's progress."""
 # -P keeps a pip.py in the current folder from being run.
 _COMMAND = ("-P", "-m", "pip", "--no-input", "--disable-pip-version-check", "-q", "download")
 _OPTIONS = ("--no-deps", "--only-binary=:all:")

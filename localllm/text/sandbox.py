@@ -1,7 +1,7 @@
 """A sandbox for the templates of untrusted model files: no access to Python, no endless loop, no exploding string.
 
 jinja2's ImmutableSandboxedEnvironment keeps a template from running code and from changing its arguments; it does not
-keep it from spinning or from filling the memory. Here every loop step, call and operator looks at a deadline, and all
+keep it from spinning or from filling the memory. Here every loop step, call and operator checks a deadline, and all
 that can make a string or a list much larger than its parts is measured first. In process: a child costs too much at
 start-up. Import this module when a template is at hand, not before: it imports jinja2.
 """
@@ -157,7 +157,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return wrapper
 
     def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
-        """What a loop runs over; looks at the clock at every step."""
+        """What a loop runs over; checks the clock at every step."""
         for item in items:
             check_clock()
             yield item
@@ -212,7 +212,7 @@ def _check(method: str, *args: Any) -> nodes.Call:
 
 
 def _measured(function: Callable[..., Any], size: Callable[..., int] | None) -> Callable[..., Any]:
-    """A filter that looks at the clock, at what it will make and at what it has made."""
+    """A filter that checks the clock, and its result before and after it is made."""
     marker = getattr(function, "jinja_pass_arg", None)
 
     def measured(*args: Any, **kwargs: Any) -> Any:

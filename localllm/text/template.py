@@ -2,7 +2,7 @@
 
 A file brings its own template, in Jinja, as `tokenizer.chat_template`; more of them may be there by name
 (`tokenizer.chat_template.<name>`). What templates may call is what `apply_chat_template` of transformers offers them.
-A file without one gets plain turns, and `is_fallback` says so.
+For a file without one, plain dialogue is used, and `is_fallback` says so.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class _Normaliser(dict[int, str]):
 
     def _normalised(self, char: str) -> str:
         if self._strip_accents:
-            char = unicodedata.normalize("NFD", char)[0]  # llama.cpp looks at the first alone
+            char = unicodedata.normalize("NFD", char)[0]  # llama.cpp uses the first only
         category = unicodedata.category(char)
         if char.isspace() and char not in "\x1c\x1d\x1e\x1f":
             return " "

@@ -1,7 +1,7 @@
 """localllm beside llama.cpp: the same model, tokens, threads and lengths, in alternating runs of two processes.
 
 The peer is the xllamacpp wheel (extra `peer`). Each side runs in a process of its own that stays loaded and sleeps
-while the other works, is warmed up once, reuses no cache but that of the depth asked for, and is timed by its own
+while the other works, is warmed up once, reuses no cache but that of the depth requested, and is timed by its own
 clock: llama.cpp by the `timings` it returns. Speeds are compared pair by pair, since a machine's speed drifts.
 """
 
@@ -66,7 +66,7 @@ class Comparison:
 def compare(
     job: Job, peer: str, repetitions: int, progress: Callable[[int], None]
 ) -> dict[str, list[tuple[float, float]]]:
-    """{"pp"|"tg": [(ours, theirs), ...]}, tokens a second; progress(pairs done) is told after each pair.
+    """{"pp"|"tg": [(ours, theirs), ...]}, tokens a second; progress(pairs done) is called after each pair.
 
     Raises UsageError for an unknown peer, LocalllmError where a side fails.
     """
@@ -78,8 +78,8 @@ def compare(
     with _Side("localllm", job) as ours, _Side(peer, job) as theirs:
         for i in range(repetitions):
             # Who goes first alternates too.
-            turns = (ours, theirs) if i % 2 == 0 else (theirs, ours)
-            got = {side.name: side.measure(_SEED + 1 + i) for side in turns}
+            order = (ours, theirs) if i % 2 == 0 else (theirs, ours)
+            got = {side.name: side.measure(_SEED + 1 + i) for side in order}
             for test in speeds:
                 speeds[test].append((got["localllm"][test], got[peer][test]))
             progress(i + 1)
@@ -87,7 +87,7 @@ def compare(
 
 
 def comparisons(job: Job, speeds: dict[str, list[tuple[float, float]]]) -> list[Comparison]:
-    """The rows of the result: pp and tg, as far as they were asked for."""
+    """The rows of the result: pp and tg, as far as they were requested."""
     depth = f" @ d{job.n_depth}" if job.n_depth else ""
     counts = {"pp": job.n_prompt, "tg": job.n_gen}
     return [

@@ -1,4 +1,4 @@
-"""Speed of each tensor format's two products beside the machine's limits, on weights that are made here.
+"""Speed of each tensor format's two products beside the machine's limits, on random weights.
 
 Decoding reads a matrix larger than the caches once (GB/s of weights); a prompt of 512 tokens multiplies a small one
 by all of them (GMAC/s). The limits are plain loops: kernels/limits.py. Each number is the best of a few runs: other

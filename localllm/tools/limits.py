@@ -1,6 +1,6 @@
 """Prompt processing and generation beside what this machine can do at most.
 
-Generating a token reads all weights, and the cells of the cache that attention looks at: its limit is what a plain loop
+Generating a token reads all weights, and the cells of the cache that attention reads: its limit is what a plain loop
 reads a second. A prompt is products: its limit is the dot instruction, fed from the first-level cache. Both limits are
 measured with as many threads as the model has (kernels/limits.py).
 """

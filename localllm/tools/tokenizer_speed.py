@@ -1,7 +1,7 @@
 """How fast a file's tokenizer is, next to a peer's: `python -m localllm.tools.tokenizer_speed MODEL [REPETITIONS]`.
 
 The peer is the `tokenizers` package for byte-level vocabularies, `sentencepiece` for the others, both built from the
-same metadata. Each text is 1 MB. Ours and the peer take turns, each time with a tokenizer that has seen nothing, and
+same metadata. Each text is 1 MB. Ours and the peer alternate, each time with a tokenizer that has seen nothing, and
 the medians are compared. The texts are English (the help of Python's language reference), code (Python's library),
 Chinese (common words, drawn as often as words are in real texts) and four runs that hurt careless merging.
 """
