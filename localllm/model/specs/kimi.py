@@ -1,6 +1,6 @@
-"""Kimi Linear (arXiv 2510.26692) and Ling 3 (model cards): some layers of Kimi Delta Attention, then one of attention
-over latents. Layers without key-value heads are the former. Kimi Linear's attention has no RoPE (NoPE); Ling's has a
-gate, and its decays a lower bound.
+"""Kimi Linear (arXiv 2510.26692) and Ling 3 (model cards): some layers of Kimi Delta Attention, then one of multi-head
+latent attention. Layers without key-value heads are the former. Kimi Linear's attention has no RoPE (NoPE); Ling's has
+a gate, and its decays a lower bound.
 
 Kimi K3 (model card): the same layers, with a gate on both; a block reads a mixture of the residual stream at some
 earlier layers; routed experts work on rows of another length; SiTU in the place of SwiGLU.

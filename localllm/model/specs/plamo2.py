@@ -1,4 +1,4 @@
-"""PLaMo 2 (Preferred Networks' model card): attention in every other layer, a Mamba of its own kind in those without
+"""PLaMo 2 (Preferred Networks' model card): attention in every other layer, a variant of Mamba in those without
 key-value heads; norms before and after each block, and a gate fused with the feed-forward block's other matrix.
 """
 
