@@ -159,6 +159,14 @@ def test_rows_to_add_that_scratch_cannot_hold_are_refused_by_name(tmp_path, name
         Model.load(path)
 
 
+@pytest.mark.parametrize("name", ["deepseek2", "deepseek4", "glm5-next", "minimax-m3"])
+def test_blocks_that_see_no_later_tokens_are_refused_by_name(tmp_path, name):
+    case = models.cases()[name]
+    path = models.write(tmp_path / "m.gguf", dataclasses.replace(case, kv=case.kv | {"attention.causal": False}))
+    with pytest.raises(UnsupportedError, match=r"attention.* in both directions is not supported"):
+        Model.load(path)
+
+
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
     with Model.load(path, kv_type="q8_0") as model:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.config import Config
 from localllm.kernels import activation, attention, mix
 from localllm.kernels.objects import Key
@@ -118,3 +118,9 @@ def ahead_of(c: Config, spec: Spec, i: int) -> int:
     if c.swa_layers[i] and c.window and c.window.symmetric:
         return c.window.size // 2
     return attention.ALL_AHEAD
+
+
+def require_causal(f: LayerReader, what: str) -> None:
+    """For blocks whose rows cannot see what follows them."""
+    if not is_causal(f.spec, f.config.keys):
+        raise UnsupportedError(f"{f.path}: layer {f.i}: {what} in both directions is not supported")

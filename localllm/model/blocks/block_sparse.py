@@ -12,6 +12,7 @@ from localllm.kernels import attention as attention_kernel
 from localllm.kernels import block_choice, rope
 from localllm.kernels.objects import Key
 from localllm.model.blocks import attention
+from localllm.model.blocks.around import require_causal
 from localllm.model.blocks.over_cells import Chosen
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
@@ -97,6 +98,7 @@ class Indexer:
 
 
 def read(f: LayerReader) -> attention.Attention:
+    require_causal(f, "attention over blocks of cells")
     block, keys = attention.read(f), f.config.keys
     n = keys.integer("attention.indexer.head_count", 1, 1 << 16)
     if n != block.n_head_kv:

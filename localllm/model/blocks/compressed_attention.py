@@ -13,6 +13,7 @@ import numpy as np
 from localllm.errors import FormatError, UnsupportedError
 from localllm.kernels import joined_attention, latent_attention, rope
 from localllm.kernels.objects import Key
+from localllm.model.blocks.around import require_causal
 from localllm.model.blocks.compressor import Compressor, Indexer, read_compressor, read_indexer, store
 from localllm.model.heads import HeadMatrices
 from localllm.model.layer_reader import LayerReader
@@ -137,6 +138,7 @@ def heads_of_unit(r: Recorder, dim: int) -> int:
 
 
 def read(f: LayerReader) -> CompressedAttention:
+    require_causal(f, "attention over compressed entries")
     c, i, n = f.config, f.i, f.config.n_embd
     n_head, dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
     if n_head < 1:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.errors import FormatError
 from localllm.kernels import rope
 from localllm.kernels.objects import Key
-from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature
+from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature, require_causal
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
 from localllm.runtime.plan import Buffer, Place, Value
@@ -88,8 +88,7 @@ class Latents:
 def read_latents(f: LayerReader) -> Latents:
     """Tensors as deepseek2 has them; without attn_q_a queries come from attn_q."""
     c, i, n = f.config, f.i, f.config.n_embd
-    if not (f.spec.causal and c.keys.flag("attention.causal", True)):
-        raise UnsupportedError(f"{f.path}: layer {i}: latent attention in both directions is not supported")
+    require_causal(f, "latent attention")
     n_head, k_dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
     if n_head < 1:
         raise c.keys.fail("attention.head_count", f"must be 1 or more for layer {i}, which has attention")
