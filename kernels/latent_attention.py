@@ -203,6 +203,8 @@ def cells(kv_type: str):
         """A query times the scale, then zeros to a whole vector."""
         factor = f32(bitcast(f64, p.scale))
         q, rotated = p.q + row * p.q_row + head * p.q_head, p.rotated + row * p.rotated_row + head * p.rotated_head
+        # What rotates may end before the last vector does, where it does not begin with one.
+        store(out + 4 * (_whole(p.dim + p.n_rot) - 16), splat(f32x16, 0.0))
         for i in range(0, p.dim, 16):
             store(out + 4 * i, load(f32x16, q + 4 * i) * factor)
         for i in range(0, p.n_rot, 16):
