@@ -41,10 +41,9 @@ def test_wheel() -> None:
 
     names = zipfile.ZipFile(os.environ["CI_WHEEL"]).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"localllm"}
-    assert "localllm/store/models/catalog.toml" in names
     sources = {f"localllm/{p.relative_to(ROOT / 'localllm')}" for p in (ROOT / "localllm").rglob("*.py")}
     sources = {name for name in sources if not name.startswith("localllm/kernels/")}
     sources |= {f"localllm/kernels/{p.relative_to(ROOT / 'kernels')}" for p in (ROOT / "kernels").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
-    others = [n for n in names if not n.endswith(".py") and ".dist-info/" not in n]
-    assert others == ["localllm/store/models/catalog.toml"]
+    others = {n for n in names if not n.endswith(".py") and ".dist-info/" not in n}
+    assert others == {"localllm/py.typed", "localllm/store/models/catalog.toml"}
