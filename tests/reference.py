@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gguf
 import numpy as np
+from numpy.typing import ArrayLike
 
 from localllm.kernels.formats.table import FORMATS
 
@@ -97,7 +98,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 # --- rotary position embedding
 
 
-def rope_angles(positions: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+def rope_angles(positions: ArrayLike, frequencies: np.ndarray) -> np.ndarray:
     return np.asarray(positions, np.float64)[:, None] * frequencies
 
 

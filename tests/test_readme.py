@@ -18,6 +18,8 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "kernels/README
 @pytest.fixture(scope="module")
 def generate():
     spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -48,6 +50,7 @@ def test_a_part_without_a_place(generate):
 
 def test_the_two_commands():
     first = re.search(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert first is not None
     install, test = first[1].splitlines()
     assert install == "pip install . && localllm chat"
     assert test == "pip install -e '.[dev]' && pytest -q"
@@ -80,6 +83,7 @@ def test_command_lines_exist():
         words = shlex.split(line.split("localllm ", 1)[1].partition(" | ")[0], comments=True)
         assert words[0] in VERBS, line
         command = cli.get_command(Context(cli), words[0])
+        assert command is not None
         known = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
         used = {word for word in words[1:] if re.fullmatch(r"--?[a-z][a-z-]*", word)}
         assert used <= known, line

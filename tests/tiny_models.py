@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 N_VOCAB, N_CTX_TRAIN = 96, 4096
 
 
-def dimensions(architecture: str) -> dict:
+def dimensions(architecture: str) -> dict[str, Any]:
     """Small, uneven numbers: heads of 32, a group of 3 queries, a window that binds early."""
-    d = {
+    d: dict[str, Any] = {
         "n_embd": 256,
         "n_layer": 3,
         "n_ff": 320,

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from localllm.generate.session import Model
     from localllm.tools.bench import Result
 
+    _ParamType = click.ParamType[tuple[int, ...]]
+else:
+    _ParamType = click.ParamType  # generic since click 8.4 only
 
-class Numbers(click.ParamType):
+
+class Numbers(_ParamType):
     """Whole numbers separated by commas: 128,512."""
 
     name = "N,N..."

@@ -6,14 +6,40 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from localllm.errors import UnsupportedError
-from localllm.generate.loop import Stats, Tape, answer_ids, answer_text, check_prompt
+from localllm.generate.loop import Decoder, Engine, Stats, Tape, answer_ids, answer_text, check_prompt
 from localllm.generate.sampling import Sampler
-from localllm.model.context import Context
-from localllm.text.template import ChatTemplate, PlainTurns
-from localllm.text.tokenizer import Tokenizer
 
 Message = dict[str, str]
 """One turn: {"role": "system" | "user" | "assistant", "content": text}."""
+
+
+class TextTokenizer(Protocol):
+    """What an answer needs of a tokenizer (localllm.text's Tokenizer is one)."""
+
+    @property
+    def bos_id(self) -> int | None: ...
+    @property
+    def add_bos(self) -> bool: ...
+    @property
+    def eog_ids(self) -> frozenset[int]: ...
+    def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]: ...
+    def stream(self) -> Decoder: ...
+
+
+class TextTemplate(Protocol):
+    """What a conversation needs of a chat template (localllm.text's ChatTemplate and PlainTurns are such)."""
+
+    @property
+    def is_fallback(self) -> bool: ...
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str: ...
+
+
+class TextContext(Engine, Protocol):
+    """A context that can be released."""
+
+    def close(self) -> None: ...
 
 
 class TextModel(Protocol):
@@ -24,10 +50,10 @@ class TextModel(Protocol):
     @property
     def description(self) -> str: ...
     @property
-    def tokenizer(self) -> Tokenizer | None: ...
+    def tokenizer(self) -> TextTokenizer | None: ...
     @property
-    def template(self) -> ChatTemplate | PlainTurns: ...
-    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> Context: ...
+    def template(self) -> TextTemplate: ...
+    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> TextContext: ...
 
 
 class Answer(Iterator[str]):
@@ -89,7 +115,7 @@ def begin_answer(
     return Answer(answer_text(tokens, tokenizer.stream(), stats, stop), stats, on_end)
 
 
-def vocabulary(model: TextModel) -> Tokenizer:
+def vocabulary(model: TextModel) -> TextTokenizer:
     """The model's tokenizer; UnsupportedError for a model that runs on ids alone."""
     if model.tokenizer is None:
         raise UnsupportedError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from localllm.errors import FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile
@@ -132,7 +133,7 @@ class Keys:
             return (self.number(key, default),) * n
         return tuple(float(x) for x in self._list(key, n, float))
 
-    def _list(self, key: str, n: int, kind: type | None = None) -> list:
+    def _list(self, key: str, n: int, kind: type | None = None) -> list[Any]:
         full = self.full(key)
         values = self.file.metadata[full]
         if kind is None:

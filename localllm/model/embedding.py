@@ -200,8 +200,10 @@ def _together(
 def _pool(kind: str, chunks: Iterable[np.ndarray]) -> np.ndarray:
     """One row of a text's hidden states."""
     if kind == "cls":
-        return next(iter(chunks))[0]
-    n, total, last = 0, None, np.zeros(0)
+        row: np.ndarray = next(iter(chunks))[0]
+        return row
+    n, last = 0, np.zeros(0)
+    total: np.ndarray | None = None
     for rows in chunks:
         last = rows[-1]
         n += len(rows)
@@ -220,4 +222,5 @@ def _normalized(rows: np.ndarray) -> np.ndarray:
 
 def _softmax(rows: np.ndarray) -> np.ndarray:
     e = np.exp(rows.astype(np.float64) - rows.max(-1, keepdims=True))
-    return (e / e.sum(-1, keepdims=True)).astype(np.float32)
+    shares: np.ndarray = e / e.sum(-1, keepdims=True)
+    return shares.astype(np.float32)

@@ -114,7 +114,8 @@ class _Yarn:
     def stretched(self, freqs: np.ndarray, base: float, factor: float) -> np.ndarray:
         """Frequencies whose slow pairs are rotated slower by `factor`."""
         kept = self.kept(base, 2 * freqs.size)
-        return freqs / factor * (1 - kept) + freqs * kept
+        stretched: np.ndarray = freqs / factor * (1 - kept) + freqs * kept
+        return stretched
 
     def kept(self, base: float, n_rot: int) -> np.ndarray:
         """How much of each pair's own frequency is kept, 1 for fast pairs to 0 for slow ones."""

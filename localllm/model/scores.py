@@ -45,7 +45,9 @@ def _bucket(distance: np.ndarray, n_buckets: int) -> np.ndarray:
     n_exact = n_side // 2
     far = np.log(np.maximum(size, 1) / n_exact).astype(np.float32) * np.float32(n_side - n_exact)
     steps = np.floor((n_exact + far / np.log(scores.FAR / n_exact)).astype(np.float32)).astype(np.int64)
-    return np.where(size < n_exact, size, np.minimum(steps, n_side - 1)) + (distance > 0) * n_side
+    one_side: np.ndarray = np.where(size < n_exact, size, np.minimum(steps, n_side - 1))
+    either: np.ndarray = one_side + (distance > 0) * n_side
+    return either
 
 
 def _slopes(n_head: int, greatest: float) -> np.ndarray:

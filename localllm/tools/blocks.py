@@ -61,7 +61,7 @@ def weights(name: str, n: int, k: int, rng: np.random.Generator, factor: float =
         raw = rng.integers(0, 256, (n, FORMATS[name].row_bytes(k)), np.uint8)
 
         def halves(m: int) -> np.ndarray:
-            scales = rng.uniform(0.005, 0.02, m) * rng.choice([-1, 1], m) * factor
+            scales: np.ndarray = rng.uniform(0.005, 0.02, m) * rng.choice([-1, 1], m) * factor
             return scales.astype(np.float16).view(np.uint16)
 
         return with_scales(name, raw, halves)

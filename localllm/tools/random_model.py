@@ -50,7 +50,7 @@ def _has_more_bits(shape: Shape, name: str) -> bool:
     """The output, and half of the layers' values and last feed-forward matrices (llama-quant.cpp, use_more_bits)."""
     if name == "output.weight" or (name == "token_embd.weight" and shape.is_tied):
         return True
-    parts, n_layer = name.split("."), shape.kv["block_count"]
+    parts, n_layer = name.split("."), int(shape.kv["block_count"])
     if parts[0] != "blk" or not parts[2].startswith(("attn_v", "ffn_down", "attn_qkv")):
         return False
     i = int(parts[1])

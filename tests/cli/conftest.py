@@ -14,7 +14,6 @@ from tests.generate.fake import FakeModel
 def fake(monkeypatch):
     """The verbs load this model whatever they are asked for; `fake.loaded` tells what that was."""
     made = FakeModel()
-    made.loaded = []
 
     def load_model(name=None, n_ctx=None, n_threads=None, swa_full=False, kv_type="f16"):
         given = {"name": name, "n_ctx": n_ctx, "n_threads": n_threads, "swa_full": swa_full, "kv_type": kv_type}

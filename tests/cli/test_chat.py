@@ -121,7 +121,7 @@ def test_a_model_without_template_is_told(talk):
     assert "no chat template" in talk(model=model)[2]
 
 
-def test_ctrl_c_stops_the_answer_and_then_leaves(talk):
+def test_ctrl_c_stops_the_answer_and_then_leaves(talk, monkeypatch):
     model = FakeModel()
     make = model.context
 
@@ -130,14 +130,14 @@ def test_ctrl_c_stops_the_answer_and_then_leaves(talk):
         context.interrupt_at = 10
         return context
 
-    model.context = interrupting
+    monkeypatch.setattr(model, "context", interrupting)
     status, out, _, chat = talk("hi", "yo", KeyboardInterrupt(), "never", model=model, stats=True)
     assert status == 0
     assert out == "hel\nhello\n"
     assert [m["content"] for m in chat.messages] == ["hi", "hel", "yo", "hello"]
 
 
-def test_ctrl_c_while_a_question_is_prepared_goes_back_to_the_prompt(talk):
+def test_ctrl_c_while_a_question_is_prepared_goes_back_to_the_prompt(talk, monkeypatch):
     model = FakeModel()
     render, first = model.template.render, iter([KeyboardInterrupt()])
 
@@ -146,7 +146,7 @@ def test_ctrl_c_while_a_question_is_prepared_goes_back_to_the_prompt(talk):
             raise error
         return render(*args, **options)
 
-    model.template.render = interrupted
+    monkeypatch.setattr(model.template, "render", interrupted)
     assert talk("hi", "yo", model=model)[1] == "hello\n"
 
 
@@ -176,6 +176,7 @@ class TestHistory:
     def test_place(self, tmp_path, monkeypatch):
         monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
         path = chat_module.history_path()
+        assert path is not None
         assert path == tmp_path / "home" / "history"
         assert path.stat().st_mode & 0o077 == 0
 

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import ModuleType
 
 import click
 import pytest
 
 from localllm.cli import main as cli_main
 from localllm.cli.main import VERBS, main
-from localllm.errors import Cancelled, FormatError, LocalllmError, UsageError
+from localllm.errors import INTERRUPTED, Cancelled, FormatError, LocalllmError, UsageError
 
 HEAVY = ("numpy", "numba", "llvmlite", "prompt_toolkit", "jinja2", "sentencepiece", "gguf")
 
@@ -27,8 +28,8 @@ def failing(monkeypatch):
         def command():
             raise error
 
-        module = type(sys)("failing_verb")
-        module.command = command
+        module = ModuleType("failing_verb")
+        monkeypatch.setattr(module, "command", command, raising=False)
         monkeypatch.setitem(sys.modules, "failing_verb", module)
         monkeypatch.setitem(cli_main.VERBS, "fail", ("failing_verb", "Fails."))
 
@@ -167,4 +168,4 @@ def test_main_returns(capsys):
 
 
 def test_interrupted_is_the_shells_number():
-    assert cli_main.INTERRUPTED == 128 + signal.SIGINT
+    assert INTERRUPTED == 128 + signal.SIGINT

@@ -7,6 +7,8 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,6 +19,7 @@ from localllm.errors import FileError, StoreError
 from localllm.model.model import Model
 from localllm.store import catalog as c
 from localllm.store import fetch
+from localllm.store.entry import Entry
 from tests import tiny_models
 from tests.gguf import build as b
 from tests.recorded import models as recorded
@@ -62,8 +65,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def invoke(verb: object, *args: str) -> Result:
-    result = CliRunner().invoke(verb.command, args)  # type: ignore[attr-defined]
+def invoke(verb: ModuleType, *args: str) -> Result:
+    result = CliRunner().invoke(verb.command, args)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -74,7 +77,7 @@ def shown(home: Path, content: bytes, *args: str) -> str:
     return invoke(show, str(home / "x.gguf"), *args).stdout
 
 
-def facts(home: Path, content: bytes, *args: str) -> dict:  # type: ignore[type-arg]
+def facts(home: Path, content: bytes, *args: str) -> dict[str, Any]:
     return json.loads(shown(home, content, "-o", "json", *args))
 
 
@@ -230,7 +233,7 @@ def test_list(home: Path) -> None:
 def test_pull(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
-    def fake(entry: c.Entry) -> Path:
+    def fake(entry: Entry) -> Path:
         fetched.append(entry.name)
         entry.path.write_bytes(model_bytes())
         return entry.path

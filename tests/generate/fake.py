@@ -48,7 +48,7 @@ class FakeTokenizer:
 
 class FakeTemplate:
     is_fallback = False
-    stop = ()
+    stop: tuple[str, ...] = ()
 
     def render(self, messages, add_generation_prompt=True, **extra):
         turns = "".join(f"{m['role'][0]}:{m['content']}\n" for m in messages)
@@ -115,12 +115,15 @@ class FakeModel(TextGeneration):
 
     def __init__(self, script="hello", can_cut=True):
         self.script, self.can_cut = script, can_cut
-        self.tokenizer, self.template = FakeTokenizer(), FakeTemplate()
+        self.tokenizer: FakeTokenizer | None = FakeTokenizer()
+        self.template = FakeTemplate()
         self.contexts: list[FakeContext] = []
+        self.loaded: list[SimpleNamespace] = []
+        """What the fixture `fake` of tests/cli was asked for."""
         self.closed = False
 
     def logits_after(self, cells):
-        text = self.tokenizer.decode(cells)
+        text = FakeTokenizer().decode(cells)
         said = text.rpartition(":")[2] if ":" in text else None
         if said is not None and self.script.startswith(said):
             rest = self.script[len(said) :]

@@ -106,14 +106,14 @@ def test_a_question_that_does_not_fit_is_not_kept():
     assert roles(chat) == [("user", "hi"), ("assistant", "hello")]
 
 
-def test_a_refused_template_keeps_the_messages():
+def test_a_refused_template_keeps_the_messages(monkeypatch):
     chat = chat_with()
     list(chat.ask("hi"))
 
     def refuse(messages, add_generation_prompt=True):
         raise TemplateError("no")
 
-    chat.model.template.render = refuse
+    monkeypatch.setattr(chat.model.template, "render", refuse)
     with pytest.raises(TemplateError):
         chat.ask("yo")
     with pytest.raises(TemplateError):
@@ -158,15 +158,15 @@ def test_an_answer_that_is_dropped_releases_its_context():
 
 
 class TestIds:
-    def test_bos_is_added_where_the_template_left_it_out(self):
+    def test_bos_is_added_where_the_template_left_it_out(self, monkeypatch):
         model = FakeModel()
         assert chat_ids(model, [{"role": "user", "content": "x"}])[0] == BOS
-        model.template.render = lambda messages, add_generation_prompt: ALPHABET[BOS] + "x"
+        monkeypatch.setattr(model.template, "render", lambda messages, add_generation_prompt: ALPHABET[BOS] + "x")
         assert chat_ids(model, []) == [BOS, ALPHABET.index("x")]
 
-    def test_no_bos_for_a_model_that_wants_none(self):
+    def test_no_bos_for_a_model_that_wants_none(self, monkeypatch):
         model = FakeModel()
-        model.tokenizer.add_bos = False
+        monkeypatch.setattr(model.tokenizer, "add_bos", False)
         assert chat_ids(model, [{"role": "user", "content": "x"}])[0] == ALPHABET.index("u")
 
     def test_ids_pass_as_they_are(self):

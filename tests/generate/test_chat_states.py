@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import localllm
@@ -10,7 +12,7 @@ from localllm.generate.params import Sampling
 from tests.recorded import models
 
 LETTERS = [chr(i) for i in range(0x21, 0x21 + models.N_VOCAB - 2)]
-VOCABULARY = {
+VOCABULARY: dict[str, Any] = {
     "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": [*LETTERS, "Ġ", "<end>"],
     "tokenizer.ggml.token_type": [1] * (models.N_VOCAB - 1) + [3], "tokenizer.ggml.merges": ["! !"],
     "tokenizer.ggml.eos_token_id": models.N_VOCAB - 1,
@@ -33,7 +35,7 @@ class Counted:
             self.fed.append(len(tokens))
             return forward(tokens, *arguments, **more)
 
-        self.chat.context.forward = counted
+        vars(self.chat.context)["forward"] = counted
 
     def tokens(self, answer):
         """Tokens fed for an answer beside those that it has made, and the answer."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,7 @@ def test_the_repeat_penalty_sees_the_prompt():
 def test_closing_stops_the_work():
     context, stats = FakeContext(FakeModel("hello")), Stats()
     ids = answer_ids(Tape(context), ids_of("say:"), Sampler(GREEDY), stats, EOG)
+    assert isinstance(ids, Generator)
     next(ids)
     n_calls = len(context.calls)
     ids.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -38,18 +39,19 @@ def test_sampling_as_a_whole_or_by_fields():
     """`sampling` gives the start, single arguments change it; the penalty's reach is among them."""
     model, whole = FakeModel("aaaa"), Sampling(temperature=0, repeat_penalty=3.0, repeat_last_n=-1)
     expected = "".join(model.generate("say:", max_tokens=9, sampling=whole))
-    given = {"temperature": 0, "repeat_penalty": 3.0}
-    assert "".join(model.generate("say:", max_tokens=9, repeat_last_n=-1, **given)) == expected
+    given: SamplingOptions = {"temperature": 0, "repeat_penalty": 3.0, "repeat_last_n": -1}
+    assert "".join(model.generate("say:", max_tokens=9, **given)) == expected
     assert "".join(model.generate("say:", max_tokens=9, sampling=whole, repeat_last_n=64)) == expected
     assert "".join(model.generate("say:", max_tokens=9, sampling=whole, repeat_last_n=1)) != expected
     messages = [{"role": "user", "content": "hi"}]
-    assert "".join(model.chat(messages, sampling=whole)) == "".join(model.chat(messages, repeat_last_n=-1, **given))
+    assert "".join(model.chat(messages, sampling=whole)) == "".join(model.chat(messages, **given))
 
 
 def test_options_are_the_fields_of_sampling():
     assert set(SamplingOptions.__annotations__) == {f.name for f in fields(Sampling)}
+    unknown: Any = {"top_q": 1}
     with pytest.raises(TypeError, match="top_q"):
-        FakeModel().generate("a", top_q=1)
+        FakeModel().generate("a", **unknown)
 
 
 def test_closing_early_releases_the_context():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
 CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "B", U64: "Q", I64: "q", F64: "d"}
@@ -25,7 +26,7 @@ def kv(key: str | bytes, kind: int, value: object) -> bytes:
     return string(key) + pack("I", kind) + scalar(kind, value)
 
 
-def array(key: str, element: int, items: list[object], count: int | None = None) -> bytes:
+def array(key: str, element: int, items: Sequence[object], count: int | None = None) -> bytes:
     head = pack("IIQ", ARR, element, len(items) if count is None else count)
     return string(key) + head + b"".join(scalar(element, item) for item in items)
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from localllm.kernels.attention import CHUNK
+from localllm.kernels.cells import KV_TYPES
 from tests.kernels import (
     blocks,
     harness,
@@ -41,11 +42,11 @@ def outcomes():
         harness.run("activation.gated", function, n_rows_at=np.array([5]), n=897, gate=x, up=x, out=out)
         yield function, out
     yield "rope table", test_rope.table(test_rope.POSITIONS, test_rope.frequencies(32))
-    case, out = test_compress.Case(100, 4, 1, 32), harness.buffer((2, test_compress.N_ENTRIES, 100))
-    case.run("rows", "f32", out, *test_compress.BOTH)
+    entries, out = test_compress.Case(100, 4, 1, 32), harness.buffer((2, test_compress.N_ENTRIES, 100))
+    entries.run("rows", "f32", out, *test_compress.BOTH)
     yield "compress", out
     yield "hyper", test_hyper.weights(20, 5)
-    for kv in harness.KV_TYPES:
+    for kv in KV_TYPES:
         rows = test_joined_attention.POSITIONS, test_joined_attention.SEQS
         yield f"joined attention {kv}", test_joined_attention.Case(*rows, kv=kv, n_head=11, dim=96, top_k=6).run()
     for kv, T in harness.ATTENTION:

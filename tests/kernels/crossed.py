@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import sys
+from functools import cache
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -61,7 +62,7 @@ def kernels(target: targets.Target, keys: list[str]) -> dict[str, str]:
     triple = TRIPLES[target.machine]
     llvm.get_process_triple = lambda: triple
     targets.TARGETS[target.name] = target
-    targets.host_features = lambda: frozenset(target.requires)
+    targets.host_features = cache(lambda: frozenset(target.requires))
     os.environ["LOCALLLM_TARGET"] = target.name
     from localllm.kernels.jit import Compiler
     from localllm.kernels.objects import Key

@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
@@ -126,7 +127,7 @@ class Emulator:
         self._arena, self._used = aligned(megabytes << 20), 0
         self._base = int(self._arena.ctypes.data)
 
-    def buffer(self, shape: int | tuple[int, ...], dtype: type = np.float32, fill: int = 0xA5) -> np.ndarray:
+    def buffer(self, shape: int | tuple[int, ...], dtype: DTypeLike = np.float32, fill: int = 0xA5) -> np.ndarray:
         """See harness.buffer."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         start = self._used

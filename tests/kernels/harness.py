@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from localllm.errors import LocalllmError
 from localllm.kernels import (
@@ -187,12 +188,18 @@ def python(target: str, *arguments: str, stdin: str = "", **more: str) -> subpro
     )  # fmt: skip
 
 
-def buffer(shape: int | tuple[int, ...], dtype: type = np.float32, fill: int = 0xA5) -> np.ndarray:
+def buffer(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32, fill: int = 0xA5) -> np.ndarray:
     """An array of `fill` bytes, 64-byte aligned, with slack of the same bytes behind it."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.full(size + 64 + SLACK, fill, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def margin(array: np.ndarray) -> np.ndarray:
+    """The slack behind an array that `buffer` made."""
+    assert array.base is not None
+    return array.base.view(np.uint8)[-SLACK:]
 
 
 def placed(array: np.ndarray) -> np.ndarray:
@@ -262,11 +269,11 @@ def params_of(name: str) -> Struct:
     return _PARAMS.get(name) or _PARAMS[name.split(".")[0]]
 
 
-def run(name: str, *arguments: str | int, on: Team | None = None, **fields: int | np.ndarray) -> None:
+def run(name: str, *arguments: str | int, **fields: int | np.ndarray) -> None:
     """Run the kernel of `module.factory`(arguments) on a parameter block with these fields."""
     module, factory = name.split(".")
     params = block(params_of(name), **fields)
-    (on or team()).call(addresses()[Key(module, factory, arguments)], params)
+    team().call(addresses()[Key(module, factory, arguments)], params)
 
 
 def elf_symbols(code: bytes) -> list[tuple[str, int]]:

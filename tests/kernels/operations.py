@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Callable
 
 from localllm.kernels.math import exp16
 from localllm.kernels.simd import (
@@ -92,7 +93,7 @@ from localllm.kernels.simd import (
 
 Params = Struct("Operation", ("a", "b", "c", "out", "n"))
 
-KERNELS = {}
+KERNELS: dict[str, Callable] = {}
 
 
 def operation(function):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from localllm.kernels.formats import table
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from tests.kernels import bits, blocks, emulated, harness, test_products
@@ -24,7 +25,7 @@ needs_fma = pytest.mark.skipif(current().name == "generic", reason="rounds other
 
 
 def keys(target: str) -> list[Key]:
-    modules = [harness.FORMATS[name].module for name in FORMATS[target]]
+    modules = [table.FORMATS[name].module for name in FORMATS[target]]
     return [Key(m, f, (module,)) for module in modules for m, f in (("matvec", "rows"), ("matmul", "tiles"))]
 
 
@@ -94,7 +95,8 @@ def test_everything_gives_the_same_bits_on_arm(target, emulator, monkeypatch):
     run = harness.run
 
     def noting(name: str, *arguments, **fields) -> None:
-        used[Key(*name.split("."), arguments)] = None
+        module, factory = name.split(".")
+        used[Key(module, factory, arguments)] = None
         run(name, *arguments, **fields)
 
     monkeypatch.setattr(harness, "run", noting)

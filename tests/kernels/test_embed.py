@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from localllm.kernels.formats.table import FORMATS
 from tests import reference
 from tests.kernels import blocks, harness
 
@@ -20,7 +21,7 @@ def embed(name: str, raw: np.ndarray, tokens: list[int], factor: float = 1.0) ->
     step, _alive = harness.step(tokens=tokens)
     harness.run(
         "embed.rows",
-        harness.FORMATS[name].module,
+        FORMATS[name].module,
         step=step,
         table=raw,
         row_bytes=raw.shape[1],
@@ -41,7 +42,7 @@ def assert_same_bits(got: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("name", [f.name for f in harness.SUPPORTED])
 def test_random_blocks(name):
     rng = np.random.default_rng(1)
-    for k in LENGTHS[harness.FORMATS[name].block]:
+    for k in LENGTHS[FORMATS[name].block]:
         raw = blocks.any_rows(name, 40, k, rng)
         tokens = rng.permutation(40)[:17].tolist()
         assert_same_bits(embed(name, raw, tokens), reference.dequantize(name, raw)[tokens])
@@ -51,7 +52,7 @@ def test_random_blocks(name):
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_extreme_blocks(name, half):
     """Zero, subnormal, least normal, greatest scales; codes (and a K-format's own scales) all zeros, ones, mixed."""
-    k = 3 * harness.FORMATS[name].block
+    k = 3 * FORMATS[name].block
     for byte in (0x00, 0xFF, 0x80, 0x7F, 0x0F, 0xF0, 0x55):
         raw = blocks.filled_rows(name, byte, half, 2, k)
         assert_same_bits(embed(name, raw, [1]), reference.dequantize(name, raw)[1:])
@@ -66,7 +67,7 @@ def test_every_16_bit_value(name):
 @pytest.mark.parametrize("name", [f.name for f in harness.SUPPORTED])
 def test_the_factor_multiplies_last(name):
     """Gemma's sqrt(n_embd), say: one rounding after the exact element."""
-    raw = blocks.weights(name, 3, harness.FORMATS[name].block * 2, np.random.default_rng(2))
+    raw = blocks.weights(name, 3, FORMATS[name].block * 2, np.random.default_rng(2))
     expected = reference.dequantize(name, raw) * np.float32(33.94)
     assert_same_bits(embed(name, raw, [0, 1, 2], 33.94), expected)
 
@@ -74,13 +75,13 @@ def test_the_factor_multiplies_last(name):
 @pytest.mark.parametrize(("factory", "rows"), [("positions", [3, 0, 3]), ("first", [0, 0, 0])])
 @pytest.mark.parametrize("name", ["F32", "F16", "Q8_0", "Q4_K"])
 def test_rows_that_are_added(name, factory, rows):
-    for k in LENGTHS[harness.FORMATS[name].block]:
+    for k in LENGTHS[FORMATS[name].block]:
         raw = harness.placed(blocks.weights(name, 5, k, np.random.default_rng(5)))
         out = harness.placed(np.random.default_rng(6).standard_normal((3, k)).astype(np.float32))
         expected = out + reference.dequantize(name, raw)[rows]
         step, _alive = harness.step(positions=[3, 0, 3])
         harness.run(
-            f"embed.{factory}", harness.FORMATS[name].module, step=step, table=raw, row_bytes=raw.shape[1], k=k,
+            f"embed.{factory}", FORMATS[name].module, step=step, table=raw, row_bytes=raw.shape[1], k=k,
             out=out, factor=harness.bits(1.0),
         )  # fmt: skip
         assert_same_bits(out, expected)
@@ -97,8 +98,8 @@ def test_the_same_token_twice_and_nothing_past_the_rows():
 def test_every_scale_of_nvfp4_and_mxfp4():
     """Subnormal ones, and the one that stands for 0."""
     for name, per_block in (("NVFP4", 4), ("MXFP4", 1)):
-        k = 256 // per_block * harness.FORMATS[name].block
+        k = 256 // per_block * FORMATS[name].block
         raw = blocks.any_rows(name, 1, k, np.random.default_rng(4))
         scales = np.arange(256, dtype=np.uint8).reshape(-1, per_block)
-        raw.reshape(-1, harness.FORMATS[name].bytes)[:, :per_block] = scales
+        raw.reshape(-1, FORMATS[name].bytes)[:, :per_block] = scales
         assert_same_bits(embed(name, raw, [0]), reference.dequantize(name, raw))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from localllm.kernels.formats.table import FORMATS
 from tests import reference
 from tests.kernels import harness
 from tests.kernels.test_experts import GROUPS, N_EXPERT, NAMES, K, N, activation_fields, bank, normal
@@ -68,4 +69,4 @@ def test_products(name, n_rows):
 
 
 def module(name: str) -> str:
-    return harness.FORMATS[name].module
+    return FORMATS[name].module

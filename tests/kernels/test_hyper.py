@@ -48,7 +48,7 @@ def test_weights(n_iter, size):
 def test_gates(size):
     """Of independent streams."""
     mixes, base, out = normal(19, 2 * STREAMS, scale=size), normal(16, seed=1), harness.buffer((19, MIXES))
-    scale = harness.placed(np.repeat(np.float32([0.7, -1.3]), [STREAMS, 16 - STREAMS]))
+    scale = harness.placed(np.repeat(np.array([0.7, -1.3], np.float32), [STREAMS, 16 - STREAMS]))
     harness.run(
         "hyper.gates", n_rows_at=rows(19), mixes=mixes, scale=scale, base=base, eps=harness.bits(EPS),
         magnitude=harness.bits(2.5), out=out,

@@ -30,9 +30,8 @@ class Case:
         self.q = normal(rng, len(positions), n_head * dim, scale=2)
         self.members, self.sinks = members, normal(rng, n_head) if sinks else None
         self.rows = [normal(rng, 2, n, dim) for n in (200, N_ENTRIES * members)]
-        self.chosen = None
+        self.chosen = harness.buffer((len(positions), top_k), np.int32, 0xFF)
         if top_k:
-            self.chosen = harness.buffer((len(positions), top_k), np.int32, 0xFF)
             for row, position in enumerate(positions):
                 n = min(top_k, (position + 1) // ratio)
                 self.chosen[row, :n] = np.sort(rng.permutation((position + 1) // ratio)[:n])

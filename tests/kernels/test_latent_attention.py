@@ -111,7 +111,7 @@ def test_blocks_of_rows(kv, block):
 def test_sinks():
     """A cell that takes weight and gives nothing, a score a head."""
     case = Case([0, 40, 300], n_cells=512, kv="f32")
-    sinks = harness.placed(np.float32([-50, 0, 3, 8, 60]))
+    sinks = harness.placed(np.array([-50, 0, 3, 8, 60], np.float32))
     whole = case.run(sinks=sinks, block=3)
     np.testing.assert_array_equal(case.run(sinks=sinks, split=attention.CHUNK), whole)
     q = np.concatenate([case.q, case.rotated[..., 7:]], -1).astype(np.float64)

@@ -1,10 +1,13 @@
 """LayerNorm, plain activations, gates, sums, bounds, factors and the scores of attention against float64."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from localllm.kernels.attention import ALL_AHEAD, CHUNK
 from localllm.kernels.scores import FAR
+from localllm.kernels.thread import Step
 from tests import reference
 from tests.kernels import harness
 from tests.kernels.test_attention import BUDGET, Case
@@ -82,7 +85,8 @@ def test_bounded_gates():
 
 @pytest.mark.parametrize("bound", [25.0, 0.0])
 def test_situ(bound):
-    gate, up, numbers = normal(4, 70, scale=6), normal(4, 70, seed=1, scale=30), harness.placed(np.float32([4, bound]))
+    gate, up = normal(4, 70, scale=6), normal(4, 70, seed=1, scale=30)
+    numbers = harness.placed(np.array([4, bound], np.float32))
     g, u = gate.astype(np.float64), up.astype(np.float64)
     exact = 4 * np.tanh(g / 4) / (1 + np.exp(-g)) * (np.tanh(u / bound) * bound if bound else u)
     out = harness.buffer((4, 70))
@@ -149,14 +153,14 @@ def test_logits(cap):
     x[0, :3] = 1e-6, -0.3, 0.62
     exact = x.astype(np.float64) * 0.25
     exact = np.tanh(exact / cap) * cap if cap else exact
-    step = harness.block(harness.Step, n_out=2, logits=x)
+    step = harness.block(Step, n_out=2, logits=x)
     harness.run("mix.logits", step=step, n=301, factor=harness.bits(0.25), cap=harness.bits(cap))
     np.testing.assert_allclose(x, exact, rtol=1e-6)
 
 
 def test_suppress():
     x = normal(3, 50)
-    exact, step = x.copy(), harness.block(harness.Step, n_out=2, logits=x)
+    exact, step = x.copy(), harness.block(Step, n_out=2, logits=x)
     exact[:2, 7:23] = np.finfo(np.float32).min
     harness.run("mix.suppress", step=step, n=50, first=7, last=23)
     np.testing.assert_array_equal(x, exact)
@@ -169,7 +173,7 @@ def test_no_function_hides_nan():
     for function in ("sigmoid", "softplus"):
         harness.run("activation.multiply", function, n_rows_at=rows, n=40, group=1, x=normal(1, 40), gate=x, out=out)
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(out)), [5])
-    step = harness.block(harness.Step, n_out=1, logits=x)
+    step = harness.block(Step, n_out=1, logits=x)
     harness.run("mix.logits", step=step, n=40, factor=harness.bits(1.0), cap=harness.bits(30.0))
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(x)), [5])
 
@@ -233,7 +237,7 @@ class Changed(Case):
         return out
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "capped": {"scores": "capped"}, "alibi": {"scores": "alibi"}, "sinks": {"sinks": True}, "chunks": {"window": -32},
     "both ways": {"ahead": ALL_AHEAD}, "alibi both ways": {"scores": "alibi", "ahead": ALL_AHEAD},
     "relative": {"scores": "relative"}, "relative both ways": {"scores": "relative", "ahead": ALL_AHEAD},

@@ -61,6 +61,13 @@ def test_a_cold_process_leaves_numba_to_its_workers(cold):
     assert [p.name for p in objects.folder().iterdir()] == [objects.path(SMALL).name]
 
 
+def read(path):
+    """Symbol and code of a whole file."""
+    found = objects._read(path)
+    assert found is not None
+    return found
+
+
 DAMAGES = {
     "empty": lambda content: b"",
     "cut": lambda content: content[:40],
@@ -73,7 +80,7 @@ DAMAGES = {
 def test_a_damaged_file_is_compiled_again(cold, compiled, damage):
     path = seed(DAMAGES[damage](compiled))
     assert objects.load([SMALL])[SMALL] > 0
-    _, code = objects._read(path)
+    _, code = read(path)
     assert code[:4] == compiled[32:].partition(b"\n")[2][:4]
 
 
@@ -198,7 +205,7 @@ def test_each_kernel_has_a_symbol_and_an_address_of_its_own():
     """Workers name code alike: one symbol for two kernels would make both the first."""
     addresses = harness.addresses()
     assert len(set(addresses.values())) == len(harness.KEYS)
-    symbols = [objects._read(objects.path(key))[0] for key in harness.KEYS]
+    symbols = [read(objects.path(key))[0] for key in harness.KEYS]
     assert len(set(symbols)) == len(harness.KEYS)
 
 
@@ -206,7 +213,7 @@ def test_each_kernel_has_a_symbol_and_an_address_of_its_own():
 def test_no_kernel_calls_anything_outside_itself():
     harness.addresses()
     for key in harness.KEYS:
-        outside = [name for name, section in harness.elf_symbols(objects._read(objects.path(key))[1]) if section == 0]
+        outside = [name for name, section in harness.elf_symbols(read(objects.path(key))[1]) if section == 0]
         assert outside == [], str(key)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from localllm.kernels import formats
+from localllm.kernels.formats.table import FORMATS
 from tests import reference
 from tests.kernels import blocks, harness
 
@@ -25,12 +26,12 @@ TOKENS = (1, 3, 16, 17, 48, 65)
 
 
 def lengths(name: str) -> tuple[int, ...]:
-    return LENGTHS[harness.FORMATS[name].block]
+    return LENGTHS[FORMATS[name].block]
 
 
 def group_of(name: str) -> int:
     """Activations a scale; 0 where they stay f32."""
-    return {"float": 0, "block32": 32, "super": 256}[formats.module(harness.FORMATS[name].module).KIND]
+    return {"float": 0, "block32": 32, "super": 256}[formats.module(FORMATS[name].module).KIND]
 
 
 def inputs(n: int, k: int, seed: int) -> np.ndarray:
@@ -82,7 +83,7 @@ def matvec(name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, **more) ->
         | vector_fields(name, x)
         | more
     )
-    harness.run("matvec.rows", harness.FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
+    harness.run("matvec.rows", FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
     return out
 
 
@@ -93,7 +94,7 @@ def matmul(name: str, raw: np.ndarray, x: np.ndarray, **more) -> np.ndarray:
         | tile_fields(name, x)
         | more
     )
-    harness.run("matmul.tiles", harness.FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
+    harness.run("matmul.tiles", FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
     return out
 
 
@@ -175,7 +176,7 @@ def test_matmul_bias_residual_and_stride(name):
 @pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
 def test_extreme_codes_do_not_overflow(name):
     """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates."""
-    block = harness.FORMATS[name].block
+    block = FORMATS[name].block
     for byte in (0x00, 0xFF, 0x80, 0x7F):
         raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
         for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
@@ -189,8 +190,8 @@ def test_extreme_codes_do_not_overflow(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
 def test_zero_weights_and_zero_activations(name):
-    k = 3 * harness.FORMATS[name].block
-    zero = np.zeros((3, harness.FORMATS[name].row_bytes(k)), np.uint8)
+    k = 3 * FORMATS[name].block
+    zero = np.zeros((3, FORMATS[name].row_bytes(k)), np.uint8)
     raw = blocks.weights(name, 3, k, np.random.default_rng(13))
     for weights, x in ((zero, inputs(17, k, 14)), (raw, np.zeros((17, k), np.float32))):
         assert (matvec(name, weights, x[:1]) == 0).all()

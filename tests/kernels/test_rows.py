@@ -1,5 +1,7 @@
 """RMSNorm and gated activations against float64."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def rms(x: np.ndarray, w: np.ndarray, n: int, heads: int, out: np.ndarray, eps: float = 1e-6, **more) -> np.ndarray:
-    fields = {
+    fields: dict[str, Any] = {
         "n_rows_at": np.array([len(out)]),
         "stride": x.strides[0],
         "out_stride": out.strides[0],

@@ -1,5 +1,7 @@
 """Scales of whole matrices: one multiplication and the additions, in float32 and in this order."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -39,15 +41,17 @@ def test_experts(n):
     sources = np.array([4, -1, 1, -1, 0, 2, 5, -1, 3], np.int32)
     kept = sources >= 0
     expert = ids.ravel()[sources[kept]]
-    for fields, plus in (({}, np.float32(0)), ({"bias": bias, "bias_stride": 4 * n}, bias)):
+    fields: dict[str, Any]
+    for fields in ({}, {"bias": bias, "bias_stride": 4 * n}):
+        plus = bias if fields else np.zeros_like(bias)
         x = normal(len(sources), n)
         expected = x.copy()
-        expected[kept] = x[kept] * scales[expert][:, None] + (plus[expert] if fields else plus)
+        expected[kept] = x[kept] * scales[expert][:, None] + plus[expert]
         common = {"n": n, "n_used": 2, "scales": scales} | fields
         places = np.array([len(sources)])
         harness.run("scale.experts", n_places_at=places, x=x, ids=ids, sources=sources, **common)
         np.testing.assert_array_equal(x, expected)
         x = normal(2, n)
-        expected = x * scales[ids[1]][:, None] + (plus[ids[1]] if fields else plus)
+        expected = x * scales[ids[1]][:, None] + plus[ids[1]]
         harness.run("scale.experts", n_places_at=np.array([1]), x=x, ids=ids[1].copy(), sources=0, **common)
         np.testing.assert_array_equal(x, expected)

@@ -11,6 +11,7 @@ import pytest
 
 from localllm.errors import TargetError
 from localllm.kernels import objects
+from localllm.kernels.formats.table import FORMATS
 from localllm.kernels.simd import targets
 from localllm.kernels.simd.targets import current
 from tests.kernels import harness
@@ -21,7 +22,7 @@ outermost = pytest.mark.skipif(NESTED in os.environ, reason="runs once, not for 
 WITH_FMA = [t for t in harness.runnable_targets() if t != "generic"]
 OTHERS = [t for t in harness.runnable_targets() if t != current().name]
 
-_FORMATS = {fmt.module for fmt in harness.FORMATS.values() if fmt.module}
+_FORMATS = {fmt.module for fmt in FORMATS.values() if fmt.module}
 _LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs", "mxfp4", "nvfp4"}
 KEYS = [key for key in harness.KEYS if not _FORMATS & set(key.arguments) - _LOOKED_AT]
 """Kernels whose registers are checked: of those that exist for every format, the formats that differ in kind."""

@@ -21,10 +21,10 @@ def addresses() -> dict[str, int]:
     """Compiled in another process, which may import numba, and linked as all kernels are."""
     done = harness.python(current().name, "-m", "tests.kernels.operations")
     assert done.returncode == 0, done.stderr
-    found = {}
+    found: dict[Key, tuple[str, bytes]] = {}
     for line in done.stdout.splitlines():
-        name, code = line.split()
-        symbol, _, code = base64.b64decode(code).partition(b"\n")
+        name, encoded = line.split()
+        symbol, _, code = base64.b64decode(encoded).partition(b"\n")
         found[Key("operations", name)] = (symbol.decode(), code)
     linker = objects._linker()
     linker.add(found)

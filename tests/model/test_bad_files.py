@@ -1,6 +1,7 @@
 """Files that are valid GGUF and yet cannot be run: one clear line, naming the key or the tensor."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model import context as context_module
 from localllm.model import network
 from localllm.model import weights as weights_module
+from localllm.model.blocks.attention import Attention
 from localllm.model.model import Model
 from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
@@ -97,7 +99,8 @@ def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
     limit = config._MAX["head"]
     assert attention.scratch_bytes(limit, limit) <= SCRATCH_BYTES
     for key in ("key_length", "value_length", "key_length_swa"):
-        path = tiny_models.write(tmp_path / "m.gguf", "llama", **{f"llama__attention__{key}": limit + 1})
+        extra: dict[str, Any] = {f"llama__attention__{key}": limit + 1}
+        path = tiny_models.write(tmp_path / "m.gguf", "llama", **extra)
         with pytest.raises(FormatError, match=rf"llama\.attention\.{key}: is {limit + 1}, must be 1 to {limit}"):
             Model.load(path)
 
@@ -134,6 +137,7 @@ def test_vectors_are_followed_by_memory_that_kernels_may_load(tmp_path, dtype):
                 assert dtype == np.float32
             else:
                 array = weights._copies[name]
+                assert array.base is not None
                 assert array.base.nbytes >= array.nbytes + 256
 
 
@@ -141,6 +145,7 @@ def test_rows_that_matrix_products_cannot_unpack_are_refused_by_name(tmp_path):
     """Of float formats; rows of codes go through scratch in stretches."""
     most = weights_module._MAX_K
     assert 4096 + 4 * max(target.tile_rows for target in ALL_TARGETS) * most <= experts.BLOCK
+    tensors: dict[str, np.ndarray]
     tensors = {"long": np.zeros((1, most), np.float32), "longer": np.zeros((1, most + 1), np.float16)}
     with open_gguf(tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tensors)) as file:
         weights = Weights(file)
@@ -170,7 +175,9 @@ def test_blocks_that_see_no_later_tokens_are_refused_by_name(tmp_path, name):
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
     with Model.load(path, kv_type="q8_0") as model:
-        uneven = dataclasses.replace(model.network.mixers[0], v_dim=24)
+        block = model.network.mixers[0]
+        assert isinstance(block, Attention)
+        uneven = dataclasses.replace(block, v_dim=24)
         with pytest.raises(UnsupportedError, match="layer 0 has heads of 32 and 24 elements"):
             uneven.states(StateOptions(64, 1, "q8_0"))
 

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tests.tiny_models import nmse
 
 rng = np.random.default_rng(1)
 TEXTS = [[int(i) for i in rng.integers(0, N_VOCAB, n)] for n in (1, 40, 7, 7, 23, 64, 2, 16, 33)]
-TOKENIZER = {
+TOKENIZER: dict[str, Any] = {
     "tokenizer.ggml.model": "bert",
     "tokenizer.ggml.tokens": ["[UNK]", "[CLS]", "[SEP]", "\u2581hello", "\u2581world", *(f"x{i}" for i in range(91))],
     "tokenizer.ggml.token_type": [2, 3, 3, *[1] * 93],

@@ -1,5 +1,7 @@
 """The recorded forward against its float64 twin, and against itself: threads, chunks, several sequences."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -152,6 +154,7 @@ def test_save_copy_restore(model_of, kv_type):
 def test_impossible_batches_change_nothing(model_of):
     context = model_of("llama").context(n_ctx=40)
     context.forward(IDS[:8])
+    wrong: dict[str, Any]
     for wrong in (
         {"tokens": []}, {"tokens": [96]}, {"tokens": [-1]}, {"tokens": [1], "positions": [9]},
         {"tokens": [1], "seq_ids": [1]}, {"tokens": [1, 2], "seq_ids": [0]}, {"tokens": [1] * 513},

@@ -65,7 +65,7 @@ def test_where_all_fit_nothing_is_chosen(tmp_path):
             context.close()
             assert ("indexer" in kernels) == (top_k == 100)
             logits.append(model.logits(ids))
-    assert np.array_equal(*logits)
+    assert np.array_equal(logits[0], logits[1])
 
 
 def test_tensors_of_an_indexer_that_is_not_used_are_left_alone(tmp_path):

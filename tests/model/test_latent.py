@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from localllm import kernels
 from localllm.errors import FormatError, UnsupportedError
 from localllm.model.blocks import latent_attention
 from localllm.model.model import Model
@@ -52,7 +53,7 @@ def test_refused(tmp_path, name):
 
 
 def test_latents_that_scratch_cannot_hold_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(latent_attention.latent_attention, "max_together", lambda dim, n_rot: 0)
+    monkeypatch.setattr(kernels.latent_attention, "max_together", lambda dim, n_rot: 0)
     with pytest.raises(UnsupportedError, match="latents of 40 and keys of 8 elements are more than scratch can hold"):
         load(tmp_path, "deepseek2")
 

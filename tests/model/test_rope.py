@@ -23,7 +23,7 @@ def of(base: float) -> np.ndarray:
     return base**-EXPONENTS
 
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, object], list[tuple[np.ndarray, float] | None]]] = {
     "attn_factor in every layer": ("gemma3", WINDOW | {"rope.scaling.attn_factor": 1.5}, [(PLAIN, 1.5)] * 2),
     "linear for the layers that see everything": (
         "gemma3", WINDOW | {"rope.scaling.type": "linear", "rope.scaling.factor": 8.0, "rope.freq_base": 1e6},
@@ -79,7 +79,7 @@ def test_frequencies(tmp_path, name):
         found = model.network.ropes(64)
     assert [rope is None for rope in found] == [one is None for one in expected]
     for rope, one in zip(found, expected, strict=True):
-        if rope:
+        if rope and one:
             np.testing.assert_allclose(rope.frequencies, one[0], rtol=1e-12)
             assert rope.scale == pytest.approx(one[1], rel=1e-6)
 
@@ -92,6 +92,7 @@ def test_factors_for_some_lengths_alone(tmp_path, kept):
     with Model.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64) as model:
         for n_ctx, divided in ((64, kept == "short"), (65, kept == "long")):
             rope = model.network.ropes(n_ctx)[0]
+            assert rope is not None
             np.testing.assert_allclose(rope.frequencies, PLAIN / factors if divided else PLAIN, rtol=1e-6)
 
 

@@ -81,7 +81,8 @@ def test_scaled_weights_are_the_weights(name, tmp_path):
 def as_nvfp4(tensors: dict, seed: int = 5) -> tuple[dict, dict]:
     """Random NVFP4 weights in the place of the matrices: (their bytes, what they stand for), by name. The embedding
     too."""
-    raw, values = {}, {}
+    raw: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
     for name, x in tensors.items():
         if is_scaled(name) or name == "token_embd.weight":
             rng = np.random.default_rng([seed, len(raw)])

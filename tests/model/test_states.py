@@ -22,6 +22,9 @@ class Block:
     def states(self, options):
         return Cells([Plane(2, 8, tiled=True), Plane(2, 8)], options, window=20), Recurrent(5, 3)
 
+    def record(self, r, x, to, table):
+        raise AssertionError("states are used without a plan")
+
 
 @pytest.fixture
 def sequences():
@@ -58,6 +61,8 @@ def test_bytes_are_known_before_anything_is_allocated():
     n_slots = made._slots.n_slots
     made.allocate()
     cells, recurrent = next(iter(made.states.values()))
+    assert isinstance(cells, Cells)
+    assert isinstance(recurrent, Recurrent)
     arrays = [array for state in (cells, recurrent) for array in state._arrays]
     assert sum(array.nbytes for array in arrays) == made.n_bytes
     assert n_slots * recurrent.slot_bytes == made._slots.n_bytes

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -37,14 +38,14 @@ class Case:
     GGML's order, the contiguous first."""
 
     architecture: str
-    kv: dict[str, object]
+    kv: dict[str, Any]
     tensors: dict[str, list[int]]
     n_ids: int = N_IDS
     """What is fed: more where a mechanism needs them to bind; logits of the last N_IDS at most are recorded."""
     scales: dict[str, float] = field(default_factory=dict)
     """Factors for tensors whose names contain a text, where the usual size makes a poor model."""
-    values: dict[str, list[float] | np.ndarray] = field(default_factory=dict)
-    """Tensors that are not random."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Tensors that are not random: lists of numbers, or arrays."""
     poolings: tuple[str, ...] = ()
     """An encoder, or a decoder used as one: each token's hidden state is recorded in place of logits, and what these
     make of them."""
@@ -112,7 +113,7 @@ Quantize = Callable[[str, np.ndarray], tuple[np.ndarray, gguf.GGMLQuantizationTy
 """(name, float32 tensor) -> its bytes and their format, or None to leave it in F32."""
 
 
-def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **more: object) -> Path:
+def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **more: Any) -> Path:
     """Write the model. more: further metadata."""
     writer = gguf.GGUFWriter(str(path), case.architecture)
     kv = {"vocab_size": N_VOCAB, "context_length": 256, "tokenizer.ggml.model": "no_vocab"} | case.kv

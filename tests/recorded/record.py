@@ -47,6 +47,7 @@ def llamacpp_logits(
     evaluate = lib.llama_encode if lib.llama_model_has_encoder(model) else lib.llama_decode
     if evaluate(context, batch):
         raise SystemExit(f"{path}: llama.cpp cannot evaluate it")
+    shape: tuple[int, ...]
     if not pooling:
         shape = len(ids), lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
         found = lib.llama_get_logits(context)

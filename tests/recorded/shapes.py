@@ -18,6 +18,7 @@ feed-forward block, an output matrix. Words of a row, of which the parts of a la
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.recorded.models import N_VOCAB, Case
 
@@ -145,7 +146,7 @@ def row(
     architecture: str,
     words: str = "",
     s: Sizes = FREE,
-    kv: dict[str, object] | None = None,
+    kv: dict[str, Any] | None = None,
     n_layer: int = 2,
     n_dense: int = 0,
     step: int = 1,

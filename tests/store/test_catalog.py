@@ -9,6 +9,8 @@ import pytest
 
 from localllm.errors import FileError, StoreError
 from localllm.store import catalog as c
+from localllm.store.entry import Entry, PipSource, UrlSource
+from localllm.store.paths import store_dir
 
 ENTRIES = list(c.catalog().entries.values())
 
@@ -25,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_a_row_is_whole(entry: c.Entry) -> None:
+def test_a_row_is_whole(entry: Entry) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", entry.name)
     assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*\.gguf", entry.file)
@@ -33,10 +35,10 @@ def test_a_row_is_whole(entry: c.Entry) -> None:
     assert entry.sources
     for text in (entry.title, entry.about, entry.architecture, entry.quantization, entry.licence):
         assert text
-    for url in [entry.homepage] + [s.url for s in entry.sources if isinstance(s, c.UrlSource)]:
+    for url in [entry.homepage] + [s.url for s in entry.sources if isinstance(s, UrlSource)]:
         assert urlsplit(url).scheme == "https"
     for source in entry.sources:
-        if isinstance(source, c.PipSource):
+        if isinstance(source, PipSource):
             assert re.fullmatch(r"[a-z0-9-]+==[0-9.]+", source.requirement)
 
 
@@ -111,6 +113,6 @@ def test_store_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LOCALLLM_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert c.store_dir().is_relative_to(tmp_path)
-    assert c.store_dir().name == "models"
+    assert store_dir().is_relative_to(tmp_path)
+    assert store_dir().name == "models"
     assert c.files_here() == []

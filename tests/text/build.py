@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from localllm.text.bytelevel import BYTE_TO_CHAR, to_alphabet
+from localllm.text.tokenizer import Tokenizer, load_tokenizer
 from localllm.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 
 SAMPLE = (
@@ -63,6 +65,13 @@ def sentencepiece(bytes_too: bool = True, **keys: Any) -> dict[str, Any]:
 def metadata(model: str, tokens: list[str], types: list[int], **keys: Any) -> dict[str, Any]:
     """Metadata of a file with this vocabulary; `keys` without their prefix."""
     return prefixed({"model": model, "tokens": tokens, "token_type": types} | keys)
+
+
+def tokenizer_of(data: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of metadata that have one."""
+    tokenizer = load_tokenizer(data)
+    assert tokenizer is not None
+    return tokenizer
 
 
 def prefixed(keys: dict[str, Any]) -> dict[str, Any]:

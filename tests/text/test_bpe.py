@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import regex
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
 from localllm.errors import TokenizerError
-from localllm.text.bpe import _split
+from localllm.text.bpe import BytePairEncoder, _split
 from localllm.text.bytelevel import BYTE_TO_CHAR, CHAR_TO_BYTE, to_alphabet, to_bytes
 from localllm.text.merge import merge_long, merge_short
 from localllm.text.pretokenizers import PRETOKENIZERS
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
-from tests.text.build import SAMPLE, byte_level
+from tests.text.build import SAMPLE, byte_level, tokenizer_of
 from tests.text.reference import merge_by_rank
 
 # Random texts made of what merges and patterns look at, beside any text at all
@@ -27,10 +28,13 @@ TEXTS = st.one_of(
 )
 
 
-def build(**keys: object) -> Tokenizer:
-    tokenizer = load_tokenizer(byte_level(**keys))
-    assert tokenizer is not None
-    return tokenizer
+def build(**keys: Any) -> Tokenizer:
+    return tokenizer_of(byte_level(**keys))
+
+
+def ranks_of(merges: list[str]) -> dict[tuple[str, str], int]:
+    """The rank of each pair of symbols, by merges as a file has them."""
+    return {(left, right): i for i, (left, right) in enumerate(merge.split(" ") for merge in merges)}
 
 
 def test_alphabet() -> None:
@@ -70,7 +74,7 @@ def test_long_words_merge_like_short_ones(text: str) -> None:
 def test_merges_in_any_order(merges: list[str], word: str) -> None:
     """Orders that no training makes: a merge may make a pair of lower rank."""
     ranks = {merge: i for i, merge in enumerate(merges)}
-    want = merge_by_rank(list(word), {tuple(merge.split(" ")): i for merge, i in ranks.items()})
+    want = merge_by_rank(list(word), ranks_of(merges))
     assert merge_long(word, ranks) == want
     assert merge_short(word, ranks) == want
 
@@ -87,8 +91,8 @@ def test_ranks_decide_not_length() -> None:
     data["tokenizer.ggml.merges"] = ["bc d", "a b", "b c", "ab cd"]
     data["tokenizer.ggml.tokens"] = [*data["tokenizer.ggml.tokens"], "ab", "bc", "bcd", "abcd", "cd"]
     data["tokenizer.ggml.token_type"] += [1] * 5
-    tokenizer = load_tokenizer(data)
-    ranks = {tuple(merge.split()): i for i, merge in enumerate(data["tokenizer.ggml.merges"])}
+    tokenizer = tokenizer_of(data)
+    ranks = ranks_of(data["tokenizer.ggml.merges"])
     for word in ("abcd", "bcd", "abc", "bcbcd", "abcdabcd" * 12):
         want = merge_by_rank(list(word), ranks)
         assert [tokenizer.token_text(i) for i in tokenizer.encode(word)] == want
@@ -99,7 +103,7 @@ def test_the_first_of_equal_merges_counts() -> None:
     data["tokenizer.ggml.merges"] = ["b c", "a b", "b c"]
     data["tokenizer.ggml.tokens"] = [*data["tokenizer.ggml.tokens"], "ab", "bc"]
     data["tokenizer.ggml.token_type"] += [1] * 2
-    tokenizer = load_tokenizer(data)
+    tokenizer = tokenizer_of(data)
     assert [tokenizer.token_text(i) for i in tokenizer.encode("abc")] == ["a", "bc"]
 
 
@@ -108,14 +112,14 @@ def test_ignore_merges_takes_a_word_that_is_a_token() -> None:
         data = byte_level(pre=pre, add_bos_token=False)
         data["tokenizer.ggml.tokens"] = [*data["tokenizer.ggml.tokens"], "xyz"]
         data["tokenizer.ggml.token_type"] += [1]
-        tokenizer = load_tokenizer(data)
+        tokenizer = tokenizer_of(data)
         assert [tokenizer.token_text(i) for i in tokenizer.encode("xyz")] == want
 
 
 def test_bytes_that_are_no_tokens_are_left_out() -> None:
     data = byte_level()
     data["tokenizer.ggml.tokens"][ord("q")] = "not-q"
-    tokenizer = load_tokenizer(data)
+    tokenizer = tokenizer_of(data)
     assert tokenizer.decode(tokenizer.encode("aqb")) == "ab"
 
 
@@ -133,11 +137,11 @@ def test_gemma4_merges_utf8_text() -> None:
     data |= {"tokenizer.ggml.model": "gemma4", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.add_bos_token": False}
     data["tokenizer.ggml.token_type"] = [6] * 256 + [1] * 7
     data["tokenizer.ggml.merges"] = ["▁ a", "a b"]
-    tokenizer = load_tokenizer(data)
+    tokenizer = tokenizer_of(data)
     assert [tokenizer.token_text(i) for i in tokenizer.encode("ab a\n\né")] == ["ab", "▁a", "\n\n", "<0xC3>", "<0xA9>"]
     assert tokenizer.decode(tokenizer.encode("ab a\n\né")) == "ab a\n\né"
     assert tokenizer.encode("ab", add_special=True) == tokenizer.encode("ab")
-    tokenizer = load_tokenizer(data | {"tokenizer.ggml.bos_token_id": 3})
+    tokenizer = tokenizer_of(data | {"tokenizer.ggml.bos_token_id": 3})
     assert tokenizer.encode("ab", add_special=True) == [3, *tokenizer.encode("ab")]
 
 
@@ -198,7 +202,9 @@ def test_every_pattern_compiles_and_loses_nothing() -> None:
     ],
 )
 def test_words(pre: str, text: str, words: list[str]) -> None:
-    assert list(build(pre=pre)._encoder._words(text)) == words
+    encoder = build(pre=pre)._encoder
+    assert isinstance(encoder, BytePairEncoder)
+    assert list(encoder._words(text)) == words
 
 
 RUNS = ["{}", "{}x", "x{}x"]
@@ -224,7 +230,7 @@ def test_unknown_pretokenizer_is_said(pre: str | None, said: str, caplog: pytest
 
 
 TINY = build()
-RANKS = {tuple(merge.split(" ")): i for i, merge in enumerate(byte_level()["tokenizer.ggml.merges"])}
+RANKS = ranks_of(byte_level()["tokenizer.ggml.merges"])
 WRITTEN = {" ".join(pair): rank for pair, rank in RANKS.items()}
 PEER = tokenizers.Tokenizer(models.BPE({token: i for i, token in enumerate(TINY.tokens)}, list(RANKS)))
 PEER.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

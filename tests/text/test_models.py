@@ -17,17 +17,15 @@ from localllm.errors import TokenizerError
 from localllm.text.charsmap import CharsMap
 from localllm.text.pairs import pair_ids
 from localllm.text.rwkv import unescape
-from localllm.text.tokenizer import Tokenizer, load_tokenizer
+from localllm.text.tokenizer import Tokenizer
 from localllm.text.vocabulary import CONTROL, NORMAL, UNKNOWN, USER_DEFINED
-from tests.text.build import byte_level, metadata, prefixed, sentencepiece
+from tests.text.build import byte_level, metadata, prefixed, sentencepiece, tokenizer_of
 
 WORDS = "the quick brown fox jump over a lazy dog s ing ed er un happy 1 2 33".split()  # noqa: SIM905
 
 
 def load(data: dict[str, Any]) -> Tokenizer:
-    tokenizer = load_tokenizer(data)
-    assert tokenizer is not None
-    return tokenizer
+    return tokenizer_of(data)
 
 
 # --- bert

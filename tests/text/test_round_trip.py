@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from localllm.text import bpe
-from localllm.text.tokenizer import Tokenizer, load_tokenizer
-from tests.text.build import SAMPLE, byte_level, sentencepiece
+from localllm.text.tokenizer import Tokenizer
+from tests.text.build import SAMPLE, byte_level, sentencepiece, tokenizer_of
 
 FEW, MANY = 2_000, 100_000
 _RANGES = ((0, 0x7F), (0, 0x2FF), (0x300, 0x36F), (0x370, 0x1FFF), (0x2000, 0x2BFF), (0x3000, 0xD7FF), (0xE000, 0xFFFF))
@@ -54,24 +54,24 @@ def check(tokenizer: Tokenizer, n: int, seed: int) -> None:
 
 @pytest.mark.parametrize("pre", ["gpt-2", "qwen2", "llama-bpe", "gpt-4o", "deepseek-v3", "kimi-k2", "superbpe"])
 def test_byte_level_loses_nothing(pre: str) -> None:
-    check(load_tokenizer(byte_level(pre=pre)), FEW, seed=1)
+    check(tokenizer_of(byte_level(pre=pre)), FEW, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe"])
 def test_byte_level_loses_nothing_in_many(pre: str) -> None:
-    check(load_tokenizer(byte_level(pre=pre)), MANY, seed=2)
+    check(tokenizer_of(byte_level(pre=pre)), MANY, seed=2)
 
 
 def test_lone_surrogates_become_u_fffd() -> None:
-    tokenizer = load_tokenizer(byte_level())
+    tokenizer = tokenizer_of(byte_level())
     for text in strings(500, seed=3):
         assert tokenizer.decode(tokenizer.encode(text + "\ud800" + text)) == text + "\ufffd" + text
 
 
 def test_sentencepiece_loses_its_own_sign_for_a_space_alone() -> None:
     for keys in ({}, {"add_space_prefix": False}):
-        tokenizer = load_tokenizer(sentencepiece(**keys))
+        tokenizer = tokenizer_of(sentencepiece(**keys))
         for text in strings(FEW, seed=4):
             parts = text.split("<user>") if not keys else [text]  # each special token brings a space of its own
             for part in parts:
@@ -86,10 +86,10 @@ def test_compiled_merges_give_the_same_ids(pre: str, monkeypatch: pytest.MonkeyP
     tokens[tokens.index("q")] = "not-q"
     data["tokenizer.ggml.merges"] += ["q u", "qu i", "h e", "Ġ q"]
     texts = list(strings(FEW, seed=5))
-    python = [load_tokenizer(data).encode(text) for text in texts[:50]]
-    whole = load_tokenizer(data).encode("".join(texts))
+    python = [tokenizer_of(data).encode(text) for text in texts[:50]]
+    whole = tokenizer_of(data).encode("".join(texts))
     monkeypatch.setattr(bpe, "_BULK", 0)
     monkeypatch.setattr(bpe, "_MORE_BULK", 0)
-    compiled = load_tokenizer(data)
+    compiled = tokenizer_of(data)
     assert [compiled.encode(text) for text in texts[:50]] == python
-    assert load_tokenizer(data).encode("".join(texts)) == whole
+    assert tokenizer_of(data).encode("".join(texts)) == whole

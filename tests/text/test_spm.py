@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,9 +10,9 @@ from localllm.errors import TokenizerError
 from localllm.text.merge import merge_long
 from localllm.text.sentencepiece_proto import processor
 from localllm.text.spm import SentencePieceEncoder, _ByScore
-from localllm.text.tokenizer import Tokenizer, load_tokenizer
+from localllm.text.tokenizer import Tokenizer
 from localllm.text.vocabulary import Vocabulary
-from tests.text.build import SAMPLE, metadata, sentencepiece
+from tests.text.build import SAMPLE, metadata, sentencepiece, tokenizer_of
 from tests.text.reference import merge_by_score
 
 TEXTS = st.one_of(
@@ -18,10 +20,8 @@ TEXTS = st.one_of(
 )
 
 
-def build(**keys: object) -> Tokenizer:
-    tokenizer = load_tokenizer(sentencepiece(**keys))
-    assert tokenizer is not None
-    return tokenizer
+def build(**keys: Any) -> Tokenizer:
+    return tokenizer_of(sentencepiece(**keys))
 
 
 @given(TEXTS)
@@ -87,7 +87,7 @@ def test_control_tokens_may_come_out_of_merges() -> None:
     """llama.cpp merges into any token; sentencepiece alone would never give a control token."""
     tokens, types = ["<unk>", "<s>", "<", "s", ">", "<s"], [2, 3, 1, 1, 1, 1]
     data = metadata("llama", tokens, types, scores=[0.0] * 6, bos_token_id=1, add_space_prefix=False)
-    tokenizer = load_tokenizer(data)
+    tokenizer = tokenizer_of(data)
     assert tokenizer.encode("<s>") == [1] == merge_by_score("<s>", {t: i for i, t in enumerate(tokens)}, [0.0] * 6)
 
 
@@ -98,13 +98,13 @@ def test_without_byte_tokens_the_unknown_token_stands_in() -> None:
     del data["tokenizer.ggml.unknown_token_id"]
     data["tokenizer.ggml.token_type"][0] = 1
     with pytest.raises(TokenizerError, match="unknown_token_id is missing"):
-        load_tokenizer(data).encode("界")
+        tokenizer_of(data).encode("界")
 
 
 def test_scores_may_be_missing() -> None:
     data = sentencepiece()
     del data["tokenizer.ggml.scores"]
-    assert load_tokenizer(data).encode("dog")
+    assert tokenizer_of(data).encode("dog")
 
 
 def test_long_tokens_and_an_empty_one() -> None:
@@ -114,7 +114,7 @@ def test_long_tokens_and_an_empty_one() -> None:
     data["tokenizer.ggml.tokens"] += long
     data["tokenizer.ggml.token_type"] += [1] * 5
     data["tokenizer.ggml.scores"] += [0.0] * 5
-    tokenizer = load_tokenizer(data)
+    tokenizer = tokenizer_of(data)
     assert tokenizer.decode(tokenizer.encode("z" * 300)) == "z" * 300
     assert tokenizer.token_text(tokenizer.n_vocab - 1) == f"[EMPTY_{tokenizer.n_vocab - 1}]"
 
@@ -133,7 +133,7 @@ def test_bad_scores(scores: list[object], message: str) -> None:
     n = len(data["tokenizer.ggml.tokens"])
     data["tokenizer.ggml.scores"] = scores if len(scores) == 1 and scores == [0.0] else scores * n
     with pytest.raises(TokenizerError, match=message):
-        load_tokenizer(data)
+        tokenizer_of(data)
 
 
 PLAIN, PREFIXED = build(add_space_prefix=False), build()

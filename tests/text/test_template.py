@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from localllm.errors import TemplateError
 from localllm.text import sandbox
 from localllm.text.template import MAX_SOURCE, ChatTemplate, PlainTurns, chat_template
-from localllm.text.tokenizer import load_tokenizer
-from tests.text.build import byte_level
+from tests.text.build import byte_level, tokenizer_of
 
 USER = [{"role": "user", "content": "hi"}]
 CHATML = (
@@ -19,7 +19,7 @@ CHATML = (
 )
 
 
-def render(source: str, **extra: object) -> str:
+def render(source: str, **extra: Any) -> str:
     return ChatTemplate(source, "<s>", "</s>").render(USER, **extra)
 
 
@@ -223,7 +223,7 @@ class TestChoice:
         data = byte_level(bos_token_id=0, eos_token_id=65) | {
             "tokenizer.chat_template": "{{ bos_token }}|{{ eos_token }}"
         }
-        template = chat_template(data, load_tokenizer(data))
+        template = chat_template(data, tokenizer_of(data))
         assert not template.is_fallback
         assert template.stop == ()
         assert template.render(USER) == "Ā|A"

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from localllm.errors import TokenizerError, UnsupportedError
 from localllm.text.tokenizer import KINDS, Tokenizer, load_tokenizer
-from tests.text.build import byte_level, metadata, prefixed, sentencepiece
+from tests.text.build import byte_level, metadata, prefixed, sentencepiece, tokenizer_of
 
 
 def build(**keys: Any) -> Tokenizer:
-    tokenizer = load_tokenizer(byte_level(**keys))
-    assert tokenizer is not None
-    return tokenizer
+    return tokenizer_of(byte_level(**keys))
 
 
 def with_tokens(data: dict[str, Any], *more: tuple[str, int]) -> dict[str, Any]:
@@ -41,7 +39,7 @@ class TestSpecials:
         assert TINY.decode(plain) == "<|im_start|>hi<user><|end|>"
 
     def test_the_longest_goes_first_wherever_it_stands(self) -> None:
-        tokenizer = load_tokenizer(with_tokens(byte_level(), ("ab", 4), ("bcd", 4), ("bcde", 4)))
+        tokenizer = tokenizer_of(with_tokens(byte_level(), ("ab", 4), ("bcd", 4), ("bcde", 4)))
         n = tokenizer.n_vocab
         assert tokenizer.encode("abcd") == [*tokenizer.encode("a"), n - 2]
         assert tokenizer.encode("abcde") == [*tokenizer.encode("a"), n - 1]
@@ -49,14 +47,14 @@ class TestSpecials:
 
     def test_phi3_swallows_white_space_after_special_tokens(self) -> None:
         data = with_tokens(byte_level(), ("<|user|>", 3), ("<s>", 3)) | {"general.name": "Phi-3 mini"}
-        tokenizer = load_tokenizer(data)
+        tokenizer = tokenizer_of(data)
         n = tokenizer.n_vocab
         assert tokenizer.encode("<|user|> \n hi", parse_special=True) == [n - 2, *tokenizer.encode("hi")]
         assert tokenizer.encode("<s> hi", parse_special=True) == [n - 1, *tokenizer.encode(" hi")]
         assert tokenizer.encode("<|user|>  ", parse_special=True) == [n - 2]
 
     def test_tokens_with_characters_special_in_patterns(self) -> None:
-        tokenizer = load_tokenizer(with_tokens(byte_level(), ("^x", 4), ("-]", 4), ("\\d", 4), ("]]", 4)))
+        tokenizer = tokenizer_of(with_tokens(byte_level(), ("^x", 4), ("-]", 4), ("\\d", 4), ("]]", 4)))
         n = tokenizer.n_vocab
         assert tokenizer.encode("-]^x\\d]]") == [n - 3, n - 4, n - 2, n - 1]
 
@@ -69,9 +67,9 @@ class TestSpecials:
 class TestEnds:
     def test_bos_and_eos_by_the_file(self) -> None:
         data = byte_level(bos_token_id=1, eos_token_id=2, add_bos_token=True, add_eos_token=True)
-        assert load_tokenizer(data).encode("a", add_special=True) == [1, ord("a"), 2]
-        assert load_tokenizer(data).encode("", add_special=True) == [1, 2]
-        assert load_tokenizer(data).encode("a") == [ord("a")]
+        assert tokenizer_of(data).encode("a", add_special=True) == [1, ord("a"), 2]
+        assert tokenizer_of(data).encode("", add_special=True) == [1, 2]
+        assert tokenizer_of(data).encode("a") == [ord("a")]
 
     def test_byte_level_adds_nothing_unless_asked(self) -> None:
         assert TINY.encode("a", add_special=True) == [ord("a")]
@@ -82,13 +80,13 @@ class TestEnds:
     def test_the_default_id_is_taken_only_from_special_tokens(self) -> None:
         """llama.cpp takes id 11 whatever it is; every answer would end at a vertical tab."""
         assert TINY.eos_id is None
-        assert load_tokenizer(sentencepiece()).bos_id == 1
+        assert tokenizer_of(sentencepiece()).bos_id == 1
 
     def test_end_tokens_by_id_name_and_keys(self) -> None:
         data = with_tokens(
             byte_level(eos_token_id=3, eot_token_id=4, eom_token_id=5), ("<|im_end|>", 1), ("<|file_sep|>", 1)
         )
-        tokenizer = load_tokenizer(data)
+        tokenizer = tokenizer_of(data)
         n = tokenizer.n_vocab
         assert tokenizer.eog_ids == {3, 4, 5, n - 5, n - 2, n - 1}
         assert tokenizer.is_control(n - 2), "a file that calls <|im_end|> plain text is wrong"
@@ -96,20 +94,20 @@ class TestEnds:
         assert tokenizer.encode("<|im_end|>", parse_special=True) == [n - 2]
 
     def test_end_of_a_message_is_not_the_end_in_gpt_oss(self) -> None:
-        tokenizer = load_tokenizer(with_tokens(byte_level(), ("<|return|>", 3), ("<|call|>", 3), ("<|channel|>", 3)))
+        tokenizer = tokenizer_of(with_tokens(byte_level(), ("<|return|>", 3), ("<|call|>", 3), ("<|channel|>", 3)))
         n = tokenizer.n_vocab
         assert tokenizer.eog_ids == {n - 3, n - 2}
         assert tokenizer.decode([n - 1]) == "<|channel|>"
 
     def test_no_unwanted_end_where_s_is_markup(self) -> None:
-        tokenizer = load_tokenizer(with_tokens(byte_level(), ("</s>", 4), ("<|tool_response>", 3)))
+        tokenizer = tokenizer_of(with_tokens(byte_level(), ("</s>", 4), ("<|tool_response>", 3)))
         assert tokenizer.n_vocab - 2 not in tokenizer.eog_ids
-        assert load_tokenizer(with_tokens(byte_level(), ("</s>", 4))).eog_ids >= {TINY.n_vocab}
+        assert tokenizer_of(with_tokens(byte_level(), ("</s>", 4))).eog_ids >= {TINY.n_vocab}
 
     def test_old_keys_of_fill_in_the_middle(self) -> None:
         data = with_tokens(byte_level(prefix_token_id=1), ("<fim_prefix>", 1))
-        assert not load_tokenizer(data).is_control(TINY.n_vocab), "the key names another"
-        assert load_tokenizer(with_tokens(byte_level(), ("<fim_prefix>", 1))).is_control(TINY.n_vocab)
+        assert not tokenizer_of(data).is_control(TINY.n_vocab), "the key names another"
+        assert tokenizer_of(with_tokens(byte_level(), ("<fim_prefix>", 1))).is_control(TINY.n_vocab)
 
 
 class TestDecoding:
@@ -135,7 +133,7 @@ class TestDecoding:
         assert stream.finish() == "\ufffd"
 
     def test_unused_tokens_are_silent(self) -> None:
-        tokenizer = load_tokenizer(with_tokens(byte_level(), ("[PAD]x", 5)))
+        tokenizer = tokenizer_of(with_tokens(byte_level(), ("[PAD]x", 5)))
         assert tokenizer.decode([tokenizer.n_vocab - 1, ord("a")], special=True) == "a"
         assert tokenizer.token_text(tokenizer.n_vocab - 1) == "[PAD]x"
 
@@ -146,7 +144,7 @@ class TestDecoding:
                 call(token_id)
 
     def test_lone_surrogates(self) -> None:
-        for tokenizer in (TINY, load_tokenizer(sentencepiece())):
+        for tokenizer in (TINY, tokenizer_of(sentencepiece())):
             assert tokenizer.decode(tokenizer.encode("a\ud800b\ud83d\ude42\udc00")) == "a\ufffdb🙂\ufffd"
 
 
@@ -200,20 +198,20 @@ class TestHostile:
     @pytest.mark.parametrize("text", ["<0x-1>", "<0x100>", "<0x>", "0x41", "<0xG0>", "<0x4 >", "<0x٤1>"])
     def test_malformed_byte_tokens(self, text: str) -> None:
         with pytest.raises(TokenizerError, match="byte tokens are"):
-            load_tokenizer(with_tokens(sentencepiece(), (text, 6)) | prefixed({"scores": [0.0] * 9999}))
+            tokenizer_of(with_tokens(sentencepiece(), (text, 6)) | prefixed({"scores": [0.0] * 9999}))
 
     def test_a_tiny_vocabulary_with_defaults_out_of_range(self) -> None:
-        tokenizer = load_tokenizer(metadata("llama", ["a"], [1]))
+        tokenizer = tokenizer_of(metadata("llama", ["a"], [1]))
         assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.eog_ids) == (None, None, frozenset())
         assert tokenizer.encode("") == []
 
     def test_a_huge_token(self) -> None:
         data = with_tokens(byte_level(), ("x" * 3_000_000, 4))
-        tokenizer = load_tokenizer(data)
+        tokenizer = tokenizer_of(data)
         assert tokenizer.encode("x" * 3_000_000 + "y") == [tokenizer.n_vocab - 1, ord("y")]
         assert tokenizer.encode("x" * 100) == TINY.encode("x" * 100)
         data = with_tokens(sentencepiece(), ("x" * 3_000_000, 4)) | prefixed({"scores": [0.0] * 9999})
-        tokenizer = load_tokenizer(data)
+        tokenizer = tokenizer_of(data)
         assert tokenizer.encode("x" * 3_000_000 + "x")[0] == tokenizer.encode("x" * 3_000_000)[0]
 
 
@@ -221,7 +219,7 @@ class TestHostile:
 def test_threads_may_share_one_that_is_new(make: Any) -> None:
     text = "The quick brown fox <user> jumps" * 20
     for _ in range(5):
-        tokenizer = load_tokenizer(make())
+        tokenizer = tokenizer_of(make())
         with ThreadPoolExecutor(8) as pool:
             assert len(set(pool.map(lambda _, t=tokenizer: tuple(t.encode(text)), range(16)))) == 1
 

@@ -1,6 +1,6 @@
 """What the limits are, and the work that is held beside them."""
 
-from localllm.model.model import Model
+from localllm.generate.session import Model
 from localllm.tools import bench, limits
 from tests import tiny_models
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from localllm.model.model import Model
+from localllm.generate.session import Model
 from localllm.tools import profile
 from tests import tiny_models
 from tests.recorded import models

@@ -85,6 +85,7 @@ def test_the_command_writes_a_model_that_runs(tmp_path, small):
         logits = model.logits([1, 2, 3])
         assert np.isfinite(logits).all()
         assert 0.1 < logits.std() < 10
+        assert model.tokenizer is not None
         assert model.tokenizer.decode(model.tokenizer.encode("Hello, you")) == "Hello, you"
     assert [p.name for p in tmp_path.iterdir()] == ["m.gguf"]
 

@@ -68,5 +68,5 @@ def read(f: LayerReader) -> Lightning:
 
 def _decay(n_head: int, i: int, n_layer: int) -> np.ndarray:
     """What is left of each head's state after a token: ALiBi's slopes as a decay, slower in later layers."""
-    slopes = 2.0 ** (-8.0 / n_head * np.arange(1, n_head + 1))
+    slopes: np.ndarray = 2.0 ** (-8.0 / n_head * np.arange(1, n_head + 1))
     return np.exp(-slopes * (1.0 - i / max(1, n_layer - 1) + 1e-5))

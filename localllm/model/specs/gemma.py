@@ -25,7 +25,7 @@ def _both_ways(keys: Keys, n_layer: int) -> Window | None:
 
 
 def _root(c: Config) -> float:
-    return float(c.n_embd) ** 0.5
+    return float(c.n_embd**0.5)
 
 
 SPECS = {

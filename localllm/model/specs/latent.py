@@ -43,7 +43,7 @@ def _scale(c: Config, i: int, weight: float, divisor: float) -> float:
     if c.scaling.kind == "yarn":
         of_cosines = yarn_gain(max(1.0, factor), weight) / yarn_gain(max(1.0, factor), divisor)
     magnitude = c.scaling.attn_factor * of_cosines * yarn_gain(factor, divisor)
-    return magnitude**2 * float(c.n_embd_head_k[i]) ** -0.5
+    return magnitude**2 * float(c.n_embd_head_k[i] ** -0.5)
 
 
 def _temperature(c: Config, i: int) -> tuple[int, float, int] | None:

@@ -1,10 +1,12 @@
 """LFM2: attention, short convolution; dense and with experts."""
 
+from typing import Any
+
 from tests.recorded.models import N_VOCAB, Case
 
 N, FF, HEAD = 128, 192, 32
 
-KV = {
+KV: dict[str, Any] = {
     "embedding_length": N, "block_count": 3, "feed_forward_length": FF, "attention.head_count": 4,
     "attention.head_count_kv": [0, 2, 0], "attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 10000.0,
     "shortconv.l_cache": 3,
@@ -25,7 +27,7 @@ CONVOLUTION = {
 
 
 def layers(*ffns):
-    out = {}
+    out: dict[str, list[int]] = {}
     for i, ffn in enumerate(ffns):
         mixer = ATTENTION if KV["attention.head_count_kv"][i] else CONVOLUTION
         norms = {"attn_norm.weight": [N], "ffn_norm.weight": [N]}
