@@ -101,7 +101,7 @@ def heads(kv_type: str):
                     cell = p.entries + (seq * p.n_entries + number(p, row, c)) * of(p.dim)
                 else:
                     cell = p.cells + (seq * p.n_cells + (first + c - n_entries) % p.n_cells) * of(p.dim)
-                expand(cell, p.dim, p.dim, block + i * wide)
+                expand(cell, p.dim, block + i * wide)
             for t in range(0, padded, T):
                 for i in range(0, last, 2):
                     score(q + t * wide, block + i * wide, wide, p.dim, scratch + (t * CHUNK + i) * 4)

@@ -2,10 +2,10 @@
 elements with RoPE; it is the key of all heads, and its latent their value.
 
 `store_rows` writes rows. In `cells` a unit of work is a block of rows, a group of heads and (for few rows) one chunk of
-cells. Queries go through a chunk together: scores with elements in lanes, then weights, then the weighted sum of
-latents, T queries at a time over cells that were made f32 in scratch. Chunks are folded as in attention.py; `merge`
-joins those of a row. A row may see all cells, or those that it has chosen (kernels.indexer): then chunks are of its
-list, so that a list of all cells gives the same bits.
+cells. Queries go through a chunk together, over a few cells at a time that were made f32 in scratch: T queries' scores
+with elements in lanes, weights, and the weighted sum of latents. What each few give, and chunks, are folded as in
+attention.py; `merge` joins the chunks of a row. A row may see all cells, or those that it has chosen (kernels.indexer):
+then chunks are of its list, so that a list of all cells gives the same bits.
 """
 
 from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, sink, weigh
@@ -34,7 +34,6 @@ from .simd import (
     tile_fill,
     tile_fma,
     tile_get,
-    tile_load,
     tile_multiply,
     tile_spread,
     tile_store,
@@ -65,8 +64,8 @@ together: queries that go through a chunk at a time, at most `max_together`. spl
 whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out. sinks:
 f32 [n_head], see attention.Params, or 0."""
 
-_CELLS = 32
-"""Cells that are f32 in scratch at a time."""
+_CELLS = 64
+"""Cells that are f32 in scratch at a time: a chunk is folded from so many, counted from its beginning, at a time."""
 
 
 def queries_at_once() -> int:
@@ -87,8 +86,8 @@ def _whole(n):
 def max_together(dim: int, n_rot: int) -> int:
     """Queries that scratch has room for; below 1 where rows are too long."""
     row = row_stride(dim + _whole(n_rot))
-    each = CHUNK * 4 + row + 2 * part_bytes(dim)
-    return (SCRATCH_BYTES - _CELLS * row) // each - queries_at_once() + 1
+    each = CHUNK * 4 + row + 3 * part_bytes(dim)
+    return (SCRATCH_BYTES - _CELLS * row - 64) // each - queries_at_once() + 1
 
 
 def store_rows(pairing: str, kv_type: str):
@@ -157,10 +156,12 @@ def cells(kv_type: str):
                 return
         padded = (count + T - 1) // T * T
         row, size = row_stride(p.dim + _whole(p.n_rot)), part_bytes(p.dim)
-        block = scratch + padded * CHUNK * 4
+        # Scores are made two at a time: of an odd number of cells at a chunk's end one lies behind it.
+        block = scratch + padded * CHUNK * 4 + 64
         q = block + _CELLS * row
         parts = q + padded * row
         totals = parts + padded * size
+        few = totals + padded * size
         for t in range(padded):
             # Past the end the last one repeats.
             j = j0 + min(t, count - 1)
@@ -171,22 +172,23 @@ def cells(kv_type: str):
             first, c1 = max(c0, low), min(c0 + CHUNK, high)
             lap = c0 % p.n_cells - c0
             numbers = p.chosen + (j0 // n * p.top_k) * 4
-            for c in range(first, c1, _CELLS):
-                last = min(c + _CELLS, c1)
-                fill(p, source, lap, numbers, c, last, p.dim + p.n_rot, block, row)
-                for t in range(0, padded, T):
-                    place = scratch + (t * CHUNK + c - c0) * 4
-                    for i in range(0, last - c, 2):
-                        score(q + t * row, block + i * row, row, p.dim + p.n_rot, place + 4 * i)
             for t in range(padded):
-                start, end = seen(p, i64(load(i32, step.positions + 4 * ((j0 + min(t, count - 1)) // n))))
-                weigh(scratch + (t * CHUNK - c0) * 4, parts + t * size, first // 16 * 16, c1, start, end - 1)
-            for c in range(first, c1, _CELLS):
-                last = min(c + _CELLS, c1)
-                fill(p, source, lap, numbers, c, last, p.dim, block, row)
+                empty(parts + t * size, size)
+            for c in range(first // _CELLS * _CELLS, c1, _CELLS):
+                low_c, last = max(c, first), min(c + _CELLS, c1)
+                fill(p, source, lap, numbers, low_c, last, block, row)
+                at = scratch + (low_c - c0) * 4
                 for t in range(0, padded, T):
-                    place = scratch + (t * CHUNK + c - c0) * 4
-                    gather(place, block, row, last - c, parts + t * size + 64, size, p.dim, c == first)
+                    for i in range(0, last - low_c, 2):
+                        score(q + t * row, block + i * row, row, p.dim + p.n_rot, at + (t * CHUNK + i) * 4)
+                for t in range(padded):
+                    start, end = seen(p, i64(load(i32, step.positions + 4 * ((j0 + min(t, count - 1)) // n))))
+                    scores = scratch + (t * CHUNK - c0) * 4
+                    weigh(scores, few + t * size, low_c // 16 * 16, last, start, end - 1)
+                for t in range(0, padded, T):
+                    gather(at + t * CHUNK * 4, block, row, last - low_c, few + t * size + 64, size, p.dim)
+                for t in range(padded):
+                    fold(parts + t * size, few + t * size, size)
             for t in range(count if p.split == 0 else 0):
                 fold(totals + t * size, parts + t * size, size)
         for t in range(count):
@@ -216,21 +218,19 @@ def cells(kv_type: str):
             last = p.dim // 16 * 16
             store(out + 4 * last, first_lanes(load(f32x16, out + 4 * last), p.dim - last))
 
-    def fill(p, source, lap, numbers, c, last, n, block, row):
-        """The first n elements of cells c to `last` as f32, and zeros to a whole vector."""
+    def fill(p, source, lap, numbers, c, last, block, row):
+        """Cells c to `last` as f32, each with zeros to a whole vector."""
         for i in range(last - c):
             number = lap + c + i
             if p.chosen != 0:
                 number = i64(load(i32, numbers + 4 * (c + i)))
-            expand(source + number * of(p.dim + p.n_rot), n, p.dim + p.n_rot, block + i * row)
+            expand(source + number * of(p.dim + p.n_rot), p.dim + p.n_rot, block + i * row)
 
-    def gather(weights, block, row, n, out, out_stride, dim, is_first):
-        """out[t] += weights[t] . cells, for n cells."""
+    def gather(weights, block, row, n, out, out_stride, dim):
+        """out[t] = weights[t] . cells, for n cells."""
         i = 0
         while i + 16 < dim:
             a = tile_fill(T2, splat(f32x16, 0.0))
-            if not is_first:
-                a = tile_load(f32x16, out + 4 * i, T, out_stride, 2, 64)
             for c in range(n):
                 pair = tile_spread(f32x16, block + c * row + 4 * i, 64, 2)
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, pair)
@@ -238,8 +238,6 @@ def cells(kv_type: str):
             i += 32
         if i < dim:
             b = tile_fill(T, splat(f32x16, 0.0))
-            if not is_first:
-                b = tile_load(f32x16, out + 4 * i, T, out_stride, 1, 64)
             for c in range(n):
                 b = tile_fma(b, weights + 4 * c, CHUNK * 4, (load(f32x16, block + c * row + 4 * i),))
             tile_store(out + 4 * i, out_stride, 64, b, 1)
@@ -284,7 +282,7 @@ def merge():
 
 
 def expander(kv_type: str):
-    """expand(cell, n, dim, out): the first n of a cell's dim elements as f32, and zeros to a whole vector."""
+    """expand(cell, n, out): a cell's n elements as f32, and zeros to a whole vector."""
     half = kv_type == "f16"
 
     def values(cell, i):
@@ -292,16 +290,16 @@ def expander(kv_type: str):
             return from_half(load(u16x16, cell + 2 * i))
         return load(f32x16, cell + 4 * i)
 
-    def floats(cell, n, dim, out):
+    def floats(cell, n, out):
         whole = n // 16 * 16
         for i in range(0, whole, 16):
             store(out + 4 * i, values(cell, i))
         if whole < n:
             store(out + 4 * whole, first_lanes(values(cell, whole), n - whole))
 
-    def codes(cell, n, dim, out):
+    def codes(cell, n, out):
         for i in range(0, n, GROUP):
-            d = from_half(splat(u16x16, load(u16, cell + dim + i // 16)))
+            d = from_half(splat(u16x16, load(u16, cell + n + i // 16)))
             store(out + 4 * i, cast(f32x16, load(i8x16, cell + i)) * d)
             store(out + 4 * i + 64, cast(f32x16, load(i8x16, cell + i + 16)) * d)
 
