@@ -52,6 +52,18 @@ def test_refused(tmp_path, name):
         load(tmp_path, base, change)
 
 
+def test_a_choice_of_a_layer_that_makes_none_is_refused(tmp_path):
+    """Layer 0's matrices of keys and values are one tensor: its heads attend to all cells."""
+    case = CASES["glm-dsa-shared"]
+    (_, k_b, n_head), (rank, v_dim, _) = (case.tensors[f"blk.0.attn_{name}_b.weight"] for name in "kv")
+    assert k_b == rank
+    nope = case.tensors["blk.0.attn_k_b.weight"][0]
+    kv_b = {"blk.0.attn_kv_b.weight": [rank, n_head * (nope + v_dim)]}
+    path = models.write(tmp_path / "m.gguf", replace(case, tensors=case.tensors | kv_b))
+    with pytest.raises(UnsupportedError, match="uses the choice of layer 0, which has no indexer over latents"):
+        Model.load(path)
+
+
 def test_latents_that_scratch_cannot_hold_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels.latent_attention, "max_together", lambda dim, n_rot: 0)
     with pytest.raises(UnsupportedError, match="latents of 40 and keys of 8 elements are more than scratch can hold"):

@@ -146,7 +146,9 @@ def _source(f: LayerReader) -> LatentAttention | None:
     if i is None:
         return None
     f.weights.leave(re.escape(f.name("indexer.")) + r".*")
-    (source,) = (block for block in f.earlier[i] if isinstance(block, LatentAttention))
+    source = next((block for block in f.earlier[i] if isinstance(block, LatentAttention)), None)
+    if source is None or source.indexer is None:
+        raise UnsupportedError(f"{f.path}: layer {f.i} uses the choice of layer {i}, which has no indexer over latents")
     return source
 
 
