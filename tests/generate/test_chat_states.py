@@ -41,7 +41,7 @@ class Counted:
     def tokens(self, answer):
         """Tokens of the prompt that were fed, and the answer.
 
-        `left`: tokens of it that the context does not hold: the last one, unless the model's end token came after it."""
+        `left`: tokens of it the context lacks: the last one, unless the end token came after it."""
         self.fed.clear()
         text = "".join(answer)
         self.left = 0 if answer.stats.stop_reason == "stop" else 1
