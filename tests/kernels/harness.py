@@ -90,7 +90,7 @@ KEYS: list[Key] = [
     *(Key("rope", "rotate", (pairing,)) for pairing in PAIRINGS),
     *(Key("rope", "cache", (pairing, kv)) for pairing in PAIRINGS for kv in KV_TYPES),
     *(Key("attention", "cells", arguments) for arguments in ATTENTION),
-    *(Key("attention", "cells", ("f32", 4, scores)) for scores in ("capped", "alibi", "relative")),
+    *(Key("attention", "cells", (kv, 4, scores)) for kv in KV_TYPES for scores in ("capped", "alibi", "relative")),
     Key("attention", "merge"),
     *(Key("latent_attention", "cells", (kv,)) for kv in KV_TYPES),
     Key("latent_attention", "merge"),

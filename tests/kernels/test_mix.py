@@ -183,7 +183,7 @@ class Changed(Case):
     chunk, or what follows them."""
 
     def __init__(self, scores="plain", window=0, ahead=0, sinks=False, positions=(3, 40, 41, 300), **how):
-        super().__init__(positions, kv="f32", window=window, **how)
+        super().__init__(positions, window=window, **how)
         self.scores, self.ahead = scores, ahead
         self.sinks = normal(self.n_head, seed=9, scale=3) if sinks else None
         self.slopes = harness.placed(np.array([0.5, 0.25, 0.1, 0.01], np.float32))
@@ -246,9 +246,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("kv", harness.KV_TYPES)
 @pytest.mark.parametrize("change", CHANGES)
-def test_attention_scores(change):
-    case = Changed(n_cells=1024, **CHANGES[change])
+def test_attention_scores(change, kv):
+    case = Changed(n_cells=1024, kv=kv, **CHANGES[change])
     whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
     np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
     np.testing.assert_array_equal(whole, parts)
