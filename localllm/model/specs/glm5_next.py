@@ -17,7 +17,6 @@ SPECS = {
         rope="none",
         mixers=_mixers,
         stack="hyper_mean",
-        attention_scale=lambda c, i: float(c.n_embd_head_k[i]) ** -0.5,
         activation="silu_clamped",
         unused=(r"blk\.\d+\.attn_(q|k|v|qkv)\.bias",),
         experts=ExpertsSpec(gating="sigmoid", normed=False, activation="silu_clamped"),

@@ -30,7 +30,6 @@ SPECS = {
         rope="adjacent",
         mixers=lambda c, i: ("latent_attention",),
         stack="hyper_independent",
-        attention_scale=lambda c, i: float(c.n_embd_head_k[i]) ** -0.5,
         indexer=_indexer,
         choice_source=_choice_source,
         experts=ExpertsSpec(gating="sigmoid", normed=False, activation="silu_clamped"),

@@ -77,14 +77,15 @@ def _window(keys: Keys, n_layer: int) -> Window | None:
     return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
 
 
-_DEEPSEEK2 = Spec(
-    "DeepSeek V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana, Youtu",
-    rope="adjacent",
-    mixers=lambda c, i: ("latent_attention",),
+_LATENT = Spec(
+    "", rope="adjacent", mixers=lambda c, i: ("latent_attention",), experts=ExpertsSpec(normed=False)
+)  # fmt: skip
+_DEEPSEEK2 = replace(
+    _LATENT,
+    about="DeepSeek V2, V3 and R1, GLM 4.7 Flash, Kimi K2, GigaChat, Kanana, Youtu",
     attention_scale=_scale_of_v2,
     yarn_gains=_gains_of_v2,
     temperature=_temperature,
-    experts=ExpertsSpec(normed=False),
     adapt=_with_gating,
 )
 
@@ -92,24 +93,19 @@ SPECS = {
     "deepseek2": _DEEPSEEK2,
     "mistral4": replace(_DEEPSEEK2, about="Mistral 4", attention_scale=_scale_of_one, yarn_gains=_gains),
     "deepseek32": replace(
-        _DEEPSEEK2,
+        _LATENT,
         about="DeepSeek V3.2",
         attention_scale=_scale_of_one,
         yarn_gains=_gains,
-        temperature=lambda c, i: None,
         indexer=lambda c, i: IndexerSpec("halves"),
-        adapt=lambda spec, c: spec,
     ),
     "glm-dsa": replace(
-        _DEEPSEEK2,
+        _LATENT,
         about="GLM 5",
         attention_scale=lambda c, i: _scale(c, i, 1.0, 0.0),
-        yarn_gains=lambda c: (1.0, 0.0),
-        temperature=lambda c, i: None,
         indexer=lambda c, i: IndexerSpec("adjacent"),
         choice_source=_choice_source,
         experts=ExpertsSpec(gating="sigmoid", normed=False),
-        adapt=lambda spec, c: spec,
     ),
     "dots3note": Spec(
         "dots 3 Note",

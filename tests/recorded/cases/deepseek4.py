@@ -86,7 +86,9 @@ YARN = {
 CASES = {
     # llama.cpp divides by zero where no layer has entries of 4.
     "deepseek4": case([0, 4, 4]),
-    "deepseek4-yarn": case([4, 0, 4], **{k.replace(".", "__"): v for k, v in YARN.items()}),
+    "deepseek4-yarn": case(
+        [4, 0, 4], extra={"blk.1.exp_probs_b_vl.bias": [N_EXPERT]}, **{k.replace(".", "__"): v for k, v in YARN.items()}
+    ),
     "deepseek4-long": case([128, 4], n_ids=300, attention__sliding_window=20, attention__indexer__top_k=9),
     "deepseek4-nextn": case([0, 4, 0], extra=nextn(2), nextn_predict_layers=1, hash_layer_count=0),
     # Sizes that are no multiples of 16, more heads than one group takes, every layer by a table, bounds of their own.

@@ -111,7 +111,7 @@ CASES = {
     "nomic-bert": Case(
         "nomic-bert",
         KV | LAYER_NORM | BOTH_WAYS | TYPES | {"rope.freq_base": 1000.0},
-        TOP | TOKEN_TYPES | layers(NOMIC_LAYER, FUSED | OUTPUT | POST_NORMS | GATED),
+        TOP | TOKEN_TYPES | layers(NOMIC_LAYER | BIASES, FUSED | OUTPUT | POST_NORMS | GATED),
         poolings=ALL,
     ),
     "nomic-bert-moe": Case(
@@ -184,7 +184,7 @@ CASES = {
     "gemma-embedding-dense": replace(
         GEMMA,
         kv=GEMMA.kv | {"dense_2_feat_in": N, "dense_2_feat_out": 64, "dense_3_feat_in": 64, "dense_3_feat_out": N},
-        tensors=GEMMA.tensors | {"dense_2.weight": [N, 64], "dense_3.weight": [64, N]},
+        tensors=GEMMA.tensors | {"dense_2.weight": [N, 64], "dense_3.weight": [64, N], "output.weight": [N, N_VOCAB]},
         poolings=("mean",),
     ),
     "llama-embed": Case(
@@ -194,7 +194,10 @@ CASES = {
         poolings=("mean",),
     ),
     "llama-embed-causal": Case(
-        "llama-embed", KV | RMS | GQA, LLAMA_TOP | layers(*(LLAMA_LAYER,) * 2), poolings=("mean", "last")
+        "llama-embed",
+        KV | RMS | GQA,
+        LLAMA_TOP | layers(*(LLAMA_LAYER,) * 2) | {"output.weight": [N, N_VOCAB]},
+        poolings=("mean", "last"),
     ),
     "t5encoder": Case(
         "t5encoder",

@@ -97,7 +97,8 @@ CASES = {
     ),
     # Sizes that are no multiples of 16, groups of 3; bounds of the shared experts that are those of the others.
     "glm5-next-odd": case(
-        [True, False], embedding_length=72, attention__head_count=3, attention__kv_lora_rank=40,
+        [True, False], extra={f"blk.1.attn_{part}.bias": [48] for part in "qkv"},
+        embedding_length=72, attention__head_count=3, attention__kv_lora_rank=40,
         attention__key_length=40, attention__value_length=40, attention__key_length_mla=20,
         attention__value_length_mla=12, attention__q_lora_rank=36, attention__indexer__head_count=3,
         attention__indexer__key_length=20, attention__indexer__kpool=3, attention__indexer__top_k=6, kda__head_dim=16,

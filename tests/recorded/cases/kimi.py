@@ -83,7 +83,7 @@ CASES = {
     "bailingmoe3-sections": Case(
         "bailingmoe3",
         kv(32, 4, **LING) | {"rope.dimension_sections": [2, 1, 1, 0], "expert_weights_norm": False},
-        model(*hybrid(kda(32, 4, thin=False), GATED_LATENTS)),
+        model(*hybrid(kda(32, 4, thin=False, biases=True), GATED_LATENTS)),
         scales={"ssm_a": -1.0},
     ),
 }  # fmt: skip

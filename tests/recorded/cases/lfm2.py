@@ -35,8 +35,11 @@ def layers(*ffns):
     return out
 
 
+WINDOW = {"attention.sliding_window": 8}
+
 CASES = {
     "lfm2": Case("lfm2", KV, TOP | layers(DENSE, DENSE, DENSE)),
+    "lfm2-window": Case("lfm2", KV | WINDOW, TOP | layers(DENSE, DENSE, DENSE)),
     "lfm2moe": Case(
         "lfm2moe",
         KV

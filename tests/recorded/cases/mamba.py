@@ -64,6 +64,7 @@ def model(architecture, n, layers, kv, tied=False, more=None):
 
 NO_HEADS = {"attention.head_count": 0, "feed_forward_length": 0}
 """As conversion writes it."""
+UNUSED = NO_HEADS | {"feed_forward_length": 100}
 
 
 def jamba(layers, **kv):
@@ -89,9 +90,9 @@ def granite(feed_forward, kv, groups=1, biased=False, more=None):
 
 
 
-def plamo2(n, heads, head, state, conv=4):
+def plamo2(n, heads, head, state, conv=4, value=0):
     """A head's size, of attention and of Mamba; suffixes are left out as conversion leaves them out."""
-    inner, rank = heads * head, max(64, n // 16)
+    inner, rank, value = heads * head, max(64, n // 16), value or head
     mamba_ = {
         "ssm_in.weight": [n, 2 * inner], "ssm_conv1d.weight": [conv, inner],
         "ssm_x.weight": [inner, rank + 2 * state], "ssm_dt.weight": [rank, heads], "ssm_dt.bias": [heads],
@@ -99,8 +100,8 @@ def plamo2(n, heads, head, state, conv=4):
         "ssm_b_norm": [state], "ssm_c_norm": [state],
     }  # fmt: skip
     attention_ = {
-        "attn_qkv.weight": [n, (4 + 2 * 2) * head], "attn_q_norm.weight": [head, 4], "attn_k_norm.weight": [head, 2],
-        "attn_output.weight": [4 * head, n],
+        "attn_qkv.weight": [n, (4 + 2) * head + 2 * value], "attn_q_norm.weight": [head, 4],
+        "attn_k_norm.weight": [head, 2], "attn_output.weight": [4 * value, n],
     }  # fmt: skip
     norms = {"attn_norm.weight": [n], "post_attention_norm": [n], "ffn_norm.weight": [n], "post_ffw_norm": [n]}
     # llama.cpp finds no RoPE, and does not come to an end, where the first layer has no heads, as in the real models.
@@ -108,7 +109,7 @@ def plamo2(n, heads, head, state, conv=4):
     layers = [norms | mixer | {"ffn_up.weight": [n, 192], "ffn_down.weight": [96, n]} for mixer in mixers]
     kv = {
         "attention.head_count": [4, 0, 0], "attention.head_count_kv": [2, 0, 0], "attention.key_length": head,
-        "attention.value_length": head, "feed_forward_length": 96, "rope.freq_base": 1e4,
+        "attention.value_length": value, "feed_forward_length": 96, "rope.freq_base": 1e4,
     }  # fmt: skip
     return model("plamo2", n, layers, kv | ssm(conv, inner, state, heads, 0))
 
@@ -117,13 +118,13 @@ FFN_BIASES = {"ffn_gate.bias": [96], "ffn_up.bias": [96], "ffn_down.bias": [64]}
 
 CASES = {
     "mamba": model("mamba", 64, [mamba(64, 128, 16, 4)] * 3, NO_HEADS | ssm(4, 128, 16, 4), tied=True),
-    "mamba-odd": model("mamba", 70, [mamba(70, 140, 19, 7)] * 2, NO_HEADS | ssm(4, 140, 19, 7)),
+    "mamba-odd": model("mamba", 70, [mamba(70, 140, 19, 7)] * 2, UNUSED | ssm(4, 140, 19, 7)),
     "falcon-mamba": model(
         "mamba", 128, [mamba(128, 256, 16, 32)] * 2, NO_HEADS | ssm(4, 256, 16, 32) | {"ssm.dt_b_c_rms": True}
     ),
     "mamba2": model("mamba2", 64, [mamba2(64, 4, 128, 64, 2, 1)] * 3, NO_HEADS | ssm(4, 128, 64, 2, 1), tied=True),
     "mamba2-groups": model("mamba2", 96, [mamba2(96, 4, 384, 16, 12, 4)] * 2, NO_HEADS | ssm(4, 384, 16, 12, 4)),
-    "mamba2-odd": model("mamba2", 60, [mamba2(60, 3, 132, 21, 6, 3)] * 2, NO_HEADS | ssm(3, 132, 21, 6, 3)),
+    "mamba2-odd": model("mamba2", 60, [mamba2(60, 3, 132, 21, 6, 3)] * 2, UNUSED | ssm(3, 132, 21, 6, 3)),
     "jamba": jamba(
         [JAMBA_MAMBA | ffn(64, 96), JAMBA_ATTENTION | ffn(64, 96), JAMBA_MAMBA | ffn(64, 96)],
         **{"attention.scale": 0.3},  # which means nothing here
@@ -132,7 +133,7 @@ CASES = {
         [JAMBA_MAMBA | ffn(64, 96), JAMBA_ATTENTION | experts(64, 96), JAMBA_MAMBA | experts(64, 96)], **MOE
     ),
     "plamo2": plamo2(64, 4, 32, 16),
-    "plamo2-odd": plamo2(96, 5, 20, 23, conv=3),
+    "plamo2-odd": plamo2(96, 5, 20, 23, conv=3, value=12),
     "granitehybrid": granite(ffn(64, 96), {"rope.scaling.finetuned": False}),
     "granitehybrid-rope": granite(
         ffn(64, 96) | FFN_BIASES, {"rope.scaling.finetuned": True}, 2, True, {"rope_freqs.weight": [8]}

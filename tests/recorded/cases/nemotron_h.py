@@ -44,7 +44,7 @@ NEXTN = ATTENTION | moe(64) | {
 def falcon(kv_heads, groups, normed):
     n_ff, inner, heads = 96, 192, 12
     mixer = attention(N, 4, kv_heads, 24) | mamba2(N, 4, inner, 24, heads, groups, normed)
-    layer = mixer | {"ffn_norm": [N]} | ffn(N, n_ff)
+    layer = mixer | {"ffn_norm": [N]} | ffn(N, n_ff) | ({} if normed else {"attn_output.bias": [N]})
     kv = {
         "attention.head_count": 4, "attention.head_count_kv": kv_heads, "feed_forward_length": n_ff,
         "attention.key_length": 24, "attention.value_length": 24, "rope.freq_base": 1e6,

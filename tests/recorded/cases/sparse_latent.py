@@ -76,6 +76,7 @@ CASES = {
     ),
     "deepseek32-all": sparse("deepseek32", THREE, attention__indexer__top_k=2048),
     "glm-dsa": sparse("glm-dsa", THREE),
+    "glm-dsa-yarn": sparse("glm-dsa", THREE, **SCALED),
     "glm-dsa-shared": sparse(
         "glm-dsa", FIVE, block_count=5, leading_dense_block_count=4, attention__indexer__types=[1, 0, 0, 1, 0]
     ),
