@@ -45,7 +45,8 @@ Params = Struct(
     (
         "step", "q", "q_stride", "n_head", "n_head_kv", "k_dim", "v_dim", "k_cache", "v_cache", "n_cells",
         "window", "ahead", "scale", "out", "out_stride", "block", "split", "partial", "sinks", "cap", "slopes",
-        "chosen", "size", "n_blocks",
+        "chosen", "n_lists", "size",
+        "n_blocks",
     ),
 )  # fmt: skip
 """q: f32 rows of n_head * k_dim; k_cache, v_cache: see cells.py; window: cells a row sees, or 0 for all up to
@@ -54,7 +55,7 @@ scale: factor of the scores (bits of f64); out: f32 rows of n_head * v_dim; bloc
 and a unit is one chunk, whose result goes to partial [n_rows][n_head][n_cells / CHUNK][partial_floats(v_dim)] for
 `merge`; or 0: all cells, straight to out. ahead: cells past its own that a row sees, as far as its sequence has them
 when the batch is done (ALL_AHEAD: all of them). sinks: attention sinks, f32 [n_head] scores, or 0. cap,
-slopes, chosen, size, n_blocks: see scores.py."""
+slopes, chosen, n_lists, size, n_blocks: see scores.py."""
 
 ALL_AHEAD = 1 << 40
 

@@ -22,6 +22,7 @@ from .simd import (
     select,
     splat,
     store,
+    u8,
 )
 from .thread import Step, Thread, claim
 
@@ -32,8 +33,12 @@ ScoreParams = Struct(
 out: f32 [n_rows][n_head][n_blocks], n_blocks a multiple of 16: the greatest score of a block's cells up to the row's
 own. Nothing is written for the last `local` blocks of a row, nor for rows that have `top_k` blocks or fewer."""
 
+GroupsParams = Struct("GroupChoice", ("step", "scores", "n_keys", "size", "n_blocks", "top_k", "out"))
+"""scores: f32 [n_rows][n_keys] of whole groups of `size` cells (see kernels.indexer), overwritten; out: u8
+[n_rows][n_blocks]: 1 for at most `top_k` of them, of equals the first, and for the group that has only begun."""
+
 ChooseParams = Struct("BlockChoice", ("step", "n_head", "scores", "size", "n_blocks", "top_k", "local", "out"))
-"""scores: of `scores`, overwritten; out: i32 [n_rows][n_head][n_blocks]: 1 for each block that is attended to, at most
+"""scores: of `scores`, overwritten; out: u8 [n_rows][n_head][n_blocks]: 1 for each block that is attended to, at most
 `top_k`: the last `local` up to the row's own, and the best of the others, of equals the first."""
 
 
@@ -100,31 +105,53 @@ def choose():
         unit = claim(thread, 1)
         while unit < step.n_rows * p.n_head:
             n = i64(load(i32, step.positions + 4 * (unit // p.n_head))) // p.size + 1
-            at = unit * p.n_blocks * 4
+            out = p.out + unit * p.n_blocks
             if n <= p.top_k:
-                mark(p.out + at, 0, n)
+                mark(out, 0, n)
             else:
                 first = n - min(p.local, p.top_k)
-                mark(p.out + at, first, n)
-                best(p.scores + at, first, p.top_k - (n - first), p.out + at)
+                mark(out, first, n)
+                best(p.scores + unit * p.n_blocks * 4, first, p.top_k - (n - first), out)
             unit = claim(thread, 1)
 
-    def mark(out, first, last):
-        for i in range(first, last):
-            store(out + 4 * i, i32(1))
+    return kernel
 
-    def best(x, n, top_k, out):
-        """The greatest `top_k` of n scores."""
-        to_ranks(x, n)
-        bound, left = bound_of(x, n, top_k)
-        for i in range(n):
-            rank = i64(load(i32, x + 4 * i))
-            chosen = i32(0)
-            if rank > bound:
-                chosen = i32(1)
-            elif rank == bound and left > 0:
-                left -= 1
-                chosen = i32(1)
-            store(out + 4 * i, chosen)
+
+def groups():
+    """Of whole groups of cells the best few, and the one that has only begun. Threads claim rows."""
+
+    def kernel(params, thread):
+        p = GroupsParams(params)
+        step = Step(p.step)
+        row = claim(thread, 1)
+        while row < step.n_rows:
+            n_cells = i64(load(i32, step.positions + 4 * row)) + 1
+            n, out = n_cells // p.size, p.out + row * p.n_blocks
+            if n <= p.top_k:
+                mark(out, 0, n)
+            else:
+                best(p.scores + row * p.n_keys * 4, n, p.top_k, out)
+            mark(out, n, (n_cells + p.size - 1) // p.size)
+            row = claim(thread, 1)
 
     return kernel
+
+
+def mark(out, first, last):
+    for i in range(first, last):
+        store(out + i, u8(1))
+
+
+def best(x, n, top_k, out):
+    """The greatest `top_k` of n scores."""
+    to_ranks(x, n)
+    bound, left = bound_of(x, n, top_k)
+    for i in range(n):
+        rank = i64(load(i32, x + 4 * i))
+        flag = u8(0)
+        if rank > bound:
+            flag = u8(1)
+        elif rank == bound and left > 0:
+            left -= 1
+            flag = u8(1)
+        store(out + i, flag)

@@ -17,22 +17,24 @@ Params = Struct(
     "Compress",
     (
         "step", "values", "scores", "n_cells", "dim", "ratio", "overlap", "ape", "norm", "eps", "n_rot", "frequencies",
-        "out", "n_entries",
+        "gain", "out", "n_entries",
     ),
 )  # fmt: skip
 """values, scores: f32 [n_seq][n_cells][(1 + overlap) * dim]; position p of a sequence is its cell p % n_cells. ratio:
 positions of a group. overlap: 1 where an entry is made of the last dim elements of its group's cells and of the first
 dim of the group's before it, as far as there is one. ape: f32 [ratio][(1 + overlap) * dim], added to the scores. norm:
-weights of an RMSNorm, f32 [dim], or 0; eps: bits of f64. n_rot: elements at the entry's end with RoPE, in
-adjacent pairs, at the group's first position; frequencies: f64 [n_rot / 2]. out: [n_seq][n_entries] cells of dim
+weights of an RMSNorm, f32 [dim], or 0; eps: bits of f64. n_rot: elements of the entry with RoPE, at the group's first
+position; frequencies: f64 [n_rot / 2]; gain: of cosines and sines, bits of f64. out: [n_seq][n_entries] cells of dim
 elements; group g of a sequence is its entry g."""
 
 _SCRATCH = 1 << 18
 """Where an entry is made, behind what `putter` may use."""
 
 
-def entries(layout: str, kv_type: str):
-    """Entries as one of cells.KV_TYPES: layout "rows", or "tiles" of 16. Threads claim groups that end in the batch."""
+def entries(layout: str, kv_type: str, pairing: str = "adjacent"):
+    """Entries as one of cells.KV_TYPES: layout "rows", or "tiles" of 16. Neighbours at an entry's end turn together;
+    with pairing "halves" those at its beginning, as in rope. Threads claim groups that end in the batch."""
+    is_adjacent = pairing == "adjacent"
     of, put = bytes_of(kv_type), putter(kv_type)
     lanes = 16 if layout == "tiles" else 1
 
@@ -70,9 +72,12 @@ def entries(layout: str, kv_type: str):
             shift, scale = rms_scale(out, p.dim, f32(bitcast(f64, p.eps)))
             apply(out, p.dim, shift, scale, p.norm, i64(0), i64(0), out)
         if p.n_rot != 0:
-            fill(f64(group * p.ratio), p.frequencies, p.n_rot // 2, 1.0, table)
-            x = out + (p.dim - p.n_rot) * 4
-            rotate_pairs(x, p.n_rot, table, 2, 1, x)
+            fill(f64(group * p.ratio), p.frequencies, p.n_rot // 2, bitcast(f64, p.gain), table)
+            if is_adjacent:
+                x = out + (p.dim - p.n_rot) * 4
+                rotate_pairs(x, p.n_rot, table, 2, 1, x)
+            else:
+                rotate_pairs(out, p.n_rot, table, 1, p.n_rot // 2, out)
 
     def at(p, cells, first, j, before, width, i):
         """Where element i of member j is: the last half of a row with overlap, the first for the group before."""

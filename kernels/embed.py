@@ -25,6 +25,9 @@ from .thread import Step, Thread, claim
 Params = Struct("Embed", ("step", "table", "row_bytes", "k", "out", "factor"))
 """table: [n_vocab] rows of k elements; out: f32 [n_rows, k]; factor: multiplies every element (bits of f64)."""
 
+PickedParams = Struct("EmbedPicked", ("n_rows_at", "n", "rows", "table", "row_bytes", "k", "out"))
+"""rows: i32 [n_rows][n], numbers of the table's rows; out: f32 [n_rows][n][k]."""
+
 _QUARTERS = tuple(Lanes(tuple(range(16 * i, 16 * i + 16))) for i in range(4))
 _Q0, _Q1, _Q2, _Q3 = _QUARTERS
 
@@ -41,6 +44,22 @@ def rows(fmt: str):
             token = i64(load(i32, step.tokens + 4 * row))
             fill(p.table + token * p.row_bytes, p.k, p.out + row * p.k * 4, f32(bitcast(f64, p.factor)))
             row = claim(thread, 1)
+
+    return kernel
+
+
+def picked(fmt: str):
+    """Rows that something else has chosen, n for each row of the batch."""
+    fill = _ROW[formats.module(fmt).KIND](formats.module(fmt))
+
+    def kernel(params, thread):
+        p = PickedParams(params)
+        n = load(i64, p.n_rows_at) * p.n
+        unit = claim(thread, 1)
+        while unit < n:
+            row = i64(load(i32, p.rows + 4 * unit))
+            fill(p.table + row * p.row_bytes, p.k, p.out + unit * p.k * 4, f32(1.0))
+            unit = claim(thread, 1)
 
     return kernel
 

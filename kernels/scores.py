@@ -3,7 +3,7 @@ cells c0 to c1 of one row's head; scores + 4 * c is that of cell c, p an attenti
 """
 
 from .math import lanes_from, tanh16
-from .simd import absolute, bitcast, cast, f32, f32x16, f64, i32, i32x16, i64, load, splat, store
+from .simd import absolute, bitcast, cast, f32, f32x16, f64, i32, i32x16, i64, load, splat, store, u8
 
 MASKED = -1e30
 """A score that counts for nothing; not -inf, whose differences are NaN."""
@@ -42,12 +42,12 @@ def relative(p, scores, c0, c1, position, head, row):
 
 
 def blocks(p, scores, c0, c1, position, head, row):
-    """Only cells of chosen blocks count: chosen is i32 [n_rows][n_head_kv][n_blocks], 1 or 0 for `size` cells each.
-    Cells up to the end of the last vector are changed."""
-    chosen = p.chosen + (row * p.n_head_kv + head // (p.n_head // p.n_head_kv)) * p.n_blocks * 4
+    """Only cells of chosen blocks count: chosen is u8 [n_rows][n_lists][n_blocks], 1 or 0 for `size` cells each;
+    n_lists: 1, or n_head_kv. Cells up to the end of the last vector are changed."""
+    flags = p.chosen + (row * p.n_lists + head // (p.n_head // p.n_head_kv) % p.n_lists) * p.n_blocks
     end = (c1 + 15) // 16 * 16
     for block in range(c0 // p.size, (end + p.size - 1) // p.size):
-        if block * p.size > position or load(i32, chosen + 4 * block) == 0:
+        if block * p.size > position or load(u8, flags + block) == 0:
             for c in range(max(c0, block * p.size), min(end, (block + 1) * p.size)):
                 store(scores + 4 * c, f32(MASKED))
 
@@ -63,9 +63,9 @@ def chosen_range(p, step, j0, j1, group, head, first, c1):
     """From the first to the last block that one of queries j0 to j1 has chosen; query j is one of row j // group."""
     low, high = c1, first
     for row in range(j0 // group, (j1 - 1) // group + 1):
-        flags = p.chosen + (row * p.n_head_kv + head) * p.n_blocks * 4
+        flags = p.chosen + (row * p.n_lists + head % p.n_lists) * p.n_blocks
         for block in range(first // p.size, min(c1 - 1, i64(load(i32, step.positions + 4 * row))) // p.size + 1):
-            if load(i32, flags + 4 * block) != 0:
+            if load(u8, flags + block) != 0:
                 low, high = min(low, block * p.size), max(high, (block + 1) * p.size)
     return max(low, first), min(high, c1)
 

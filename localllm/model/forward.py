@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from localllm.kernels import embed, mix, rope
+from localllm.kernels import embed, experts, mix, rope
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.network import Network
@@ -68,14 +68,19 @@ def _rope_tables(r: Recorder, ropes: Sequence[Rope | None]) -> dict[int, Buffer]
 def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows: int) -> Plan:
     """Hidden states of the rows whose numbers (int32) are at `out_rows` to logits, float32 [n_out, n_vocab], where the
     step says."""
-    assert network.output_norm
     assert network.output
     plan = Plan(f"head of {n_rows}")
     c = network.config
     r = Recorder(plan, c, n_rows, step)
     r.rows_at = step + Step.offset("n_out")
     normed = r.floats("output_norm", c.n_embd)
-    r.norm("output_norm", hidden, network.output_norm, normed, c.n_embd, gather=out_rows)
+    if network.output_norm:
+        r.norm("output_norm", hidden, network.output_norm, normed, c.n_embd, gather=out_rows)
+    else:
+        plan.op(
+            "output rows", Key("experts", "gather"), experts.GatherParams, (n_rows, c.n_embd),
+            n_places_at=r.rows_at, n=c.n_embd, n_used=1, x=hidden, sources=out_rows, weights=0, out=normed,
+        )  # fmt: skip
     r.linears(normed, [(network.output, 0, 0)])
     factor, cap = network.logit_factor, network.logit_softcap
     if factor != 1.0 or cap:

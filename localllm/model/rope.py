@@ -71,6 +71,12 @@ def frequencies(c: Config, spec: Spec, base: float, n_rot: int, scaling: Scaling
     return _Yarn(c, spec, scaling).stretched(_base_frequencies(base, n_rot), base, scaling.factor)
 
 
+def full_rope(c: Config, spec: Spec, n_rot: int) -> Rope:
+    """Where all pairs follow the position, whatever M-RoPE's sections are."""
+    gain_ = c.scaling.attn_factor * _Yarn(c, spec, c.scaling).magnitude(c.scaling.factor)
+    return Rope(np.ascontiguousarray(frequencies(c, spec, spec.rope_base(c), n_rot, c.scaling)), gain_)
+
+
 def _base_frequencies(base: float, n_rot: int) -> np.ndarray:
     return np.asarray(base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot))
 

@@ -180,6 +180,9 @@ class Spec:
     q_gate: bool = False
     """attn_q holds below the queries of each head as many rows that are its gate, in place of attn_gate."""
 
+    delta_gate: Literal["silu", "sigmoid"] = "silu"
+    """What is made of the gate of a delta-net's results."""
+
     activation: str = "silu"
     activation_numbers: Callable[[Config, int], tuple[float, ...]] = lambda c, i: ()
     """Those that the activation has in a layer, in the kernel's order."""

@@ -35,7 +35,7 @@ def chosen_by_kernels(kv, q, keys, size, top_k, local, T=4):
     n_blocks = -(-N_CELLS // (16 * size)) * 16
     step, _alive = harness.step(positions=POSITIONS, seqs=SEQS)
     scores = harness.buffer((n_rows, n_head, n_blocks), fill=0xFF)
-    out = harness.buffer((n_rows, n_head, n_blocks), np.int32, fill=0)
+    out = harness.buffer((n_rows, n_head, n_blocks), np.uint8, fill=0)
     shared = {"step": step, "n_head": n_head, "size": size, "n_blocks": n_blocks, "top_k": top_k, "local": local}
     harness.run("block_choice.scores", kv, T, q=q, dim=dim, keys=keys, n_cells=N_CELLS, out=scores, **shared)
     harness.run("block_choice.choose", scores=scores, out=out, **shared)
@@ -78,14 +78,36 @@ def test_of_equals_as_many_as_there_may_be():
             assert list(np.flatnonzero(out[row, head])) == ([*range(3), n - 1] if n > 4 else [*range(n)])
 
 
+@pytest.mark.parametrize(("size", "top_k"), [(1, 3), (4, 5), (4, 200), (7, 1), (64, 2)])
+def test_groups(size, top_k):
+    """The best whole groups, and the one that has only begun."""
+    n_keys = -(-N_CELLS // size // 256) * 256
+    rng = np.random.default_rng(size)
+    scores = harness.buffer((len(POSITIONS), n_keys))
+    scores[...] = rng.standard_normal(scores.shape)
+    scores[:, :: 5] = 0.25
+    exact = np.zeros((len(POSITIONS), n_keys + 1), np.uint8)
+    for row, position in enumerate(POSITIONS):
+        n = (position + 1) // size
+        exact[row, np.argsort(-scores[row, :n], kind="stable")[:top_k]] = 1
+        exact[row, n] = (position + 1) % size != 0
+    out = harness.buffer(exact.shape, np.uint8, fill=0)
+    step, _alive = harness.step(positions=POSITIONS, seqs=SEQS)
+    harness.run(
+        "block_choice.groups", step=step, scores=scores, n_keys=n_keys, size=size, n_blocks=n_keys + 1, top_k=top_k,
+        out=out,
+    )  # fmt: skip
+    np.testing.assert_array_equal(out, exact)
+
+
 class Chosen(Case):
     """Attention in which each key-value head of a row sees some blocks."""
 
-    def __init__(self, size, share):
+    def __init__(self, size, share, n_lists=0):
         super().__init__(POSITIONS, SEQS, n_cells=N_CELLS, n_seq=3, kv="f32")
         self.size, n_blocks = size, -(-N_CELLS // size)
         rng = np.random.default_rng(size)
-        self.chosen = harness.buffer((len(POSITIONS), self.n_head_kv, n_blocks), np.int32)
+        self.chosen = harness.buffer((len(POSITIONS), n_lists or self.n_head_kv, n_blocks), np.uint8)
         self.chosen[...] = rng.random(self.chosen.shape) < share
         for row, position in enumerate(POSITIONS):
             self.chosen[row, :, position // size] = 1
@@ -95,7 +117,7 @@ class Chosen(Case):
         for row, position in enumerate(POSITIONS):
             for head in range(self.n_head):
                 cells = np.arange(position + 1)
-                cells = cells[self.chosen[row, head // 2, cells // self.size] == 1]
+                cells = cells[self.chosen[row, head // 2 % self.chosen.shape[1], cells // self.size] == 1]
                 k, v = (x[self.seqs[row], head // 2, cells].astype(np.float64) for x in (self.keys, self.values))
                 s = k @ self.q[row, head].astype(np.float64) * self.scale
                 w = np.exp(s - s.max())
@@ -111,7 +133,7 @@ class Chosen(Case):
             "n_head_kv": self.n_head_kv, "k_dim": self.k_dim, "v_dim": self.v_dim, "k_cache": self.k_cache,
             "v_cache": self.v_cache, "n_cells": N_CELLS, "scale": harness.bits(self.scale), "out": out,
             "out_stride": out.strides[0], "block": block, "split": split, "partial": partial, "chosen": self.chosen,
-            "size": self.size, "n_blocks": self.chosen.shape[-1],
+            "n_lists": self.chosen.shape[1], "size": self.size, "n_blocks": self.chosen.shape[-1],
         }  # fmt: skip
         harness.run("attention.cells", "f32", T, "blocks", **fields)
         if split:
@@ -119,11 +141,12 @@ class Chosen(Case):
         return out
 
 
+@pytest.mark.parametrize("n_lists", [1, 2])
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("size", [1, 4, 20, 128, 256, 300])
-def test_attention_over_chosen_blocks(size, share):
+def test_attention_over_chosen_blocks(size, share, n_lists):
     """Also: few rows and many give the same bits, whole chunks left out or not."""
-    case = Chosen(size, share)
+    case = Chosen(size, share, n_lists)
     whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
     np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
     np.testing.assert_array_equal(whole, parts)

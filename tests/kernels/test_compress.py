@@ -49,10 +49,11 @@ class Case:
             out[seq, np.arange(len(rows)) % N_CELLS] = rows
         return out
 
-    def run(self, layout, kv, out, rows_of, runs, norm=True):
+    def run(self, layout, kv, out, rows_of, runs, norm=True, gain=1.0, pairing=()):
         step, keep = harness.step_of_runs(rows_of, runs)
         harness.run(
-            "compress.entries", layout, kv, step=step, values=self.cells(self.rows[0]), scores=self.cells(self.rows[1]),
+            "compress.entries", layout, kv, *pairing, gain=harness.bits(gain), step=step,
+            values=self.cells(self.rows[0]), scores=self.cells(self.rows[1]),
             n_cells=N_CELLS, dim=self.dim, ratio=self.ratio, overlap=self.overlap, ape=self.ape,
             norm=self.norm if norm else 0, eps=harness.bits(EPS), n_rot=2 * len(self.frequencies),
             frequencies=self.frequencies, out=out, n_entries=N_ENTRIES,
@@ -90,6 +91,22 @@ def test_without_a_norm_and_in_tiles():
         for group in range(n // 4):
             exact = case.exact(seq, group, norm=False)
             np.testing.assert_allclose(out[seq, group // 16, :, group % 16], exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [40, 16])
+def test_halves_that_turn_at_the_beginning(dim):
+    """With a gain of cosines and sines; scores of 0 make plain means."""
+    case, n_rot = Case(dim, 4, 0, 16), 16
+    case.rows[1], case.ape = [np.zeros_like(rows) for rows in case.rows[1]], np.zeros_like(case.ape)
+    out = harness.buffer((2, N_ENTRIES, dim))
+    case.run("rows", "f32", out, *BOTH, gain=1.5, pairing=("halves",))
+    for seq, n in enumerate(case.lengths):
+        for group in range(n // 4):
+            mean = case.rows[0][seq][4 * group : 4 * group + 4].astype(np.float64).mean(0)
+            x = reference.rms_norm(mean, case.norm, EPS)
+            turned = (x[: n_rot // 2] + 1j * x[n_rot // 2 : n_rot]) * 1.5 * np.exp(4j * group * case.frequencies)
+            x[:n_rot] = np.concatenate([turned.real, turned.imag])
+            np.testing.assert_allclose(out[seq, group], x, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("layout", ["rows", "tiles"])

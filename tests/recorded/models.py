@@ -34,8 +34,8 @@ IDS = ids_of(N_IDS)
 @dataclass(frozen=True)
 class Case:
     """A model. kv: metadata without the architecture's prefix ("general.", "tokenizer." and "xielu." keys in full); a
-    float is a FLOAT32, an int a UINT32 (a list of negative ones INT32), None leaves the key out. tensors: shapes in
-    GGML's order, the contiguous first."""
+    float is a FLOAT32, an int a UINT32 (a list of them INT32, an array UINT64), None leaves the key out. tensors:
+    shapes in GGML's order, the contiguous first."""
 
     architecture: str
     kv: dict[str, Any]
@@ -122,7 +122,10 @@ def write(path: Path, case: Case, quantize: Quantize = lambda name, x: None, **m
         full = key if key.startswith(("general.", "tokenizer.", "xielu.")) else f"{case.architecture}.{key}"
         if value is None:
             continue
-        if isinstance(value, list):
+        if isinstance(value, np.ndarray):
+            array = gguf.GGUFValueType.ARRAY
+            writer.add_key_value(full, value.tolist(), array, sub_type=gguf.GGUFValueType.UINT64)
+        elif isinstance(value, list):
             writer.add_array(full, value)
         else:
             kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}

@@ -21,6 +21,8 @@ BLOCKS = {
     "kda": "kda",
     "channel_mix": "channel_mix",
     "block_sparse": "block_sparse",
+    "group_sparse": "group_sparse",
+    "ngram_embedding": "ngram_embedding",
     "compressed_attention": "compressed_attention",
     "lightning": "lightning",
     "mamba": "mamba",

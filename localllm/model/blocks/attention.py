@@ -6,8 +6,9 @@ Cited as llama.cpp's build_qkv and build_attn (llama-graph.cpp) where the order 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from localllm.model.blocks.over_cells import Chosen, OverCells
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
 from localllm.model.scores import read_scores
-from localllm.model.states.cells import Cells
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place, Value
@@ -36,8 +36,9 @@ from localllm.runtime.plan import Buffer, Place, Value
 class Indexer(Protocol):
     """What chooses the cells that rows attend to; see block_sparse."""
 
-    def cells(self, options: StateOptions) -> Cells: ...
-    def choose(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> Chosen | None: ...
+    def states(self, options: StateOptions) -> tuple[State, ...]: ...
+    def choose(self, r: Recorder, x: Value, table: Buffer | None, states: Sequence[Any]) -> Chosen | None:
+        """x: the block's normed input; table: RoPE's; None: all cells."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Attention:
         if self.source:
             return ()
         own = (self.over_cells.cells(options, self.path),)
-        return (*own, self.indexer.cells(options)) if self.indexer else own
+        return own + (self.indexer.states(options) if self.indexer else ())
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         _Recorded(self, r).run(x, to, table)
@@ -139,7 +140,7 @@ class _Recorded:
         if b.temperature:
             b.temperature.record(r, q, self.n_head * self.k_dim)
         out = r.floats("attention", self.n_head * self.v_dim)
-        chosen = b.indexer.choose(r, x, table, self.of_indexer[0]) if b.indexer else None
+        chosen = b.indexer.choose(r, x, table, self.of_indexer) if b.indexer else None
         b.over_cells.attend(r, self.cells, q, out, chosen)
         if b.gate and gate:
             b.gate.record(r, f"blk.{self.i}.attn_gate", out, gate, self.n_head * self.v_dim)

@@ -6,7 +6,9 @@ more blocks than it may choose, it attends to all, as it would without an indexe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from localllm.kernels import attention as attention_kernel
 from localllm.kernels import block_choice, rope
@@ -17,7 +19,7 @@ from localllm.model.blocks.over_cells import Chosen
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
 from localllm.model.states.cells import Cells, Plane
-from localllm.model.states.state import StateOptions
+from localllm.model.states.state import State, StateOptions
 from localllm.runtime.plan import Buffer, Value
 
 _MAX_DIM = 1 << 12
@@ -43,11 +45,13 @@ class Indexer:
     n_rot: int
     path: str
 
-    def cells(self, options: StateOptions) -> Cells:
-        return Cells((Plane(1, self.dim, tiled=True),), options, name=f"{self.path}: indexer of layer {self.i}")
+    def states(self, options: StateOptions) -> tuple[State, ...]:
+        name = f"{self.path}: indexer of layer {self.i}"
+        return (Cells((Plane(1, self.dim, tiled=True),), options, name=name),)
 
-    def choose(self, r: Recorder, x: Value, table: Buffer | None, cells: Cells) -> Chosen | None:
+    def choose(self, r: Recorder, x: Value, table: Buffer | None, states: Sequence[Any]) -> Chosen | None:
         """Store the keys of the rows of x; the blocks that each attends to, or None where no row has too many."""
+        (cells,) = states
         self._store_keys(r, x, table, cells)
         if self.top_k * self.size >= cells.n_cells:
             return None
@@ -80,7 +84,8 @@ class Indexer:
 
     def _best(self, r: Recorder, q: Buffer, cells: Cells) -> Chosen:
         n_blocks = -(-cells.n_cells // (16 * self.size)) * 16
-        scores, chosen = (r.floats(f"indexer.{name}", self.n_head * n_blocks) for name in ("scores", "chosen"))
+        scores, n_flags = r.floats("indexer.scores", self.n_head * n_blocks), r.n_rows * self.n_head * n_blocks
+        chosen = r.plan.buffer("indexer.chosen", n_flags)
         shared: dict[str, Value] = {
             "step": r.step, "n_head": self.n_head, "size": self.size, "n_blocks": n_blocks, "top_k": self.top_k,
             "local": self.local,
@@ -94,7 +99,7 @@ class Indexer:
             f"blk.{self.i}.indexer.choice", Key("block_choice", "choose"), block_choice.ChooseParams,
             (r.n_rows, self.n_head, n_blocks), scores=scores, out=chosen, **shared,
         )  # fmt: skip
-        return Chosen(chosen, self.size, n_blocks)
+        return Chosen(chosen, self.n_head, self.size, n_blocks)
 
 
 def read(f: LayerReader) -> attention.Attention:

@@ -26,14 +26,15 @@ class Made:
     """What entries are made of, for each row."""
 
     values: Buffer
-    scores: Buffer
+    scores: Buffer | None
 
 
 @dataclass(frozen=True)
 class Compressor:
     name: str
     values: Linear
-    scores: Linear
+    scores: Linear | None
+    """None: entries are plain means."""
     ape: Weight
     """f32 [ratio][width]."""
     norm: Norm | None
@@ -45,6 +46,8 @@ class Compressor:
     n_rot: int = 0
     values_norm: Norm | None = None
     """Of what entries are made of."""
+    pairing: str = "adjacent"
+    """See kernels.compress.entries."""
 
     @property
     def width(self) -> int:
@@ -58,8 +61,13 @@ class Compressor:
 
     def project(self, r: Recorder, jobs: Jobs) -> Made:
         """Add the products of the block's input to `jobs`."""
-        made = Made(r.floats("compressor values", self.width), r.floats("compressor scores", self.width))
-        jobs += [(self.values, made.values, 0), (self.scores, made.scores, 0)]
+        made = Made(
+            r.floats("compressor values", self.width),
+            r.floats("compressor scores", self.width) if self.scores else None,
+        )
+        jobs.append((self.values, made.values, 0))
+        if self.scores and made.scores:
+            jobs.append((self.scores, made.scores, 0))
         return made
 
     def record(self, r: Recorder, made: Made, parts: Cells, entries: Cells, rotation: Rope | None = None) -> None:
@@ -68,14 +76,18 @@ class Compressor:
             r.norm(f"{self.name}_norm", made.values, self.values_norm, made.values, self.width)
         with r.plan.stage():
             store(r, parts, 0, made.values, self.width)
-            store(r, parts, 1, made.scores, self.width)
-        layout = "tiles" if entries.planes[0].tiled else "rows"
+            if made.scores:
+                store(r, parts, 1, made.scores, self.width)
+        key: tuple[str, ...] = ("tiles" if entries.planes[0].tiled else "rows", entries.kv_type)
+        if self.pairing != "adjacent":
+            key += (self.pairing,)
         r.plan.op(
-            self.name, Key("compress", "entries", (layout, entries.kv_type)), compress.Params, (r.n_rows, self.dim),
+            self.name, Key("compress", "entries", key), compress.Params, (r.n_rows, self.dim),
             step=r.step, values=parts.address(0), scores=parts.address(1), n_cells=parts.n_cells, dim=self.dim,
             ratio=self.ratio, overlap=self.overlap, ape=self.ape.address,
             norm=self.norm.w.address if self.norm and self.norm.w else 0, eps=self.norm.eps if self.norm else 0.0,
-            n_rot=self.n_rot, frequencies=rotation.address if rotation else 0, out=entries.address(0),
+            n_rot=self.n_rot, frequencies=rotation.address if rotation else 0,
+            gain=float(rotation.scale) if rotation else 1.0, out=entries.address(0),
             n_entries=entries.n_cells,
         )  # fmt: skip
 

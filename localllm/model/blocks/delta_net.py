@@ -97,7 +97,7 @@ def read(f: LayerReader) -> DeltaNet:
         # Heads of a group follow each other where beta and alpha do.
         repeat=repeat if f.has("ssm_ba.weight") else 1, dim=dim,
         decay=read_decay(f, "softplus", f.weights.values(f.name("ssm_a"), n_head), n_head),
-        unit=unit_norm(f, dim, f.eps), norm=norm, gate="silu",
+        unit=unit_norm(f, dim, f.eps), norm=norm, gate=f.spec.delta_gate,
     )  # fmt: skip
     return DeltaNet(
         f.i, linears, grouped, read_convolution(f, "ssm_conv1d", n), rule, f.linear("ssm_out", n_head * dim, c.n_embd)

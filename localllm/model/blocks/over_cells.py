@@ -15,9 +15,10 @@ from localllm.runtime.plan import Buffer, Value
 
 @dataclass(frozen=True)
 class Chosen:
-    """Blocks of `size` cells that rows attend to: i32 [n_rows][n_head_kv][n_blocks], 1 or 0."""
+    """Blocks of `size` cells that rows attend to: u8 [n_rows][n_lists][n_blocks], 1 or 0; n_lists: 1, or n_head_kv."""
 
     flags: Buffer
+    n_lists: int
     size: int
     n_blocks: int
 
@@ -72,7 +73,8 @@ class OverCells:
             "block": 1 if few else TILE, "split": split, "partial": partial,
             "sinks": self.sinks.address if self.sinks else 0, "cap": self.softcap,
             "slopes": self.slopes.address if self.slopes else 0, "chosen": chosen.flags if chosen else 0,
-            "size": chosen.size if chosen else 0, "n_blocks": chosen.n_blocks if chosen else 0,
+            "n_lists": chosen.n_lists if chosen else 0, "size": chosen.size if chosen else 0,
+            "n_blocks": chosen.n_blocks if chosen else 0,
         }  # fmt: skip
         shape = (r.n_rows, self.n_head, v_dim)
         key: tuple[str | int, ...] = (cells.kv_type, attention.together(self.n_head // self.n_head_kv, few))

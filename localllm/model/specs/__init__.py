@@ -37,7 +37,7 @@ FILES = {
         "mamba": "mamba mamba2 jamba",
         "latent": "deepseek2 mistral4 deepseek32 glm-dsa dots3note minicpm3 plm",
         "kimi": "kimi-linear kimi-k3 bailingmoe3",
-        "qwen_next": "qwen3next qwen35 qwen35moe",
+        "qwen_next": "qwen3next qwen35 qwen35moe qwen4exp",
         "rwkv": "rwkv6 rwkv6qwen2 rwkv7 arwkv7",
         "falcon_h1": "falcon-h1",
         "plamo2": "plamo2",

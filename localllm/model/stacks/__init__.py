@@ -24,6 +24,7 @@ STACKS = {
     "gemma4": "gemma4",
     "normed": "normed",
     "hrm": "hrm",
+    "gated_streams": "gated_streams",
     "attention_residuals": "attention_residuals",
     "post_norm": "post_norm",
     "rwkv": "rwkv",
