@@ -1,6 +1,5 @@
 """Errors that people see: one line that says what is wrong, where, and what to do."""
 
-
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells report it: 128 + SIGINT."""
 

@@ -1,11 +1,11 @@
 """IQ1_M: eights of ternary elements from a grid, moved by an eighth, in super-blocks of 16 groups of 16 elements.
 
-    byte   0  qs      32 bytes: the low bits of the numbers that pick grid entries
-          32  qh      32 nibbles, low ones first, one an eight: the upper three bits of its number, and its delta bit
-          48  scales  4 times 16 bits: four times 3 bits of scale, and a quarter of the bits of d, a binary16
+byte   0  qs      32 bytes: the low bits of the numbers that pick grid entries
+      32  qh      32 nibbles, low ones first, one an eight: the upper three bits of its number, and its delta bit
+      48  scales  4 times 16 bits: four times 3 bits of scale, and a quarter of the bits of d, a binary16
 
-    element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the eight's delta bit is set
-    (56 bytes; `block_iq1_m` of ggml-common.h). Codes count eighths.
+element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the eight's delta bit is set
+(56 bytes; `block_iq1_m` of ggml-common.h). Codes count eighths.
 """
 
 from ..simd import (

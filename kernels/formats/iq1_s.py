@@ -1,11 +1,11 @@
 """IQ1_S: eights of ternary elements from a grid, moved by an eighth, in super-blocks of 8 groups of 32 elements.
 
-    byte   0  d   binary16
-           2  qs  32 bytes: the low bits of the numbers that pick grid entries
-          34  qh  8 times 16 bits, one a group: four times the upper three bits of a number, 3 bits of scale, 1 of delta
+byte   0  d   binary16
+       2  qs  32 bytes: the low bits of the numbers that pick grid entries
+      34  qh  8 times 16 bits, one a group: four times the upper three bits of a number, 3 bits of scale, 1 of delta
 
-    element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the group's delta bit is set
-    (50 bytes; `block_iq1_s` of ggml-common.h). Codes count eighths.
+element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the group's delta bit is set
+(50 bytes; `block_iq1_s` of ggml-common.h). Codes count eighths.
 """
 
 from ..simd import (

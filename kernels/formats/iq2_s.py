@@ -1,12 +1,12 @@
 """IQ2_S: eights of elements from a grid, in super-blocks of 16 groups of 16 (82 bytes; `block_iq2_s` of ggml-common.h).
 
-    byte   0  d       binary16
-           2  qs      32 bytes: the low bits of the numbers that pick grid entries
-          34  signs   256 bits, one an element
-          66  qh      8 bytes: pair n of byte j holds the upper two bits of number 4 * j + n
-          74  scales  16 nibbles, low ones first
+byte   0  d       binary16
+       2  qs      32 bytes: the low bits of the numbers that pick grid entries
+      34  signs   256 bits, one an element
+      66  qh      8 bytes: pair n of byte j holds the upper two bits of number 4 * j + n
+      74  scales  16 nibbles, low ones first
 
-    element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
 from ..simd import Const, cast, constant, f32, load, splat, u8x8, u16, u32, u32x8, u64

@@ -1,11 +1,11 @@
 """IQ2_XS: eights of elements from a grid, in super-blocks of 16 groups of 16 (74 bytes; `block_iq2_xs`, ggml-common.h).
 
-    byte   0  d       binary16
-           2  qs      32 numbers of 16 bits: the lower 9 pick a grid entry, the others are seven signs; an eighth makes
-                      their number even
-          66  scales  16 nibbles, low ones first
+byte   0  d       binary16
+       2  qs      32 numbers of 16 bits: the lower 9 pick a grid entry, the others are seven signs; an eighth makes
+                  their number even
+      66  scales  16 nibbles, low ones first
 
-    element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
 from ..simd import cast, f32, gather8, load, u8x32, u16, u16x32, u64

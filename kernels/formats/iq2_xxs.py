@@ -1,10 +1,10 @@
 """IQ2_XXS: eights of elements of a grid, super-blocks of 8 groups of 32 (66 bytes: `block_iq2_xxs`, ggml-common.h).
 
-    byte  0  d   binary16
-          2  qs  8 bytes a group: 4 bytes pick its grid entries; then 32 bits: four times seven signs, each with an
-                 eighth that makes their number even, and a scale of 4 bits
+byte  0  d   binary16
+      2  qs  8 bytes a group: 4 bytes pick its grid entries; then 32 bits: four times seven signs, each with an
+             eighth that makes their number even, and a scale of 4 bits
 
-    element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
 from ..simd import Lanes, cast, f32, gather8, i16x16, load, shuffle, u8, u32x16

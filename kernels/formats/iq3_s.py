@@ -1,12 +1,12 @@
 """IQ3_S: fours of elements from a grid, in super-blocks of 8 groups of 32 (110 bytes; `block_iq3_s` of ggml-common.h).
 
-    byte    0  d       binary16
-            2  qs      64 bytes: the low bits of the numbers that pick grid entries
-           66  qh      64 bits: the ninth bit of each number
-           74  signs   256 bits, one an element
-          106  scales  8 nibbles, low ones first
+byte    0  d       binary16
+        2  qs      64 bytes: the low bits of the numbers that pick grid entries
+       66  qh      64 bits: the ninth bit of each number
+       74  signs   256 bits, one an element
+      106  scales  8 nibbles, low ones first
 
-    element of group g = d * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+element of group g = d * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
 from ..simd import Const, cast, constant, less, load, select, splat, u8x16, u16, u16x16, u32, u64

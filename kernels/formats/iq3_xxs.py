@@ -1,11 +1,11 @@
 """IQ3_XXS: fours of elements from a grid, in super-blocks of 8 groups of 32 (98 bytes; `block_iq3_xxs`, ggml-common.h).
 
-    byte   0  d      binary16
-           2  qs     64 bytes, each picks a grid entry
-          66  signs  8 times 32 bits: four times seven signs, each with an eighth that makes their number even, and a
-                     scale of 4 bits
+byte   0  d      binary16
+       2  qs     64 bytes, each picks a grid entry
+      66  signs  8 times 32 bits: four times seven signs, each with an eighth that makes their number even, and a
+                 scale of 4 bits
 
-    element of group g = d / 4 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
+element of group g = d / 4 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
 from ..simd import Lanes, cast, f32, gather4, i16x16, load, shuffle, u8, u32x8

@@ -1,9 +1,9 @@
 """IQ4_NL: 4 bits that pick from 16 values, a scale a block of 32 elements (18 bytes; `block_iq4_nl` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+byte  0  d    binary16
+      2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
 
-    element = d * VALUES[q]; the codes below are VALUES[q] + 127, since dot products take unsigned codes
+element = d * VALUES[q]; the codes below are VALUES[q] + 127, since dot products take unsigned codes
 """
 
 from ..simd import Const, lookup16, u8x16

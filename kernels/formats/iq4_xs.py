@@ -1,11 +1,11 @@
 """IQ4_XS: 4 bits that pick one of 16 values, super-blocks of 8 groups of 32 (136 bytes; `block_iq4_xs`, ggml-common.h).
 
-    byte   0  d         binary16
-           2  scales_h  16 bits: the upper two bits of the 8 scales
-           4  scales_l  4 bytes: the low nibbles of the 8 scales, even ones in low nibbles
-           8  qs        128 bytes: of each 16 bytes the low nibbles are elements 0-15 of a group, the high ones 16-31
+byte   0  d         binary16
+       2  scales_h  16 bits: the upper two bits of the 8 scales
+       4  scales_l  4 bytes: the low nibbles of the 8 scales, even ones in low nibbles
+       8  qs        128 bytes: of each 16 bytes the low nibbles are elements 0-15 of a group, the high ones 16-31
 
-    element of group g = d * (scale[g] - 32) * VALUES[q], VALUES as in IQ4_NL
+element of group g = d * (scale[g] - 32) * VALUES[q], VALUES as in IQ4_NL
 """
 
 from ..simd import Const, cast, constant, i16x16, load, lookup16, splat, u16, u32, u32x16

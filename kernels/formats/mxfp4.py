@@ -1,9 +1,9 @@
 """MXFP4: 4-bit floats (E2M1), a power of two a block of 32 elements (17 bytes; `block_mxfp4` of ggml-common.h).
 
-    byte  0  e    the scale, 2**(e - 127) (E8M0 of the OCP Microscaling Formats specification 1.0)
-          1  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+byte  0  e    the scale, 2**(e - 127) (E8M0 of the OCP Microscaling Formats specification 1.0)
+      1  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
 
-    element = 2**(e - 128) * VALUES[q]; VALUES are the ones of E2M1 doubled, and the codes below VALUES[q] + 12
+element = 2**(e - 128) * VALUES[q]; VALUES are the ones of E2M1 doubled, and the codes below VALUES[q] + 12
 """
 
 from ..simd import Const, bitcast, f32, f32x16, i32x16, load, lookup16, maximum, u8, u8x16, u32

@@ -1,10 +1,10 @@
 """NVFP4: 4-bit floats (E2M1), four scales a block of 64 elements (36 bytes; `block_nvfp4` of ggml-common.h).
 
-    byte  0  d   4 scales of 16 elements, unsigned 8-bit floats (E4M3); 0x7F stands for 0
-          4  qs  32 bytes: of each 8 bytes the low nibbles are elements 0-7 of a group of 16, the high ones 8-15
+byte  0  d   4 scales of 16 elements, unsigned 8-bit floats (E4M3); 0x7F stands for 0
+      4  qs  32 bytes: of each 8 bytes the low nibbles are elements 0-7 of a group of 16, the high ones 8-15
 
-    element = d / 2 * VALUES[q], VALUES as in MXFP4. A model multiplies results by a scale of the whole matrix, which
-    is a tensor of its own: `blk.0.attn_q.scale` beside `blk.0.attn_q.weight`.
+element = d / 2 * VALUES[q], VALUES as in MXFP4. A model multiplies results by a scale of the whole matrix, which
+is a tensor of its own: `blk.0.attn_q.scale` beside `blk.0.attn_q.weight`.
 """
 
 from ..simd import (

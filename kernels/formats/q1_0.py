@@ -1,9 +1,9 @@
 """Q1_0: signs alone, a scale a block of 128 elements (18 bytes; `block_q1_0` of ggml-common.h).
 
-    byte  0  d   binary16
-          2  qs  16 bytes: bit n of byte j is element 8 * j + n
+byte  0  d   binary16
+      2  qs  16 bytes: bit n of byte j is element 8 * j + n
 
-    element = d where the bit is set, else -d (`dequantize_row_q1_0` of ggml-quants.c): codes are 2 and 0
+element = d where the bit is set, else -d (`dequantize_row_q1_0` of ggml-quants.c): codes are 2 and 0
 """
 
 from ..simd import load, mask64, select, splat, u8x64, u32, u64

@@ -1,9 +1,9 @@
 """Q2_0: 2 bits, a scale a block of 64 elements (18 bytes; `block_q2_0` of ggml-common.h).
 
-    byte  0  d   binary16
-          2  qs  16 bytes: bits 2 * n and 2 * n + 1 of byte j are element 4 * j + n
+byte  0  d   binary16
+      2  qs  16 bytes: bits 2 * n and 2 * n + 1 of byte j are element 4 * j + n
 
-    element = d * (q - 1) (`dequantize_row_q2_0` of ggml-quants.c)
+element = d * (q - 1) (`dequantize_row_q2_0` of ggml-quants.c)
 """
 
 from ..simd import Lanes, bitcast, cast, load, shuffle, u8x8, u8x64, u32x16

@@ -1,11 +1,11 @@
 """Q2_K: 2 bits with minimums, in super-blocks of 16 groups of 16 elements (84 bytes; `block_q2_K` of ggml-common.h).
 
-    byte   0  scales  16 bytes: the low nibble is a group's scale, the high one its minimum
-          16  qs      64 bytes: for each half of 128 elements, byte i holds elements i, i + 32, i + 64, i + 96
-          80  d       binary16
-          82  dmin    binary16
+byte   0  scales  16 bytes: the low nibble is a group's scale, the high one its minimum
+      16  qs      64 bytes: for each half of 128 elements, byte i holds elements i, i + 32, i + 64, i + 96
+      80  d       binary16
+      82  dmin    binary16
 
-    element of group g = d * scale[g] * q - dmin * minimum[g]
+element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
 from ..simd import cast, i16x16, load, u8x16

@@ -1,12 +1,12 @@
 """Q3_K: 3 bits, symmetric, in super-blocks of 16 groups of 16 elements (110 bytes; `block_q3_K` of ggml-common.h).
 
-    byte    0  hmask   32 bytes: bit j of byte i is the third bit of element 32 * j + i
-           32  qs      64 bytes: for each half of 128 elements, byte i holds the low bits of i, i + 32, i + 64, i + 96
-           96  scales  12 bytes, 16 numbers of 6 bits: the low four of scale g are nibble g // 8 of byte g % 8, the
-                       upper two are pair g // 4 of byte 8 + g % 4
-          108  d       binary16
+byte    0  hmask   32 bytes: bit j of byte i is the third bit of element 32 * j + i
+       32  qs      64 bytes: for each half of 128 elements, byte i holds the low bits of i, i + 32, i + 64, i + 96
+       96  scales  12 bytes, 16 numbers of 6 bits: the low four of scale g are nibble g // 8 of byte g % 8, the
+                   upper two are pair g // 4 of byte 8 + g % 4
+      108  d       binary16
 
-    element of group g = d * (scale[g] - 32) * (q - 4)
+element of group g = d * (scale[g] - 32) * (q - 4)
 """
 
 from ..simd import bitcast, cast, i8x16, i16x16, load, pair, u8x64, u32, u32x16, u64, u64x2

@@ -1,9 +1,9 @@
 """Q4_0: 4 bits, symmetric, a scale a block of 32 elements (18 bytes; `block_q4_0` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+byte  0  d    binary16
+      2  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
 
-    element = d * (q - 8)
+element = d * (q - 8)
 """
 
 from .bits import half, nibble_halves, nibbles16

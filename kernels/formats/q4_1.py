@@ -1,10 +1,10 @@
 """Q4_1: 4 bits with a minimum, a scale a block of 32 elements (20 bytes; `block_q4_1` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  m    binary16
-          4  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
+byte  0  d    binary16
+      2  m    binary16
+      4  qs   16 bytes: byte j holds element j (low nibble) and element j + 16 (high nibble)
 
-    element = d * q + m
+element = d * q + m
 """
 
 from .bits import half, nibble_halves, nibbles16

@@ -1,11 +1,11 @@
 """Q4_K: 4 bits with minimums, in super-blocks of 8 groups of 32 elements (144 bytes; `block_q4_K` of ggml-common.h).
 
-    byte   0  d       binary16
-           2  dmin    binary16
-           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
-          16  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
+byte   0  d       binary16
+       2  dmin    binary16
+       4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
+      16  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
 
-    element of group g = d * scale[g] * q - dmin * minimum[g]
+element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
 from ..simd import bitcast, u8x64

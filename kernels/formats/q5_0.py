@@ -1,10 +1,10 @@
 """Q5_0: 5 bits, symmetric, a scale a block of 32 elements (22 bytes; `block_q5_0` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  qh   32 bits: bit e is the fifth bit of element e
-          6  qs   16 bytes: byte j holds the low bits of element j (low nibble) and element j + 16 (high nibble)
+byte  0  d    binary16
+      2  qh   32 bits: bit e is the fifth bit of element e
+      6  qs   16 bytes: byte j holds the low bits of element j (low nibble) and element j + 16 (high nibble)
 
-    element = d * (q - 16)
+element = d * (q - 16)
 """
 
 from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16

@@ -1,11 +1,11 @@
 """Q5_1: 5 bits with a minimum, a scale a block of 32 elements (24 bytes; `block_q5_1` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  m    binary16
-          4  qh   32 bits: bit e is the fifth bit of element e
-          8  qs   16 bytes: byte j holds the low bits of element j (low nibble) and element j + 16 (high nibble)
+byte  0  d    binary16
+      2  m    binary16
+      4  qh   32 bits: bit e is the fifth bit of element e
+      8  qs   16 bytes: byte j holds the low bits of element j (low nibble) and element j + 16 (high nibble)
 
-    element = d * q + m
+element = d * q + m
 """
 
 from .bits import fifth_bits, fifths_at, half, nibble_halves5, nibbles16

@@ -1,12 +1,12 @@
 """Q5_K: 5 bits with minimums, in super-blocks of 8 groups of 32 elements (176 bytes; `block_q5_K` of ggml-common.h).
 
-    byte   0  d       binary16
-           2  dmin    binary16
-           4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
-          16  qh      32 bytes: bit g of byte i is the fifth bit of element i of group g
-          48  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
+byte   0  d       binary16
+       2  dmin    binary16
+       4  scales  12 bytes: 8 scales and 8 minimums of 6 bits (bits.k_numbers draws them)
+      16  qh      32 bytes: bit g of byte i is the fifth bit of element i of group g
+      48  qs      128 bytes: of each 32 bytes the low nibbles are one group, the high nibbles the next
 
-    element of group g = d * scale[g] * q - dmin * minimum[g]
+element of group g = d * scale[g] * q - dmin * minimum[g]
 """
 
 from ..simd import Const, Lanes, bitcast, constant, load, shuffle, u8x16, u8x64, u32x16

@@ -1,12 +1,12 @@
 """Q6_K: 6 bits, symmetric, in super-blocks of 16 groups of 16 elements (210 bytes; `block_q6_K` of ggml-common.h).
 
-    byte    0  ql      128 bytes: for each half of 128 elements, 64 bytes hold elements 0-63 in their low nibbles and
-                       64-127 in their high ones
-          128  qh      64 bytes: for each half, byte i holds the upper two bits of elements i, i + 32, i + 64, i + 96
-          192  scales  16 signed bytes
-          208  d       binary16
+byte    0  ql      128 bytes: for each half of 128 elements, 64 bytes hold elements 0-63 in their low nibbles and
+                   64-127 in their high ones
+      128  qh      64 bytes: for each half, byte i holds the upper two bits of elements i, i + 32, i + 64, i + 96
+      192  scales  16 signed bytes
+      208  d       binary16
 
-    element of group g = d * scales[g] * (q - 32)
+element of group g = d * scales[g] * (q - 32)
 """
 
 from ..simd import bitcast, cast, i8x16, i16x16, load, u8x64, u32x16

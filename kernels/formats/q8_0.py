@@ -1,9 +1,9 @@
 """Q8_0: 8 bits, symmetric, a scale a block of 32 elements (34 bytes; `block_q8_0` of ggml-common.h).
 
-    byte  0  d    binary16
-          2  qs   32 signed bytes
+byte  0  d    binary16
+      2  qs   32 signed bytes
 
-    element = d * qs; the codes below are qs + 128, since dot products take unsigned codes
+element = d * qs; the codes below are qs + 128, since dot products take unsigned codes
 """
 
 from ..simd import Lanes, load, shuffle, u8x32

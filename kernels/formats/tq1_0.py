@@ -1,12 +1,12 @@
 """TQ1_0: ternary, five elements a byte, a scale a super-block of 256 (54 bytes; `block_tq1_0` of ggml-common.h).
 
-    byte   0  qs  32 bytes: digit n (of 5) of byte m is element 32 * n + m; then
-                  16 bytes: digit n (of 5) of byte m is element 160 + 16 * n + m
-          48  qh  4 bytes: digit n (of 4) of byte m is element 240 + 4 * n + m
-          52  d   binary16
+byte   0  qs  32 bytes: digit n (of 5) of byte m is element 32 * n + m; then
+              16 bytes: digit n (of 5) of byte m is element 160 + 16 * n + m
+      48  qh  4 bytes: digit n (of 4) of byte m is element 240 + 4 * n + m
+      52  d   binary16
 
-    element = d * (digit - 1). A byte b is a binary fraction, b / 256 = 0.digits in base 3: digit n is the whole part of
-    3 * (b * 3**n mod 256) / 256 (`dequantize_row_tq1_0` of ggml-quants.c).
+element = d * (digit - 1). A byte b is a binary fraction, b / 256 = 0.digits in base 3: digit n is the whole part of
+3 * (b * 3**n mod 256) / 256 (`dequantize_row_tq1_0` of ggml-quants.c).
 """
 
 from ..simd import Const, Lanes, bitcast, constant, i16x16, less, load, select, shuffle, splat, u8x16, u8x32, u8x64

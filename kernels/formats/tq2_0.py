@@ -1,9 +1,9 @@
 """TQ2_0: ternary, 2 bits, a scale a super-block of 256 elements (66 bytes; `block_tq2_0` of ggml-common.h).
 
-    byte   0  qs  64 bytes: for each half of 128 elements, byte i holds elements i, i + 32, i + 64, i + 96
-          64  d   binary16
+byte   0  qs  64 bytes: for each half of 128 elements, byte i holds elements i, i + 32, i + 64, i + 96
+      64  d   binary16
 
-    element = d * (q - 1)
+element = d * (q - 1)
 """
 
 from ..simd import i16x16, splat

@@ -150,9 +150,7 @@ def load_model(
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model
 
-    return Model.load(
-        path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress()
-    )
+    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress())
 
 
 class Progress:

@@ -54,9 +54,7 @@ class Loaded(Protocol):
 class Context:
     """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
 
-    def __init__(
-        self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False
-    ) -> None:
+    def __init__(self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False) -> None:
         max_rows = PHASES[-1] if model.network.causal else MAX_ROWS
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, max_rows)):
             if not 1 <= value <= high:

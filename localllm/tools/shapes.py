@@ -299,9 +299,7 @@ SHAPES: dict[str, Shape] = {
     "granite4-h-1b": Shape("Granite 4.0 H 1B", "granitehybrid", 100352, _GRANITE, _granite_layer),
     "lfm2-1.2b": Shape("LFM2 1.2B", "lfm2", 65536, _LFM2, _lfm2_layer, output_norm="token_embd_norm"),
     "mamba2-1.3b": Shape("Mamba-2 1.3B", "mamba2", 50288, _MAMBA2, lambda i: _mamba2(2048, 4096, 128, 64)),
-    "rwkv7-1.5b": Shape(
-        "RWKV-7 1.5B", "rwkv7", 65536, _RWKV7, _rwkv7_layer, is_tied=False, top=_RWKV7_TOP
-    ),
+    "rwkv7-1.5b": Shape("RWKV-7 1.5B", "rwkv7", 65536, _RWKV7, _rwkv7_layer, is_tied=False, top=_RWKV7_TOP),
     "granitemoe-1b": Shape("Granite 3.1 1B-A400M", "granitemoe", 49160, _GRANITEMOE, _granitemoe_layer),
     "gemma3n-e2b": Shape("Gemma 3n E2B", "gemma3n", 262400, _GEMMA3N, _gemma3n_layer, top=_GEMMA3N_TOP),
     "gemma4-e2b": Shape("Gemma 4 E2B", "gemma4", 262144, _GEMMA4, _gemma4_layer, top=_GEMMA4_TOP),

@@ -85,7 +85,7 @@ def test_groups(size, top_k):
     rng = np.random.default_rng(size)
     scores = harness.buffer((len(POSITIONS), n_keys))
     scores[...] = rng.standard_normal(scores.shape)
-    scores[:, :: 5] = 0.25
+    scores[:, ::5] = 0.25
     exact = np.zeros((len(POSITIONS), n_keys + 1), np.uint8)
     for row, position in enumerate(POSITIONS):
         n = (position + 1) // size

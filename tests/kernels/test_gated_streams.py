@@ -28,9 +28,7 @@ def test_copy(n, count):
 def test_collapse(n, count):
     x, gate = normal(3, count, n), normal(3, count, n, seed=1, scale=20)
     out, zero = harness.buffer((3, n)), harness.buffer((3, n))
-    harness.run(
-        "gated_streams.collapse", n_rows_at=np.array([3]), n=n, count=count, x=x, gate=gate, out=out, zero=zero
-    )
+    harness.run("gated_streams.collapse", n_rows_at=np.array([3]), n=n, count=count, x=x, gate=gate, out=out, zero=zero)
     np.testing.assert_allclose(out, (x * sigmoid(gate)).mean(1), rtol=3e-6, atol=1e-6)
     assert not zero.any()
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.kernels.attention import ALL_AHEAD, CHUNK
+from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.scores import FAR
 from localllm.kernels.thread import Step
 from tests import reference
@@ -246,7 +247,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kv", harness.KV_TYPES)
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("change", CHANGES)
 def test_attention_scores(change, kv):
     case = Changed(n_cells=1024, kv=kv, **CHANGES[change])

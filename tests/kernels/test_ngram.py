@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from localllm.kernels.formats.table import FORMATS
 from tests import reference
 from tests.kernels import blocks, harness
 
@@ -90,7 +91,7 @@ def test_picked(name):
     rows = harness.placed(np.array([[8, 0, 3], [3, 3, 7]], np.int32))
     out = harness.buffer((2, 3, k))
     harness.run(
-        "embed.picked", harness.FORMATS[name].module, n_rows_at=np.array([2]), n=3, rows=rows, table=raw,
+        "embed.picked", FORMATS[name].module, n_rows_at=np.array([2]), n=3, rows=rows, table=raw,
         row_bytes=raw.strides[0], k=k, out=out,
     )  # fmt: skip
     np.testing.assert_array_equal(out, reference.dequantize(name, raw)[rows])

@@ -289,9 +289,7 @@ def test_integer_tiles(run):
     starts = rng().integers(-1000, 1000, (3, 16), I32)
     acc = np.tile(-5 * starts, (2, 1, 1))
     pairs = 9 + (w.view(np.int16)[:, None, None, :2].astype(I64) * x.view(np.int16).reshape(3, 16, 2)).sum(-1)
-    assert_vectors(
-        run("tiles_of_integers", 448, x, w, starts), acc[1, 1], pairs.astype(I32).reshape(-1)
-    )
+    assert_vectors(run("tiles_of_integers", 448, x, w, starts), acc[1, 1], pairs.astype(I32).reshape(-1))
 
 
 def test_tiles_of_codes(run):

@@ -3,8 +3,10 @@ spec's in some case of that architecture."""
 
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,8 @@ that are compared."""
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """{architecture: [(spec, configuration), ...]} of all recorded cases."""
-    folder, found = tmp_path_factory.mktemp("specs"), {}
+    folder = tmp_path_factory.mktemp("specs")
+    found: dict[str, list[tuple[Spec, Config]]] = {}
     for case in models.cases().values():
         path = models.write(folder / "m.gguf", case)
         found.setdefault(case.architecture, []).append(configuration(open_gguf(path)))
@@ -35,13 +38,20 @@ def files(tmp_path_factory):
 def results(function, of, c: Config) -> list:
     """What a function of a spec gives for a file, for each layer where it depends on that. of: PLAIN's, the names of
     whose arguments tell what they are."""
-    known = {"c": [c], "keys": [c.keys], "n_layer": [c.n_layer], "i": range(c.n_layer), "has_ffn_norm": [False, True]}
+    known: dict[str, Iterable[Any]] = {
+        "c": [c],
+        "keys": [c.keys],
+        "n_layer": [c.n_layer],
+        "i": range(c.n_layer),
+        "has_ffn_norm": [False, True],
+    }
     return [function(*arguments) for arguments in product(*(known[name] for name in inspect.signature(of).parameters))]
 
 
 def differs(name: str, value: object, plain: object, c: Config) -> bool:
     """A field of a spec is another than a plain spec's, for a file."""
     if name == "unused":
+        assert isinstance(value, tuple)
         return any(re.fullmatch(pattern, tensor) for pattern in value for tensor in c.keys.file.tensors)
     if callable(value):
         return value is not plain and results(value, plain, c) != results(plain, plain, c)

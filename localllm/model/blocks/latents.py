@@ -55,9 +55,7 @@ class Latents:
     temperature: Temperature | None
     pairing: str
 
-    def record(
-        self, r: Recorder, x: Value, table: Buffer | None, more: list[tuple[Linear, Value, Value]]
-    ) -> Projected:
+    def record(self, r: Recorder, x: Value, table: Buffer | None, more: list[tuple[Linear, Value, Value]]) -> Projected:
         """more: further products of x."""
         s, name = self.sizes, f"blk.{self.i}.attn"
         q, kv = r.floats("q", s.n_head * s.k_dim), r.floats("kv", s.rank + s.n_rot)

@@ -29,9 +29,7 @@ def planes(r: Recorder, buffer: Buffer, count: int, n: int) -> list[Place]:
     return [Place(buffer, j * r.n_rows * n * F32) for j in range(count)]
 
 
-def _record(
-    r: Recorder, name: str, kind: str, x: Value, lerps: Weight, n: int, state: Recurrent, out: Buffer
-) -> None:
+def _record(r: Recorder, name: str, kind: str, x: Value, lerps: Weight, n: int, state: Recurrent, out: Buffer) -> None:
     count = lerps.k // n
     r.plan.op(
         name, Key("shift", "rows", (kind,)), shift.Params, (count, r.n_rows, n),

@@ -24,9 +24,7 @@ SPECS = {
     "xverse": replace(_ADJACENT, about="XVERSE"),
     "arcee": replace(_ADJACENT, about="Arcee AFM", activation="relu2"),
     "smollm3": replace(_ADJACENT, about="SmolLM 3", rope_layers=not_every(4)),
-    "nanbeige": replace(
-        _ADJACENT, about="Nanbeige", n_loops=lambda keys: keys.integer("num_loops", 1, 64, 1)
-    ),
+    "nanbeige": replace(_ADJACENT, about="Nanbeige", n_loops=lambda keys: keys.integer("num_loops", 1, 64, 1)),
     "maincoder": replace(_ADJACENT, about="Maincoder", qk_norm_after_rope=True),
     "chatglm": replace(_ADJACENT, about="ChatGLM 3, GLM 4 9B, GLM-Edge"),
     "deci": replace(_ADJACENT, about="DeciLM, Llama 3.1 Nemotron", mixers=_deci_mixers),
@@ -37,9 +35,7 @@ SPECS = {
         rope_layers=lambda c, i: c.n_layer == _LAYERS_OF_BAICHUAN_7B,
         alibi=lambda c: 8.0 if c.n_layer == _LAYERS_OF_BAICHUAN_13B else 0.0,
     ),
-    "llada": replace(
-        _ADJACENT, about="LLaDA", causal=False, unused=(_FREQS, r"blk\.\d+\.(attn_output|ffn_\w+)\.bias")
-    ),
+    "llada": replace(_ADJACENT, about="LLaDA", causal=False, unused=(_FREQS, r"blk\.\d+\.(attn_output|ffn_\w+)\.bias")),
     "ernie4_5": replace(_ADJACENT, about="ERNIE 4.5 0.3B", unused=(r"blk\.\d+\.attn_output\.bias",)),
     "paddleocr": replace(_HALVES, about="PaddleOCR-VL, text", sections="blocks"),
     "exaone": replace(_HALVES, about="EXAONE 3"),

@@ -11,7 +11,5 @@ def _mixers(c: Config, i: int) -> tuple[str, ...]:
 
 
 SPECS = {
-    "plamo2": Spec(
-        "PLaMo 2", rope="halves", mixers=_mixers, attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5
-    ),
+    "plamo2": Spec("PLaMo 2", rope="halves", mixers=_mixers, attention_scale=lambda c, i: c.n_embd_head_v[i] ** -0.5),
 }

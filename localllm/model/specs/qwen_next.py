@@ -23,6 +23,7 @@ def _mixers(c: Config, i: int) -> tuple[str, ...]:
 
 _NEXT = Spec("Qwen3-Next, Qwen3-Coder-Next", rope="halves", mixers=_mixers, ffn_norm="post_attention_norm", q_gate=True)
 
+
 def _mixers_of_flash(c: Config, i: int) -> tuple[str, ...]:
     """The file names the layer of n-grams."""
     has_ngrams = c.keys.has("ple.layers") and i in c.keys.file.get_array(c.keys.full("ple.layers"), int)

@@ -63,6 +63,4 @@ class Recurrent:
             at += view.nbytes
 
     def _views(self, slot: int) -> list[np.ndarray]:
-        return [
-            array[slot * size : (slot + 1) * size] for size, array in zip(self.sizes, self._arrays, strict=True)
-        ]
+        return [array[slot * size : (slot + 1) * size] for size, array in zip(self.sizes, self._arrays, strict=True)]

@@ -34,9 +34,11 @@ def layer(kind, i, residuals, latent, gate, q_rank, n_shared, biases):
         }  # fmt: skip
     else:
         n_q = N_HEAD * (NOPE + ROT)
-        out |= {"attn_q_a": [N, q_rank], "attn_q_a_norm": [q_rank], "attn_q_b": [q_rank, n_q]} if q_rank else {
-            "attn_q": [N, n_q]
-        }
+        out |= (
+            {"attn_q_a": [N, q_rank], "attn_q_a_norm": [q_rank], "attn_q_b": [q_rank, n_q]}
+            if q_rank
+            else {"attn_q": [N, n_q]}
+        )
         out |= {
             "attn_kv_a_mqa": [N, RANK + ROT], "attn_kv_a_norm": [RANK], "attn_k_b": [NOPE, RANK, N_HEAD],
             "attn_v_b": [RANK, V_DIM, N_HEAD], "attn_output": [N_HEAD * V_DIM, N],

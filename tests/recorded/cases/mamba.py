@@ -88,8 +88,6 @@ def granite(feed_forward, kv, groups=1, biased=False, more=None):
     return model("granitehybrid", 64, layers, GRANITE | ssm(4, 128, 32, 4, groups) | kv, tied=True, more=more)
 
 
-
-
 def plamo2(n, heads, head, state, conv=4, value=0):
     """A head's size, of attention and of Mamba; suffixes are left out as conversion leaves them out."""
     inner, rank, value = heads * head, max(64, n // 16), value or head
