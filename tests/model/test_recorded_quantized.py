@@ -39,6 +39,16 @@ def quantizer(fmt: str, dequantize: bool) -> models.Quantize:
     return quantize
 
 
+_BOUND = 1e-3
+_BOUNDS = {"rwkv6qwen2": 0.15, "rwkv": 1e-2, "arwkv7": 3e-3, "exaone4-32b": 4e-3}
+"""Of the median error over rows, by how a case's name begins, where random weights amplify it: llama.cpp's own errors on
+the same files are 5.1e-2 to 6.7e-2, 1.2e-3 to 6.2e-3, 1.3e-3 to 4.5e-3 and 1.8e-3."""
+
+
+def bound(name: str) -> float:
+    return next((limit for start, limit in _BOUNDS.items() if name.startswith(start)), _BOUND)
+
+
 @pytest.mark.parametrize("fmt", ["Q8_0", "Q4_1", "F16"])
 @pytest.mark.parametrize("name", CASES)
 def test_near_the_dequantized_model(name, fmt, tmp_path):
@@ -51,7 +61,7 @@ def test_near_the_dequantized_model(name, fmt, tmp_path):
             made.append(outputs(CASES[name], model, ids_of(CASES[name].n_ids)).astype(np.float64))
     got, exact = made
     errors = ((got - exact) ** 2).mean(-1) / (exact**2).mean(-1)
-    assert np.median(errors) < (1e-9 if fmt == "F16" else 1e-3)
+    assert np.median(errors) < (1e-9 if fmt == "F16" else bound(name))
 
 
 @pytest.mark.parametrize("name", CASES)
