@@ -41,8 +41,8 @@ def quantizer(fmt: str, dequantize: bool) -> models.Quantize:
 
 _BOUND = 1e-3
 _BOUNDS = {"rwkv6qwen2": 0.15, "rwkv": 1e-2, "arwkv7": 3e-3, "exaone4-32b": 4e-3}
-"""Of the median error over rows, by how a case's name begins, where random weights amplify it: llama.cpp's own errors on
-the same files are 5.1e-2 to 6.7e-2, 1.2e-3 to 6.2e-3, 1.3e-3 to 4.5e-3 and 1.8e-3."""
+"""Of the median error over rows, by how a case's name begins, where random weights amplify it: llama.cpp's own errors
+on the same files are 5.1e-2 to 6.7e-2, 1.2e-3 to 6.2e-3, 1.3e-3 to 4.5e-3 and 1.8e-3."""
 
 
 def bound(name: str) -> float:
