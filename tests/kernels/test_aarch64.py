@@ -13,6 +13,8 @@ from localllm.kernels.simd.targets import current
 from tests.kernels import bits, blocks, emulated, harness, test_products
 from tests.kernels.test_targets import outermost
 
+pytestmark = pytest.mark.slow
+
 FORMATS = {"neon": ("Q8_0", "IQ2_XXS"), "neoni8mm": ("Q8_0", "Q4_K")}
 """One whose codes have 8 bits, and one whose codes have fewer."""
 DOTS = {"neon": ((0x4E809400, 0xFFE0FC00), (0x4F80E000, 0xFFC0F400)),
@@ -87,7 +89,6 @@ def test_products_give_the_same_bits_on_arm(target, objects, emulator):
 @outermost
 @needs_qemu
 @needs_fma
-@pytest.mark.slow
 @pytest.mark.parametrize("target", FORMATS)
 def test_everything_gives_the_same_bits_on_arm(target, emulator, monkeypatch):
     """All formats, attention, norms, RoPE: some minutes of compiling."""

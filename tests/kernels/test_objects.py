@@ -76,6 +76,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_compiled_again(cold, compiled, damage):
     path = seed(DAMAGES[damage](compiled))
@@ -90,6 +91,7 @@ def test_a_whole_file_is_used(cold, compiled, monkeypatch):
     assert objects.load([SMALL])[SMALL] > 0
 
 
+@pytest.mark.slow
 def test_progress_counts_what_is_compiled(cold):
     seen = []
     keys = [SMALL, Key("activation", "gated", ("gelu",))]
@@ -137,6 +139,7 @@ def test_a_cache_that_cannot_be_made_is_one_clear_line(cold, monkeypatch):
         objects.load([SMALL])
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(cold):
     command = [sys.executable, "-c", LOAD + "print(address > 0)"]
     environment = harness.environment(current().name, LOCALLLM_CACHE=str(cold))

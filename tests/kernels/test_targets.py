@@ -31,6 +31,7 @@ FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
 
 
 @outermost
+@pytest.mark.slow
 @pytest.mark.parametrize("target", OTHERS)
 def test_all_of_this_folder_on(target):
     # avxvnni differs from avx2 in its dot products alone.
@@ -47,6 +48,7 @@ def hashes(target: str) -> dict[str, str]:
 
 
 @outermost
+@pytest.mark.slow
 @pytest.mark.skipif(len(WITH_FMA) < 2, reason="this processor has one of them at most")
 def test_targets_with_fma_give_the_same_bits():
     best, *others = map(hashes, WITH_FMA)
@@ -55,6 +57,7 @@ def test_targets_with_fma_give_the_same_bits():
 
 
 @outermost
+@pytest.mark.slow
 @pytest.mark.skipif(len(harness.runnable_targets()) < 2, reason="one target")
 def test_generic_gives_the_same_bits_where_no_fma_is_meant():
     best, generic = hashes(harness.runnable_targets()[0]), hashes("generic")
@@ -70,6 +73,7 @@ def registers(target: str, keys: list[objects.Key]) -> str:
 
 
 @outermost
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [t for t in harness.runnable_targets() if t in FORBIDDEN])
 def test_no_register_that_the_target_lacks(target, request):
     """What was found is kept by a digest of the kernels' paths in the cache: compiling again takes long."""
@@ -143,6 +147,7 @@ COMES_OUT["neoni8mm"] = COMES_OUT["neon"] | {"dot4": "usdot", "dot4_u7": "usdot"
 
 
 @outermost
+@pytest.mark.slow
 @pytest.mark.parametrize("target", COMES_OUT)
 def test_neon_instructions_come_out_for_aarch64(target):
     done = harness.python(current().name, "-m", "tests.kernels.crossed", target)

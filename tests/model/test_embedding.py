@@ -45,6 +45,7 @@ def model_of(tmp_path_factory):
         model.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-rank", "modern-bert-rank", "jina-bert-v2-rank", "t5encoder", "qwen3-rank"])
 def test_the_same_bits_whatever_is_beside_a_text(model_of, name):
     model = model_of(name)
