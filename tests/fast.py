@@ -1,6 +1,6 @@
 """The fast part of the tests, `pytest -m fast`: under two minutes on two cores, with tests of every folder.
 
-The rule: a test is fast unless it is marked slow. Of a function with many sets of parameters MOST at most are fast, at
+The rule: a test is fast unless it is marked slow. Of a function with many sets of parameters MAX_TESTS at most are fast, at
 even distances; where they begin depends on the function's name, so that functions over one list take different ones.
 """
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-MOST = 12
+MAX_TESTS = 12
 """Tests of one function."""
 
 T = TypeVar("T")
@@ -29,6 +29,6 @@ def fast_of(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 
 
 def spread(tests: Sequence[T], start: int) -> Sequence[T]:
-    """At most MOST of them, at even distances from one another; `start`: any number."""
-    step = -(-len(tests) // MOST)
+    """At most MAX_TESTS of them, at even distances from one another; `start`: any number."""
+    step = -(-len(tests) // MAX_TESTS)
     return tests[start % step :: step]
