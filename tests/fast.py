@@ -1,7 +1,8 @@
 """The fast part of the tests, `pytest -m fast`: under two minutes on two cores, with tests of every folder.
 
-The rule: a test is fast unless it is marked slow. Of a function with many sets of parameters MAX_TESTS at most are fast, at
-even distances; where they begin depends on the function's name, so that functions over one list take different ones.
+The rule: a test is fast unless it is marked slow. Of a function with many sets of parameters MAX_TESTS at most are
+fast, at even distances; where they begin depends on the function's name, so that functions over one list take different
+ones.
 """
 
 from __future__ import annotations
