@@ -127,7 +127,8 @@ class Sequences:
         return [state.save(track) for state in self._all]
 
     def restore(self, track: Track, past: int, content: Sequence[bytes]) -> None:
-        """Put back what `save` gave when the sequence held `past` tokens. Raises UsageError, nothing changed."""
+        """Put back what `save` gave when the sequence held `past` tokens; `cut` can come back there. Raises UsageError,
+        nothing changed."""
         if len(content) != len(self._all):
             raise UsageError(f"a saved sequence of this model has {len(self._all)} parts, not {len(content)}")
         for i, (state, part) in enumerate(zip(self._all, content, strict=True)):
@@ -139,6 +140,7 @@ class Sequences:
             self._slots.advance(track, self._slots.take())
         for state, part in zip(self._all, content, strict=True):
             state.restore(track, part)
+        self.checkpoint(track)
 
 
 def _states(mixers: Sequence[Mixer], options: StateOptions) -> dict[int, tuple[State, ...]]:

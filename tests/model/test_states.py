@@ -215,7 +215,9 @@ def test_a_saved_sequence_is_checked_whole_before_anything_is_written(sequences)
             sequences.restore(target, past, content)
     assert (target.past, holds(sequences, 1)) == (4, 4)
     sequences.restore(target, 9, saved)
-    assert (target.past, holds(sequences, 1), target.checkpoints) == (9, 9, [])
+    assert (target.past, holds(sequences, 1)) == (9, 9)
+    feed(sequences, *[1] * 3)
+    assert sequences.cut(target, 9) == 9 == holds(sequences, 1)
 
 
 # --- with a model
