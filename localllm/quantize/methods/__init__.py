@@ -1,0 +1,1 @@
+"""Methods of rounding a tensor to a format: one file each."""

@@ -1,0 +1,1 @@
+"""Where tensors come from: GGUF files and Hugging Face folders, one file a kind."""
