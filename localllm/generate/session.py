@@ -12,7 +12,7 @@ from localllm.generate.chat import Chat
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions
 from localllm.generate.sampling import Sampler
-from localllm.model.model import Model as BaseModel
+from localllm.model.model import LoadedModel
 from localllm.text.template import ChatTemplate, PlainTurns, chat_template
 
 __all__ = ["Answer", "Chat", "Model"]
@@ -70,7 +70,7 @@ class TextGeneration:
         return single_answer(self, ids, sampling, max_tokens, stop, n_ctx, n_batch)
 
 
-class Model(TextGeneration, BaseModel):
+class Model(TextGeneration, LoadedModel):
     """A loaded model that writes text. Get one from `localllm.load`."""
 
     @cached_property

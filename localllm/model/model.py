@@ -29,8 +29,8 @@ DEFAULT_N_CTX = 4096
 MAX_THREADS = 512
 
 
-class Model:
-    """What `Model.load` makes of a GGUF file. `file` is the open file, `metadata` its metadata."""
+class LoadedModel:
+    """What `LoadedModel.load` makes of a GGUF file. `file` is the open file, `metadata` its metadata."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.model.test_embedding import TOKENIZER
 from tests.recorded import models
 from tests.recorded.cases.encoders import CASES
@@ -18,7 +18,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(path):
-    with Model.load(path) as loaded:
+    with LoadedModel.load(path) as loaded:
         yield loaded
 
 

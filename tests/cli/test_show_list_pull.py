@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from localllm.cli import list as list_verb
 from localllm.cli import pull, show
 from localllm.errors import FileError, StoreError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.store import catalog as c
 from localllm.store import fetch
 from localllm.store.entry import Entry
@@ -111,7 +111,7 @@ def test_show_counts_memory(tmp_path: Path) -> None:
     """What a context counts that is made: cells of keys and values, recurrent states, and their checkpoints."""
     path = str(tiny_models.write(tmp_path / "llama.gguf", "llama"))
     memory = json.loads(invoke(show, path, "-c", "512", "-o", "json").stdout)["memory"]
-    with Model.load(path) as model:
+    with LoadedModel.load(path) as model:
         context = model.context(n_ctx=512)
         assert memory["cache"] == context.n_bytes
         context.close()
@@ -132,7 +132,7 @@ def test_show_counts_recurrent_states(tmp_path: Path) -> None:
     memory = json.loads(invoke(show, path, "-o", "json").stdout)["memory"]
     n_embd, width, n_layer = 128, 3, 2
     assert memory["recurrent"] == 4 * n_embd * (width - 1) * n_layer
-    with Model.load(path) as model:
+    with LoadedModel.load(path) as model:
         context = model.context(n_ctx=memory["n_ctx"])
         assert memory["cache"] + memory["recurrent"] + memory["checkpoints"] == context.n_bytes
         context.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import ContextFullError, UnsupportedError, UsageError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.model.spec import architectures, spec_for
 from tests.model import twin
 from tests.model.twin import HEAD, N_EMBD, Case, Experts
@@ -115,7 +115,7 @@ def model_of(tmp_path_factory):
             case = CASES[name]
             tensors = twin.weights(case)
             path = twin.write(tmp_path_factory.mktemp("models") / "m.gguf", case, tensors)
-            models[name] = Model.load(path, n_ctx=512, kv_type="f32", n_threads=2), tensors
+            models[name] = LoadedModel.load(path, n_ctx=512, kv_type="f32", n_threads=2), tensors
         return models[name]
 
     yield get
@@ -163,7 +163,7 @@ def test_far_out(model_of, name, tmp_path):
     _, tensors = model_of(name)
     exact = twin.forward(case, tensors, ids)
     path = twin.write(tmp_path / "m.gguf", case, tensors)
-    with Model.load(path, n_ctx=4096, kv_type="f32") as model:
+    with LoadedModel.load(path, n_ctx=4096, kv_type="f32") as model:
         assert nmse(exact, model.logits(ids)) < 1e-9
 
 
@@ -211,7 +211,7 @@ def test_a_model_says_what_its_contexts_keep(tmp_path):
     path = twin.write(tmp_path / "m.gguf", case, twin.weights(case))
     sizes = []
     for swa_full in (False, True):
-        with Model.load(path, n_ctx=2048, swa_full=swa_full) as model:
+        with LoadedModel.load(path, n_ctx=2048, swa_full=swa_full) as model:
             context = model.context()
             other = model.context(swa_full=not swa_full)
             sizes += [context.n_bytes, other.n_bytes]
@@ -253,7 +253,7 @@ def test_learned_positions_end(tmp_path):
     tensors = twin.weights(case)
     tensors["position_embd.weight"] = tensors["position_embd.weight"][:40]
     case = replace(case, meta={"context_length": 40})
-    with Model.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64, kv_type="f32") as model:
+    with LoadedModel.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64, kv_type="f32") as model:
         assert nmse(twin.forward(replace(case, positions=True), tensors, IDS[:40]), model.logits(IDS[:40])) < 1e-10
         with pytest.raises(ContextFullError, match="40 positions"):
             model.logits(IDS[:41])
@@ -264,7 +264,7 @@ def test_the_output_is_the_embedding(tmp_path):
     case = Case("codeshell", layer_norm=True, biases=True, plain=twin.gelu, tied=True)
     tensors = twin.weights(case)
     renamed = {k.replace("token_embd", "output"): v for k, v in tensors.items()}
-    with Model.load(twin.write(tmp_path / "m.gguf", case, renamed), kv_type="f32", n_ctx=128) as model:
+    with LoadedModel.load(twin.write(tmp_path / "m.gguf", case, renamed), kv_type="f32", n_ctx=128) as model:
         assert nmse(twin.forward(case, tensors, IDS), model.logits(IDS)) < 1e-10
 
 
@@ -273,7 +273,7 @@ def test_prediction_layers_are_left_alone(tmp_path):
     case = Case("qwen3", {"nextn_predict_layers": 1, "block_count": 3}, qk_norm="head")
     tensors = twin.weights(case)
     more = {"blk.2.nextn.eh_proj.weight": np.zeros((8, 8), np.float32), "cls.output.weight": np.zeros(4, np.float32)}
-    with Model.load(twin.write(tmp_path / "m.gguf", case, tensors | more), kv_type="f32", n_ctx=128) as model:
+    with LoadedModel.load(twin.write(tmp_path / "m.gguf", case, tensors | more), kv_type="f32", n_ctx=128) as model:
         assert sorted(model.skipped) == sorted(more)
         assert nmse(twin.forward(case, tensors, IDS), model.logits(IDS)) < 1e-10
 
@@ -283,4 +283,4 @@ def test_a_tensor_that_nothing_consumed_is_refused(tmp_path):
     tensors = twin.weights(case) | {"blk.1.attn_k_b.weight": np.zeros((4, 4), np.float32)}
     path = twin.write(tmp_path / "m.gguf", case, tensors)
     with pytest.raises(UnsupportedError, match=r"blk\.1\.attn_k_b\.weight"):
-        Model.load(path)
+        LoadedModel.load(path)

@@ -16,7 +16,7 @@ from localllm.model import context as context_module
 from localllm.model import network
 from localllm.model import weights as weights_module
 from localllm.model.blocks.attention import Attention
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
 from tests import tiny_models
@@ -55,7 +55,7 @@ def test_refused(tmp_path, case, monkeypatch):
         change["tensors"] = tensors
     path = tiny_models.write(tmp_path / "m.gguf", "llama", **change)
     with pytest.raises(error, match=match) as raised:
-        Model.load(path)
+        LoadedModel.load(path)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
 
@@ -68,19 +68,22 @@ def test_unknown_architecture(tmp_path):
     writer.write_kv_data_to_file()
     writer.close()
     with pytest.raises(UnsupportedError, match=r"'perceptron'.*llama"):
-        Model.load(tmp_path / "m.gguf")
+        LoadedModel.load(tmp_path / "m.gguf")
 
 
 def test_more_memory_than_there_is(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with Model.load(path) as model, pytest.raises(NotEnoughMemoryError, match=r"GB are free; the largest context"):
+    with (
+        LoadedModel.load(path) as model,
+        pytest.raises(NotEnoughMemoryError, match=r"GB are free; the largest context"),
+    ):
         model.context(n_ctx=1 << 30)
 
 
 def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
     """What is computed with and the logits, too: a context that just fits, and one byte less."""
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with Model.load(path) as model:
+    with LoadedModel.load(path) as model:
         context = model.context(n_ctx=512, n_seq=3)
         caches = context.n_bytes
         need = caches + context._arena_bytes + 3 * 4 * tiny_models.N_VOCAB
@@ -102,7 +105,7 @@ def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
         extra: dict[str, Any] = {f"llama__attention__{key}": limit + 1}
         path = tiny_models.write(tmp_path / "m.gguf", "llama", **extra)
         with pytest.raises(FormatError, match=rf"llama\.attention\.{key}: is {limit + 1}, must be 1 to {limit}"):
-            Model.load(path)
+            LoadedModel.load(path)
 
 
 OF_INDEXER_AND_EXPERTS = {
@@ -117,7 +120,7 @@ def test_sizes_of_indexers_and_experts(tmp_path, name):
     case = models.cases()["minimax-m3"]
     path = models.write(tmp_path / "m.gguf", dataclasses.replace(case, kv=case.kv | {key: value}))
     with pytest.raises(FormatError, match=rf"minimax-m3\.{key}: {match}"):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -161,7 +164,7 @@ def test_rows_to_add_that_scratch_cannot_hold_are_refused_by_name(tmp_path, name
     })  # fmt: skip
     monkeypatch.setattr(network, "SCRATCH_BYTES", 1020)
     with pytest.raises(FormatError, match=r"embedding_length: is 256: .* take at most 255"):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 @pytest.mark.parametrize("name", ["deepseek2", "deepseek4", "glm5-next", "minimax-m3"])
@@ -169,12 +172,12 @@ def test_blocks_that_see_no_later_tokens_are_refused_by_name(tmp_path, name):
     case = models.cases()[name]
     path = models.write(tmp_path / "m.gguf", dataclasses.replace(case, kv=case.kv | {"attention.causal": False}))
     with pytest.raises(UnsupportedError, match=r"attention.* in both directions is not supported"):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 def test_codes_in_the_cache_need_whole_groups(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with Model.load(path, kv_type="q8_0") as model:
+    with LoadedModel.load(path, kv_type="q8_0") as model:
         block = model.network.mixers[0]
         assert isinstance(block, Attention)
         uneven = dataclasses.replace(block, v_dim=24)
@@ -184,7 +187,7 @@ def test_codes_in_the_cache_need_whole_groups(tmp_path):
 
 def test_file_that_changes_under_us(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with Model.load(path, n_ctx=64) as model:
+    with LoadedModel.load(path, n_ctx=64) as model:
         context = model.context()
         context.forward([1, 2])
         with open(path, "ab") as file:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 from tests.recorded.cases.deepseek4 import CASES
 from tests.recorded.models import N_VOCAB
@@ -28,7 +28,7 @@ def written(tmp_path, **kv):
 def test_ratios_are_refused(tmp_path, name):
     error, match, ratios = REFUSED[name]
     with pytest.raises(error, match=match):
-        Model.load(written(tmp_path, attention__compress_ratios=ratios))
+        LoadedModel.load(written(tmp_path, attention__compress_ratios=ratios))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_ratios_are_refused(tmp_path, name):
 )
 def test_numbers_are_refused(tmp_path, error, match, key, value):
     with pytest.raises(error, match=match):
-        Model.load(written(tmp_path, **{key.replace(".", "__"): value}))
+        LoadedModel.load(written(tmp_path, **{key.replace(".", "__"): value}))
 
 
 @pytest.mark.parametrize("value", [6, -1])
@@ -57,7 +57,7 @@ def test_a_table_that_names_no_expert(tmp_path, value):
         return x, gguf.GGMLQuantizationType.I32
 
     with pytest.raises(FormatError, match=r"ffn_gate_tid2eid.*must be 0 to 5"):
-        Model.load(models.write(tmp_path / "m.gguf", CASE, other))
+        LoadedModel.load(models.write(tmp_path / "m.gguf", CASE, other))
 
 
 def test_a_table_of_floats(tmp_path):
@@ -65,13 +65,15 @@ def test_a_table_of_floats(tmp_path):
         return (x.astype(np.float32), gguf.GGMLQuantizationType.F32) if "tid2eid" in name else None
 
     with pytest.raises(UnsupportedError, match=r"ffn_gate_tid2eid.*F32"):
-        Model.load(models.write(tmp_path / "m.gguf", CASE, other))
+        LoadedModel.load(models.write(tmp_path / "m.gguf", CASE, other))
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 def test_the_same_bits_in_other_types_of_cells(tmp_path, kv_type):
     ids = models.ids_of(150)
-    with Model.load(models.write(tmp_path / "m.gguf", CASES["deepseek4-long"]), n_ctx=256, kv_type=kv_type) as model:
+    with LoadedModel.load(
+        models.write(tmp_path / "m.gguf", CASES["deepseek4-long"]), n_ctx=256, kv_type=kv_type
+    ) as model:
         exact = model.logits(ids)
         context = model.context()
         parts = [context.forward(ids[i : i + 11], want_logits=[True] * len(ids[i : i + 11])) for i in range(0, 150, 11)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 
 REFUSED = [
@@ -24,13 +24,13 @@ def test_refused_by_name(name, changed, error, text, tmp_path):
     case = models.cases()[name]
     path = models.write(tmp_path / "m.gguf", replace(case, kv=case.kv | changed))
     with pytest.raises(error, match=text):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 @pytest.mark.parametrize("name", ["qwen35", "bailingmoe3"])
 def test_prediction_layers_are_left_out_by_name(name, tmp_path):
     case = models.cases()[name]
-    with Model.load(models.write(tmp_path / "m.gguf", case)) as model:
+    with LoadedModel.load(models.write(tmp_path / "m.gguf", case)) as model:
         assert sorted(model.skipped) == sorted(t for t in case.tensors if t.startswith("blk.3."))
 
 
@@ -38,4 +38,4 @@ def test_a_gate_of_its_own_beside_that_of_queries_is_refused(tmp_path):
     case = models.cases()["qwen35"]
     changed = replace(case, tensors=case.tensors | {"blk.2.attn_gate.weight": [96, 128]})
     with pytest.raises(UnsupportedError, match=r"blk\.2\.attn_gate"):
-        Model.load(models.write(tmp_path / "m.gguf", changed))
+        LoadedModel.load(models.write(tmp_path / "m.gguf", changed))

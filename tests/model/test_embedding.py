@@ -9,7 +9,7 @@ import pytest
 
 from localllm.errors import ContextFullError, FormatError, UnsupportedError, UsageError
 from localllm.model import embedding
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.model.test_recorded_quantized import quantizer
 from tests.recorded import models
 from tests.recorded.cases.encoders import BERT, CASES, MODERN
@@ -37,7 +37,7 @@ def model_of(tmp_path_factory):
         key = name, *more
         if key not in loaded:
             path = models.write(tmp_path_factory.mktemp("models") / "m.gguf", CASES[name], **more)
-            loaded[key] = Model.load(path, n_ctx=1024, n_threads=2)
+            loaded[key] = LoadedModel.load(path, n_ctx=1024, n_threads=2)
         return loaded[key]
 
     yield get
@@ -77,7 +77,7 @@ def test_a_long_text_of_an_encoder(tmp_path, name, fmt):
     path = models.write(tmp_path / "m.gguf", case, quantizer(fmt, dequantize=False))
     long = [IDS[i % 40] for i in range(1300)]
     texts = [IDS, long, long[:512], long[:513]]
-    with Model.load(path, n_threads=2) as model:
+    with LoadedModel.load(path, n_threads=2) as model:
         alone = [model.embed([ids], "mean")[0] for ids in texts]
         assert np.array_equal(model.embed(texts, "mean"), alone)
 
@@ -86,7 +86,7 @@ def test_a_window_goes_both_ways(tmp_path):
     """5 rows before and after, in each of four layers: what lies 20 rows away is not seen."""
     case = replace(MODERN, kv=MODERN.kv | {"attention.sliding_window_pattern": [True] * 4})
     long = [IDS[i * i % 40] for i in range(700)]
-    with Model.load(models.write(tmp_path / "m.gguf", case), n_ctx=1024, n_threads=2, kv_type="f32") as model:
+    with LoadedModel.load(models.write(tmp_path / "m.gguf", case), n_ctx=1024, n_threads=2, kv_type="f32") as model:
         part, whole = model.hidden_states(long[450:600]), model.hidden_states(long)
     assert nmse(part[20:-20], whole[470:580]) < 1e-9
     assert nmse(part[:20], whole[450:470]) > 1e-6
@@ -190,4 +190,4 @@ def test_a_norm_that_is_missing(tmp_path, name):
     tensors = {k: v for k, v in BERT.tensors.items() if f"blk.1.{name}" not in k}
     path = models.write(tmp_path / "m.gguf", replace(BERT, tensors=tensors))
     with pytest.raises(FormatError, match=rf"blk\.1\.{name}\.weight: is missing"):
-        Model.load(path)
+        LoadedModel.load(path)

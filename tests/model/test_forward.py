@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import ContextFullError, UsageError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests import tiny_models
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3")
@@ -24,7 +24,7 @@ def model_of(tmp_path_factory):
         if key not in models:
             path = tmp_path_factory.mktemp("models") / f"{architecture}-{fmt}.gguf"
             tiny_models.write(path, architecture, fmt)
-            models[key] = Model.load(path, n_ctx=256, kv_type=kv_type, n_threads=n_threads)
+            models[key] = LoadedModel.load(path, n_ctx=256, kv_type=kv_type, n_threads=n_threads)
         return models[key]
 
     yield get

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.model.stacks.gemma4 import Gemma4
 from tests.recorded import models
 from tests.recorded.models import IDS
@@ -18,7 +18,7 @@ CASES = models.cases()
 
 
 def load(path, case):
-    return Model.load(models.write(path, case), n_ctx=512, n_threads=2, kv_type="f32")
+    return LoadedModel.load(models.write(path, case), n_ctx=512, n_threads=2, kv_type="f32")
 
 
 def test_keys_and_values_are_those_of_the_last_layer_alike_before_the_sharing(tmp_path):
@@ -102,7 +102,7 @@ def test_embeddings_a_layer_in_any_format(tmp_path, kind):
     )
     logits = []
     for path in paths:
-        with Model.load(path, n_ctx=512, n_threads=2, kv_type="f32") as model:
+        with LoadedModel.load(path, n_ctx=512, n_threads=2, kv_type="f32") as model:
             stack = model.network.stack
             assert isinstance(stack, Gemma4)
             assert stack.inputs is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 from tests.recorded.cases.glm5_next import CASES
 
@@ -31,13 +31,13 @@ def written(tmp_path, case=CASE, **kv):
 )
 def test_refused(tmp_path, error, match, key, value):
     with pytest.raises(error, match=match):
-        Model.load(written(tmp_path, **{key: value}))
+        LoadedModel.load(written(tmp_path, **{key: value}))
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 def test_the_same_bits_in_other_types_of_cells(tmp_path, kv_type):
     ids = models.ids_of(150)
-    with Model.load(written(tmp_path), n_ctx=256, kv_type=kv_type) as model:
+    with LoadedModel.load(written(tmp_path), n_ctx=256, kv_type=kv_type) as model:
         exact = model.logits(ids)
         context = model.context()
         parts = [context.forward(ids[i : i + 11], want_logits=[True] * len(ids[i : i + 11])) for i in range(0, 150, 11)]
@@ -59,7 +59,7 @@ def test_where_all_fit_nothing_is_chosen(tmp_path):
     ids = models.ids_of(100)
     logits = []
     for top_k in (100, 1024):
-        with Model.load(written(tmp_path, attention__indexer__top_k=top_k), n_ctx=256, kv_type="f32") as model:
+        with LoadedModel.load(written(tmp_path, attention__indexer__top_k=top_k), n_ctx=256, kv_type="f32") as model:
             context = model.context()
             kernels = {key.module for key in context.keys()}  # noqa: SIM118
             context.close()
@@ -71,6 +71,6 @@ def test_where_all_fit_nothing_is_chosen(tmp_path):
 def test_tensors_of_an_indexer_that_is_not_used_are_left_alone(tmp_path):
     case = CASES["glm5-next-shared"]
     more = {name.replace("blk.0", "blk.2"): shape for name, shape in case.tensors.items() if "blk.0.indexer" in name}
-    with Model.load(written(tmp_path, replace(case, tensors=case.tensors | more)), kv_type="f32") as model:
+    with LoadedModel.load(written(tmp_path, replace(case, tensors=case.tensors | more)), kv_type="f32") as model:
         exact = np.load(models.logits_path("glm5-next-shared"))
         assert np.abs(model.logits(models.ids_of(40)) - exact).max() < 1e-4

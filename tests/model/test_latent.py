@@ -9,7 +9,7 @@ import pytest
 from localllm import kernels
 from localllm.errors import FormatError, UnsupportedError
 from localllm.model.blocks import latent_attention
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 from tests.tiny_models import nmse
 
@@ -20,7 +20,7 @@ def load(tmp_path, name, change=(), n_ctx=512, kv_type="f32"):
     case = CASES[name]
     kv = {key: value for key, value in (case.kv | dict(change)).items() if value is not None}
     path = models.write(tmp_path / f"{kv_type}.gguf", replace(case, kv=kv))
-    return Model.load(path, n_ctx=n_ctx, n_threads=2, kv_type=kv_type)
+    return LoadedModel.load(path, n_ctx=n_ctx, n_threads=2, kv_type=kv_type)
 
 
 def feed(context, ids, chunk):
@@ -61,7 +61,7 @@ def test_a_choice_of_a_layer_that_makes_none_is_refused(tmp_path):
     kv_b = {"blk.0.attn_kv_b.weight": [rank, n_head * (nope + v_dim)]}
     path = models.write(tmp_path / "m.gguf", replace(case, tensors=case.tensors | kv_b))
     with pytest.raises(UnsupportedError, match="uses the choice of layer 0, which has no indexer over latents"):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 def test_latents_that_scratch_cannot_hold_are_refused(tmp_path, monkeypatch):

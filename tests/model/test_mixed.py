@@ -4,7 +4,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.tools import blocks
 from tests import reference
 from tests.model import twin
@@ -47,7 +47,9 @@ def error(path, case: Case, formats: dict[str, str]) -> float:
     tensors = twin.weights(case)
     raw, values = in_formats(tensors, formats)
     exact = twin.forward(case, tensors | values, IDS)
-    with Model.load(twin.write(path, case, tensors, lambda name, x: raw.get(name)), n_ctx=64, kv_type="f32") as model:
+    with LoadedModel.load(
+        twin.write(path, case, tensors, lambda name, x: raw.get(name)), n_ctx=64, kv_type="f32"
+    ) as model:
         found = model.logits(IDS)
         context = model.context()
         steps = np.concatenate([context.forward([token]) for token in IDS[:5]])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from localllm.model.experts import Experts
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.model import twin
 from tests.model.test_architectures import CASES, IDS
 from tests.tiny_models import nmse
@@ -79,6 +79,6 @@ def test_near_the_dequantized(name, kind, tmp_path, monkeypatch, scores):
     for dequantized in (False, True):
         scores["given"] = dequantized
         path = twin.write(tmp_path / f"{dequantized}.gguf", case, tensors, quantize(kind, dequantized))
-        with Model.load(path, n_ctx=128, kv_type="f32") as model:
+        with LoadedModel.load(path, n_ctx=128, kv_type="f32") as model:
             logits.append(model.logits(IDS).astype(np.float64))
     assert nmse(logits[1], logits[0]) < 5e-4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 from tests.recorded.models import IDS, N_CTX, evaluate, outputs
 from tests.tiny_models import nmse
@@ -21,7 +21,7 @@ def loaded(request, tmp_path_factory):
     """(name, case, model with an f32 cache), for one case after another."""
     case = CASES[request.param]
     path = models.write(tmp_path_factory.mktemp("recorded") / "m.gguf", case)
-    with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
+    with LoadedModel.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
         yield request.param, case, model
 
 
@@ -47,7 +47,7 @@ def test_caches_of_fewer_bits(loaded, kv_type):
     """Most rows: in a few, what is rounded is enough to take another expert, or another cell."""
     name, case, model = loaded
     ids, exact = models.ids_of(case.n_ids), np.load(models.logits_path(name))
-    with Model.load(model.path, n_ctx=N_CTX, n_threads=2, kv_type=kv_type) as other:
+    with LoadedModel.load(model.path, n_ctx=N_CTX, n_threads=2, kv_type=kv_type) as other:
         try:
             whole = outputs(case, other, ids)
         except UnsupportedError as error:
@@ -72,7 +72,7 @@ def test_the_same_bits_however_it_is_fed(loaded):
         context = model.context()
         assert np.array_equal(feed(case, context, ids, chunk=chunk), exact), f"chunks of {chunk}"
         context.close()
-    with Model.load(model.path, n_ctx=N_CTX, n_threads=1, kv_type="f32") as alone:
+    with LoadedModel.load(model.path, n_ctx=N_CTX, n_threads=1, kv_type="f32") as alone:
         assert np.array_equal(outputs(case, alone, ids), exact)
 
 

@@ -4,7 +4,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.model.test_recorded import feed
 from tests.recorded import models
 from tests.recorded.models import N_CTX, ids_of, outputs
@@ -57,7 +57,7 @@ def test_near_the_dequantized_model(name, fmt, tmp_path):
     made = []
     for dequantize in (False, True):
         path = models.write(tmp_path / f"{dequantize}.gguf", CASES[name], quantizer(fmt, dequantize))
-        with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
+        with LoadedModel.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
             made.append(outputs(CASES[name], model, ids_of(CASES[name].n_ids)).astype(np.float64))
     got, exact = made
     errors = ((got - exact) ** 2).mean(-1) / (exact**2).mean(-1)
@@ -69,7 +69,7 @@ def test_a_token_alone_gives_the_bits_that_it_has_in_a_batch(name, tmp_path):
     """Matrices in few bits have other ways of products for one row, a few and many."""
     case, ids = CASES[name], ids_of(8)
     path = models.write(tmp_path / "m.gguf", case, quantizer("Q8_0", False))
-    with Model.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
+    with LoadedModel.load(path, n_ctx=N_CTX, n_threads=2, kv_type="f32") as model:
         if not model.network.causal:
             pytest.skip("attends in both directions: a sequence is one batch")
         exact, context = outputs(case, model, ids), model.context()

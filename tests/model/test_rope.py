@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.model import twin
 from tests.model.test_architectures import EXPONENTS, yarn
 from tests.model.twin import Case
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[str, dict[str, object], list[tuple[np.ndarray, float] | N
 def load(tmp_path, architecture, meta):
     layer_norm = architecture in ("cohere2", "gptneox")
     case = Case(architecture, meta, layer_norm=layer_norm, plain=twin.gelu if architecture == "gptneox" else None)
-    return Model.load(twin.write(tmp_path / "m.gguf", case, twin.weights(case)), n_ctx=64)
+    return LoadedModel.load(twin.write(tmp_path / "m.gguf", case, twin.weights(case)), n_ctx=64)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -89,7 +89,7 @@ def test_factors_for_some_lengths_alone(tmp_path, kept):
     factors = np.linspace(1, 4, 16, dtype=np.float32)
     case = Case("phi3", {"rope.scaling.original_context_length": 64}, fused=True)
     tensors = twin.weights(case) | {f"rope_factors_{kept}.weight": factors}
-    with Model.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64) as model:
+    with LoadedModel.load(twin.write(tmp_path / "m.gguf", case, tensors), n_ctx=64) as model:
         for n_ctx, divided in ((64, kept == "short"), (65, kept == "long")):
             rope = model.network.ropes(n_ctx)[0]
             assert rope is not None
@@ -100,7 +100,7 @@ def test_factors_that_are_no_numbers(tmp_path):
     case = Case("phi3", fused=True)
     tensors = twin.weights(case) | {"rope_factors_long.weight": np.zeros(16, np.float32)}
     with pytest.raises(FormatError, match=r"rope_factors_long\.weight"):
-        Model.load(twin.write(tmp_path / "m.gguf", case, tensors))
+        LoadedModel.load(twin.write(tmp_path / "m.gguf", case, tensors))
 
 
 def test_bounds_that_are_none(tmp_path):

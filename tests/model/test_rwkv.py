@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 from tests.recorded.models import IDS
 
@@ -24,7 +24,7 @@ REFUSED = {
 
 
 def load(folder, case):
-    return Model.load(models.write(folder / "m.gguf", case), n_ctx=64, n_threads=1)
+    return LoadedModel.load(models.write(folder / "m.gguf", case), n_ctx=64, n_threads=1)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests import reference
 from tests.kernels import blocks
 from tests.model import twin
@@ -60,7 +60,7 @@ def divided(tensors: dict, scales: dict) -> dict:
 
 
 def load(path):
-    return Model.load(path, n_ctx=128, kv_type="f32", n_threads=2)
+    return LoadedModel.load(path, n_ctx=128, kv_type="f32", n_threads=2)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests.recorded import models
 
 CASES = models.cases()
 
 
 def load(tmp_path, case, quantize=lambda name, x: None):
-    return Model.load(models.write(tmp_path / "m.gguf", case, quantize), n_ctx=64, n_threads=1, kv_type="f32")
+    return LoadedModel.load(models.write(tmp_path / "m.gguf", case, quantize), n_ctx=64, n_threads=1, kv_type="f32")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import Cancelled, LocalllmError, UsageError
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import Cells, Plane
 from localllm.model.states.recurrent import Recurrent
@@ -226,7 +226,7 @@ def test_a_saved_sequence_is_checked_whole_before_anything_is_written(sequences)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = models.write(tmp_path_factory.mktemp("states") / "m.gguf", models.cases()["lfm2"])
-    with Model.load(path, n_ctx=512, kv_type="f32") as loaded:
+    with LoadedModel.load(path, n_ctx=512, kv_type="f32") as loaded:
         yield loaded
 
 

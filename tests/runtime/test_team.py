@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from localllm.errors import Cancelled
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from tests import tiny_models
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tiny_models.write(tmp_path_factory.mktemp("models") / "m.gguf", "llama", "Q8_0")
-    with Model.load(path, n_ctx=2048, n_threads=3) as model:
+    with LoadedModel.load(path, n_ctx=2048, n_threads=3) as model:
         yield model
 
 

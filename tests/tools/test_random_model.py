@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.formats.table import FORMATS
-from localllm.model.model import Model
+from localllm.model.model import LoadedModel
 from localllm.model.spec import architectures
 from localllm.tools import random_model
 from localllm.tools.random_model import MIXES, format_of, tensor
@@ -81,7 +81,7 @@ def test_the_command_writes_a_model_that_runs(tmp_path, small):
     assert result.exit_code == 0, result.output
     with open_gguf(str(path)) as file:
         assert file.tensors["blk.0.attn_q.weight"].format.name == "Q4_K"
-    with Model.load(path, n_ctx=64) as model:
+    with LoadedModel.load(path, n_ctx=64) as model:
         logits = model.logits([1, 2, 3])
         assert np.isfinite(logits).all()
         assert 0.1 < logits.std() < 10
