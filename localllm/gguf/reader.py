@@ -59,7 +59,7 @@ class TensorInfo:
 class GGUFFile:
     """An open GGUF file. Use `open_gguf`; a context manager."""
 
-    def __init__(self, path: str, data: mmap.mmap, fd: int, size: int) -> None:
+    def __init__(self, path: str, data: mmap.mmap, fd: int, size: int, split: bool = False) -> None:
         self.path = path
         self.size = size
         self._data: mmap.mmap | None = data
@@ -73,7 +73,8 @@ class GGUFFile:
         self.metadata = Metadata(path)
         self.metadata.read(cursor, n_kv)
         self.alignment = _alignment(self.metadata)
-        _refuse_split(self.metadata)
+        if not split:
+            _refuse_split(self.metadata)
         self.tensors: Mapping[str, TensorInfo] = _directory(cursor, n_tensors, self.alignment)
 
     def get(self, key: str, kind: type, default: Value = REQUIRED) -> Value:
@@ -114,11 +115,12 @@ class GGUFFile:
         self.close()
 
 
-def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
+def open_gguf(path: str | os.PathLike[str], *, split: bool = False) -> GGUFFile:
     """Opens and checks a GGUF file; reads its metadata and tensor directory, no tensor.
 
-    Raises FileError (cannot be read, or is no regular file), FormatError (what it says cannot be) or UnsupportedError
-    (a split file, a version or byte order that is not read here).
+    With `split`, a part of a split model is opened as well. Raises FileError (cannot be read, or is no regular file),
+    FormatError (what it says cannot be) or UnsupportedError (a split file, a version or byte order that is not read
+    here).
     """
     path = os.fspath(path)
     fd, size = _open_regular(path)
@@ -127,7 +129,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
         if size < 24:
             raise FormatError(f"{path}: {size} bytes long; a GGUF header has 24" + _guess(os.read(fd, 4)))
         data = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-        return GGUFFile(path, data, fd, size)
+        return GGUFFile(path, data, fd, size, split)
     except BaseException:
         if data is not None:
             data.close()
