@@ -1,0 +1,130 @@
+"""Importance matrices: both forms of llama.cpp's files, and Hessians beside them."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import numpy as np
+import pytest
+
+from localllm.errors import FileError, FormatError
+from localllm.quantize.calibration import Calibration
+from localllm.quantize.hessians import HessianWriter, Stored, beside, packed, unpacked
+from localllm.quantize.imatrix import Entry, Imatrix, read_imatrix, write_imatrix
+
+RNG = np.random.default_rng(3)
+DENSE = Entry(RNG.random((1, 64), np.float32), np.array([7]))
+EXPERTS = Entry(RNG.random((3, 32), np.float32), np.array([5, 0, 2]))
+WHOLE = Imatrix({"blk.0.ffn_up.weight": DENSE, "blk.0.ffn_up_exps.weight": EXPERTS}, ("text.txt",), 3, 128)
+
+
+def there(x: np.ndarray | None) -> np.ndarray:
+    assert x is not None
+    return x
+
+
+def dat(*entries: tuple[str, int, np.ndarray], end: bytes = b"") -> bytes:
+    out = struct.pack("<i", len(entries))
+    for name, calls, sums in entries:
+        out += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, sums.size)
+        out += sums.astype("<f4").tobytes()
+    return out + end
+
+
+def test_written_and_read_again(tmp_path):
+    write_imatrix(tmp_path / "i.gguf", WHOLE)
+    again = read_imatrix(tmp_path / "i.gguf")
+    assert (again.datasets, again.chunk_count, again.chunk_size) == (("text.txt",), 3, 128)
+    assert list(again.entries) == sorted(WHOLE.entries)
+    for name, entry in WHOLE.entries.items():
+        assert np.array_equal(again.entries[name].sums, entry.sums)
+        assert np.array_equal(again.entries[name].counts, entry.counts)
+    assert os.listdir(tmp_path) == ["i.gguf"]
+
+
+def test_mean_squares_as_llama_quantize_takes_them():
+    calibration = Calibration(WHOLE)
+    assert np.array_equal(there(calibration.importance("blk.0.ffn_up.weight")), DENSE.sums[0] / np.float32(7))
+    experts = there(calibration.importance("blk.0.ffn_up_exps.weight"))
+    assert experts.shape == (3, 32)
+    assert np.array_equal(experts[2], EXPERTS.sums[2] / np.float32(2))
+    assert np.array_equal(experts[1], np.ones(32, np.float32))
+    assert calibration.importance("output.weight") is None
+    assert calibration.hessian("blk.0.ffn_up.weight") is None
+
+
+def test_one_count_for_several_matrices():
+    calibration = Calibration(WHOLE)
+    assert np.array_equal(
+        there(calibration.importance("blk.0.ffn_up.weight", 16)), DENSE.sums.reshape(4, 16) / np.float32(7)
+    )
+    with pytest.raises(ValueError, match="64 columns"):
+        calibration.importance("blk.0.ffn_up.weight", 10)
+
+
+def test_old_form(tmp_path):
+    path = tmp_path / "i.dat"
+    sums = RNG.random(96).astype(np.float32)
+    path.write_bytes(dat(("blk.0.ffn_up_exps.weight", 4, sums), end=struct.pack("<ii", 9, 3) + b"abc"))
+    found = read_imatrix(path)
+    assert (found.datasets, found.chunk_count) == (("abc",), 9)
+    assert np.array_equal(there(Calibration(found).importance("blk.0.ffn_up_exps.weight", 32)), sums.reshape(3, 32) / 4)
+    path.write_bytes(dat(("a", 4, sums)))
+    assert read_imatrix(path).chunk_count == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "past the end"), (b"\0\0\0\0", "holds no"), (struct.pack("<i", -1), "must be 0"),
+        (dat(("a", 1, np.ones(9)))[:-5], "past the end"), (dat(("a", 1, -np.ones(9))), "negative"),
+        (dat(("a", 1, np.full(9, np.nan))), "no numbers"), (dat(("a", 1, np.ones(0))), "no elements"),
+        (dat(("a", 1, np.ones(9)), end=b"\1\0\0\0\7\0\0\0a"), "past the end"),
+    ],
+)  # fmt: skip
+def test_damaged_old_form(tmp_path, content, error):
+    path = tmp_path / "i.dat"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=error):
+        read_imatrix(path)
+
+
+def test_wrong_files(tmp_path):
+    with pytest.raises(FileError, match="cannot be read"):
+        read_imatrix(tmp_path / "none")
+    with pytest.raises(FileError, match="cannot be written"):
+        write_imatrix(tmp_path / "none" / "i.gguf", WHOLE)
+    write_imatrix(tmp_path / "i.gguf", Imatrix({"a": Entry(np.full((1, 8), np.nan, np.float32), np.array([1]))}))
+    with pytest.raises(FormatError, match="tensor a\\.in_sum2"):
+        read_imatrix(tmp_path / "i.gguf")
+    (tmp_path / beside("j.gguf")).write_bytes((tmp_path / "i.gguf").read_bytes())
+    write_imatrix(tmp_path / "j.gguf", WHOLE)
+    with pytest.raises(FormatError, match="not 'hessians'"):
+        Calibration.open(tmp_path / "j.gguf")
+
+
+def test_hessians_beside(tmp_path):
+    names = ["blk.0.attn_q.weight", "blk.0.attn_k.weight"]
+    x = RNG.standard_normal((20, 12)).astype(np.float32)
+    y = RNG.standard_normal((2, 9, 7)).astype(np.float32)
+    writer = HessianWriter(str(tmp_path / "c.hessians.gguf"), [Stored(names, 12), Stored(["experts"], 7, 2)])
+    writer.add([((x.T @ x)[None], np.array([20])), ((x[:5].T @ x[:5])[None], np.array([5]))])
+    moments = np.stack([a.T @ a for a in y])
+    writer.add([(moments, np.array([9, 9])), (0 * moments, np.array([0, 0]))])
+    writer.close()
+    write_imatrix(tmp_path / "c.gguf", WHOLE)
+    with Calibration.open(tmp_path / "c.gguf") as calibration:
+        assert calibration.has_hessians
+        for name in names:
+            assert np.array_equal(there(calibration.hessian(name)), (x.T @ x) / np.float32(20))
+            assert np.array_equal(there(calibration.hessian(name, held_back=True)), (x[:5].T @ x[:5]) / np.float32(5))
+        assert np.allclose(there(calibration.hessian("experts")), moments / 9)
+        assert not there(calibration.hessian("experts", held_back=True)).any()
+        assert calibration.hessian("output.weight") is None
+
+
+@pytest.mark.parametrize("k", [1, 2, 33])
+def test_triangles(k):
+    a = RNG.standard_normal((k, k)).astype(np.float32)
+    assert np.array_equal(unpacked(packed(a + a.T), k), a + a.T)
