@@ -15,7 +15,9 @@ def dequantize(name: str, raw: np.ndarray) -> np.ndarray:
         blocks = raw.reshape(-1, FORMATS[name].bytes)
         d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
         return TWINS[name](d, blocks[:, 2:]).reshape(len(raw), -1)
-    kind = gguf.GGMLQuantizationType[name]
+    known = gguf.GGMLQuantizationType.__members__
+    assert name in known, f"{name}: gguf does not know it, and TWINS of tests/reference.py has no twin"
+    kind = known[name]
     if name == "F32":
         return raw.view(np.float32)
     with np.errstate(all="ignore"):

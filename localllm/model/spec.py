@@ -32,6 +32,7 @@ class ExpertsSpec:
     normed: bool = True
     """The chosen weights are divided by their sum, unless the file says it."""
     activation: str = "silu"
+    """Of the feed-forward block: a name of kernels.activation."""
     router_input: Literal["normed", "layer"] = "normed"
     """The scores come from the feed-forward block's normed input, or from the layer's input as it is."""
     weight_before: bool = False
@@ -86,6 +87,8 @@ class Spec:
     """Which elements are rotated as a pair: 2i and 2i + 1, or i and i + n_rot / 2."""
     name: str = ""
     norm: Literal["rms", "layer"] = "rms"
+    """RMSNorm (key attention.layer_norm_rms_epsilon) or LayerNorm (attention.layer_norm_epsilon); a bias is used where
+    the file has it."""
     eps_default: float | None = None
     """The norm's epsilon where the file has none; None: it must have one."""
     norm_weights: bool = True
@@ -122,15 +125,19 @@ class Spec:
     post_norm_eps: float | None = None
 
     embedding_factor: Callable[[Config], float] = lambda c: 1.0
+    """Rows of token_embd are multiplied by it."""
     embedding_norm: bool = False
     """A norm without weights follows the embedding."""
     embedding_skip: bool = False
     """Each layer ends by adding the embedding times its layer_output_scale."""
     residual_factor: Callable[[Config], float] = lambda c: 1.0
+    """What a block gives is multiplied by it before it is added to the residual stream."""
     logit_factor: Callable[[Config], float] = lambda c: 1.0
+    """Logits are multiplied by it."""
     suppressed: range = range(0)
     """Tokens that are never generated: their logits become the least number."""
     final_softcap: Callable[[Config], float] = lambda c: 0.0
+    """Logits become cap * tanh(logits / cap); 0: they stay as they are."""
 
     window: Callable[[Keys, int], Window | None] = lambda keys, n_layer: None
     """Given the keys and the number of layers."""
@@ -146,7 +153,9 @@ class Spec:
     """Values are normed over each head, without weights; where the file has no matrix for them they are the keys as
     they come from theirs."""
     rope_layers: Callable[[Config, int], bool] = lambda c, i: True
+    """False: queries and keys of this layer are not rotated (NoPE); see `not_every`."""
     rope_base: Callable[[Config], float] = lambda c: c.rope_freq_base
+    """The base of the angles' frequencies."""
     rope_scaling: bool = True
     """False: the file's RoPE scaling is ignored."""
     local_base: Literal["own", "own or 10000", "same"] = "own"
@@ -163,9 +172,11 @@ class Spec:
     sections: Literal["none", "blocks", "interleaved"] = "none"
     """M-RoPE: how the pairs are shared among time, height, width and a fourth position, which is 0 in text."""
     attention_scale: Callable[[Config, int], float] = lambda c, i: float(c.n_embd_head_k[i] ** -0.5)
+    """Products of queries and keys are multiplied by it."""
     temperature: Callable[[Config, int], tuple[int, float, int] | None] = lambda c, i: None
     """(every, factor, offset): queries are multiplied by log(floor((position + offset) / every) + 1) * factor + 1."""
     attention_softcap: Callable[[Config], float] = lambda c: 0.0
+    """Scaled products of queries and keys become cap * tanh(s / cap); 0: they stay as they are."""
     alibi: Callable[[Config], float] = lambda c: 0.0
     """The greatest slope of ALiBi; 0: there is none."""
     qk_norm_after_rope: bool = False
@@ -184,6 +195,7 @@ class Spec:
     """What is made of the gate of a delta-net's results."""
 
     activation: str = "silu"
+    """Of the feed-forward block: a name of kernels.activation."""
     activation_numbers: Callable[[Config, int], tuple[float, ...]] = lambda c, i: ()
     """Those that the activation has in a layer, in the kernel's order."""
     n_ff: Callable[[Config, int], int] = lambda c, i: c.n_ff[i]
@@ -270,5 +282,6 @@ def spec_for(architecture: str, path: str = "") -> Spec:
         raise UnsupportedError(
             f"{path}: architecture {architecture!r} is not supported; supported: {', '.join(architectures())}"
         )
-    spec: Spec = import_module(f"localllm.model.specs.{table[architecture]}").SPECS[architecture]
-    return replace(spec, name=architecture)
+    specs: dict[str, Spec] = import_module(f"localllm.model.specs.{table[architecture]}").SPECS
+    assert architecture in specs, f"FILES names specs/{table[architecture]}.py for {architecture!r}, its SPECS does not"
+    return replace(specs[architecture], name=architecture)

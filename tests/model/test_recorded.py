@@ -35,10 +35,10 @@ def feed(case, context, ids, seq=0, chunk=None):
 def test_logits_are_those_of_llamacpp(loaded):
     name, case, model = loaded
     ids = models.ids_of(case.n_ids)
-    exact = np.load(models.logits_path(name))
+    exact = models.recorded(name)
     assert nmse(exact, case.recorded(outputs(case, model, ids))) < 1e-6
     for pooling in case.poolings:
-        exact = np.load(models.logits_path(name, pooling))
+        exact = models.recorded(name, pooling)
         assert nmse(exact, model.embed([ids], pooling, normalize=False)[0]) < 1e-6
 
 
@@ -46,7 +46,7 @@ def test_logits_are_those_of_llamacpp(loaded):
 def test_caches_of_fewer_bits(loaded, kv_type):
     """Most rows: in a few, what is rounded is enough to take another expert, or another cell."""
     name, case, model = loaded
-    ids, exact = models.ids_of(case.n_ids), np.load(models.logits_path(name))
+    ids, exact = models.ids_of(case.n_ids), models.recorded(name)
     with LoadedModel.load(model.path, n_ctx=N_CTX, n_threads=2, kv_type=kv_type) as other:
         try:
             whole = outputs(case, other, ids)

@@ -12,7 +12,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-N_VOCAB, N_EMBD, N_FF, HEAD, N_HEAD, N_HEAD_KV, N_LAYER = 96, 128, 192, 32, 4, 2, 2
+N_VOCAB, N_EMBD, N_FF, HEAD, N_HEAD, N_HEAD_KV = 96, 128, 192, 32, 4, 2
 Tensors = dict[str, np.ndarray]
 
 
@@ -40,6 +40,8 @@ class Experts:
 class Case:
     architecture: str
     meta: dict = field(default_factory=dict)
+    n_layer: int = 2
+    """As many as the longest pattern of layers has."""
     pairing: str = "halves"
     layer_norm: bool = False
     pre_norm: bool = True
@@ -107,7 +109,7 @@ def shapes(case: Case) -> dict[str, tuple[int, ...]]:
         out["output"] = (N_VOCAB, N_EMBD)
     if case.positions:
         out["position_embd"] = (4096, N_EMBD)
-    for i in range(N_LAYER):
+    for i in range(case.n_layer):
         layer: dict[str, tuple[int, ...]] = {"attn_output": (N_EMBD, n_q)}
         if case.fused:
             layer["attn_qkv"] = (n_q + 2 * n_kv, N_EMBD)
@@ -178,7 +180,7 @@ def write(path: Path, case: Case, tensors: Tensors, quantize: Callable | None = 
     """Write a model; quantize(name, tensor) gives (raw bytes, type) or None for F32."""
     writer = gguf.GGUFWriter(str(path), case.architecture)
     meta = {
-        "context_length": 4096, "embedding_length": N_EMBD, "block_count": N_LAYER, "feed_forward_length": N_FF,
+        "context_length": 4096, "embedding_length": N_EMBD, "block_count": case.n_layer, "feed_forward_length": N_FF,
         "attention.head_count": N_HEAD, "attention.head_count_kv": N_HEAD_KV,
         "attention.key_length": HEAD, "attention.value_length": HEAD,
         f"attention.layer_norm{'' if case.layer_norm else '_rms'}_epsilon": 1e-5,
@@ -212,7 +214,7 @@ def forward(case: Case, tensors: Tensors, ids: list[int]) -> np.ndarray:
     x = w["token_embd.weight"][ids] * case.embedding
     if case.positions:
         x = x + w["position_embd.weight"][: len(ids)]
-    for i in range(N_LAYER):
+    for i in range(case.n_layer):
         b = f"blk.{i}."
         h = norm(case, w, f"{b}attn_norm", x) if case.pre_norm else x
         a = attention(case, w, b, i, h)

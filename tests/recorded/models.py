@@ -74,6 +74,14 @@ def logits_path(name: str, pooling: str = "") -> Path:
     return HERE / "logits" / (f"{name}.{pooling}.npy" if pooling else f"{name}.npy")
 
 
+def recorded(name: str, pooling: str = "") -> np.ndarray:
+    """What llama.cpp computed: logits, hidden states or what a pooling makes of them."""
+    path = logits_path(name, pooling)
+    assert path.exists(), f"no logits of {name}: python -m tests.recorded.record {name}"
+    found: np.ndarray = np.load(path)
+    return found
+
+
 def evaluate(case, context, ids, positions=None, seq_ids=None) -> np.ndarray:
     """What is recorded of a case, for a batch: logits of all rows, or hidden states."""
     if case.poolings:

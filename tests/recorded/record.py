@@ -22,7 +22,10 @@ def llamacpp_logits(
     path: Path, ids: list[int], n_ctx: int = N_CTX, pooling: str = "", flash: bool = False
 ) -> np.ndarray:
     """pooling: "none", "mean", ... for what it makes of the tokens' hidden states, in place of logits."""
-    import llama_cpp as lib
+    try:
+        import llama_cpp as lib
+    except ModuleNotFoundError:
+        raise SystemExit("recording needs llama.cpp: pip install llama-cpp-python") from None
 
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
