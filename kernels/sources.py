@@ -23,7 +23,8 @@ def digest(module: str, arguments: tuple[str | int, ...]) -> str:
 
 def sources_of(module: str, arguments: tuple[str | int, ...] = ()) -> set[str]:
     """Modules of this folder: the kernel's own, all that it imports, and the format that its arguments name."""
-    formats = (f"formats.{a}" for a in arguments if (_HERE / "formats" / f"{a}.py").is_file())
+    folders = ("formats", "encoders") if "encoders" in _reached(module) else ("formats",)
+    formats = (f"{f}.{a}" for f in folders for a in arguments if (_HERE / f / f"{a}.py").is_file())
     return set().union(*(_reached(name) for name in (module, *_COMPILER, *formats)))
 
 

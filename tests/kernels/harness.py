@@ -41,6 +41,7 @@ from localllm.kernels import (
     quantize,
     residuals,
     rope,
+    rounding,
     scale,
     shift,
     sparse,
@@ -58,6 +59,7 @@ from localllm.kernels.thread import SCRATCH_BYTES, Run, Step, Thread
 ROOT = Path(__file__).parent.parent.parent
 
 SUPPORTED: list[Format] = [f for f in FORMATS.values() if f.supported]
+WRITTEN: list[Format] = [f for f in SUPPORTED if (ROOT / "kernels" / "encoders" / f"{f.module}.py").is_file()]
 FLOATS = ("F32", "F16", "BF16")
 """Formats whose products take f32 activations."""
 
@@ -69,6 +71,7 @@ PAIRINGS = ("adjacent", "halves")
 KEYS: list[Key] = [
     *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec")),
     *(Key("matmul", "tiles", (f.module,)) for f in SUPPORTED),
+    *(Key("rounding", "rows", (f.module,)) for f in WRITTEN),
     *(Key("embed", factory, (f,)) for factory in ("positions", "first") for f in ("f32", "f16", "q8_0", "q4_k")),
     *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
     *(Key("norm", factory) for factory in ("rms", "layer")),
@@ -127,6 +130,7 @@ KEYS: list[Key] = [
 
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
+    "rounding": rounding.Params,
     "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams,
     "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams,
     "activation.gated_rows": activation.GatedRowsParams,

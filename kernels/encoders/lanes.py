@@ -1,0 +1,101 @@
+"""Sixteen groups of elements side by side, one a lane: searches for their scales then need no sums across lanes."""
+
+from ..simd import (
+    Lanes,
+    absolute,
+    bitcast,
+    f32x16,
+    i32x16,
+    less,
+    load,
+    maximum,
+    minimum,
+    select,
+    shuffle,
+    splat,
+    store,
+)
+
+_MAGIC = 12582912.0
+"""1.5 * 2**23: added to a float below 2**22 it leaves the nearest integer in the low bits."""
+_EXPONENT = 0x7F800000
+_LEAST = 1e-15
+"""Groups with no greater magnitude count as zeros (GROUP_MAX_EPS of llama.cpp): no scale of 16 bits is as small."""
+
+
+def _keep(d):
+    """Of rows i and i + d: the lanes of the transposed row i, and of i + d."""
+    low = Lanes(tuple(i if i & d == 0 else 16 + i - d for i in range(16)))
+    return low, Lanes(tuple(i + d if i & d == 0 else 16 + i for i in range(16)))
+
+
+_LOW1, _HIGH1 = _keep(1)
+_LOW2, _HIGH2 = _keep(2)
+_LOW4, _HIGH4 = _keep(4)
+_LOW8, _HIGH8 = _keep(8)
+
+
+def _stage(out, d, low, high):
+    for i in range(16):
+        if i & d == 0:
+            a, b = load(f32x16, out + 64 * i), load(f32x16, out + 64 * (i + d))
+            store(out + 64 * i, shuffle(low, a, b))
+            store(out + 64 * (i + d), shuffle(high, a, b))
+
+
+def square(x, stride, n, out):
+    """16 elements of 16 groups, `stride` bytes apart, to out: f32 [element][group]. The last of n < 16 is repeated."""
+    for i in range(16):
+        store(out + 64 * i, load(f32x16, x + stride * min(i, n - 1)))
+    _stage(out, 1, _LOW1, _HIGH1)
+    _stage(out, 2, _LOW2, _HIGH2)
+    _stage(out, 4, _LOW4, _HIGH4)
+    _stage(out, 8, _LOW8, _HIGH8)
+
+
+def transpose(x, group, n, out):
+    """n groups of `group` elements (a multiple of 16), one after another, to out: f32 [group][16]."""
+    for part in range(0, group, 16):
+        square(x + 4 * part, 4 * group, n, out + 64 * part)
+
+
+def greatest(x, group):
+    """The element of the greatest magnitude of each lane, of x: f32 [group][16]."""
+    top = load(f32x16, x)
+    for j in range(1, group):
+        v = load(f32x16, x + 64 * j)
+        top = select(less(absolute(top), absolute(v)), v, top)
+    return top
+
+
+def power_of(top):
+    """The power of two at or below each magnitude, from 2**-50 to 2**126: by it elements are brought to 1 to 2."""
+    bits = bitcast(f32x16, bitcast(i32x16, absolute(top)) & _EXPONENT)
+    return minimum(maximum(bits, splat(f32x16, 2.0**-50)), splat(f32x16, 2.0**126))
+
+
+def multiply(x, group, factor):
+    """Each element of f32 [group][16] by its lane's factor, in place."""
+    for j in range(group):
+        store(x + 64 * j, load(f32x16, x + 64 * j) * factor)
+
+
+def nearest(v):
+    """Nearest integers, even ones at a tie, as floats; for magnitudes below 2**22."""
+    return (v + _MAGIC) - _MAGIC
+
+
+def clamped(v, low, high):
+    """Nearest integers from low to high, as floats."""
+    return nearest(minimum(maximum(v, splat(f32x16, low)), splat(f32x16, high)))
+
+
+def inverse(v):
+    """1 / v, and 0 of 0."""
+    zero = splat(f32x16, 0.0)
+    return select(less(zero, absolute(v)), splat(f32x16, 1.0) / v, zero)
+
+
+def is_nothing(top):
+    """A mask of the lanes that count as zeros."""
+    return less(absolute(top), splat(f32x16, _LEAST))

@@ -1,0 +1,103 @@
+"""The encoder: float matrices to a format's blocks and back, on a team of threads."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from localllm.errors import LocalllmError, UnsupportedError
+from localllm.kernels import embed, rounding
+from localllm.kernels.formats.table import Format
+from localllm.kernels.objects import Key, Progress, load
+from localllm.kernels.simd.types import Struct
+from localllm.kernels.thread import Step
+from localllm.runtime.plan import Plan, Value, aligned
+from localllm.runtime.system import default_threads
+from localllm.runtime.team import KEYS, Team
+
+
+class Encoder:
+    """Encodes and decodes whole matrices. Used as a context manager, or closed by hand; by one thread at a time."""
+
+    def __init__(self, n_threads: int | None = None, progress: Progress | None = None) -> None:
+        """progress(done, total) is called while kernels are compiled, which happens once a format."""
+        self._progress = progress
+        load(KEYS, progress)
+        self._team = Team(n_threads or default_threads())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._team.close()
+
+    def encode(self, format: Format, x: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+        """Blocks of a matrix: uint8 [n, row_bytes].
+
+        x: float32 [n, k], k whole blocks of the format. importance: float32 [k], at least 0: weights of the squared
+        errors of the columns, None for equal ones. The same bits come out for any number of threads.
+        Raises LocalllmError where a value is not finite, or too great for the format; UnsupportedError for a format
+        that cannot be written; ValueError for shapes that do not fit.
+        """
+        _check_supported(format)
+        x = np.ascontiguousarray(x, np.float32)
+        n, k = x.shape
+        out = np.empty((n, format.row_bytes(k)), np.uint8)
+        if not x.size:
+            return out
+        _check_finite(x, "values", format)
+        if importance is not None:
+            importance = np.ascontiguousarray(importance, np.float32)
+            if importance.shape != (k,):
+                raise ValueError(f"importance of a matrix of {k} columns has shape {importance.shape}")
+            _check_finite(importance, "importance", format)
+            if importance.min() < 0:
+                raise LocalllmError(f"importance has a value of {importance.min()}, must be at least 0")
+        count = np.array([n], np.int64)
+        self._run(
+            Key("rounding", "rows", (format.module,)), rounding.Params, (n, k),
+            n_rows_at=count.ctypes.data, k=k, x=x.ctypes.data,
+            importance=0 if importance is None else importance.ctypes.data, out=out.ctypes.data,
+        )  # fmt: skip
+        return out
+
+    def decode(self, format: Format, raw: np.ndarray, k: int) -> np.ndarray:
+        """Elements of a matrix's blocks: float32 [n, k]. raw: uint8 [n, row_bytes]."""
+        _check_supported(format)
+        raw = np.ascontiguousarray(raw, np.uint8)
+        if raw.ndim != 2 or raw.shape[1] != format.row_bytes(k):
+            raise ValueError(f"{format.name} rows of {k} elements have {format.row_bytes(k)} bytes, not {raw.shape}")
+        n = len(raw)
+        out = np.empty((n, k), np.float32)
+        if not out.size:
+            return out
+        step, tokens = aligned(Step.size).view(np.int64), np.arange(n, dtype=np.int32)
+        step[Step.offset("n_rows") // 8], step[Step.offset("tokens") // 8] = n, tokens.ctypes.data
+        self._run(
+            Key("embed", "rows", (format.module,)), embed.Params, (n, k), step=step.ctypes.data,
+            table=raw.ctypes.data, row_bytes=raw.shape[1], k=k, out=out.ctypes.data, factor=1.0,
+        )  # fmt: skip
+        return out
+
+    def _run(self, key: Key, params: Struct, shape: tuple[int, ...], **values: Value) -> None:
+        load([key], self._progress)
+        plan = Plan(str(key))
+        plan.op(str(key), key, params, shape, **values)
+        self._team.run(plan.bind(0), np.zeros(1, np.int64))
+
+
+def _check_supported(format: Format) -> None:
+    if not format.supported:
+        raise UnsupportedError(f"{format.name}: tensors of this format can be neither read nor written")
+
+
+def _check_finite(x: np.ndarray, what: str, format: Format) -> None:
+    """Two reductions, no copy: a NaN passes through both."""
+    low, high = float(x.min()), float(x.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = int(np.count_nonzero(~np.isfinite(x)))
+        raise LocalllmError(f"{bad} of {x.size} {what} are not finite: they cannot be written as {format.name}")
