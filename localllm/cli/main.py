@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
     "run": ("localllm.cli.run", "Give one answer to one prompt, on standard output."),
     "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
-    "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text, or differs from another."),
+    "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "embed": ("localllm.cli.embed", "Embed texts, or rank documents, with an embedding model."),
     "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
