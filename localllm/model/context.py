@@ -192,7 +192,7 @@ class Context:
         n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
-        self._evaluate(ids, self._whole(len(tokens), "head" if n_out else "", n_out), n_out, logits.ctypes.data)
+        self._evaluate(ids, "head" if n_out else "", n_out, logits)
         return logits
 
     def embed(
@@ -202,7 +202,7 @@ class Context:
         n_embd], a fresh array."""
         ids = self._fill(tokens, positions, seq_ids)
         n_rows = len(tokens)
-        self._evaluate(ids, self._whole(n_rows, "norm" if self.model.network.output_norm else "", n_rows), n_rows, 0)
+        self._evaluate(ids, "norm" if self.model.network.output_norm else "", n_rows, None)
         return self._hidden[:n_rows].copy()
 
     def project(self, part: str, rows: np.ndarray) -> np.ndarray:
@@ -216,19 +216,23 @@ class Context:
         self.model.team.run(self._plan(part, self._phase(n_rows)), self._cancel, n_rows)
         return self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
 
-    def _evaluate(self, ids: Sequence[int], plan: Bound, n_out: int, logits: int) -> None:
-        """Run the plan of a batch whose rows were filled in and belong to these sequences."""
+    def _evaluate(self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None) -> None:
+        """Run the plans of a batch whose rows were filled in and belong to these sequences: the body, and `part`."""
         self.model.file.check_unchanged()
         n_rows, n_runs = len(ids), self._sequences.begin(ids)
-        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", logits)):
+        at = 0 if logits is None else logits.ctypes.data
+        for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", at)):
             self._step[Step.offset(field) // 8] = int(value)
         self._cancel[0] = 0
         try:
-            self.model.team.run(plan, self._cancel, n_rows)
+            self._run(n_rows, part, n_out, logits)
         except BaseException:
             self._sequences.abandon()
             raise
         self._sequences.commit()
+
+    def _run(self, n_rows: int, part: str, n_out: int, logits: np.ndarray | None) -> None:
+        self.model.team.run(self._whole(n_rows, part, n_out), self._cancel, n_rows)
 
     def _fill(
         self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None

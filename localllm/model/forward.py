@@ -47,6 +47,7 @@ def _embed(r: Recorder, network: Network, x: Value) -> None:
             )  # fmt: skip
     if network.embedding_norm:
         r.norm("token_embd_norm", x, network.embedding_norm, x, r.config.n_embd)
+    r.plan.mark("inp_embd", x, r.config.n_embd)
 
 
 def _rope_tables(r: Recorder, ropes: Sequence[Rope | None]) -> dict[int, Buffer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -18,6 +18,7 @@ from localllm.kernels.simd.targets import current
 from localllm.model.context import MAX_ROWS, PHASES, Context
 from localllm.model.embedding import Embedder
 from localllm.model.network import build
+from localllm.model.trace import Trace, TracedContext, taps
 from localllm.model.weights import Weights
 from localllm.runtime.system import default_threads
 from localllm.runtime.team import KEYS, Team
@@ -124,6 +125,46 @@ class LoadedModel:
         context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
         load_kernels([*KEYS, *context.keys()], self._report_progress)
         return context
+
+    def taps(self) -> Mapping[str, tuple[int | str, ...]]:
+        """Names of all points of a forward pass that `trace` can read or change, in order, with their shapes ("n_rows":
+        of the batch; "n_out": whose logits are wanted; "n_seen": positions that are seen).
+
+        NAME.input and NAME.output for each matrix product, named after its tensor (blk.3.ffn_down.input); norms by
+        their tensors (blk.3.attn_norm); blk.3.attn_scores: shares of attention; and llama.cpp's inp_embd, l_out-3 (the
+        residual stream after a layer), result_norm, logits.
+        """
+        return taps(self)
+
+    def trace(
+        self,
+        *patterns: str,
+        n_ctx: int | None = None,
+        n_seq: int = 1,
+        n_batch: int = PHASES[-1],
+        swa_full: bool | None = None,
+        partial: bool = False,
+    ) -> Trace:
+        """A context that keeps what happens at points of these names or patterns (blk.*.ffn_down.input; see `taps`):
+
+            with model.trace("l_out-*", n_ctx=512) as t:
+                logits = t.forward(tokens)
+                t["l_out-7"]  # float32 [n_rows, n_embd]
+
+        n_ctx, n_seq, n_batch, swa_full: see `context`. partial: nothing is computed beyond the last of them: faster,
+        but without logits. Raises UsageError, with near names, for a pattern that matches nothing; and as `context`.
+        """
+        if self._closed:
+            raise LocalllmError(f"{self.path}: this model is closed")
+        full = self.swa_full if swa_full is None else swa_full
+        context = TracedContext(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full, partial)
+        try:
+            trace = Trace(context, patterns, n_batch, self.path)
+            load_kernels([*KEYS, *context.keys()], self._report_progress)
+        except BaseException:
+            context.close()
+            raise
+        return trace
 
     def _report_progress(self, done: int, total: int) -> None:
         if self._progress:

@@ -226,6 +226,10 @@ class Recorder:
             n_rows_at=self.rows_at, n=n, x=x, factor=float(factor), add=add, out=out,
         )  # fmt: skip
 
+    def layer_output(self, i: int, x: Value) -> None:
+        """Name the residual stream after layer i, for people who look inside."""
+        self.plan.mark(f"l_out-{i}", x, self.config.n_embd)
+
     def close_linear(self, name: str, linear: Linear, y: Value, to: Residual) -> None:
         """End a block by a product: its result goes to the residual stream."""
         if to.is_plain:

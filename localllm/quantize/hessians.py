@@ -1,10 +1,10 @@
 """Second moments of matrices' inputs, on disk: a GGUF file beside the importance matrix.
 
 For each input that is stored there are STORED.hessian, the mean of x xᵀ over its rows, and STORED.hessian.held_back,
-the same over rows that no method may look at before it is judged: float32, the upper triangle row after row, k * (k + 1)
-/ 2 elements, and one such row an expert. STORED.count and STORED.count.held_back (float32 [n_experts or 1]) say how many
-rows these were. Matrices that read the same input share what is stored: `hessians.names` lists all tensors,
-`hessians.stored` for each of them the one whose name it is stored under.
+the same over rows that no method may look at before it is judged: float32, the upper triangle row after row, of
+k * (k + 1) / 2 elements, and one such row an expert. STORED.count and STORED.count.held_back (float32 [n_experts or 1])
+say how many rows these were. Matrices that read the same input share what is stored: `hessians.names` lists all
+tensors, `hessians.stored` for each of them the one whose name it is stored under.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Buffers live from the stage that first names them to the last one; those that do
 
 from __future__ import annotations
 
+import ctypes
 import math
 import struct
 from collections import defaultdict
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,16 @@ class Place:
 
 Value = int | float | Buffer | Place
 """A parameter: a number or an address, a float (its bits as float64 are stored), or memory of the arena."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A name for rows of n floats at `value`, as they are once the first `at` operations are done."""
+
+    name: str
+    value: Value
+    n: int
+    at: int
 
 
 @dataclass
@@ -84,6 +96,11 @@ class Bound:
         none = np.zeros(0, np.int64)
         return Bound([*self.operations, *other.operations], ops, none, none)
 
+    def part(self, first: int, last: int) -> Bound:
+        """Operations from number `first` up to `last`, excluded, whole stages; its memory is this plan's."""
+        lines = slice(first * ALIGNMENT // 8, last * ALIGNMENT // 8)
+        return Bound(self.operations[first:last], self.ops[first:last], self.counters[lines], self.blocks)
+
     def __len__(self) -> int:
         return len(self.ops)
 
@@ -99,6 +116,8 @@ class Plan:
         self.name = name
         self.operations: list[Operation] = []
         self.buffers: list[Buffer] = []
+        self.marks: list[Mark] = []
+        """For people who look inside; see localllm.model.points."""
         self._stage = 0
         self._in_stage = False
         self._offsets: list[tuple[Buffer, int]] = []
@@ -121,6 +140,10 @@ class Plan:
                 buffer.last = self._stage
         if not self._in_stage:
             self._stage += 1
+
+    def mark(self, name: str, value: Value, n: int) -> None:
+        """Name rows of n floats at `value`, as the operations so far leave them."""
+        self.marks.append(Mark(name, value, n, len(self.operations)))
 
     @contextmanager
     def stage(self) -> Iterator[None]:
@@ -178,6 +201,12 @@ def aligned(n_bytes: int) -> np.ndarray:
     raw = np.zeros(n_bytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + n_bytes]
+
+
+def memory(address: int, n: int, dtype: Any) -> np.ndarray:
+    """n elements of a NumPy type there: the memory itself, which must live as long."""
+    raw = (ctypes.c_uint8 * (n * np.dtype(dtype).itemsize)).from_address(address)
+    return np.frombuffer(raw, dtype)
 
 
 def _number(value: Value) -> int:

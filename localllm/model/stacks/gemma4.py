@@ -36,6 +36,7 @@ class Gemma4:
                 r.close_linear(f"blk.{i}.proj", block.proj, hidden, Residual(x, block.post_norm))
             if self.scales[i] != 1.0:
                 r.add(f"blk.{i}.layer_output_scale", x, self.scales[i], 0, x, r.config.n_embd)
+            r.layer_output(i, x)
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> Gemma4:

@@ -42,6 +42,7 @@ class Hrm:
                 r.add(f"blk.{first}.z", other, 1.0, z, z, n)
             for i in range(first, first + self.per_stack):
                 record_layer(r, i, self.layers[i], z, tables[i])
+                r.layer_output(i, z)
             # The last norm is the head's.
             if first + self.per_stack < len(self.layers):
                 r.norm(f"blk.{first}.stack_norm", z, self.norm, z, n)

@@ -27,6 +27,7 @@ class Normed:
                 mixer.record(r, normed, Residual(x), tables[i])
             if layer.ffn:
                 layer.ffn.record(r, self._normed(r, f"blk.{i}.ffn_norm", x, layer.ffn_norm), Residual(x))
+            r.layer_output(i, x)
 
     def _normed(self, r: Recorder, name: str, x: Value, norm: Norm | None) -> Value:
         """x normed; x itself becomes that times the factor."""

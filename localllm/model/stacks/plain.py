@@ -29,6 +29,7 @@ class Plain:
                 r.add(f"blk.{i}.skip", skip, layer.skip_factor, x, x, n)
             if layer.loop_norm:
                 r.norm(f"blk.{i}.loop_norm", x, layer.loop_norm, x, n)
+            r.layer_output(i, x)
 
 
 def record_layer(r: Recorder, i: int, layer: Layer, x: Value, table: Buffer | None) -> None:

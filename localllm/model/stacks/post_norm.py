@@ -39,6 +39,7 @@ class PostNorm:
             if layer.ffn:
                 layer.ffn.record(r, x, Residual(x))
             r.norm(f"blk.{i}.layer_output_norm", x, layer_output_norm, x, n)
+            r.layer_output(i, x)
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> PostNorm:

@@ -32,6 +32,7 @@ class Rwkv:
             channel_mix.record(r, r.normed(f"blk.{i}.attn_norm_2", x, norm, n), Residual(x), None)
             if self.rescale_every and (i + 1) % self.rescale_every == 0:
                 r.add(f"blk.{i}.rescale", x, 0.5, 0, x, n)
+            r.layer_output(i, x)
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> Rwkv:
