@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "embed": ("localllm.cli.embed", "Embed texts, or rank documents, with an embedding model."),
+    "quantize": ("localllm.cli.quantize", "Quantize a model: write it as a smaller GGUF file."),
     "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
     "list": ("localllm.cli.list", "List the installed models and those of the catalog."),

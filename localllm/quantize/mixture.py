@@ -60,6 +60,8 @@ _ROWS = (
 )  # fmt: skip
 """Name, llama_ftype of llama.h, main format; from large files to small ones. llama-quantize does not make NVFP4."""
 MIXTURES: dict[str, Mixture] = {row[0]: Mixture(*row) for row in _ROWS}
+COPY = Mixture("COPY", -1, "")
+"""Every tensor keeps its format: to change metadata, to split a file or to merge one."""
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
 
 _FALLBACKS = {
@@ -101,8 +103,10 @@ def mixture(name: str) -> Mixture:
     """The row of MIXTURES of that name, in whatever case. Raises UsageError that lists the names."""
     upper = name.upper()
     upper = ALIASES.get(upper, upper)
+    if upper == COPY.name:
+        return COPY
     if upper not in MIXTURES:
-        raise UsageError(f"there is no format {name!r}; formats are {', '.join(MIXTURES)}")
+        raise UsageError(f"there is no format {name!r}; formats are {', '.join(MIXTURES)}, and COPY")
     return MIXTURES[upper]
 
 
@@ -113,6 +117,8 @@ def choose(source: Source, name: str, has_imatrix: bool, overrides: Overrides | 
     there is none to fall back to.
     """
     row = mixture(name)
+    if row is COPY:
+        return {tensor.name: FORMATS[tensor.format] for tensor in source.tensors.values()}
     rules = _Rules(source, row, has_imatrix, overrides or Overrides())
     chosen = {tensor: rules.format(source.tensors[tensor]) for tensor in sorted(source.tensors, key=_in_order)}
     return {tensor: chosen[tensor] for tensor in source.tensors}

@@ -48,6 +48,10 @@ class SourceTensor:
         return math.prod(self.shape[1:])
 
     @property
+    def n_weights(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def n_dims(self) -> int:
         """Dimensions without those of length 1 at the end: ggml_n_dims of llama.cpp's ggml.c."""
         return max((axis + 1 for axis, length in enumerate(self.shape) if length > 1), default=1)
@@ -57,6 +61,11 @@ class Source(Protocol):
     """An open model to quantize. Subclasses may replace `rows` where they can read a part of a tensor."""
 
     path: str
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Paths of what is read: none of them may be overwritten."""
+        return [self.path]
 
     @property
     def metadata(self) -> Mapping[str, Typed]:

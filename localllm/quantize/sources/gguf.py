@@ -33,6 +33,10 @@ class GGUFSource(Source):
                     raise FormatError(f"{file.path}: tensor {name}: also stands in {self._infos[name][0].path}")
                 self._infos[name] = file, info
 
+    @property
+    def files(self) -> list[str]:
+        return [file.path for file in self._files]
+
     @cached_property
     def metadata(self) -> Mapping[str, Typed]:
         """Without the split.* keys: the file that is written is cut anew."""
@@ -51,11 +55,11 @@ class GGUFSource(Source):
         file, info = self._infos[name]
         k = info.shape[0]
         raw = self._raw(name)[start:stop]
-        if info.format.name in _FLOATS:
+        if info.format.name in _FLOATS and (self._decode is None or raw.size < _SMALL or info.format.name in _EXACT):
             return _FLOATS[info.format.name](raw)
         if self._decode is None or not info.format.supported:
             raise UnsupportedError(f"{file.path}: tensor {name}: {info.format.name} cannot be read as numbers")
-        if not self._allow_requantize:
+        if not self._allow_requantize and info.format.name not in _FLOATS:
             problem = f"is quantized already ({info.format.name}), and would lose more: use the F16, BF16 or F32 file"
             raise UnsupportedError(f"{file.path}: tensor {name}: {problem}, or --allow-requantize")
         return self._decode(info.format, raw, k)
@@ -132,3 +136,6 @@ _FLOATS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "F64": lambda raw: raw.view("<f8").astype(np.float32),
 }
 """Formats whose numbers NumPy reads: uint8 [n, row_bytes] -> float32 [n, k]."""
+_EXACT = ("F32", "F64")
+_SMALL = 1 << 16
+"""Bytes below which the threads of a decoder are not worth their start."""

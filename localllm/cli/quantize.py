@@ -1,0 +1,244 @@
+"""`localllm quantize`: a GGUF file or a Hugging Face folder in, a GGUF file of smaller numbers out."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localllm.cli.common import Progress, note, options
+from localllm.errors import FileError, UsageError
+from localllm.kernels.formats.table import FORMATS, Format
+from localllm.quantize.methods import METHODS, method
+from localllm.quantize.mixture import COPY, MIXTURES, Mixture, Overrides, choose, describe, mixture, needs_importance
+
+if TYPE_CHECKING:
+    from localllm.quantize.calibration import Calibration
+    from localllm.quantize.source import Source, Typed
+    from localllm.quantize.writer import Planned
+
+_UNITS = {"M": 10**6, "G": 10**9}
+_METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
+
+
+@click.command("quantize", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="SOURCE")
+@click.argument("out", metavar="OUT.gguf")
+@click.argument("format", metavar="[FORMAT]", required=False)
+@click.option("--imatrix", metavar="FILE", help="Calibration: what `localllm calibrate` or llama-imatrix wrote.")
+@click.option(
+    "--method", metavar="NAME", help=f"How to round: {_METHODS}. [default: imatrix with --imatrix, else plain]"
+)
+@click.option(
+    "--tensor-type", metavar="PATTERN=FORMAT", multiple=True, help="Format of tensors by a part of their name."
+)
+@click.option("--output-tensor-type", metavar="FORMAT", help="Format of output.weight.")
+@click.option("--token-embedding-type", metavar="FORMAT", help="Format of the token embeddings.")
+@click.option("--leave-output-tensor", is_flag=True, help="Leave output.weight as it is.")
+@click.option("--pure", is_flag=True, help="No mixture: all matrices get the same format.")
+@click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already; the errors add up.")
+@click.option("--split-max-size", metavar="N(M|G)", help="Write several files of at most N million or billion bytes.")
+@click.option("--vocab-only", is_flag=True, help="Write metadata and vocabulary alone; takes no FORMAT.")
+@click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one.")
+@click.option("--dry-run", is_flag=True, help="Show the format of each tensor, and the size; write nothing.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.gguf.")
+@options("threads")
+def command(source: str, out: str, format: str | None, **given: Any) -> None:
+    """Write a model as a GGUF file whose tensors have fewer bits.
+
+    SOURCE is a GGUF file with F32, F16 or BF16 tensors, or the folder of a Hugging Face model. FORMAT is a mixture of
+    llama.cpp, such as Q4_K_M, Q8_0 or IQ4_XS, and gives each tensor the format that llama-quantize gives it; COPY
+    leaves all formats as they are. PATTERN is a regular expression. TYPE is str, bool, u32, i32, f32, ..., or arr:TYPE
+    with a JSON array.
+    """
+    row = _mixture(format, given["vocab_only"])
+    name = _method(given)
+    overrides, split_max_size = _overrides(given), _bytes(given["split_max_size"])
+    if not given["dry_run"]:
+        _check_free(out, given["force"])
+    with ExitStack() as stack:
+        calibration = _calibration(given["imatrix"], stack)
+        calibrated = calibration if METHODS[name].calibrated else None
+        if given["dry_run"]:
+            model = _open(source, None, False, stack)
+            _show(model, choose(model, row.name, calibrated is not None, overrides))
+            return
+        from localllm.quantize.encode import Encoder
+        from localllm.quantize.job import plan, quantize
+        from localllm.quantize.writer import shard_paths
+
+        line = Progress()
+        encoder = Encoder(given["threads"], lambda done, total: line("Compiling kernels", done, total))
+        stack.enter_context(encoder)
+        model = _open(source, encoder, given["allow_requantize"], stack)
+        formats = {} if given["vocab_only"] else choose(model, row.name, calibrated is not None, overrides)
+        paths = shard_paths(out, plan(model, formats), split_max_size)
+        _check_paths(model, paths, given["force"])
+        _check_calibrated(formats, row, calibrated, given["method"])
+        metadata = _metadata(model, row, given, calibrated)
+        made = method(name)(calibrated, encoder)
+        if given["method"] is None and row.quantized and row is not COPY:
+            note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
+        summary = quantize(
+            model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
+        )
+    what = f"{summary.n_bytes / 1e6:,.1f} MB of tensors, {summary.bits_per_weight:.2f} bits per weight"
+    click.echo(f"{' '.join(paths)}: {what}, {_counts(formats)}; {summary.seconds:.1f} s")
+
+
+def _mixture(format: str | None, vocab_only: bool) -> Mixture:
+    if vocab_only and format is not None:
+        raise UsageError(f"--vocab-only writes no tensors: it takes no format, not {format!r}")
+    if not vocab_only and format is None:
+        raise UsageError(f"give a format: one of {', '.join(MIXTURES)}, or COPY")
+    return mixture(format or COPY.name)
+
+
+def _method(given: Mapping[str, Any]) -> str:
+    """The method that was asked for, or the one that suits what is given."""
+    name = given["method"] or ("imatrix" if given["imatrix"] else "plain")
+    method(name)
+    if METHODS[name].calibrated and not given["imatrix"]:
+        raise UsageError(f"--method {name} needs a file of calibration: --imatrix FILE, made by `localllm calibrate`")
+    if given["imatrix"] and not METHODS[name].calibrated:
+        note(f"--method {name} does not use the calibration of {given['imatrix']}")
+    return name
+
+
+def _overrides(given: Mapping[str, Any]) -> Overrides:
+    types = []
+    for text in given["tensor_type"]:
+        pattern, equals, name = text.rpartition("=")
+        if not equals or not pattern:
+            raise UsageError(f"--tensor-type {text!r}: must be PATTERN=FORMAT")
+        try:
+            types.append((re.compile(pattern), _format("--tensor-type", name)))
+        except re.error as error:
+            raise UsageError(f"--tensor-type {text!r}: {pattern!r} is no regular expression: {error}") from None
+    output, embedding = (
+        given[key] and _format(f"--{key.replace('_', '-')}", given[key])
+        for key in ("output_tensor_type", "token_embedding_type")
+    )
+    return Overrides(tuple(types), output, embedding, given["leave_output_tensor"], given["pure"])
+
+
+def _format(option: str, name: str) -> Format:
+    found = FORMATS.get(name.upper())
+    if found is None or not found.supported:
+        names = ", ".join(format.name for format in FORMATS.values() if format.supported)
+        raise UsageError(f"{option}: there is no tensor format {name!r}; formats are {names}")
+    return found
+
+
+def _bytes(text: str | None) -> int:
+    if text is None:
+        return 0
+    match = re.fullmatch(r"([1-9]\d{0,9})([MG])", text.upper())
+    if match is None:
+        raise UsageError(f"--split-max-size {text!r}: must be a whole number and M or G, such as 2G")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _check_free(path: str, force: bool) -> None:
+    if os.path.isdir(path):
+        raise FileError(f"{path}: is a directory; name the file to write")
+    if os.path.exists(path) and not force:
+        raise FileError(f"{path}: exists already; --force overwrites it")
+
+
+def _check_paths(model: Source, paths: list[str], force: bool) -> None:
+    for path in paths:
+        if os.path.exists(path) and any(os.path.samefile(path, used) for used in model.files):
+            raise FileError(f"{path}: is the source; write to another file")
+        _check_free(path, force)
+
+
+def _calibration(path: str | None, stack: ExitStack) -> Calibration | None:
+    if path is None:
+        return None
+    from localllm.quantize.calibration import Calibration
+
+    return stack.enter_context(Calibration.open(path))
+
+
+def _open(path: str, encoder: Any, allow_requantize: bool, stack: ExitStack) -> Source:
+    from localllm.quantize.sources import open_source
+    from localllm.store.catalog import resolve
+
+    found = open_source(resolve(path), encoder and encoder.decode, allow_requantize)
+    stack.callback(found.close)
+    return found
+
+
+def _check_calibrated(
+    formats: Mapping[str, Format], row: Mixture, calibration: Calibration | None, asked: str | None
+) -> None:
+    """Formats of 1 and 2 bits are of no use without calibration: only who names the method plain gets them."""
+    poor = [
+        tensor
+        for tensor, format in formats.items()
+        if needs_importance(tensor, format, row) and (calibration is None or tensor not in calibration)
+    ]
+    if not poor:
+        return
+    problem = f"{poor[0]} and {len(poor) - 1} more tensors in {formats[poor[0]].name} have no calibration"
+    if asked != "plain":
+        hint = "make one by `localllm calibrate`, and give it as --imatrix FILE; --method plain rounds without"
+        raise UsageError(f"{problem}, without which they are of little use: {hint}")
+    note(f"{problem}: the answers of such a model are poor")
+
+
+def _metadata(
+    model: Source, row: Mixture, given: Mapping[str, Any], calibration: Calibration | None
+) -> dict[str, Typed]:
+    from localllm.quantize.metadata import with_calibration, with_changes, with_format
+
+    metadata = dict(model.metadata)
+    if row is not COPY:
+        metadata = with_format(metadata, row.file_type)
+    if calibration is not None:
+        metadata = with_calibration(metadata, given["imatrix"], calibration)
+    return with_changes(metadata, given["metadata"])
+
+
+def _show(model: Source, formats: Mapping[str, Format]) -> None:
+    """The table of --dry-run."""
+    from localllm.quantize.job import plan
+
+    tensors = plan(model, formats)
+    for line in _table(model, tensors):
+        click.echo(line)
+    n_bytes, n_weights = sum(t.n_bytes for t in tensors), sum(t.n_weights for t in model.tensors.values())
+    click.echo(f"{n_bytes / 1e6:,.1f} MB, {8 * n_bytes / max(1, n_weights):.2f} bits per weight: {_counts(formats)}")
+
+
+def _table(model: Source, tensors: list[Planned]) -> Iterator[str]:
+    width = max((len(tensor.name) for tensor in tensors), default=0)
+    for tensor in tensors:
+        shape = " × ".join(map(str, tensor.shape))
+        old, new = model.tensors[tensor.name].format, tensor.format.name
+        formats = f"{old:>7}   {'':7}" if old == new else f"{old:>7} → {new:7}"
+        yield f"{tensor.name:{width}}  {shape:>20} {formats} {tensor.n_bytes / 1e6:10,.2f} MB"
+
+
+def _counts(formats: Mapping[str, Format]) -> str:
+    return ", ".join(f"{n} tensors {name}" for name, n in describe(formats).items()) or "no tensors"
+
+
+class _Shown:
+    """Progress with the rate and the time left."""
+
+    def __init__(self) -> None:
+        self._line = Progress()
+        self._started = time.monotonic()
+
+    def __call__(self, number: int, n_tensors: int, done: int, total: int) -> None:
+        seconds = max(1e-3, time.monotonic() - self._started)
+        left = round(seconds * (total - done) / max(1, done))
+        text = f"Quantizing, {done / seconds / 1e6:.1f} M weights/s, {left // 60}:{left % 60:02d} left, tensors"
+        self._line(text, number, n_tensors)
