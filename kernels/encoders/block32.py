@@ -1,27 +1,21 @@
-"""Formats with blocks of 32 elements and binary16 scales: 16 blocks are searched side by side, then packed by one."""
+"""Formats with blocks of 32 elements and binary16 scales: 16 blocks are searched side by side."""
 
-from ..simd import f32, f32x16, from_half, load, maximum, minimum, select, splat, store, to_half, u16
-from .lanes import greatest, is_nothing, multiply, power_of, transpose
+from ..simd import f32, f32x16, load, select, splat, store, u16
+from .affine import floor
+from .lanes import absolute_top, greatest, half, is_nothing, multiply, power_of, transpose
 
-_W, _SCALES = 4096, 8192
-_GREATEST_HALF = 65504.0
-
-
-def half(v):
-    """Scales as they are stored: nearest binary16, the greatest finite one for more: bits, and what they mean."""
-    bounded = minimum(maximum(v, splat(f32x16, -_GREATEST_HALF)), splat(f32x16, _GREATEST_HALF))
-    bits = to_half(bounded)
-    return bits, from_half(bits)
+_W, _MADE = 2048, 4096
+_NO_LIMIT = 1e30
 
 
 def symmetric(size, find, pack):
     """The `encode` of a format whose blocks of `size` bytes begin with their scale.
 
-    find: symmetric.search; pack(x, scale, out): codes of a block's 32 elements, for a scale that is not 0.
+    find: symmetric.search; pack(x, scale, out): the codes of a block's 32 elements.
     """
 
     def encode(x, w, out, n, scratch):
-        lanes, scales = scratch, scratch + _SCALES
+        lanes, made = scratch, scratch + _MADE
         for first in range(0, n, 16):
             here = min(16, n - first)
             transpose(x + 128 * first, 32, here, lanes)
@@ -31,11 +25,42 @@ def symmetric(size, find, pack):
             multiply(lanes, 32, splat(f32x16, 1.0) / power)
             scale = find(lanes, lanes + _W, top / power) * power
             bits, scale = half(select(is_nothing(top), splat(f32x16, 0.0), scale))
-            store(scales, bits)
-            store(scales + 64, scale)
+            store(made, scale)
+            store(made + 64, bits)
             for b in range(here):
                 place = out + size * (first + b)
-                store(place, load(u16, scales + 2 * b))
-                pack(x + 128 * (first + b), load(f32, scales + 64 + 4 * b), place)
+                store(place, load(u16, made + 64 + 2 * b))
+                pack(x + 128 * (first + b), load(f32, made + 4 * b), place)
+
+    return encode
+
+
+def affine(size, find, pack):
+    """The `encode` of a format whose blocks of `size` bytes begin with a scale and a minimum.
+
+    find: affine.search; pack(x, scale, low, out): the codes of a block's 32 elements.
+    """
+
+    def encode(x, w, out, n, scratch):
+        lanes, made = scratch, scratch + _MADE
+        for first in range(0, n, 16):
+            here = min(16, n - first)
+            transpose(x + 128 * first, 32, here, lanes)
+            transpose(w + 128 * first, 32, here, lanes + _W)
+            power = power_of(absolute_top(lanes, 32))
+            multiply(lanes, 32, splat(f32x16, 1.0) / power)
+            least, span = floor(lanes, 32, splat(f32x16, _NO_LIMIT))
+            scale, low = find(lanes, lanes + _W, span, splat(f32x16, _NO_LIMIT))
+            bits, scale = half(scale * power)
+            low_bits, low = half((least + low) * power)
+            store(made, scale)
+            store(made + 64, low)
+            store(made + 128, bits)
+            store(made + 160, low_bits)
+            for b in range(here):
+                place = out + size * (first + b)
+                store(place, load(u16, made + 128 + 2 * b))
+                store(place + 2, load(u16, made + 160 + 2 * b))
+                pack(x + 128 * (first + b), load(f32, made + 4 * b), load(f32, made + 64 + 4 * b), place)
 
     return encode

@@ -5,6 +5,7 @@ from ..simd import (
     absolute,
     bitcast,
     f32x16,
+    from_half,
     i32x16,
     less,
     load,
@@ -14,10 +15,12 @@ from ..simd import (
     shuffle,
     splat,
     store,
+    to_half,
 )
 
 _MAGIC = 12582912.0
 """1.5 * 2**23: added to a float below 2**22 it leaves the nearest integer in the low bits."""
+_GREATEST_HALF = 65504.0
 _EXPONENT = 0x7F800000
 _LEAST = 1e-15
 """Groups with no greater magnitude count as zeros (GROUP_MAX_EPS of llama.cpp): no scale of 16 bits is as small."""
@@ -68,6 +71,14 @@ def greatest(x, group):
     return top
 
 
+def absolute_top(x, group):
+    """The greatest magnitude of each lane, of x: f32 [group][16]."""
+    top = absolute(load(f32x16, x))
+    for j in range(1, group):
+        top = maximum(absolute(load(f32x16, x + 64 * j)), top)
+    return top
+
+
 def power_of(top):
     """The power of two at or below each magnitude, from 2**-50 to 2**126: by it elements are brought to 1 to 2."""
     bits = bitcast(f32x16, bitcast(i32x16, absolute(top)) & _EXPONENT)
@@ -94,6 +105,49 @@ def inverse(v):
     """1 / v, and 0 of 0."""
     zero = splat(f32x16, 0.0)
     return select(less(zero, absolute(v)), splat(f32x16, 1.0) / v, zero)
+
+
+def stored(v, power):
+    """v as it is when v * power has been stored in 16 bits."""
+    return half(v * power)[1] / power
+
+
+def half(v):
+    """Scales as they are stored: nearest binary16, the greatest finite one for more: bits, and what they mean."""
+    bounded = minimum(maximum(v, splat(f32x16, -_GREATEST_HALF)), splat(f32x16, _GREATEST_HALF))
+    bits = to_half(bounded)
+    return bits, from_half(bits)
+
+
+_BY1, _BY2, _BY4, _BY8 = (Lanes(tuple(i ^ d for i in range(16))) for d in (1, 2, 4, 8))
+
+
+def spread_sum(n):
+    """f(v): in every lane the sum of its n = 8 or 16 neighbours."""
+
+    def of(v):
+        v = v + shuffle(_BY4, v, v)
+        v = v + shuffle(_BY2, v, v)
+        v = v + shuffle(_BY1, v, v)
+        if n == 16:
+            v = v + shuffle(_BY8, v, v)
+        return v
+
+    return of
+
+
+def spread_max(n):
+    """f(v): in every lane the greatest of its n = 8 or 16 neighbours."""
+
+    def of(v):
+        v = maximum(v, shuffle(_BY4, v, v))
+        v = maximum(v, shuffle(_BY2, v, v))
+        v = maximum(v, shuffle(_BY1, v, v))
+        if n == 16:
+            v = maximum(v, shuffle(_BY8, v, v))
+        return v
+
+    return of
 
 
 def is_nothing(top):

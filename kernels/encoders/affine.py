@@ -1,0 +1,89 @@
+"""Scale and minimum of a group whose elements are scale * code + low, codes from 0 to `high`.
+
+With the codes known, scale and low of the least sum of w (x - scale code - low)**2 solve two linear equations.
+Candidates (as make_qkx3_quants of llama.cpp's ggml-quants.c tries them) give codes; the best ones give scale and low,
+from which codes are taken anew, while that helps.
+"""
+
+from ..simd import f32x16, fma, less, load, maximum, minimum, select, splat, store
+from .lanes import clamped, inverse
+
+
+def floor(x, group, high):
+    """Subtract from x: f32 [group][16] each lane's least element, or `high` where that is less: that, and the range."""
+    low, top = load(f32x16, x), load(f32x16, x)
+    for j in range(1, group):
+        v = load(f32x16, x + 64 * j)
+        low, top = minimum(v, low), maximum(v, top)
+    low = minimum(low, high)
+    for j in range(group):
+        store(x + 64 * j, load(f32x16, x + 64 * j) - low)
+    return low, top - low
+
+
+def totals(x, w, group):
+    """Sums of w, w x, w x**2."""
+    sw, sx, sxx = splat(f32x16, 0.0), splat(f32x16, 0.0), splat(f32x16, 0.0)
+    for j in range(group):
+        v, a = load(f32x16, x + 64 * j), load(f32x16, w + 64 * j)
+        weighted = v * a
+        sw, sx, sxx = sw + a, sx + weighted, fma(weighted, v, sxx)
+    return sw, sx, sxx
+
+
+def sums(group, high):
+    """f(x, w, factor, shift): sums of w code, w code**2, w code x, for the codes nearest to x * factor + shift."""
+
+    def of(x, w, factor, shift):
+        l1, l2, xl = splat(f32x16, 0.0), splat(f32x16, 0.0), splat(f32x16, 0.0)
+        for j in range(group):
+            v = load(f32x16, x + 64 * j)
+            code = clamped(fma(v, factor, shift), 0.0, high)
+            weighted = code * load(f32x16, w + 64 * j)
+            l1, l2, xl = l1 + weighted, fma(weighted, code, l2), fma(weighted, v, xl)
+        return l1, l2, xl
+
+    return of
+
+
+def fit(l1, l2, xl, sw, sx, sxx, limit):
+    """Scale, low and error of the best fit to the codes with these sums, low at most `limit`."""
+    det = sw * l2 - l1 * l1
+    one = inverse(det)
+    low = (l2 * sx - l1 * xl) * one
+    scale = (sw * xl - sx * l1) * one
+    bounded = less(limit, low)
+    low = select(bounded, limit, low)
+    scale = select(bounded, (xl - limit * l1) * inverse(l2), scale)
+    error = sxx - scale * (xl + xl - scale * l2) - low * (sx + sx - low * sw - scale * (l1 + l1))
+    # Codes that are all the same leave the equations undetermined.
+    return scale, low, select(less(det, l2 * sw * 1e-6), splat(f32x16, 1e30), error)
+
+
+def search(group, high, candidates, refinements):
+    """f(x, w, span, limit): scale and low of 16 groups; x: f32 [group][16] from 0 to span; low is at most `limit`.
+
+    candidates: pairs of codes, not whole ones, that the least element and the greatest one get.
+    """
+    of = sums(group, high)
+
+    def find(x, w, span, limit):
+        sw, sx, sxx = totals(x, w, group)
+        low = minimum(sx / sw, limit)
+        scale = splat(f32x16, 0.0)
+        best = sxx - low * (sx + sx - low * sw)
+        one = inverse(span)
+        for first, last in candidates:
+            l1, l2, xl = of(x, w, one * (last - first), splat(f32x16, first))
+            s, m, error = fit(l1, l2, xl, sw, sx, sxx, limit)
+            better = less(error, best)
+            best, scale, low = select(better, error, best), select(better, s, scale), select(better, m, low)
+        for _ in range(refinements):
+            one = inverse(scale)
+            l1, l2, xl = of(x, w, one, low * one * -1.0)
+            s, m, error = fit(l1, l2, xl, sw, sx, sxx, limit)
+            better = less(error, best)
+            best, scale, low = select(better, error, best), select(better, s, scale), select(better, m, low)
+        return scale, low
+
+    return find

@@ -1,0 +1,17 @@
+"""Q4_1 from floats: a scale and a minimum a block of 32."""
+
+from ..simd import f32, store
+from .affine import search
+from .block32 import affine
+from .packing import codes_over
+
+SIGMA, MEAN = 1.0, "row"
+CANDIDATES = tuple((-0.1 * i, 15.0 + 0.1 * i) for i in range(-5, 4))
+
+
+def pack(x, scale, low, out):
+    least = f32(-low)
+    store(out + 4, codes_over(x, scale, least, 15.0) | (codes_over(x + 64, scale, least, 15.0) << 4))
+
+
+encode = affine(20, search(32, 15.0, CANDIDATES, 2), pack)

@@ -1,0 +1,22 @@
+"""Q4_K from floats: groups of 32 with scales and minimums of 6 bits."""
+
+from ..simd import f32, load, store
+from .k_affine import encoder
+from .packing import codes_over, half_of, k_numbers
+
+SIGMA, PLAIN = 2.0, "spread"
+CANDIDATES = tuple((0.0, 15.0 + 0.15 * i) for i in range(-6, 7))
+
+
+def pack(x, made, out):
+    store(out, half_of(made + 256))
+    store(out + 2, half_of(made + 320))
+    k_numbers(made + 128, made + 192, out + 4)
+    for g in range(0, 8, 2):
+        for i in range(0, 32, 16):
+            a = codes_over(x + 128 * g + 4 * i, load(f32, made + 4 * g), load(f32, made + 64 + 4 * g), 15.0)
+            b = codes_over(x + 128 * g + 4 * i + 128, load(f32, made + 4 * g + 4), load(f32, made + 68 + 4 * g), 15.0)
+            store(out + 16 + 16 * g + i, a | (b << 4))
+
+
+encode = encoder(144, 32, 15.0, 63.0, CANDIDATES, 2, (-1.0, 0.0, 1.0), pack)
