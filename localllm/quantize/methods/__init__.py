@@ -29,6 +29,10 @@ class Method(Protocol):
         """
         ...
 
+    def notes(self) -> list[str]:
+        """What the user should know of what was done, once the job has ended."""
+        return []
+
 
 @dataclass(frozen=True)
 class Row:
@@ -43,6 +47,7 @@ class Row:
 METHODS: dict[str, Row] = {
     "plain": Row("plain", "nearest values: the least squared error of the weights", calibrated=False),
     "imatrix": Row("imatrix", "columns with large inputs weigh more", calibrated=True),
+    "gptq": Row("gptq", "later columns make up for the errors of earlier ones (GPTQ)", calibrated=True),
 }
 
 

@@ -30,6 +30,10 @@ class ByImportance:
         """See Method."""
         return self._encoder.encode(format, x, importance_of(self._calibration, tensor, matrix))
 
+    def notes(self) -> list[str]:
+        """See Method."""
+        return []
+
 
 def importance_of(calibration: Calibration, tensor: SourceTensor, matrix: int) -> np.ndarray | None:
     """float32 [k]: of one matrix of the tensor; None where the calibration does not have the tensor.

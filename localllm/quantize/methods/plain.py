@@ -24,6 +24,10 @@ class Plain:
         """See Method."""
         return self._encoder.encode(format, x)
 
+    def notes(self) -> list[str]:
+        """See Method."""
+        return []
+
 
 def method(calibration: Calibration | None, encoder: Encoder) -> Plain:
     """See Row."""
