@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from localllm.quantize.mixture import COPY, MIXTURES, Mixture, Overrides, choose
 
 if TYPE_CHECKING:
     from localllm.quantize.calibration import Calibration
+    from localllm.quantize.encode import Encoder
     from localllm.quantize.source import Source, Typed
     from localllm.quantize.writer import Planned
 
@@ -45,6 +46,7 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 @click.option("--split-max-size", metavar="N(M|G)", help="Write several files of at most N million or billion bytes.")
 @click.option("--vocab-only", is_flag=True, help="Write metadata and vocabulary alone; takes no FORMAT.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one.")
+@click.option("--pre", metavar="NAME", help="Pre-tokenizer of a folder whose tokenizer.json is not recognised.")
 @click.option("--dry-run", is_flag=True, help="Show the format of each tensor, and the size; write nothing.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.gguf.")
 @options("threads")
@@ -60,12 +62,12 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
     name = _method(given)
     overrides, split_max_size = _overrides(given), _bytes(given["split_max_size"])
     if not given["dry_run"]:
-        _check_free(out, given["force"])
+        _check_free(out, given["force"], [source])
     with ExitStack() as stack:
         calibration = _calibration(given["imatrix"], stack)
         calibrated = calibration if METHODS[name].calibrated else None
         if given["dry_run"]:
-            model = _open(source, None, False, stack)
+            model = _open(source, None, given, stack)
             _show(model, choose(model, row.name, calibrated is not None, overrides))
             return
         from localllm.quantize.encode import Encoder
@@ -75,22 +77,19 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         line = Progress()
         encoder = Encoder(given["threads"], lambda done, total: line("Compiling kernels", done, total))
         stack.enter_context(encoder)
-        model = _open(source, encoder, given["allow_requantize"], stack)
+        model = _open(source, encoder, given, stack)
         formats = {} if given["vocab_only"] else choose(model, row.name, calibrated is not None, overrides)
         paths = shard_paths(out, plan(model, formats), split_max_size)
-        _check_paths(model, paths, given["force"])
+        for path in paths:
+            _check_free(path, given["force"], model.files)
         _check_calibrated(formats, row, calibrated, given["method"])
         metadata = _metadata(model, row, given, calibrated)
         made = method(name)(calibrated, encoder)
         if given["method"] is None and row.quantized and row is not COPY:
             note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
-        summary = quantize(
-            model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
-        )
-    for text in made.notes():
-        note(text)
-    what = f"{summary.n_bytes / 1e6:,.1f} MB of tensors, {summary.bits_per_weight:.2f} bits per weight"
-    click.echo(f"{' '.join(paths)}: {what}, {_counts(formats)}; {summary.seconds:.1f} s")
+        summary = quantize(model, out, metadata, formats, made, split_max_size=split_max_size, progress=_Shown())
+    size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
+    click.echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
 
 
 def _mixture(format: str | None, vocab_only: bool) -> Mixture:
@@ -146,18 +145,15 @@ def _bytes(text: str | None) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _check_free(path: str, force: bool) -> None:
+def _check_free(path: str, force: bool, sources: Sequence[str]) -> None:
     if os.path.isdir(path):
         raise FileError(f"{path}: is a directory; name the file to write")
-    if os.path.exists(path) and not force:
+    if not os.path.exists(path):
+        return
+    if any(os.path.exists(source) and os.path.samefile(path, source) for source in sources):
+        raise FileError(f"{path}: is the source; write to another file")
+    if not force:
         raise FileError(f"{path}: exists already; --force overwrites it")
-
-
-def _check_paths(model: Source, paths: list[str], force: bool) -> None:
-    for path in paths:
-        if os.path.exists(path) and any(os.path.samefile(path, used) for used in model.files):
-            raise FileError(f"{path}: is the source; write to another file")
-        _check_free(path, force)
 
 
 def _calibration(path: str | None, stack: ExitStack) -> Calibration | None:
@@ -168,11 +164,12 @@ def _calibration(path: str | None, stack: ExitStack) -> Calibration | None:
     return stack.enter_context(Calibration.open(path))
 
 
-def _open(path: str, encoder: Any, allow_requantize: bool, stack: ExitStack) -> Source:
+def _open(path: str, encoder: Encoder | None, given: Mapping[str, Any], stack: ExitStack) -> Source:
     from localllm.quantize.sources import open_source
     from localllm.store.catalog import resolve
 
-    found = open_source(resolve(path), encoder and encoder.decode, allow_requantize)
+    decode = encoder.decode if encoder else None
+    found = open_source(resolve(path), decode, given["allow_requantize"], given["pre"])
     stack.callback(found.close)
     return found
 
@@ -216,7 +213,7 @@ def _show(model: Source, formats: Mapping[str, Format]) -> None:
     for line in _table(model, tensors):
         click.echo(line)
     n_bytes, n_weights = sum(t.n_bytes for t in tensors), sum(t.n_weights for t in model.tensors.values())
-    click.echo(f"{n_bytes / 1e6:,.1f} MB, {8 * n_bytes / max(1, n_weights):.2f} bits per weight: {_counts(formats)}")
+    click.echo(f"{n_bytes / 1e6:,.1f} MB, {8 * n_bytes / max(1, n_weights):.2f} bits per weight ({_counts(formats)})")
 
 
 def _table(model: Source, tensors: list[Planned]) -> Iterator[str]:
@@ -229,7 +226,8 @@ def _table(model: Source, tensors: list[Planned]) -> Iterator[str]:
 
 
 def _counts(formats: Mapping[str, Format]) -> str:
-    return ", ".join(f"{n} tensors {name}" for name, n in describe(formats).items()) or "no tensors"
+    counts = ", ".join(f"{n} {name}" for name, n in describe(formats).items())
+    return f"tensors: {counts}" if counts else "no tensors"
 
 
 class _Shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from localllm.errors import FileError, FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
 from localllm.kernels.formats.table import Format
+from localllm.quantize.floats import READ, from_bytes
 from localllm.quantize.source import Decode, Source, SourceTensor, Typed
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
@@ -55,11 +56,12 @@ class GGUFSource(Source):
         file, info = self._infos[name]
         k = info.shape[0]
         raw = self._raw(name)[start:stop]
-        if info.format.name in _FLOATS and (self._decode is None or raw.size < _SMALL or info.format.name in _EXACT):
-            return _FLOATS[info.format.name](raw)
+        is_float = info.format.name in READ
+        if is_float and (self._decode is None or raw.size < _SMALL or info.format.name in _EXACT):
+            return from_bytes(info.format, raw)
         if self._decode is None or not info.format.supported:
             raise UnsupportedError(f"{file.path}: tensor {name}: {info.format.name} cannot be read as numbers")
-        if not self._allow_requantize and info.format.name not in _FLOATS:
+        if not self._allow_requantize and not is_float:
             problem = f"is quantized already ({info.format.name}), and would lose more: use the F16, BF16 or F32 file"
             raise UnsupportedError(f"{file.path}: tensor {name}: {problem}, or --allow-requantize")
         return self._decode(info.format, raw, k)
@@ -125,17 +127,6 @@ def _parts(opened: list[GGUFFile], count: int) -> list[GGUFFile]:
     return files
 
 
-def _bf16(raw: np.ndarray) -> np.ndarray:
-    return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-
-
-_FLOATS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "F32": lambda raw: raw.view("<f4").astype(np.float32),
-    "F16": lambda raw: raw.view("<f2").astype(np.float32),
-    "BF16": _bf16,
-    "F64": lambda raw: raw.view("<f8").astype(np.float32),
-}
-"""Formats whose numbers NumPy reads: uint8 [n, row_bytes] -> float32 [n, k]."""
 _EXACT = ("F32", "F64")
 _SMALL = 1 << 16
 """Bytes below which the threads of a decoder are not worth their start."""

@@ -1,0 +1,62 @@
+"""`localllm compare` on two tiny files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from localllm.cli.compare import parse_size
+from localllm.errors import UsageError
+from tests.tools.test_compare import TEXT, paths  # noqa: F401 (a fixture)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def test_table_and_recommendation(call, paths, text, tmp_path):  # noqa: F811
+    page = tmp_path / "page.html"
+    done = call("compare", *paths, "-f", text, "-c", 32, "-r", 1, "--html", page, "--need", "quality")
+    assert done.status == 0
+    assert "| q8.gguf |" in done.out
+    assert "\nFor quality take f32.gguf: it is the base itself.\n" in done.out
+    assert "<svg" in page.read_text()
+
+
+def test_json(call, paths, text):  # noqa: F811
+    done = call("compare", paths[1], "--base", paths[0], "-f", text, "-c", 32, "-r", 1, "-o", "json", "--memory", "1G")
+    found = json.loads(done.out)
+    assert found["base"] == paths[0]
+    assert [m["path"] for m in found["models"]] == [paths[1], paths[0]]
+    assert "within 1.00 GB" in found["recommendation"]
+
+
+def test_wrong_usage(call, paths, text, tmp_path):  # noqa: F811
+    for arguments, status, what in (
+        ((paths[0],), 2, "nothing to be compared"),
+        ((*paths, "-f", "missing.txt"), 1, "missing.txt"),
+        ((*paths, "--memory", "much"), 2, "no size"),
+        ((*paths, "--memory", "10K", "-f", text, "-c", "32", "-r", "1"), 2, "fits into"),
+        ((*paths, tmp_path / "no.gguf"), 1, "no.gguf"),
+    ):
+        done = call("compare", *arguments)
+        assert (done.status, what in done.err) == (status, True), done.err
+
+
+def test_without_matplotlib(call, paths, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("localllm.tools.report.find_spec", lambda name: None)
+    done = call("compare", *paths, "--html", "x.html")
+    assert done.status == 1
+    assert "pip install 'localllm[plots]'" in done.err
+
+
+def test_sizes():
+    assert parse_size("4G") == 4_000_000_000
+    assert parse_size("1.5 gb") == 1_500_000_000
+    assert parse_size("900M") == 900_000_000
+    with pytest.raises(UsageError):
+        parse_size("4T")
