@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 import localllm
+from localllm.errors import UnsupportedError, UsageError
 from localllm.generate.chat import Chat
 from localllm.generate.params import Sampling
+from localllm.model.spec import spec_for
 from localllm.model.specs import FILES
 from tests.recorded import models
 
@@ -52,25 +54,37 @@ class Counted:
         self.model.close()
 
 
-def one_a_kind() -> list[str]:
-    """A case for each file of specs: every kind of block and stack has one of its own."""
+def writes(case: models.Case) -> bool:
+    """Whether it goes on with a text: encoders have no logits, others attend in both directions."""
+    spec = spec_for(case.architecture)
+    return spec.logits and spec.causal and case.kv.get("attention.causal", True)
+
+
+def one_a_kind(wanted: bool) -> list[str]:
+    """A case for each file of specs, of those that write, or do not: every kind of block and stack has one of its
+    own."""
     first: dict[str, str] = {}
     for name, case in models.cases().items():
-        if case.kv.get("vocab_size", models.N_VOCAB) == models.N_VOCAB:
+        if case.kv.get("vocab_size", models.N_VOCAB) == models.N_VOCAB and writes(case) is wanted:
             first.setdefault(FILES[case.architecture], name)
     return list(first.values())
 
 
-@pytest.fixture(params=one_a_kind())
+@pytest.fixture(params=one_a_kind(True))
 def talk(request, tmp_path):
-    case = models.cases()[request.param]
-    path = models.write(tmp_path / "m.gguf", case, **VOCABULARY)
-    with localllm.load(path, n_ctx=64) as model:
-        if not model.network.causal or model.network.output is None:
-            pytest.skip("an encoder, or one that attends in both directions")
-    made = Counted(path)
+    made = Counted(models.write(tmp_path / "m.gguf", models.cases()[request.param], **VOCABULARY))
     yield made
     made.close()
+
+
+@pytest.mark.parametrize("name", one_a_kind(False))
+def test_refused_by_name(name, tmp_path):
+    path = models.write(tmp_path / "m.gguf", models.cases()[name], **VOCABULARY)
+    with localllm.load(path, n_ctx=64, n_threads=2) as model:
+        chat = Chat(model, sampling=Sampling(temperature=0.0), max_tokens=N_ANSWER)
+        with pytest.raises((UnsupportedError, UsageError), match="run as an encoder|attends in both directions"):
+            "".join(chat.ask("hello,youthere"))
+        chat.close()
 
 
 def test_three_turns_regen_and_another_message(talk):

@@ -284,9 +284,11 @@ def params_of(name: str) -> Struct:
 
 
 def run(name: str, *arguments: str | int, **fields: int | np.ndarray) -> None:
-    """Run the kernel of `module.factory`(arguments) on a parameter block with these fields."""
+    """Run the kernel of `module.factory`(arguments) on a parameter block with these fields. Scratch holds NaN at its
+    start: what a kernel reads there without having written it shows."""
     module, factory = name.split(".")
     params = block(params_of(name), **fields)
+    team().scratch.fill(0xFF)
     team().call(addresses()[Key(module, factory, arguments)], params)
 
 

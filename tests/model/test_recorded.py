@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from localllm.errors import UnsupportedError
+from localllm.errors import UnsupportedError, UsageError
 from localllm.model.model import LoadedModel
+from localllm.model.sequences import Sequences
+from localllm.model.states.cells import Cells
+from localllm.model.states.state import StateOptions
 from tests.recorded import models
 from tests.recorded.models import IDS, N_CTX, evaluate, outputs
 from tests.tiny_models import nmse
@@ -32,6 +35,24 @@ def feed(case, context, ids, seq=0, chunk=None):
     return np.concatenate([evaluate(case, context, p, seq_ids=[seq] * len(p)) for p in parts])
 
 
+def check_one_batch(case, context, ids, exact):
+    """What attends in both directions takes a sequence as one batch, and refuses what would go on with it."""
+    for n in (len(ids) - 1, 1):
+        feed(case, context, ids[:n])
+        with pytest.raises(UsageError, match="attends in both directions: a sequence is one batch of at most"):
+            feed(case, context, ids[n : n + 1])
+        assert context.n_past(0) == n
+        context.clear()
+    assert np.array_equal(feed(case, context, ids), exact)
+
+
+def odd_heads(model):
+    """Sizes of the heads in a model's caches that q8_0, in groups of 32, cannot hold."""
+    kept = Sequences(model.network.mixers, StateOptions(N_CTX, 1, "f16"), 1).states.values()
+    cells = [state for states in kept for state in states if isinstance(state, Cells) and state.kv_type == "f16"]
+    return {plane.dim for state in cells for plane in state.planes if plane.dim % 32}
+
+
 def test_logits_are_those_of_llamacpp(loaded):
     name, case, model = loaded
     ids = models.ids_of(case.n_ids)
@@ -48,12 +69,13 @@ def test_caches_of_fewer_bits(loaded, kv_type):
     name, case, model = loaded
     ids, exact = models.ids_of(case.n_ids), models.recorded(name)
     with LoadedModel.load(model.path, n_ctx=N_CTX, n_threads=2, kv_type=kv_type) as other:
-        try:
-            whole = outputs(case, other, ids)
-        except UnsupportedError as error:
-            if "kv_type q8_0 needs multiples of 32" not in str(error):
-                raise
-            pytest.skip("q8_0 takes heads of multiples of 32 elements")
+        if kv_type == "q8_0" and (odd := odd_heads(model)):
+            with pytest.raises(UnsupportedError, match=r"layer \d+.* kv_type q8_0 needs multiples of 32") as refused:
+                outputs(case, other, ids)
+            assert any(str(size) in str(refused.value) for size in odd)
+            assert str(model.path) in str(refused.value)
+            return
+        whole = outputs(case, other, ids)
         errors = [nmse(a, b) for a, b in zip(exact, case.recorded(whole), strict=True)]
         assert np.median(errors) < CACHES[kv_type]
         if not (model.network.causal and kv_type == "f16"):
@@ -68,7 +90,11 @@ def test_the_same_bits_however_it_is_fed(loaded):
     _, case, model = loaded
     ids = models.ids_of(case.n_ids)
     exact = outputs(case, model, ids)
-    for chunk in (1, 7) if model.network.causal else ():  # otherwise a sequence is one batch
+    if not model.network.causal:
+        context = model.context()
+        check_one_batch(case, context, ids, exact)
+        context.close()
+    for chunk in (1, 7) if model.network.causal else ():
         context = model.context()
         assert np.array_equal(feed(case, context, ids, chunk=chunk), exact), f"chunks of {chunk}"
         context.close()
@@ -89,12 +115,14 @@ def test_sequences_in_one_batch_do_not_see_each_other(loaded):
 
 
 def test_save_restore_copy_and_cut(loaded):
-    """Whatever way a sequence came to where it is, it goes on by the same bits."""
+    """Whatever way a sequence came to where it is, it goes on by the same bits; what attends in both directions never
+    goes on."""
     _, case, model = loaded
-    if not model.network.causal:
-        pytest.skip("attends in both directions: a sequence is one batch")
     ids = models.ids_of(case.n_ids)
     half, exact = len(ids) // 2, outputs(case, model, ids)
+    if not model.network.causal:
+        check_that_none_goes_on(case, model, ids, half, exact)
+        return
     context = model.context(n_seq=2)
     feed(case, context, ids[:half])
     saved = context.save(0)
@@ -112,12 +140,32 @@ def test_save_restore_copy_and_cut(loaded):
     context.close()
 
 
+def check_that_none_goes_on(case, model, ids, half, exact):
+    context = model.context(n_seq=2)
+    feed(case, context, ids[:half])
+    saved = context.save(0)
+    context.copy(0, 1)
+    context.clear()
+    context.restore(0, half, saved)
+    context.restore(1, half, saved)
+    for seq, at in ((0, half), (1, half - 1)):
+        assert context.cut(seq, at) == context.n_past(seq) == at
+        with pytest.raises(UsageError, match="attends in both directions: a sequence is one batch of at most"):
+            feed(case, context, ids[at:], seq=seq)
+        assert context.cut(seq, 0) == 0
+        assert np.array_equal(feed(case, context, ids, seq=seq), exact)
+    context.close()
+
+
 def test_a_prompt_again_feeds_one_token(loaded):
-    """As /regen does: back to one token before the prompt's end, after an answer of some length."""
+    """As /regen does: back to one token before the prompt's end, after an answer of some length. What attends in both
+    directions reads the prompt again as a whole."""
     _, case, model = loaded
-    if not model.network.causal:
-        pytest.skip("attends in both directions: a sequence is one batch")
     context = model.context()
+    if not model.network.causal:
+        check_one_batch(case, context, IDS[:25], outputs(case, model, IDS[:25]))
+        context.close()
+        return
     feed(case, context, IDS[:25])
     feed(case, context, IDS[25:35], chunk=1)
     assert context.cut(0, 24) == 24
