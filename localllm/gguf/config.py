@@ -113,7 +113,16 @@ class Keys:
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number."""
         full = self.full(key)
-        value = float(self.file.get(full, float) if default is None else self.file.get(full, float, default))
+        return self._finite(key, float(self.file.get(full, float, *(() if default is None else (default,)))))
+
+    def at_least_0(self, key: str, default: float | None = None) -> float:
+        """A finite number that is not below 0."""
+        value = self.number(key, default)
+        if value < 0:
+            raise self.fail(key, f"is {value}, must be 0 or more")
+        return value
+
+    def _finite(self, key: str, value: float) -> float:
         if not math.isfinite(value):
             raise self.fail(key, f"is {value}, must be finite")
         return value
@@ -126,12 +135,16 @@ class Keys:
         values = self._list(key, n)
         return tuple(self._within(key, value, low, high) for value in values)
 
-    def numbers_per_layer(self, key: str, n: int, default: float | None = None) -> tuple[float, ...]:
-        """A number for each of n layers: the file has one for all, or a list."""
+    def numbers_per_layer(
+        self, key: str, n: int, default: float | None = None, minus_infinity: bool = False
+    ) -> tuple[float, ...]:
+        """A finite number for each of n layers: the file has one for all, or a list, which may hold -inf where that
+        has a meaning."""
         full = self.full(key)
         if not isinstance(self.file.metadata.get(full), list):
             return (self.number(key, default),) * n
-        return tuple(float(x) for x in self._list(key, n, float))
+        numbers = (float(x) for x in self._list(key, n, float))
+        return tuple(x if minus_infinity and x == -math.inf else self._finite(key, x) for x in numbers)
 
     def _list(self, key: str, n: int, kind: type | None = None) -> list[Any]:
         full = self.full(key)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.errors import FormatError
 from localllm.gguf.config import Config
 from localllm.model.recorder import Linear, Norm
 from localllm.model.spec import Spec
@@ -48,6 +49,13 @@ class LayerReader:
 
     def scalar(self, short: str) -> float:
         return float(np.asarray(self.weights.values(self.name(short), 1))[0])
+
+    def decay_rates(self, *shape: int) -> np.ndarray:
+        """ssm_a where it holds -exp(A_log), f32. Raises FormatError where a state would grow."""
+        values = self.weights.values(self.name("ssm_a"), *shape)
+        if (values > 0).any():
+            raise FormatError(f"{self.path}: tensor {self.name('ssm_a')}: has elements above 0: a state that grows")
+        return values
 
     def linear(self, short: str, k: int, n: int) -> Linear:
         w = self.weights.matrix(self.name(f"{short}.weight"), k, n)

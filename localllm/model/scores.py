@@ -17,7 +17,7 @@ def read_scores(f: LayerReader, n_head: int, softcap: float) -> tuple[str, Weigh
     """The kind of scores (kernels.scores), and the slopes or biases of the heads; softcap: 0 where there is none."""
     kinds: dict[str, Weight | None] = {"capped": None} if softcap else {}
     if alibi := f.spec.alibi(f.config):
-        kinds["alibi"] = f.weights.constant(f"slopes {n_head}", _slopes(n_head, alibi))
+        kinds["alibi"] = f.weights.constant(f"slopes of {n_head} heads up to {alibi}", _slopes(n_head, alibi))
     if biases := _relative(f, n_head):
         kinds["relative"] = biases
     if len(kinds) > 1:

@@ -136,6 +136,7 @@ def read_scan_of_heads(f: LayerReader, sizes: Sizes, n_group: int, *shape: int) 
     """With one A and one D a head, tensors of this shape."""
     dim, name = head_dim(f, sizes), f.name("ssm_d")
     d = f.weights.constant(f"{name} of channels", np.repeat(f.weights.values(name, *shape), dim))
+    f.decay_rates(*shape)
     a = f.weights.vector(f.name("ssm_a"), *shape)
     return Scan("head", sizes.dt_rank, dim, n_group, sizes.d_state, a, d)
 

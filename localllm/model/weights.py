@@ -141,11 +141,13 @@ class Weights:
             ) from None
 
     def constant(self, name: str, values: np.ndarray) -> Weight:
-        """A vector that is not the file's, f32; it lives as long as the weights do."""
+        """A vector that is not the file's, f32; it lives as long as the weights do. One name has one
+        value: blocks share it."""
         key = f"constant {name}"
-        if key not in self._copies:
-            self._copies[key] = _with_slack(values)
-        kept = self._copies[key]
+        made = _with_slack(values)
+        kept = self._copies.setdefault(key, made)
+        if not np.array_equal(kept, made, equal_nan=True):
+            raise ValueError(f"the constant {name!r} was made before, with other values")
         return Weight(name, FORMATS["F32"], kept.size, 1, 4 * kept.size, int(kept.ctypes.data))
 
     def optional(self, name: str, *shape: int) -> Weight | None:

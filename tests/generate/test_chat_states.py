@@ -82,7 +82,7 @@ def test_refused_by_name(name, tmp_path):
     path = models.write(tmp_path / "m.gguf", models.cases()[name], **VOCABULARY)
     with localllm.load(path, n_ctx=64, n_threads=2) as model:
         chat = Chat(model, sampling=Sampling(temperature=0.0), max_tokens=N_ANSWER)
-        with pytest.raises((UnsupportedError, UsageError), match="run as an encoder|attends in both directions"):
+        with pytest.raises((UnsupportedError, UsageError), match=r"run as an encoder|attends in both directions"):
             "".join(chat.ask("hello,youthere"))
         chat.close()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from localllm.errors import FormatError, UnsupportedError
@@ -15,6 +16,8 @@ REFUSED = [
     ("qwen35", {"attention.value_length": 16}, FormatError, "layer 2 has gates of 32 elements a head for values of 16"),
     ("qwen35-odd", {"attention.recurrent_layers": [True]}, FormatError, "recurrent_layers: has 1 elements"),
     ("kimi-linear", {"attention.head_count": [0, 3, 3]}, FormatError, "attention.head_count: is 0 for the first layer"),
+    ("glm5-next", {"kda.gate_lower_bound": 0.0}, FormatError, "kda.gate_lower_bound: is 0.0, must be below 0"),
+    ("bailingmoe3", {"kda.gate_lower_bound": 2.5}, FormatError, "kda.gate_lower_bound: is 2.5, must be below 0"),
     ("bailingmoe3", {"kda.safe_gate": False}, UnsupportedError, "kda.safe_gate: is false"),
 ]
 
@@ -25,6 +28,22 @@ def test_refused_by_name(name, changed, error, text, tmp_path):
     path = models.write(tmp_path / "m.gguf", replace(case, kv=case.kv | changed))
     with pytest.raises(error, match=text):
         LoadedModel.load(path)
+
+
+@pytest.mark.parametrize("name", ["qwen35", "kimi-linear", "glm5-next"])
+def test_a_state_that_grows_is_refused(name, tmp_path):
+    case = models.cases()[name]
+    path = models.write(tmp_path / "m.gguf", replace(case, scales=case.scales | {"ssm_a": -1.0}))
+    with pytest.raises(FormatError, match=r"tensor blk\.0\.ssm_a: has elements above 0: a state that grows"):
+        Model.load(path)
+
+
+def test_rates_of_either_sign_are_read_where_the_file_holds_exp_a_log(tmp_path):
+    """Real files of bailingmoe3 have them above 0, llama.cpp's random ones below; there the bound makes it a decay."""
+    case = models.cases()["bailingmoe3"]
+    path = models.write(tmp_path / "m.gguf", replace(case, scales=case.scales | {"ssm_a": -1.0}))
+    with Model.load(path, n_ctx=64, n_threads=1) as model:
+        assert np.isfinite(model.logits(models.ids_of(20))).all()
 
 
 @pytest.mark.parametrize("name", ["qwen35", "bailingmoe3"])

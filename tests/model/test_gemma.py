@@ -12,6 +12,7 @@ from localllm.errors import FormatError
 from localllm.model.model import LoadedModel
 from localllm.model.stacks.gemma4 import Gemma4
 from tests.recorded import models
+from tests.recorded.cases import gemma3n
 from tests.recorded.models import IDS
 
 CASES = models.cases()
@@ -76,6 +77,13 @@ def test_refused(tmp_path, name):
     kv = {key: value for key, value in (case.kv | change).items() if value is not None}
     with pytest.raises(FormatError, match=match):
         load(tmp_path / "m.gguf", replace(case, kv=kv))
+
+
+def test_one_activation_has_no_deviation(tmp_path):
+    """llama.cpp divides by 0 there."""
+    thin = gemma3n.case(1, 72, 3, 1, 24, 1, scales={})
+    with pytest.raises(FormatError, match=r"gemma3n\.feed_forward_length: is 1: .*, must be 2 or more"):
+        load(tmp_path / "m.gguf", thin)
 
 
 def test_the_file_says_how_sparse_a_layer_is(tmp_path):

@@ -1,5 +1,6 @@
 """GLM 5.3: what is refused by name, caches of other types, and when nothing is chosen."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,13 @@ def written(tmp_path, case=CASE, **kv):
         (UnsupportedError, "rope.dimension_count: is 8.*supported: 0", "rope__dimension_count", 8),
         (FormatError, "top_k: is 10, must be a multiple of indexer.kpool, 4", "attention__indexer__top_k", 10),
         (FormatError, "kpool: is 1, must be 2 to", "attention__indexer__kpool", 1),
+        (FormatError, "hyper_connection.epsilon: is -0.5, must be 0 or more", "hyper_connection__epsilon", -0.5),
+        (FormatError, "layer_norm_epsilon: is -1.0, must be 0 or more", "attention__layer_norm_epsilon", -1.0),
+        (FormatError, "types: has 2 elements, must have one a layer, 3", "attention__indexer__types", [True, True]),
+        (FormatError, "types: is 2, must be 0 to 1", "attention__indexer__types", [1, 2, 1]),
+        (FormatError, "types.*no layer before layer 1", "attention__indexer__types", [1, 0, 0]),
+        (FormatError, "swiglu_clamp_exp: is nan, must be finite", "swiglu_clamp_exp", [0.5, math.nan, 0.5]),
+        (FormatError, "swiglu_clamp_exp: is -inf, must be finite", "swiglu_clamp_exp", [0.5, 0.5, -math.inf]),
         (FormatError, "types.*layer 1", "attention__indexer__types", [True, False, True]),
     ],
 )

@@ -35,10 +35,11 @@ def test_numbers_that_are_refused(tmp_path, name, key, value, error, message):
         load(tmp_path, replace(case, kv=case.kv | {key: value}))
 
 
-def test_a_state_that_grows_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "plamo2"])
+def test_a_state_that_grows_is_refused(tmp_path, name):
     """The kernel's powers are those of numbers up to 0."""
-    with pytest.raises(FormatError, match=r"tensor blk\.0\.ssm_a: has elements above 0"):
-        load(tmp_path, replace(CASES["mamba"], scales={"ssm_a": -1.0}))
+    with pytest.raises(FormatError, match=r"tensor blk\.\d\.ssm_a: has elements above 0: a state that grows"):
+        load(tmp_path, replace(CASES[name], scales={"ssm_a": -1.0}))
 
 
 def test_layers_that_predict_further_tokens_are_counted_and_left_out(tmp_path):

@@ -68,6 +68,20 @@ def test_bytes_are_known_before_anything_is_allocated():
     assert n_slots * recurrent.slot_bytes == made._slots.n_bytes
 
 
+def test_a_saved_window_is_whole():
+    """Cells beyond a ring's length have overwritten what a row sees."""
+    cells = Cells([Plane(1, 4)], StateOptions(4096, 1, "f32"), window=100)
+    cells.allocate(0)
+    limit = cells.n_cells + 900 - 99
+    track = Track(0, 900, limit)
+    assert cells.rewind(track, 900) == 900
+    assert not cells.check(900, saved := cells.save(track))
+    track.written += 1
+    assert cells.rewind(track, 900) == 0
+    assert f"has {limit + 1} tokens written: after {limit} " in cells.check(900, cells.save(track))
+    assert cells.check(900, b"\xff" * 8 + saved[8:])
+
+
 def test_a_context_without_recurrent_states_has_no_slots():
     slots = Slots(3, 0)
     assert (slots.n_slots, slots.n_bytes, slots.take()) == (0, 0, -1)
@@ -86,6 +100,8 @@ def test_cells_that_stand_for_several_positions():
     assert len(saved) == 8 + 4 * (17 * 4 + 2 * 64)
     assert not cells.check(71, saved)
     assert cells.check(72, saved)
+    assert not cells.check(71, (1027).to_bytes(8, "little") + saved[8:])
+    assert "has 1028 tokens written" in cells.check(71, (1028).to_bytes(8, "little") + saved[8:])
     cells.restore(Track(1, 71, 71), saved)
     assert np.array_equal(rows[1, : 17 * 4], rows[0, : 17 * 4])
     assert np.array_equal(tiles[1, : 2 * 64], tiles[0, : 2 * 64])

@@ -44,7 +44,7 @@ def read_temperature(f: LayerReader) -> Temperature | None:
         return None
     every, factor, offset = limit
     table = np.log(np.arange(_MAX_POSITIONS // every + 2) + 1.0) * factor + 1.0
-    return Temperature(f.weights.constant("temperature", table), every, offset)
+    return Temperature(f.weights.constant(f"temperature every {every} by {factor}", table), every, offset)
 
 
 @dataclass(frozen=True)

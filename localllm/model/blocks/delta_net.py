@@ -96,7 +96,7 @@ def read(f: LayerReader) -> DeltaNet:
         name=f"blk.{f.i}.delta_net", n_head=n_head, n_head_k=n_head_k,
         # Heads of a group follow each other where beta and alpha do.
         repeat=repeat if f.has("ssm_ba.weight") else 1, dim=dim,
-        decay=read_decay(f, "softplus", f.weights.values(f.name("ssm_a"), n_head), n_head),
+        decay=read_decay(f, "softplus", f.decay_rates(n_head), n_head),
         unit=unit_norm(f, dim, f.eps), norm=norm, gate=f.spec.delta_gate,
     )  # fmt: skip
     return DeltaNet(

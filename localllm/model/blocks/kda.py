@@ -114,9 +114,12 @@ def _decay(f: LayerReader, n_head: int, n: int) -> Decay:
     """A file that has a lower bound of g has another function of it (kimi-k3.cpp)."""
     keys, name = f.config.keys, f.name("ssm_a")
     shape = (n_head,) if f.weights.shape(name) == (n_head,) else (1, n_head)
-    a = f.weights.values(name, *shape)
+    a = f.decay_rates(*shape) if f.spec.kda.negative_a else f.weights.values(name, *shape)
     if not keys.has("kda.gate_lower_bound"):
         return read_decay(f, "softplus", a, n)
     if not keys.flag("kda.safe_gate", True):
         raise UnsupportedError(f"{f.path}: metadata key {keys.full('kda.safe_gate')}: is false, which is not supported")
-    return read_decay(f, "bounded", -a if f.spec.kda.negative_a else a, n, keys.number("kda.gate_lower_bound"))
+    bound = keys.number("kda.gate_lower_bound")
+    if bound >= 0:
+        raise keys.fail("kda.gate_lower_bound", f"is {bound}, must be below 0")
+    return read_decay(f, "bounded", -a if f.spec.kda.negative_a else a, n, bound)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
 from localllm.model.ssm import Convolution, Scan, Sizes, read_convolutions, read_sizes, rms_norm, rows_of
@@ -86,9 +85,7 @@ def _scan(f: LayerReader, sizes: Sizes) -> Scan:
 def _rates(f: LayerReader, n: int, d_state: int) -> Weight:
     """A as the kernel takes it: powers of two, [blocks of 16 channels][d_state][16]."""
     name = f.name("ssm_a")
-    a = f.weights.values(name, d_state, n).reshape(n, d_state)
-    if (a > 0).any():
-        raise FormatError(f"{f.path}: tensor {name}: has elements above 0: a state that grows")
+    a = f.decay_rates(d_state, n).reshape(n, d_state)
     rates = np.zeros((-(-n // 16) * 16, d_state), np.float32)
     rates[:n] = a / np.log(2)
     return f.weights.constant(f"{name} of lanes", rates.reshape(-1, 16, d_state).transpose(0, 2, 1))

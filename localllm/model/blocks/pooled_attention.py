@@ -130,7 +130,7 @@ def _indexer(f: LayerReader, ratio: int, top_k: int) -> Indexer:
     name = f.name("indexer.k_norm")
     norm = Norm(
         f.weights.vector(f"{name}.weight", dim), f.weights.vector(f"{name}.bias", dim),
-        c.keys.number("attention.layer_norm_epsilon", 0.0), "layer",
+        c.keys.at_least_0("attention.layer_norm_epsilon", 0.0), "layer",
     )  # fmt: skip
     compressor = Compressor(
         f.name("indexer_compressor"), f.linear("indexer.attn_k", n, dim), f.linear("indexer_compressor_gate", n, dim),

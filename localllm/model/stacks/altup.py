@@ -185,7 +185,7 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
         raise c.keys.fail("embedding_length_per_layer_input", "is 0, must be 1 or more")
     sparsity = tuple(_DEVIATIONS if i < _SPARSE_LAYERS else -math.inf for i in range(c.n_layer))
     if c.keys.has("activation_sparsity_scale"):
-        sparsity = c.keys.numbers_per_layer("activation_sparsity_scale", c.n_layer)
+        sparsity = c.keys.numbers_per_layer("activation_sparsity_scale", c.n_layer, minus_infinity=True)
     read_layers = tuple(
         _read_layer(LayerReader(weights, c, spec, i, eps), layer, n_streams, inputs.n, sparsity[i])
         for i, layer in enumerate(layers)
@@ -203,6 +203,8 @@ def _read_layer(f: LayerReader, layer: Layer, n_streams: int, n_per_layer: int, 
     n, w = f.config.n_embd, f.weights
     if not isinstance(layer.ffn, FeedForward) or layer.ffn.gate is None:
         raise FormatError(f"{f.path}: layer {f.i} has no gated feed-forward block, or experts")
+    if math.isfinite(deviations) and layer.ffn.up.w.n < 2:
+        raise f.config.keys.fail("feed_forward_length", "is 1: one activation has no deviation, must be 2 or more")
     rank = w.shape(f.name("laurel_l.weight"))[-1]
     post_norm = Norm(w.vector(f.name("laurel_post_norm.weight"), n), None, f.eps, "rms")
     router = w.values(f.name("altup_router.weight"), n, n_streams).reshape(n_streams, n)

@@ -132,7 +132,7 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
         head=None if spec.stack == "hyper_mean" else _read_head(weights, c),
         quarters=weights.constant("quarters", np.full(STREAMS, 1 / STREAMS)),
         norm=Norm(None, None, eps, "rms"),
-        eps=c.keys.number("hyper_connection.epsilon"),
+        eps=c.keys.at_least_0("hyper_connection.epsilon"),
         n_iter=c.keys.integer("hyper_connection.sinkhorn_iterations", 1, 1000) if is_mixed else 0,
         magnitude=0.0 if is_mixed else c.keys.number("hyper_connection.magnitude"),
     )

@@ -82,10 +82,11 @@ class Cells:
         return int(self._arrays[i].ctypes.data)
 
     def rewind(self, track: Track, position: int) -> int:
-        seen_from = max(0, position - self.window + 1) if self.window else 0
-        written = track.written // self.ratio
-        holds = written <= self.n_cells or seen_from >= written - self.n_cells
-        return position if holds else 0
+        return position if track.written // self.ratio <= self._held(position) else 0
+
+    def _held(self, position: int) -> int:
+        """Cells that may have been written while those that a row at `position` sees are still there."""
+        return self.n_cells + (max(0, position - self.window + 1) if self.window else 0)
 
     def save(self, track: Track) -> bytes:
         """`written` (8 bytes), then each plane's cells up to `past`; of tiles whole ones."""
@@ -97,7 +98,11 @@ class Cells:
         if len(content) != need:
             return f"has {len(content)} bytes, must have {need}"
         written = int.from_bytes(content[:8], "little")
-        return "" if written >= past else f"has {written} tokens written, fewer than the {past} it holds"
+        if written < past:
+            return f"has {written} tokens written, fewer than the {past} it holds"
+        if written // self.ratio > (held := self._held(past)):
+            return f"has {written} tokens written: after {held * self.ratio} it does not hold what it sees"
+        return ""
 
     def restore(self, track: Track, content: bytes) -> None:
         track.written = max(track.written, int.from_bytes(content[:8], "little"))
