@@ -27,7 +27,8 @@ class Chat:
         vocabulary(model)  # raise before a context is made
         self.model = model
         self.max_tokens = max_tokens
-        self._sampler = Sampler(sampling or Sampling())  # one for all turns: a seed gives one conversation
+        # One for all turns: a seed gives one conversation.
+        self._sampler = Sampler(sampling or Sampling(), model.suppressed)
         self.stop = (*stop, *model.template.stop)
         self.messages: list[Message] = []
         self.context = model.context(n_ctx=n_ctx, n_batch=n_batch)

@@ -101,8 +101,11 @@ class Sampler:
     """Picks tokens; holds the state of the random generator, so that a seed gives one text."""
 
     params: Sampling
+    suppressed: Sequence[int] = ()
+    """Tokens that are never picked."""
 
     def __post_init__(self) -> None:
+        self._suppressed = np.asarray(self.suppressed, np.int64)
         self.seed = int.from_bytes(os.urandom(4), "little") if self.params.seed is None else self.params.seed
         self._random: np.random.Generator | None = None
 
@@ -118,6 +121,9 @@ class Sampler:
         params = self.params
         if params.repeat_penalty != 1.0:
             logits = penalize(logits, _last(recent, params.repeat_last_n), params.repeat_penalty)
+        if self._suppressed.size:
+            logits = logits.copy()
+            logits[self._suppressed] = -np.inf
         if self.greedy:
             return int(np.argmax(logits))  # the first of equals
         candidates = best(logits, params.top_k)
@@ -127,7 +133,8 @@ class Sampler:
             return int(candidates.ids[0])
         reached = np.cumsum(_probabilities(candidates.logits, params.temperature))
         place = int(np.searchsorted(reached, self._draw() * reached[-1], side="right"))
-        return int(candidates.ids[min(place, len(reached) - 1)])
+        last = int(np.searchsorted(reached, reached[-1]))  # what follows has no chance
+        return int(candidates.ids[min(place, last)])
 
     def _draw(self) -> float:
         """Uniform in [0, 1). numpy.random is imported only when chance is needed: greedy text starts sooner."""

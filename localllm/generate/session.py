@@ -91,7 +91,8 @@ def single_answer(
     """The answer to ids, in a context of its own, which is closed at its end."""
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
     try:
-        return begin_answer(model, Tape(context), ids, Sampler(sampling), max_tokens, stop, lambda _: context.close())
+        sampler = Sampler(sampling, model.suppressed)
+        return begin_answer(model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close())
     except BaseException:
         context.close()
         raise

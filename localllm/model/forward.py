@@ -89,10 +89,10 @@ def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows:
             "logits", Key("mix", "logits"), mix.LogitsParams, (n_rows, c.n_vocab),
             step=step, n=c.n_vocab, factor=factor, cap=cap,
         )  # fmt: skip
-    if network.suppressed:
+    if network.lowered:
         plan.op(
-            "suppressed logits", Key("mix", "suppress"), mix.SuppressParams, (n_rows, len(network.suppressed)),
-            step=step, n=c.n_vocab, first=network.suppressed.start, last=network.suppressed.stop,
+            "suppressed logits", Key("mix", "suppress"), mix.SuppressParams, (n_rows, len(network.lowered)),
+            step=step, n=c.n_vocab, first=network.lowered.start, last=network.lowered.stop,
         )  # fmt: skip
     return plan
 

@@ -86,6 +86,11 @@ class LoadedModel:
         """None for a model that runs on ids (`no_vocab`)."""
         return load_tokenizer(self.file.metadata, self.path)
 
+    @property
+    def suppressed(self) -> tuple[int, ...]:
+        """Tokens that are never generated."""
+        return self.network.suppressed
+
     @cached_property
     def team(self) -> Team:
         """The threads, started when first needed."""

@@ -43,8 +43,10 @@ class Network:
     pooling: Pooling
     logit_factor: float
     logit_softcap: float
-    suppressed: range
-    """Tokens whose logits become the least number."""
+    suppressed: tuple[int, ...]
+    """Tokens that are never generated: the architecture's, and the file's."""
+    lowered: range
+    """Of these, those whose logits become the least number, as llama.cpp's do."""
     ropes: Callable[[int], tuple[Rope | None, ...]]
     """Given a context's length: the RoPE of each layer's queries and keys, or None."""
 
@@ -74,6 +76,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
     has_embedding = weights.has("token_embd.weight")
     embedding = weights.matrix("token_embd.weight" if has_embedding else "output.weight", c.n_embd, c.n_vocab)
     layers = _layers(weights, c, spec, eps)
+    lowered = _lowered(c, spec)
     network = Network(
         config=c,
         causal=is_causal(spec, keys),
@@ -89,7 +92,8 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
         pooling=read_pooling(c, spec, weights, eps),
         logit_factor=float(spec.logit_factor(c)),
         logit_softcap=float(spec.final_softcap(c)),
-        suppressed=_suppressed(c, spec),
+        suppressed=(*lowered, *_suppressed(c)),
+        lowered=lowered,
         ropes=_ropes(c, spec, weights),
     )
     return network, weights.check_all_used()
@@ -166,7 +170,21 @@ def _output(c: Config, weights: Weights, embedding: Weight) -> Linear:
     return Linear(weights.matrix("output.weight", c.n_embd, c.n_vocab), bias, weights.optional("output.scale", 1))
 
 
-def _suppressed(c: Config, spec: Spec) -> range:
+_SUPPRESSED = "tokenizer.ggml.suppress_tokens"
+
+
+def _suppressed(c: Config) -> list[int]:
+    """The file's list. llama.cpp's sampler knows it (common/sampling.cpp); its logits do not."""
+    ids: list[int] = c.keys.file.get_array(_SUPPRESSED, int, [])
+    problem = next((f"holds {i}, must be 0 to {c.n_vocab - 1}" for i in ids if not 0 <= i < c.n_vocab), "")
+    if len(set(ids)) >= c.n_vocab:
+        problem = problem or f"holds all {c.n_vocab} tokens: none is left to generate"
+    if problem:
+        raise FormatError(f"{c.keys.file.path}: metadata key {_SUPPRESSED}: {problem}")
+    return ids
+
+
+def _lowered(c: Config, spec: Spec) -> range:
     if spec.suppressed.stop > c.n_vocab:
         raise UnsupportedError(
             f"{c.keys.file.path}: a vocabulary of {c.n_vocab} tokens; this architecture suppresses tokens "

@@ -135,7 +135,7 @@ class Spec:
     logit_factor: Callable[[Config], float] = lambda c: 1.0
     """Logits are multiplied by it."""
     suppressed: range = range(0)
-    """Tokens that are never generated: their logits become the least number."""
+    """Tokens that are never generated, beside those that the file names: their logits become the least number."""
     final_softcap: Callable[[Config], float] = lambda c: 0.0
     """Logits become cap * tanh(logits / cap); 0: they stay as they are."""
 

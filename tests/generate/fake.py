@@ -115,6 +115,7 @@ class FakeModel(TextGeneration):
 
     def __init__(self, script="hello", can_cut=True):
         self.script, self.can_cut = script, can_cut
+        self.suppressed: tuple[int, ...] = ()
         self.tokenizer: FakeTokenizer | None = FakeTokenizer()
         self.template = FakeTemplate()
         self.contexts: list[FakeContext] = []

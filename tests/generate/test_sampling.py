@@ -127,6 +127,25 @@ def test_small_temperatures_are_greedy(temperature):
     assert Sampler(Sampling(temperature=temperature)).pick(ROWS["random"]) == int(np.argmax(ROWS["random"]))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1000.0])
+@pytest.mark.parametrize("top_k", [0, 2])
+def test_suppressed_tokens_are_never_picked(temperature, top_k):
+    logits = np.array([5.0, 4.0, -60.0, 3.0, 5.0], np.float32)
+    before = logits.copy()
+    sampler = Sampler(Sampling(temperature, top_k=top_k, top_p=1, min_p=0, seed=3, repeat_penalty=1.1), (0, 3, 4))
+    picked = {sampler.pick(logits, [0, 1]) for _ in range(300)}
+    assert picked <= {1, 2}
+    assert np.array_equal(logits, before)
+    alone = Sampler(Sampling(temperature, top_k=top_k, top_p=1, min_p=0, seed=3), (0, 1, 3, 4))
+    assert {alone.pick(logits) for _ in range(50)} == {2}
+
+
+def test_what_has_no_chance_is_not_drawn_at_the_end_of_rounding():
+    sampler = Sampler(Sampling(1.0, top_k=0, top_p=1, min_p=0, seed=0), (1, 3))
+    vars(sampler)["_draw"] = lambda: 1.0
+    assert sampler.pick(np.array([1.0, 2.0, 3.0, 4.0], np.float32)) == 0
+
+
 def test_extreme_logits_do_not_break_the_draw():
     with np.errstate(all="raise", under="ignore"):
         assert Sampler(Sampling(top_k=0, seed=0)).pick(ROWS["large"]) in (0, 3)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from localllm.errors import ContextFullError, UsageError
+from localllm.generate.chat import Chat
 from localllm.generate.params import Sampling, SamplingOptions
-from tests.generate.fake import FakeModel
+from tests.generate.fake import ALPHABET, FakeModel
 
 
 def test_generate():
@@ -27,6 +28,18 @@ def test_chat():
     model = FakeModel()
     assert "".join(model.chat([{"role": "user", "content": "hi"}], temperature=0, stop=["lo"])) == "hel"
     assert model.contexts[0].closed
+
+
+def test_suppressed_tokens_are_not_in_answers():
+    """In a text, and in a conversation: the next best one comes in their place."""
+    model = FakeModel("hello")
+    model.suppressed = (ALPHABET.index("l"),)
+    assert "".join(model.generate("say:", temperature=0, max_tokens=3))[:2] == "he"
+    chat = Chat(model, sampling=Sampling(temperature=0), max_tokens=30)
+    for text in ("".join(model.generate("say:", temperature=0, max_tokens=30)), "".join(chat.ask("say"))):
+        assert text
+        assert "l" not in text
+    chat.close()
 
 
 def test_seed():

@@ -108,6 +108,42 @@ def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
             LoadedModel.load(path)
 
 
+SUPPRESS = "tokenizer.ggml.suppress_tokens"
+
+
+def suppressing(path, name, ids):
+    case = models.cases()[name]
+    return models.write(path, dataclasses.replace(case, kv=case.kv | {SUPPRESS: ids}))
+
+
+@pytest.mark.parametrize(
+    ("ids", "match"),
+    [
+        ([0, models.N_VOCAB], f"holds {models.N_VOCAB}, must be 0 to {models.N_VOCAB - 1}"),
+        ([5, -1], "holds -1, must be 0 to"),
+        (list(range(models.N_VOCAB)), f"holds all {models.N_VOCAB} tokens"),
+        (["a"], "must be an array of int"),
+        (3, "must be an array of int"),
+    ],
+)
+def test_suppressed_tokens_are_of_the_vocabulary(tmp_path, ids, match):
+    with pytest.raises(FormatError, match=f"metadata key {SUPPRESS}: .*{match}"):
+        Model.load(suppressing(tmp_path / "m.gguf", "llama", ids))
+
+
+def test_suppressed_tokens_keep_their_logits(tmp_path):
+    """As in llama.cpp, where the sampler alone knows the file's list."""
+    case, ids = models.cases()["llama"], models.ids_of(20)
+    with Model.load(models.write(tmp_path / "a.gguf", case)) as plain:
+        assert plain.suppressed == ()
+        exact = plain.logits(ids)
+    with Model.load(suppressing(tmp_path / "b.gguf", "llama", [7, 3])) as model:
+        assert model.suppressed == (7, 3)
+        assert np.array_equal(model.logits(ids), exact)
+    with Model.load(suppressing(tmp_path / "c.gguf", "chameleon", [1])) as model:
+        assert model.suppressed == (*range(4, 8196), 1)
+
+
 OF_INDEXER_AND_EXPERTS = {
     "indexer heads larger than scratch": ("attention.indexer.key_length", 4097, "is 4097, must be 16 to 4096"),
     "chunks of experts do not divide": ("experts_per_group", 3, "is 3, must divide expert_count, 4"),
