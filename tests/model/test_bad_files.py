@@ -128,19 +128,19 @@ def suppressing(path, name, ids):
 )
 def test_suppressed_tokens_are_of_the_vocabulary(tmp_path, ids, match):
     with pytest.raises(FormatError, match=f"metadata key {SUPPRESS}: .*{match}"):
-        Model.load(suppressing(tmp_path / "m.gguf", "llama", ids))
+        LoadedModel.load(suppressing(tmp_path / "m.gguf", "llama", ids))
 
 
 def test_suppressed_tokens_keep_their_logits(tmp_path):
     """As in llama.cpp, where the sampler alone knows the file's list."""
     case, ids = models.cases()["llama"], models.ids_of(20)
-    with Model.load(models.write(tmp_path / "a.gguf", case)) as plain:
+    with LoadedModel.load(models.write(tmp_path / "a.gguf", case)) as plain:
         assert plain.suppressed == ()
         exact = plain.logits(ids)
-    with Model.load(suppressing(tmp_path / "b.gguf", "llama", [7, 3])) as model:
+    with LoadedModel.load(suppressing(tmp_path / "b.gguf", "llama", [7, 3])) as model:
         assert model.suppressed == (7, 3)
         assert np.array_equal(model.logits(ids), exact)
-    with Model.load(suppressing(tmp_path / "c.gguf", "chameleon", [1])) as model:
+    with LoadedModel.load(suppressing(tmp_path / "c.gguf", "chameleon", [1])) as model:
         assert model.suppressed == (*range(4, 8196), 1)
 
 

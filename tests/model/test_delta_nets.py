@@ -35,14 +35,14 @@ def test_a_state_that_grows_is_refused(name, tmp_path):
     case = models.cases()[name]
     path = models.write(tmp_path / "m.gguf", replace(case, scales=case.scales | {"ssm_a": -1.0}))
     with pytest.raises(FormatError, match=r"tensor blk\.0\.ssm_a: has elements above 0: a state that grows"):
-        Model.load(path)
+        LoadedModel.load(path)
 
 
 def test_rates_of_either_sign_are_read_where_the_file_holds_exp_a_log(tmp_path):
     """Real files of bailingmoe3 have them above 0, llama.cpp's random ones below; there the bound makes it a decay."""
     case = models.cases()["bailingmoe3"]
     path = models.write(tmp_path / "m.gguf", replace(case, scales=case.scales | {"ssm_a": -1.0}))
-    with Model.load(path, n_ctx=64, n_threads=1) as model:
+    with LoadedModel.load(path, n_ctx=64, n_threads=1) as model:
         assert np.isfinite(model.logits(models.ids_of(20))).all()
 
 
