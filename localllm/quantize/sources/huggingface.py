@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from localllm.errors import FileError
+from localllm.errors import FileError, UsageError
 from localllm.quantize.source import Source, SourceTensor, Typed, typed
 from localllm.quantize.sources.architectures import gguf_keys, read_architecture
 from localllm.quantize.sources.checkpoint import Checkpoint
@@ -19,6 +19,7 @@ from localllm.quantize.sources.packed import open_weights
 from localllm.quantize.sources.recipes import Recipe, make_recipes
 from localllm.quantize.sources.vocabulary import read_vocabulary
 from localllm.quantize.sources.weights import Weights
+from localllm.text.pretokenizers import PRETOKENIZERS
 
 if TYPE_CHECKING:
     from localllm.kernels.formats.table import Format
@@ -45,6 +46,10 @@ class HuggingFaceSource(Source):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def files(self) -> list[str]:
+        return sorted({str(stored.file) for stored in self._checkpoint.tensors.values()})
 
     @cached_property
     def tensors(self) -> Mapping[str, SourceTensor]:
@@ -107,7 +112,9 @@ class HuggingFaceSource(Source):
 
 
 def open_source(path: str, pre: str | None = None) -> HuggingFaceSource:
-    """Opens a folder. Raises FileError, FormatError or UnsupportedError."""
+    """Opens a folder. Raises FileError, FormatError, UnsupportedError, or UsageError for an unknown `pre`."""
+    if pre is not None and pre not in PRETOKENIZERS:
+        raise UsageError(f"there is no pre-tokenizer {pre!r:.40}; there are {', '.join(sorted(PRETOKENIZERS))}")
     if not (Path(path) / "config.json").is_file():
         raise FileError(f"{path}: holds no config.json: must be the folder of a Hugging Face model, or a GGUF file")
     return HuggingFaceSource(path, pre)
