@@ -87,7 +87,9 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         made = method(name)(calibrated, encoder)
         if given["method"] is None and row.quantized and row is not COPY:
             note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
-        summary = quantize(model, out, metadata, formats, made, split_max_size=split_max_size, progress=_Shown())
+        summary = quantize(
+            model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
+        )
     size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
     click.echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from localllm.errors import LocalllmError, UnsupportedError
 from localllm.kernels.formats.table import Format
-from localllm.quantize.floats import WRITTEN, to_bytes
+from localllm.quantize.encode import Encoder
 from localllm.quantize.methods import Method
 from localllm.quantize.source import Source, SourceTensor, Typed
 from localllm.quantize.writer import Output, Planned, written
 
 SLICE = 1 << 25
 """Elements of a matrix that are encoded at once, 128 MiB of float32: bounds the memory that a large matrix takes."""
+_FLOATS = ("F32", "F16", "BF16")
 
 Progress = Callable[[int, int, int, int], None]
 """(tensors done, of all, weights done, of all)."""
@@ -47,6 +48,7 @@ def quantize(
     metadata: Mapping[str, Typed],
     formats: Mapping[str, Format],
     method: Method,
+    encoder: Encoder,
     *,
     split_max_size: int = 0,
     progress: Progress = lambda *_: None,
@@ -61,13 +63,15 @@ def quantize(
     with written(path, metadata, tensors, split_max_size) as output:
         for number, planned in enumerate(tensors):
             tensor = source.tensors[planned.name]
-            for n in _encode(source, tensor, planned.format, method, output):
+            for n in _encode(source, tensor, planned.format, method, encoder, output):
                 progress(number, len(tensors), done := done + n, n_weights)
         progress(len(tensors), len(tensors), n_weights, n_weights)
     return Summary(sum(tensor.n_bytes for tensor in tensors), n_weights, time.perf_counter() - started)
 
 
-def _encode(source: Source, tensor: SourceTensor, format: Format, method: Method, output: Output) -> Iterator[int]:
+def _encode(
+    source: Source, tensor: SourceTensor, format: Format, method: Method, encoder: Encoder, output: Output
+) -> Iterator[int]:
     """Writes one tensor; yields the number of weights of each piece once it is written."""
     raw = source.encoded(tensor.name, format)
     if raw is not None:
@@ -80,7 +84,7 @@ def _encode(source: Source, tensor: SourceTensor, format: Format, method: Method
     for matrix, start, stop in _slices(tensor):
         x = source.rows(tensor.name, start, stop)
         try:
-            blocks = to_bytes(format, x) if format.name in WRITTEN else method.encode(tensor, x, format, matrix)
+            blocks = encoder.encode(format, x) if format.name in _FLOATS else method.encode(tensor, x, format, matrix)
         except LocalllmError as error:
             raise type(error)(f"{source.path}: tensor {tensor.name}: {error}") from None
         output.write(tensor.name, blocks)

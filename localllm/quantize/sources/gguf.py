@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import numpy as np
 from localllm.errors import FileError, FormatError, UnsupportedError
 from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
 from localllm.kernels.formats.table import Format
-from localllm.quantize.floats import READ, from_bytes
 from localllm.quantize.source import Decode, Source, SourceTensor, Typed
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
@@ -56,9 +55,9 @@ class GGUFSource(Source):
         file, info = self._infos[name]
         k = info.shape[0]
         raw = self._raw(name)[start:stop]
-        is_float = info.format.name in READ
+        is_float = info.format.name in _FLOATS
         if is_float and (self._decode is None or raw.size < _SMALL or info.format.name in _EXACT):
-            return from_bytes(info.format, raw)
+            return _FLOATS[info.format.name](raw)
         if self._decode is None or not info.format.supported:
             raise UnsupportedError(f"{file.path}: tensor {name}: {info.format.name} cannot be read as numbers")
         if not self._allow_requantize and not is_float:
@@ -127,6 +126,13 @@ def _parts(opened: list[GGUFFile], count: int) -> list[GGUFFile]:
     return files
 
 
+_FLOATS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "F32": lambda raw: raw.view("<f4").astype(np.float32),
+    "F16": lambda raw: raw.view("<f2").astype(np.float32),
+    "BF16": lambda raw: (raw.view("<u2").astype(np.uint32) << 16).view(np.float32),
+    "F64": lambda raw: raw.view("<f8").astype(np.float32),
+}
+"""Formats whose numbers NumPy reads: uint8 [n, row_bytes] -> float32 [n, k]."""
 _EXACT = ("F32", "F64")
 _SMALL = 1 << 16
 """Bytes below which the threads of a decoder are not worth their start."""
