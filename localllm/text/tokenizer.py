@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     ),
     "t5": Kind("unigram", "UnigramEncoder", eos=1, unk=2, add_eos=True, encoder_adds_spaces=True),
     "rwkv": Kind("rwkv", "RwkvEncoder"),
+    "plamo2": Kind("plamo2", "Plamo2Encoder", bos=1, eos=2, unk=0),
 }
 """By `tokenizer.ggml.model`."""
 

@@ -153,7 +153,7 @@ class TestHostile:
         assert load_tokenizer({"tokenizer.ggml.model": "no_vocab"}) is None
         assert load_tokenizer({"tokenizer.ggml.model": "none"}) is None
 
-    @pytest.mark.parametrize("model", ["plamo2", "new\nkind"])
+    @pytest.mark.parametrize("model", ["hybriddna", "new\nkind"])
     def test_unsupported_models_are_named(self, model: str) -> None:
         with pytest.raises(UnsupportedError) as error:
             load_tokenizer({"tokenizer.ggml.model": model}, "x.gguf")
