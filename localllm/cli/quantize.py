@@ -46,6 +46,7 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 @click.option("--split-max-size", metavar="N(M|G)", help="Write several files of at most N million or billion bytes.")
 @click.option("--vocab-only", is_flag=True, help="Write metadata and vocabulary alone; takes no FORMAT.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one.")
+@click.option("--keep-grid", is_flag=True, help="QAT checkpoints: blocks that lie on the format's grid stay exact.")
 @click.option("--pre", metavar="NAME", help="Pre-tokenizer of a folder whose tokenizer.json is not recognised.")
 @click.option("--dry-run", is_flag=True, help="Show the format of each tensor, and the size; write nothing.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.gguf.")
@@ -72,6 +73,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
             return
         from localllm.quantize.encode import Encoder
         from localllm.quantize.job import plan, quantize
+        from localllm.quantize.methods.keep_grid import KeepGrid
         from localllm.quantize.writer import shard_paths
 
         line = Progress()
@@ -85,12 +87,16 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         _check_calibrated(formats, row, calibrated, given["method"])
         metadata = _metadata(model, row, given, calibrated)
         made = method(name)(calibrated, encoder)
+        if given["keep_grid"]:
+            made = KeepGrid(made)
         if given["method"] is None and row.quantized and row is not COPY:
             note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
         summary = quantize(
             model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
         )
     size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
+    for text in made.notes():
+        note(text)
     click.echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
 
 

@@ -1,7 +1,7 @@
 """A vocabulary of the tokenizer model plamo2, and what llama.cpp makes of texts with it.
 
-    pip install llama-cpp-python gguf        # compiles llama.cpp; not a dependency of localllm
-    python -m tests.text.plamo2              # prints RECORDED
+pip install llama-cpp-python gguf        # compiles llama.cpp; not a dependency of localllm
+python -m tests.text.plamo2              # prints RECORDED
 """
 
 from __future__ import annotations

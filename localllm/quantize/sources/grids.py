@@ -53,8 +53,7 @@ class Matrix:
         at = np.arange(self.shape[0])[rows]
         n_blocks = self.shape[1] // _BLOCK
         d, zero = (np.repeat(x, self.group // _BLOCK, axis=1)[:, :n_blocks] for x in self.scales(at))
-        blocks = _FORMATS[format].write(self.codes(at).reshape(len(at), n_blocks, _BLOCK), d, zero)
-        return blocks.reshape(len(at), -1)
+        return blocks(format, self.codes(at).reshape(len(at), n_blocks, _BLOCK), d, zero).reshape(len(at), -1)
 
     def fits(self, format: str) -> bool:
         """Whether the format holds the matrix exactly; reads scales and zero points."""
@@ -67,6 +66,14 @@ class Matrix:
     def nearest(self) -> str:
         """The smallest GGUF format that holds the matrix exactly; F16 where none does."""
         return next((format for format in _FORMATS if self.fits(format)), "F16")
+
+
+def blocks(format: str, codes: np.ndarray, d: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Blocks of Q4_0, Q4_1, Q5_0 or Q8_0 whose elements are d * (code - zero): uint8 [n, blocks, bytes].
+
+    codes: integers [n, blocks, 32], from 0; d: float32 [n, blocks], float16 values; zero: integers [n, blocks].
+    """
+    return _FORMATS[format].write(codes, d, zero)
 
 
 def _is_float16(x: np.ndarray) -> bool:
@@ -92,7 +99,8 @@ def _f16(x: np.ndarray) -> np.ndarray:
 
 def _nibbles(codes: np.ndarray) -> np.ndarray:
     """Elements j and j + 16 share byte j: uint8 [n, blocks, 16]."""
-    return codes[..., :16] & 15 | codes[..., 16:] << 4
+    narrow = codes.astype(np.uint8)
+    return narrow[..., :16] & 15 | narrow[..., 16:] << 4
 
 
 def _q4_0(codes: np.ndarray, d: np.ndarray, zero: np.ndarray) -> np.ndarray:
