@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "compare": ("localllm.cli.compare", "Compare files of one model: size, speed, quality."),
+    "calibrate": ("localllm.cli.calibrate", "Measure which columns of a model's matrices matter."),
     "embed": ("localllm.cli.embed", "Embed texts, or rank documents, with an embedding model."),
     "quantize": ("localllm.cli.quantize", "Quantize a model: write it as a smaller GGUF file."),
     "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),

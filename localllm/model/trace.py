@@ -227,10 +227,14 @@ class Trace:
             raise UsageError(f"{name} has no experts, or no batch has run")
         return point.experts
 
+    def shape(self, name: str) -> Shape:
+        """As `Model.taps` has it."""
+        return self._shapes[name]
+
     def n_experts(self, name: str) -> int:
         """Of how many these are; 0 for a point without experts."""
-        point = next(p for p in self.context._points_of("body", self.n_batch) if p.name == name)
-        return point.n_experts if isinstance(point, Copies) else 0
+        points = self.context._points_of("body", self.n_batch)
+        return next((p.n_experts for p in points if p.name == name and isinstance(p, Copies)), 0)
 
     def shared(self) -> list[list[str]]:
         """The points in use, those together that are the same array."""

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from localllm.errors import FormatError
 from localllm.quantize.hessians import Hessians, beside
 from localllm.quantize.imatrix import Imatrix, read_imatrix
 
@@ -26,7 +27,13 @@ class Calibration:
         """Open a file of `localllm calibrate`, or an importance matrix of llama.cpp (GGUF or .dat), with the Hessians
         that lie beside it (calib.gguf: calib.hessians.gguf). Raises FileError or FormatError."""
         imatrix, more = read_imatrix(path), beside(path)
-        return cls(imatrix, Hessians(more) if os.path.exists(more) else None)
+        hessians = Hessians(more) if os.path.exists(more) else None
+        if hessians and hessians.identity != imatrix.identity:
+            hessians.close()
+            raise FormatError(
+                f"{more}: belongs to another calibration than {os.fspath(path)}: make it again, or delete it"
+            )
+        return cls(imatrix, hessians)
 
     def __iter__(self) -> Iterator[str]:
         """Names of the tensors that have an importance."""

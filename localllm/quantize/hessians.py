@@ -17,7 +17,7 @@ import numpy as np
 
 from localllm.errors import FormatError
 from localllm.gguf.reader import GGUFFile, open_gguf
-from localllm.quantize.imatrix import floats
+from localllm.quantize.imatrix import IDENTITY, floats
 
 NAMES, STORED = "hessians.names", "hessians.stored"
 PARTS = ("", ".held_back")
@@ -69,13 +69,14 @@ class Stored:
 class HessianWriter:
     """Writes a file, input after input, in the order that was announced. `close` ends it."""
 
-    def __init__(self, path: str, stored: Sequence[Stored]) -> None:
-        """path: a temporary file (see `written_whole`)."""
+    def __init__(self, path: str, stored: Sequence[Stored], identity: str) -> None:
+        """path: a temporary file (see `written_whole`); identity: of the importance matrix (Imatrix.identity)."""
         import gguf
 
         self._writer = gguf.GGUFWriter(path, "")
         self._writer.kv_data[0].pop("general.architecture", None)
         self._writer.add_string("general.type", "hessians")
+        self._writer.add_string(IDENTITY, identity)
         self._writer.add_array(NAMES, [name for one in stored for name in one.names])
         self._writer.add_array(STORED, [one.names[0] for one in stored for _ in one.names])
         f32 = np.dtype(np.float32)
@@ -124,6 +125,10 @@ class Hessians:
         if len(names) != len(stored):
             raise FormatError(f"{file.path}: metadata key {STORED}: has {len(stored)} names, must have {len(names)}")
         return dict(zip(names, stored, strict=True))
+
+    @property
+    def identity(self) -> str:
+        return str(self._file.get(IDENTITY, str, ""))
 
     @property
     def names(self) -> list[str]:

@@ -19,6 +19,7 @@ from localllm.quantize.whole import written_whole
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
+IDENTITY = "localllm.calibration"
 _MAX_ENTRIES = 1 << 17
 _MAX_NAME = 1 << 10
 
@@ -45,12 +46,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Imatrix:
-    """What a file says. chunk_size: tokens of a chunk, 0 where the file does not say."""
+    """What a file says. chunk_size: tokens of a chunk, 0 where the file does not say; identity: what the file of
+    Hessians beside it says, too, if it belongs to it."""
 
     entries: Mapping[str, Entry]
     datasets: Sequence[str] = ()
     chunk_count: int = 0
     chunk_size: int = 0
+    identity: str = ""
 
 
 def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
@@ -67,7 +70,7 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
         if not entries:
             raise FormatError(f"{path}: holds no importance matrix (tensors NAME{SUMS})")
         datasets, n_chunks = file.get_array(DATASETS, str, ()), file.get(CHUNK_COUNT, int, 0)
-        return Imatrix(entries, tuple(datasets), n_chunks, file.get(CHUNK_SIZE, int, 0))
+        return Imatrix(entries, tuple(datasets), n_chunks, file.get(CHUNK_SIZE, int, 0), file.get(IDENTITY, str, ""))
 
 
 def write_imatrix(path: str | os.PathLike[str], imatrix: Imatrix) -> None:
@@ -82,6 +85,8 @@ def write_imatrix(path: str | os.PathLike[str], imatrix: Imatrix) -> None:
         writer.add_array(DATASETS, list(imatrix.datasets) or [""])
         writer.add_uint32(CHUNK_COUNT, imatrix.chunk_count)
         writer.add_uint32(CHUNK_SIZE, imatrix.chunk_size)
+        if imatrix.identity:
+            writer.add_string(IDENTITY, imatrix.identity)
         for name, entry in sorted(imatrix.entries.items()):
             writer.add_tensor(name + SUMS, np.ascontiguousarray(entry.sums, np.float32))
             writer.add_tensor(name + COUNTS, entry.counts.astype(np.float32).reshape(-1, 1))

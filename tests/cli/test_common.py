@@ -57,6 +57,17 @@ class TestProgress:
             progress(TEXT, done, 17)
         assert len(stream.getvalue().splitlines()) == 3
 
+    def test_time_left(self, monkeypatch):
+        stream, seconds = Stream(terminal=False), [0.0]
+        monkeypatch.setattr("time.monotonic", lambda: seconds[0])
+        progress = Progress(stream)
+        progress.interval = 0.0
+        for done, now in ((0, 0), (1, 2), (2, 80), (4, 160), (5, 200), (1, 300), (2, 400)):
+            seconds[0] = now
+            progress(TEXT, done, 5)
+        ends = ["0/5", "1/5", "2/5, 2:00 left", "4/5, 0:40 left", "5/5", "1/5", "2/5, 5:00 left"]
+        assert stream.getvalue().splitlines() == [f"{TEXT}: {end}" for end in ends]
+
 
 class TestStatistics:
     def test_line(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,12 +109,15 @@ def test_hessians_beside(tmp_path):
     names = ["blk.0.attn_q.weight", "blk.0.attn_k.weight"]
     x = RNG.standard_normal((20, 12)).astype(np.float32)
     y = RNG.standard_normal((2, 9, 7)).astype(np.float32)
-    writer = HessianWriter(str(tmp_path / "c.hessians.gguf"), [Stored(names, 12), Stored(["experts"], 7, 2)])
+    writer = HessianWriter(str(tmp_path / "c.hessians.gguf"), [Stored(names, 12), Stored(["experts"], 7, 2)], "x")
     writer.add([((x.T @ x)[None], np.array([20])), ((x[:5].T @ x[:5])[None], np.array([5]))])
     moments = np.stack([a.T @ a for a in y])
     writer.add([(moments, np.array([9, 9])), (0 * moments, np.array([0, 0]))])
     writer.close()
     write_imatrix(tmp_path / "c.gguf", WHOLE)
+    with pytest.raises(FormatError, match="another calibration"):
+        Calibration.open(tmp_path / "c.gguf")
+    write_imatrix(tmp_path / "c.gguf", replace(WHOLE, identity="x"))
     with Calibration.open(tmp_path / "c.gguf") as calibration:
         assert calibration.has_hessians
         for name in names:
