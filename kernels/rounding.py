@@ -21,6 +21,8 @@ def rows(fmt: str):
     row = next(f for f in FORMATS.values() if f.module == fmt)
     encoder = encoders.module(fmt)
     encode, weigh = encoder.encode, _WEIGHED[row.block > 1](encoder, row.block)
+    plain = encoders.optional(encoder, "plain") or encode
+    weighs = plain is encode
     block, size = row.block, row.bytes
     step = UNIT // block
 
@@ -35,8 +37,12 @@ def rows(fmt: str):
             first = unit * step
             n = min(step, n_blocks - first)
             x = p.x + 4 * block * first
-            weigh(p, first, n, w)
-            encode(x, w, p.out + size * first, n, scratch)
+            if weighs or p.importance != 0:
+                weigh(p, first, n, w)
+            if p.importance != 0:
+                encode(x, w, p.out + size * first, n, scratch)
+            else:
+                plain(x, w, p.out + size * first, n, scratch)
             unit = claim(thread, 1)
 
     return kernel
@@ -132,7 +138,17 @@ def _spread(x, w, n):
         store(w + 4 * g + 64, root + absolute(b))
 
 
-PLAIN = {"ones": _ones, "magnitudes": _magnitudes, "squares": _squares, "spread": _spread}
+def _raised(x, w, n):
+    """The square, and the mean of the squares of a group of 32."""
+    for g in range(0, n, 32):
+        a, b = load(f32x16, x + 4 * g), load(f32x16, x + 4 * g + 64)
+        a, b = a * a, b * b
+        mean = splat(f32x16, hsum(a + b)) * 0.03125
+        store(w + 4 * g, mean + a)
+        store(w + 4 * g + 64, mean + b)
+
+
+PLAIN = {"raised": _raised, "ones": _ones, "magnitudes": _magnitudes, "squares": _squares, "spread": _spread}
 """Weights without an importance vector."""
 
 _WEIGHED = (_unweighted, _weighted)

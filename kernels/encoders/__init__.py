@@ -9,7 +9,8 @@ is read past the ends of x and w. It must give the same bits whatever stands in 
 
 How weights come from an importance vector: importance * sqrt(SIGMA * mean + x**2), the mean of x**2 over the MEAN
 ("row", or "block"), as llama.cpp's ggml-quants.c has it; the importance itself where SIGMA is 0. Without importance,
-PLAIN says which weights are taken (`rounding.PLAIN`).
+PLAIN says which weights are taken (`rounding.PLAIN`); or a file has a `plain` beside `encode`, for weights of 1: it is
+quicker, and reads no w.
 """
 
 from importlib import import_module
@@ -24,7 +25,7 @@ def module(name: str) -> ModuleType:
 
 SCRATCH_BYTES = 256 << 10
 
-OPTIONAL: dict[str, Any] = {"SIGMA": 0.0, "MEAN": "block", "PLAIN": "ones"}
+OPTIONAL: dict[str, Any] = {"SIGMA": 0.0, "MEAN": "block", "PLAIN": "ones", "plain": None}
 """Names that a file may leave out, and what then holds."""
 
 

@@ -21,17 +21,19 @@ def floor(x, group, high):
     return low, top - low
 
 
-def totals(x, w, group):
+def totals(x, w, group, weighted=True):
     """Sums of w, w x, w x**2."""
     sw, sx, sxx = splat(f32x16, 0.0), splat(f32x16, 0.0), splat(f32x16, 0.0)
     for j in range(group):
-        v, a = load(f32x16, x + 64 * j), load(f32x16, w + 64 * j)
-        weighted = v * a
-        sw, sx, sxx = sw + a, sx + weighted, fma(weighted, v, sxx)
+        v, a = load(f32x16, x + 64 * j), splat(f32x16, 1.0)
+        if weighted:
+            a = load(f32x16, w + 64 * j)
+        much = v * a
+        sw, sx, sxx = sw + a, sx + much, fma(much, v, sxx)
     return sw, sx, sxx
 
 
-def sums(group, high):
+def sums(group, high, weighted=True):
     """f(x, w, factor, shift): sums of w code, w code**2, w code x, for the codes nearest to x * factor + shift."""
 
     def of(x, w, factor, shift):
@@ -39,8 +41,10 @@ def sums(group, high):
         for j in range(group):
             v = load(f32x16, x + 64 * j)
             code = clamped(fma(v, factor, shift), 0.0, high)
-            weighted = code * load(f32x16, w + 64 * j)
-            l1, l2, xl = l1 + weighted, fma(weighted, code, l2), fma(weighted, v, xl)
+            much = code
+            if weighted:
+                much = code * load(f32x16, w + 64 * j)
+            l1, l2, xl = l1 + much, fma(much, code, l2), fma(much, v, xl)
         return l1, l2, xl
 
     return of
@@ -60,15 +64,15 @@ def fit(l1, l2, xl, sw, sx, sxx, limit):
     return scale, low, select(less(det, l2 * sw * 1e-6), splat(f32x16, 1e30), error)
 
 
-def search(group, high, candidates, refinements):
+def search(group, high, candidates, refinements, weighted=True):
     """f(x, w, span, limit): scale and low of 16 groups; x: f32 [group][16] from 0 to span; low is at most `limit`.
 
     candidates: pairs of codes, not whole ones, that the least element and the greatest one get.
     """
-    of = sums(group, high)
+    of = sums(group, high, weighted)
 
     def find(x, w, span, limit):
-        sw, sx, sxx = totals(x, w, group)
+        sw, sx, sxx = totals(x, w, group, weighted)
         low = minimum(sx / sw, limit)
         scale = splat(f32x16, 0.0)
         best = sxx - low * (sx + sx - low * sw)

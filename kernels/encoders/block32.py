@@ -8,7 +8,7 @@ _W, _MADE = 2048, 4096
 _NO_LIMIT = 1e30
 
 
-def symmetric(size, find, pack):
+def symmetric(size, find, pack, weighted=True):
     """The `encode` of a format whose blocks of `size` bytes begin with their scale.
 
     find: symmetric.search; pack(x, scale, out): the codes of a block's 32 elements.
@@ -19,7 +19,8 @@ def symmetric(size, find, pack):
         for first in range(0, n, 16):
             here = min(16, n - first)
             transpose(x + 128 * first, 32, here, lanes)
-            transpose(w + 128 * first, 32, here, lanes + _W)
+            if weighted:
+                transpose(w + 128 * first, 32, here, lanes + _W)
             top = greatest(lanes, 32)
             power = power_of(top)
             multiply(lanes, 32, splat(f32x16, 1.0) / power)
@@ -35,7 +36,7 @@ def symmetric(size, find, pack):
     return encode
 
 
-def affine(size, find, pack):
+def affine(size, find, pack, weighted=True):
     """The `encode` of a format whose blocks of `size` bytes begin with a scale and a minimum.
 
     find: affine.search; pack(x, scale, low, out): the codes of a block's 32 elements.
@@ -46,7 +47,8 @@ def affine(size, find, pack):
         for first in range(0, n, 16):
             here = min(16, n - first)
             transpose(x + 128 * first, 32, here, lanes)
-            transpose(w + 128 * first, 32, here, lanes + _W)
+            if weighted:
+                transpose(w + 128 * first, 32, here, lanes + _W)
             power = power_of(absolute_top(lanes, 32))
             multiply(lanes, 32, splat(f32x16, 1.0) / power)
             least, span = floor(lanes, 32, splat(f32x16, _NO_LIMIT))

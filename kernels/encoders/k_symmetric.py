@@ -23,7 +23,7 @@ _W = 1024
 _sum, _max = spread_sum(16), spread_max(16)
 
 
-def levels(low, high, least, most, tries):
+def levels(low, high, least, most, starts, tries):
     """f(x, w, scale, power): whole numbers from least to most, and d, of 16 groups of 16."""
 
     def judge(x, w, s):
@@ -53,8 +53,14 @@ def levels(low, high, least, most, tries):
         zero = splat(f32x16, 0.0)
         top, bottom = _max(scale), _max(zero - scale)
         # The end of the greater range is for the greatest scale.
-        d = stored(select(less(top, bottom), bottom, zero - top) * (-1.0 / least), power)
-        best, number, refit = choose(x, w, d, clamped(scale * inverse(d), least, most))
+        widest = select(less(top, bottom), bottom, zero - top) * (-1.0 / least)
+        best, d, number, refit = splat(f32x16, 1e30), zero, zero, zero
+        for factor in starts:
+            other = stored(widest * factor, power)
+            error, k, again = choose(x, w, other, clamped(scale * inverse(other), least, most))
+            better = less(error, best)
+            best, d, number = select(better, error, best), select(better, other, d), select(better, k, number)
+            refit = select(better, again, refit)
         for _ in range(2):
             other = stored(refit, power)
             error, k, again = choose(x, w, other, number)
@@ -66,9 +72,9 @@ def levels(low, high, least, most, tries):
     return find
 
 
-def encoder(size, low, high, least, most, candidates, refinements, tries, pack):
+def encoder(size, low, high, least, most, candidates, refinements, starts, tries, pack):
     """The `encode` of a format. pack(x, made, out): made: f32 [3][16]: d * number, number, d."""
-    find, settle = search(16, low, high, candidates, refinements), levels(low, high, least, most, tries)
+    find, settle = search(16, low, high, candidates, refinements), levels(low, high, least, most, starts, tries)
 
     def encode(x, w, out, n, scratch):
         lanes, made = scratch, scratch + 2 * _W

@@ -4,8 +4,8 @@ from ..simd import cast, f32, f32x16, load, store, u8x16
 from .k_affine import encoder
 from .packing import codes_over, half_of, pairs
 
-SIGMA, PLAIN = 1.0, "magnitudes"
-CANDIDATES = tuple((0.0, 3.0 + 0.1 * i) for i in range(-9, 10))
+SIGMA, PLAIN = 1.0, "spread"
+CANDIDATES = tuple((a * 0.3, 3.0 + b * 0.3) for a in range(-3, 2) for b in range(-2, 4))
 
 
 def pack(x, made, out):
@@ -19,4 +19,4 @@ def pack(x, made, out):
     store(out + 82, half_of(made + 320))
 
 
-encode = encoder(84, 16, 3.0, 15.0, CANDIDATES, 3, (-1.0, 0.0, 1.0), pack)
+encode = encoder(84, 16, 3.0, 15.0, CANDIDATES, 2, (-1.0, 0.0, 1.0), pack)

@@ -4,8 +4,9 @@ from ..simd import f32, i32, load, splat, store, u8, u8x16
 from .k_symmetric import encoder
 from .packing import codes16, half_of, pairs
 
-SIGMA, PLAIN = 2.0, "spread"
-CANDIDATES = tuple(-4.0 - 0.1 * i for i in range(-9, 10)) + tuple(3.0 + 0.1 * i for i in range(-9, 10))
+SIGMA, PLAIN = 2.0, "raised"
+CANDIDATES = tuple(-4.0 - 0.15 * i for i in range(-7, 8)) + tuple(3.0 + 0.15 * i for i in range(-7, 8))
+STARTS = (1.0, 0.97, 1.03, 1.07)
 
 
 def number(made, g):
@@ -31,4 +32,4 @@ def pack(x, made, out):
     store(out + 108, half_of(made + 128))
 
 
-encode = encoder(110, -4.0, 3.0, -32.0, 31.0, CANDIDATES, 2, (-1.0, 0.0, 1.0), pack)
+encode = encoder(110, -4.0, 3.0, -32.0, 31.0, CANDIDATES, 3, STARTS, (-1.0, 0.0, 1.0), pack)

@@ -6,7 +6,8 @@ from .block32 import affine
 from .packing import codes_over
 
 SIGMA, MEAN = 1.0, "row"
-CANDIDATES = tuple((-0.1 * i, 15.0 + 0.1 * i) for i in range(-5, 4))
+CANDIDATES = tuple((a * 0.4, 15.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
+FEW = ((0.0, 15.0), (-0.4, 15.4), (-0.4, 15.0), (0.0, 15.4), (-0.2, 15.2))
 
 
 def pack(x, scale, low, out):
@@ -14,4 +15,5 @@ def pack(x, scale, low, out):
     store(out + 4, codes_over(x, scale, least, 15.0) | (codes_over(x + 64, scale, least, 15.0) << 4))
 
 
-encode = affine(20, search(32, 15.0, CANDIDATES, 2), pack)
+encode = affine(20, search(32, 15.0, CANDIDATES, 3), pack)
+plain = affine(20, search(32, 15.0, FEW, 2, weighted=False), pack, weighted=False)

@@ -5,7 +5,7 @@ from .k_affine import encoder
 from .packing import codes_over, half_of, k_numbers
 
 SIGMA, PLAIN = 2.0, "spread"
-CANDIDATES = tuple((0.0, 15.0 + 0.15 * i) for i in range(-6, 7))
+CANDIDATES = tuple((a * 0.4, 15.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
 
 
 def pack(x, made, out):
@@ -19,4 +19,4 @@ def pack(x, made, out):
             store(out + 16 + 16 * g + i, a | (b << 4))
 
 
-encode = encoder(144, 32, 15.0, 63.0, CANDIDATES, 2, (-1.0, 0.0, 1.0), pack)
+encode = encoder(144, 32, 15.0, 63.0, CANDIDATES, 3, (-1.0, 0.0, 1.0), pack)

@@ -6,7 +6,8 @@ from .packing import codes16, fifth_bits
 from .symmetric import search
 
 SIGMA, MEAN = 1.0, "row"
-CANDIDATES = (-16.0, -16.6, -15.4, 15.4, 15.0, 14.6)
+CANDIDATES = tuple(-16.0 - 0.1 * i for i in range(-9, 10)) + tuple(15.0 + 0.1 * i for i in range(-9, 10))
+FEW = (-16.0, -16.6, -15.4, 15.4, 15.0, 14.6)
 
 
 def pack(x, scale, out):
@@ -17,3 +18,4 @@ def pack(x, scale, out):
 
 
 encode = symmetric(22, search(32, -16.0, 15.0, CANDIDATES, 2), pack)
+plain = symmetric(22, search(32, -16.0, 15.0, FEW, 2, weighted=False), pack, weighted=False)

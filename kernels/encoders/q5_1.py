@@ -6,7 +6,8 @@ from .block32 import affine
 from .packing import codes_over, fifth_bits
 
 SIGMA, MEAN = 1.0, "row"
-CANDIDATES = tuple((-0.1 * i, 31.0 + 0.1 * i) for i in range(-5, 4))
+CANDIDATES = tuple((a * 0.4, 31.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
+FEW = ((0.0, 31.0), (-0.4, 31.4), (-0.4, 31.0), (0.0, 31.4), (-0.2, 31.2))
 
 
 def pack(x, scale, low, out):
@@ -17,4 +18,5 @@ def pack(x, scale, low, out):
     store(out + 8, (a & 15) | (b << 4))
 
 
-encode = affine(24, search(32, 31.0, CANDIDATES, 2), pack)
+encode = affine(24, search(32, 31.0, CANDIDATES, 3), pack)
+plain = affine(24, search(32, 31.0, FEW, 2, weighted=False), pack, weighted=False)

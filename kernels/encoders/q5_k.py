@@ -5,7 +5,7 @@ from .k_affine import encoder
 from .packing import codes_over, half_of, k_numbers
 
 SIGMA, PLAIN = 2.0, "spread"
-CANDIDATES = tuple((0.0, 31.0 + 0.15 * i) for i in range(-6, 7))
+CANDIDATES = tuple((a * 0.4, 31.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
 
 
 def pack(x, made, out):

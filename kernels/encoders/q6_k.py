@@ -6,6 +6,7 @@ from .packing import codes16, half_of
 
 PLAIN = "squares"
 CANDIDATES = tuple(-32.0 - 0.2 * i for i in range(-4, 5)) + tuple(31.0 + 0.2 * i for i in range(-4, 5))
+STARTS = (1.0, 128 / 127, 32 / 31, 128 / 126, 33 / 32)
 
 
 def pack(x, made, out):
@@ -23,4 +24,4 @@ def pack(x, made, out):
     store(out + 208, half_of(made + 128))
 
 
-encode = encoder(210, -32.0, 31.0, -128.0, 127.0, CANDIDATES, 2, (-1.0, 0.0, 1.0), pack)
+encode = encoder(210, -32.0, 31.0, -128.0, 127.0, CANDIDATES, 2, STARTS, (-1.0, 0.0, 1.0), pack)

@@ -15,4 +15,5 @@ def pack(x, scale, out):
         store(out + 2 + i, cast(i8x16, clamped(load(f32x16, x + 4 * i) * one, -127.0, 127.0)))
 
 
-encode = symmetric(34, search(32, -127.0, 127.0, (127.0,), 1), pack)
+encode = symmetric(34, search(32, -127.0, 127.0, (127.0, 126.8, 127.2), 2), pack)
+plain = symmetric(34, search(32, -127.0, 127.0, (127.0,), 1, weighted=False), pack, weighted=False)

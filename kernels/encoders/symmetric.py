@@ -10,28 +10,32 @@ from ..simd import f32x16, fma, less, load, select, splat
 from .lanes import clamped, inverse
 
 
-def gains(group, low, high):
-    """f(x, w, inverse): gain and scale of 16 groups, lane by lane, for the codes that x * inverse gives."""
+def gains(group, low, high, weighted=True):
+    """f(x, w, inverse): gain and scale of 16 groups, lane by lane, for the codes that x * inverse gives.
+
+    weighted: false where all weights are 1, and w is not read."""
 
     def of(x, w, inverse_):
         xl, ll = splat(f32x16, 0.0), splat(f32x16, 0.0)
         for j in range(group):
             v = load(f32x16, x + 64 * j)
             code = clamped(v * inverse_, low, high)
-            weighted = code * load(f32x16, w + 64 * j)
-            xl, ll = fma(weighted, v, xl), fma(weighted, code, ll)
+            much = code
+            if weighted:
+                much = code * load(f32x16, w + 64 * j)
+            xl, ll = fma(much, v, xl), fma(much, code, ll)
         scale = xl * inverse(ll)
         return scale * xl, scale
 
     return of
 
 
-def search(group, low, high, candidates, refinements):
+def search(group, low, high, candidates, refinements, weighted=True):
     """f(x, w, top): the scale of 16 groups; x, w: f32 [group][16], x of magnitudes below 2; top: lanes.greatest of x.
 
     candidates: codes, not whole ones, that the greatest element gets.
     """
-    of = gains(group, low, high)
+    of = gains(group, low, high, weighted)
 
     def find(x, w, top):
         best, scale = splat(f32x16, 0.0), splat(f32x16, 0.0)
