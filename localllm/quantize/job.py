@@ -75,7 +75,7 @@ def _encode(
     """Writes one tensor; yields the number of weights of each piece once it is written."""
     raw = source.encoded(tensor.name, format)
     if raw is not None:
-        for piece in np.array_split(raw, max(1, raw.nbytes // SLICE)):
+        for piece in np.array_split(raw, min(len(raw), 1 + raw.nbytes // SLICE)):
             output.write(tensor.name, piece)
         yield tensor.n_weights
         return

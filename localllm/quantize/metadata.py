@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -92,10 +94,10 @@ def _integer(kind: str, text: str) -> int:
 
 
 def _real(kind: str, text: str) -> float:
-    import struct
-
     value = float(text)
-    struct.pack(_CODES[kind], value)
+    struct.pack("<" + _CODES[kind], value)  # raises OverflowError
+    if not math.isfinite(value):
+        raise ValueError
     return value
 
 
