@@ -39,6 +39,7 @@ from .simd import (
 )
 from .simd.targets import current
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import copy
 
 Params = Struct(
     "Attention",
@@ -334,11 +335,6 @@ def empty(total, n_bytes):
     for i in range(0, n_bytes, 64):
         store(total + i, splat(f32x16, 0.0))
     store(total, f32(MASKED))
-
-
-def copy(source, n_bytes, target):
-    for i in range(0, n_bytes, 64):
-        store(target + i, load(f32x16, source + i))
 
 
 def fold(total, part, n_bytes):

@@ -6,6 +6,7 @@ and those just before it always count, and of the rest the best few.
 
 from .attention import CHUNK, of_codes, of_floats
 from .cells import bytes_of
+from .indexer import take
 from .math import lanes_from
 from .ranks import bound_of, to_ranks
 from .simd import (
@@ -67,10 +68,7 @@ def scores(kv_type: str, T: int):
         q, first = scratch + T * CHUNK * 4, block * p.size
         for h in range(0, p.n_head, T):
             n = min(T, p.n_head - h)
-            for i in range(n * p.dim):
-                store(q + 4 * i, load(f32, p.q + ((row * p.n_head + h) * p.dim + i) * 4))
-            for i in range(n * p.dim, T * p.dim):
-                store(q + 4 * i, f32(0.0))
+            take(p, row, h, n, T, q)
             for t in range(n):
                 store(out_of(p, row, h + t, block), f32(-3.0e38))
             for c0 in range(first // 32 * 32, last, CHUNK):

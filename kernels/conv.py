@@ -6,8 +6,9 @@ how the sequence was cut into batches. What a later batch needs, the last width 
 """
 
 from .math import silu16
-from .simd import Struct, f32, f32x16, fma, i32, i64, load, splat, store
+from .simd import Struct, f32x16, fma, i32, i64, load, splat
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import put
 
 Params = Struct(
     "Conv",
@@ -78,13 +79,3 @@ def rows(kind: str):
             put(at + 4 * j * p.n, entry(p, run, order, count - p.width + 1 + j, c), p.n - c, scratch)
 
     return kernel
-
-
-def put(at, v, n, scratch):
-    """Store the first n lanes, at most 16."""
-    if n >= 16:
-        store(at, v)
-    else:
-        store(scratch, v)
-        for i in range(n):
-            store(at + 4 * i, load(f32, scratch + 4 * i))

@@ -8,8 +8,8 @@ one run (thread.Run), one head and 32 columns of S, row after row: a row's resul
 was cut into batches. The columns stay in the nearest cache; each pass over them ends one token and begins the next.
 """
 
-from .conv import put
-from .math import exp16, lanes_from, nan_of, sigmoid16, softplus16
+from .math import exp16, nan_of, sigmoid16, softplus16
+from .recurrent import keep_marked, opened
 from .simd import (
     Struct,
     bitcast,
@@ -18,11 +18,8 @@ from .simd import (
     f64,
     fma,
     i32,
-    i32x16,
     i64,
-    less,
     load,
-    select,
     splat,
     store,
     tile_fill,
@@ -30,6 +27,7 @@ from .simd import (
     tile_get,
 )
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import first_lanes, put
 
 DecayParams = Struct("Decay", ("n_rows_at", "n", "x", "a", "dt", "bound", "out"))
 """out = e**g, f32 [n_rows, n], of x, f32 [n_rows, n]; a, dt: f32 [n], up to the next multiple of 16; bound: bits of
@@ -108,25 +106,19 @@ def scan(decays: str):
 
     def columns(p, run, order, place, head, c, scratch):
         """Columns c to c + 32 of a head, for all rows of a run; place: their address in slot 0."""
-        target = place + run.target * p.state_stride
-        now = target
-        if run.source >= 0:
-            now = place + run.source * p.state_stride
-        else:
-            clear(target, p.k_dim)
-        factor, rest = f32(bitcast(f64, p.scale)), splat(i32x16, p.n - c)
+        size = p.k_dim * _ROW
+        now, target = opened(run, place, p.state_stride, size)
+        factor = f32(bitcast(f64, p.scale))
         head_k = 4 * (head // p.repeat % p.n_head_k) * p.k_dim
         found = look_up(now, p.k_dim, key_of(p, i64(load(i32, order)), head, head_k, scratch))
         found0, found1 = tile_get(found, 0), tile_get(found, 1)
         for t in range(run.count):
-            if t == run.mark and run.mark_slot >= 0:
-                copy(now, p.k_dim, place + run.mark_slot * p.state_stride)
+            keep_marked(run, t, now, place, p.state_stride, size)
             row = i64(load(i32, order + 4 * t))
             at = row * p.n_head + head
             v, beta = p.v + row * p.v_stride + 4 * (head * p.n + c), load(f32, p.beta + 4 * at)
-            v0, v1 = load(f32x16, v), load(f32x16, v + 64)
-            v0 = select(less(lanes_from(0), rest), v0, splat(f32x16, 0.0))
-            v1 = select(less(lanes_from(16), rest), v1, splat(f32x16, 0.0))
+            v0 = first_lanes(load(f32x16, v), p.n - c)
+            v1 = first_lanes(load(f32x16, v + 64), p.n - c - 16)
             faded = p.decay + 4 * at
             if by_channel:
                 faded = p.decay + 4 * at * p.k_dim
@@ -178,13 +170,3 @@ def look_up(state, k_dim, key):
         at = state + _ROW * i
         a = tile_fma(a, key + 4 * i, 0, (load(f32x16, at), load(f32x16, at + 64)))
     return a
-
-
-def clear(state, k_dim):
-    for i in range(0, k_dim * _ROW, 64):
-        store(state + i, splat(f32x16, 0.0))
-
-
-def copy(source, k_dim, target):
-    for i in range(0, k_dim * _ROW, 64):
-        store(target + i, load(f32x16, source + i))

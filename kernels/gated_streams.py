@@ -2,13 +2,10 @@
 mean of the normed streams, each element times a gate; its result goes to each stream by a weight.
 """
 
-from .conv import put
 from .math import sigmoid16
 from .simd import Struct, f32, f32x16, fma, i64, lane, load, splat
 from .thread import Thread, claim
-
-CopyParams = Struct("StreamsCopy", ("n_rows_at", "n", "count", "x", "out"))
-"""x: f32 [n_rows, n], to each of out's streams: f32 [n_rows][count][n]."""
+from .vectors import put
 
 CollapseParams = Struct("StreamsCollapse", ("n_rows_at", "n", "count", "x", "gate", "out", "zero"))
 """out = mean over the streams of x * sigmoid(gate): x, gate f32 [n_rows][count][n]; out f32 [n_rows, n]. zero: f32
@@ -19,23 +16,6 @@ SpreadParams = Struct("StreamsSpread", ("n_rows_at", "n", "count", "y", "weights
 n]."""
 
 _PIECE = 512
-
-
-def copy():
-    """Threads claim rows."""
-
-    def kernel(params, thread):
-        p = CopyParams(params)
-        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
-        row = claim(thread, 1)
-        while row < n_rows:
-            for i in range(0, p.n, 16):
-                v = load(f32x16, p.x + (row * p.n + i) * 4)
-                for c in range(p.count):
-                    put(p.out + ((row * p.count + c) * p.n + i) * 4, v, p.n - i, scratch)
-            row = claim(thread, 1)
-
-    return kernel
 
 
 def collapse():

@@ -3,7 +3,6 @@ four residual streams in place of one. Each block reads a weighted sum of them, 
 they are mixed; the weights come from the streams themselves. Steps as in llama.cpp's ggml_dsv4_hc_* (ops.cpp).
 """
 
-from .conv import put
 from .math import LANE_NUMBERS, exp16, nan_of, sigmoid16
 from .simd import (
     Const,
@@ -27,6 +26,7 @@ from .simd import (
     store,
 )
 from .thread import Thread, claim
+from .vectors import put
 
 STREAMS = 4
 MIXES = (2 + STREAMS) * STREAMS
@@ -50,9 +50,6 @@ HeadParams = Struct("HyperHead", ("n_rows_at", "mixes", "scale", "base", "eps", 
 MixParams = Struct("HyperMix", ("n_rows_at", "n", "y", "weights", "x"))
 """x[to] = post[to] * y + sum of comb[from][to] * x[from], in place: x f32 [n_rows][STREAMS][n]; y f32 [n_rows, n];
 weights: f32 [n_rows][MIXES]."""
-
-CopyParams = Struct("HyperCopy", ("n_rows_at", "n", "x", "out"))
-"""x: f32 [n_rows, n], to each of out's streams: f32 [n_rows][STREAMS][n]."""
 
 _PIECE = 512
 _IDENTITY = Const(i32x16, tuple(int(i % (STREAMS + 1) == 0) for i in range(STREAMS * STREAMS)))
@@ -200,22 +197,5 @@ def mix():
                     total = fma(z, splat(f32x16, load(f32, comb + 48)), total)
                     put(x + (to * p.n + i) * 4, total, p.n - i, scratch)
             unit = claim(thread, 1)
-
-    return kernel
-
-
-def copy():
-    """Threads claim rows."""
-
-    def kernel(params, thread):
-        p = CopyParams(params)
-        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
-        row = claim(thread, 1)
-        while row < n_rows:
-            for i in range(0, p.n, 16):
-                v = load(f32x16, p.x + (row * p.n + i) * 4)
-                for stream in range(STREAMS):
-                    put(p.out + ((row * STREAMS + stream) * p.n + i) * 4, v, p.n - i, scratch)
-            row = claim(thread, 1)
 
     return kernel

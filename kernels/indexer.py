@@ -59,10 +59,7 @@ def scores(kv_type: str, T: int):
             store(out + 4 * c, splat(f32x16, 0.0))
         for h in range(0, p.n_head, T):
             n = min(T, p.n_head - h)
-            for i in range(n * p.dim):
-                store(q + 4 * i, load(f32, p.q + ((row * p.n_head + h) * p.dim + i) * 4))
-            for i in range(n * p.dim, T * p.dim):
-                store(q + 4 * i, f32(0.0))
+            take(p, row, h, n, T, q)
             score(q, p.dim, keys, products, first, last, 0, 0)
             for c in range(first, last, 16):
                 total = load(f32x16, out + 4 * c)
@@ -73,6 +70,14 @@ def scores(kv_type: str, T: int):
                 store(out + 4 * c, total)
 
     return kernel
+
+
+def take(p, row, h, n, T, out):
+    """Queries h to h + n of a row, then zeros, as many as T."""
+    for i in range(n * p.dim):
+        store(out + 4 * i, load(f32, p.q + ((row * p.n_head + h) * p.dim + i) * 4))
+    for i in range(n * p.dim, T * p.dim):
+        store(out + 4 * i, f32(0.0))
 
 
 def heads_together(n_head: int) -> int:

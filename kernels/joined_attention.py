@@ -10,22 +10,16 @@ position alone.
 
 from .attention import CHUNK, divide, empty, fold, part_bytes, sink, weigh
 from .cells import bytes_of
-from .latent_attention import expander, queries_at_once, row_stride, score_of_3, score_of_8
+from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer
 from .simd import (
     Struct,
     bitcast,
     f32,
-    f32x16,
     f64,
     i32,
     i64,
     load,
-    splat,
     store,
-    tile_fill,
-    tile_fma,
-    tile_spread,
-    tile_store,
 )
 from .thread import SCRATCH_BYTES, Step, Thread, claim
 
@@ -43,23 +37,18 @@ reached; ratio 0: there are none. chosen: int32 [n_rows][top_k], numbers of entr
 0: all entries. scale: factor of the scores (bits of f64); sinks: attention sinks, f32 [n_head] scores, or 0.
 out: f32 rows of n_head * dim. group: heads of a unit, at most `max_heads`."""
 
-_CELLS = 64
-"""That are f32 in scratch at a time."""
-
 
 def max_heads(dim: int) -> int:
     """Heads of a unit that scratch has room for, a multiple of what goes together; 0 where rows are too long."""
     each = CHUNK * 4 + row_stride(dim) + 2 * part_bytes(dim)
-    n = (SCRATCH_BYTES - _CELLS * row_stride(dim)) // each
+    n = (SCRATCH_BYTES - CELLS * row_stride(dim)) // each
     return max(0, n) // queries_at_once() * queries_at_once()
 
 
 def heads(kv_type: str):
     """The kernel for cells of one of cells.KV_TYPES."""
     of, expand = bytes_of(kv_type), expander(kv_type)
-    T = queries_at_once()
-    T2 = 2 * T
-    score = score_of_8 if T == 8 else score_of_3
+    T, score, gather = queries_at_once(), scorer(), gatherer()
 
     def kernel(params, thread):
         p = Params(params)
@@ -86,15 +75,15 @@ def heads(kv_type: str):
         padded = (n + T - 1) // T * T
         wide, size = row_stride(p.dim), part_bytes(p.dim)
         block = scratch + padded * CHUNK * 4
-        q = block + _CELLS * wide
+        q = block + CELLS * wide
         parts = q + padded * wide
         totals = parts + padded * size
         for t in range(padded):
             # Past the end the last one repeats.
             take(p, row, head + min(t, n - 1), q + t * wide)
             empty(totals + t * size, size)
-        for c0 in range(0, n_cells, _CELLS):
-            last = min(_CELLS, n_cells - c0)
+        for c0 in range(0, n_cells, CELLS):
+            last = min(CELLS, n_cells - c0)
             for i in range(last):
                 c = c0 + i
                 if c < n_entries:
@@ -130,21 +119,5 @@ def heads(kv_type: str):
             store(out + 4 * i, f32(load(f32, x + 4 * i) * factor))
         for i in range(p.dim, (p.dim + 15) // 16 * 16):
             store(out + 4 * i, f32(0.0))
-
-    def gather(weights, block, wide, n, out, size, dim):
-        """out[t] = weights[t] . n cells."""
-        i = 0
-        while i + 16 < dim:
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for c in range(n):
-                pair = tile_spread(f32x16, block + c * wide + 4 * i, 64, 2)
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, pair)
-            tile_store(out + 4 * i, size, 64, a, 2)
-            i += 32
-        if i < dim:
-            b = tile_fill(T, splat(f32x16, 0.0))
-            for c in range(n):
-                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (load(f32x16, block + c * wide + 4 * i),))
-            tile_store(out + 4 * i, size, 64, b, 1)
 
     return kernel

@@ -8,41 +8,24 @@ attention.py; `merge` joins the chunks of a row. A row may see all cells, or tho
 then chunks are of its list, so that a list of all cells gives the same bits.
 """
 
-from .attention import CHUNK, copy, divide, empty, first_seen, fold, part_bytes, sink, weigh
-from .cells import GROUP, bytes_of
-from .lanes import sums16
-from .math import lanes_from
+from .attention import CHUNK, divide, empty, first_seen, fold, part_bytes, sink, weigh
+from .cells import bytes_of
+from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer
 from .rope import putter, rotator
 from .simd import (
     Struct,
     bitcast,
-    cast,
     f32,
     f32x16,
     f64,
-    from_half,
-    i8x16,
     i32,
-    i32x16,
     i64,
-    lane,
-    less,
     load,
-    select,
     splat,
     store,
-    tile_fill,
-    tile_fma,
-    tile_get,
-    tile_multiply,
-    tile_spread,
-    tile_store,
-    u16,
-    u16x16,
-    u64x2,
 )
-from .simd.targets import current
 from .thread import SCRATCH_BYTES, Step, Thread, claim
+from .vectors import copy, first_lanes
 
 StoreParams = Struct("LatentStore", ("step", "x", "stride", "dim", "n_rot", "table", "cache", "n_cells"))
 """x: f32 rows of dim elements, `stride` bytes apart, whose last n_rot are rotated in place; table: rope.table's. cache:
@@ -64,19 +47,6 @@ together: queries that go through a chunk at a time, at most `max_together`. spl
 whose result goes to partial [n_rows][n_head][n_splits][part_bytes(dim)] for `merge`; or 0: all, straight to out. sinks:
 f32 [n_head], see attention.Params, or 0."""
 
-_CELLS = 64
-"""Cells that are f32 in scratch at a time: a chunk is folded from so many, counted from its beginning, at a time."""
-
-
-def queries_at_once() -> int:
-    """Queries whose sums are in registers, with two cells or two vectors of elements."""
-    return 8 if current().tile_vectors >= 3 else 3
-
-
-def row_stride(n):
-    """Bytes of n floats in scratch: an odd number of cache lines, so that rows do not crowd in a few of its sets."""
-    return ((n + 15) // 16 | 1) * 64
-
 
 def _whole(n):
     """Floats that the vectors of n take."""
@@ -87,7 +57,7 @@ def max_together(dim: int, n_rot: int) -> int:
     """Queries that scratch has room for; below 1 where rows are too long."""
     row = row_stride(dim + _whole(n_rot))
     each = CHUNK * 4 + row + 3 * part_bytes(dim)
-    return (SCRATCH_BYTES - _CELLS * row - 64) // each - queries_at_once() + 1
+    return (SCRATCH_BYTES - CELLS * row - 64) // each - queries_at_once() + 1
 
 
 def store_rows(pairing: str, kv_type: str):
@@ -111,9 +81,7 @@ def store_rows(pairing: str, kv_type: str):
 def cells(kv_type: str):
     """The kernel for a cache of one of cells.KV_TYPES."""
     of, expand = bytes_of(kv_type), expander(kv_type)
-    T = queries_at_once()
-    T2 = 2 * T
-    score = score_of_8 if T == 8 else score_of_3
+    T, score, gather = queries_at_once(), scorer(), gatherer()
 
     def kernel(params, thread):
         p = Params(params)
@@ -158,7 +126,7 @@ def cells(kv_type: str):
         row, size = row_stride(p.dim + _whole(p.n_rot)), part_bytes(p.dim)
         # Scores are made two at a time: of an odd number of cells at a chunk's end one lies behind it.
         block = scratch + padded * CHUNK * 4 + 64
-        q = block + _CELLS * row
+        q = block + CELLS * row
         parts = q + padded * row
         totals = parts + padded * size
         few = totals + padded * size
@@ -174,8 +142,8 @@ def cells(kv_type: str):
             numbers = p.chosen + (j0 // n * p.top_k) * 4
             for t in range(padded):
                 empty(parts + t * size, size)
-            for c in range(first // _CELLS * _CELLS, c1, _CELLS):
-                low_c, last = max(c, first), min(c + _CELLS, c1)
+            for c in range(first // CELLS * CELLS, c1, CELLS):
+                low_c, last = max(c, first), min(c + CELLS, c1)
                 fill(p, source, lap, numbers, low_c, last, block, row)
                 at = scratch + (low_c - c0) * 4
                 for t in range(0, padded, T):
@@ -226,22 +194,6 @@ def cells(kv_type: str):
                 number = i64(load(i32, numbers + 4 * (c + i)))
             expand(source + number * of(p.dim + p.n_rot), p.dim + p.n_rot, block + i * row)
 
-    def gather(weights, block, row, n, out, out_stride, dim):
-        """out[t] = weights[t] . cells, for n cells."""
-        i = 0
-        while i + 16 < dim:
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for c in range(n):
-                pair = tile_spread(f32x16, block + c * row + 4 * i, 64, 2)
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, pair)
-            tile_store(out + 4 * i, out_stride, 64, a, 2)
-            i += 32
-        if i < dim:
-            b = tile_fill(T, splat(f32x16, 0.0))
-            for c in range(n):
-                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (load(f32x16, block + c * row + 4 * i),))
-            tile_store(out + 4 * i, out_stride, 64, b, 1)
-
     return kernel
 
 
@@ -279,59 +231,3 @@ def merge():
             unit = claim(thread, 1)
 
     return kernel
-
-
-def expander(kv_type: str):
-    """expand(cell, n, out): a cell's n elements as f32, and zeros to a whole vector."""
-    half = kv_type == "f16"
-
-    def values(cell, i):
-        if half:
-            return from_half(load(u16x16, cell + 2 * i))
-        return load(f32x16, cell + 4 * i)
-
-    def floats(cell, n, out):
-        whole = n // 16 * 16
-        for i in range(0, whole, 16):
-            store(out + 4 * i, values(cell, i))
-        if whole < n:
-            store(out + 4 * whole, first_lanes(values(cell, whole), n - whole))
-
-    def codes(cell, n, out):
-        for i in range(0, n, GROUP):
-            d = from_half(splat(u16x16, load(u16, cell + n + i // 16)))
-            store(out + 4 * i, cast(f32x16, load(i8x16, cell + i)) * d)
-            store(out + 4 * i + 64, cast(f32x16, load(i8x16, cell + i + 16)) * d)
-
-    return codes if kv_type == "q8_0" else floats
-
-
-def first_lanes(v, n):
-    """The first n lanes, and zeros."""
-    return select(less(lanes_from(0), splat(i32x16, n)), v, splat(f32x16, 0.0))
-
-
-def score_of_8(q, cells, row, n, out):
-    """Scores of eight queries with two cells, rows `row` bytes apart; those of a query follow each other at `out`."""
-    a = tile_fill(16, splat(f32x16, 0.0))
-    for i in range(0, n, 16):
-        a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
-    put_pairs(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
-    put_pairs(out + 2 * CHUNK * 4, sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 6), tile_get(a, 7)))
-    put_pairs(out + 4 * CHUNK * 4, sums16(tile_get(a, 8), tile_get(a, 9), tile_get(a, 10), tile_get(a, 11)))
-    put_pairs(out + 6 * CHUNK * 4, sums16(tile_get(a, 12), tile_get(a, 13), tile_get(a, 14), tile_get(a, 15)))
-
-
-def score_of_3(q, cells, row, n, out):
-    a = tile_fill(6, splat(f32x16, 0.0))
-    for i in range(0, n, 16):
-        a = tile_multiply(a, q + 4 * i, row, tile_spread(f32x16, cells + 4 * i, row, 2))
-    put_pairs(out, sums16(tile_get(a, 0), tile_get(a, 1), tile_get(a, 2), tile_get(a, 3)))
-    two = sums16(tile_get(a, 4), tile_get(a, 5), tile_get(a, 4), tile_get(a, 5))
-    store(out + 2 * CHUNK * 4, lane(bitcast(u64x2, two), 0))
-
-
-def put_pairs(out, four):
-    """Two scores of one query, and two of the next."""
-    store(out, lane(bitcast(u64x2, four), 0))
-    store(out + CHUNK * 4, lane(bitcast(u64x2, four), 1))

@@ -4,9 +4,10 @@ A unit of work is one run (thread.Run), one head and 16 of its value columns, to
 does not depend on how the sequence was cut into batches: S = decay * S + k v^T, out = q S.
 """
 
-from .conv import put
+from .recurrent import opened
 from .simd import Struct, f32, f32x16, fma, i32, i64, load, splat, store
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import copy, put
 
 Params = Struct("Lightning", ("step", "qkv", "stride", "n_head", "dim", "decay", "state", "state_stride", "out"))
 """qkv: f32 rows, `stride` bytes apart, of n_head times [query, key, value], dim floats each; decay: f32 [n_head];
@@ -33,11 +34,9 @@ def scan():
             run = Run(step.runs + unit // (p.n_head * n_columns) * RUN_BYTES)
             order, size = step.order + 4 * run.first, 64 * p.dim
             state = p.state + part * size
-            s = state + run.target * p.state_stride
-            if run.source < 0:
-                clear(s, size)
-            else:
-                copy(state + run.source * p.state_stride, size, s)
+            source, s = opened(run, state, p.state_stride, size)
+            if run.source >= 0:
+                copy(source, size, s)
             scratch = Thread(thread).scratch
             marked = run.count
             if run.mark_slot >= 0:
@@ -95,13 +94,3 @@ def scan():
 
 def row(order, t):
     return i64(load(i32, order + 4 * t))
-
-
-def clear(at, n_bytes):
-    for i in range(0, n_bytes, 64):
-        store(at + i, splat(f32x16, 0.0))
-
-
-def copy(source, n_bytes, target):
-    for i in range(0, n_bytes, 64):
-        store(target + i, load(f32x16, source + i))

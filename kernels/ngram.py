@@ -2,10 +2,10 @@
 of a table, whose values streams take by gates.
 """
 
-from .conv import put
 from .math import sigmoid16
 from .simd import Struct, bitcast, f32, f32x16, f64, fma, hsum, i32, i64, lane, load, splat, sqrt, store, u64
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import put
 
 RowsParams = Struct(
     "NgramRows",

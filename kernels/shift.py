@@ -4,9 +4,9 @@ it in its sequence. The last row of what was read is the layer's state.
 A unit of work is one run (thread.Run) and a block of channels, row after row.
 """
 
-from .conv import put
 from .simd import Struct, f32x16, fma, i32, i64, load, splat
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import put
 
 Params = Struct("Shift", ("step", "x", "n", "lerps", "n_lerps", "out", "out_stride", "state", "state_stride"))
 """x: f32 [n_rows, n]; lerps: f32 [n_lerps][n]; out: f32 [n_rows, n], n_lerps times, out_stride bytes apart; state: f32

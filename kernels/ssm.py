@@ -7,8 +7,8 @@ so that a result does not depend on how the sequence was cut into batches. A few
 while a few tokens pass over them.
 """
 
-from .conv import put
-from .math import exp16, lanes_from, silu16, softplus16
+from .math import exp16, silu16, softplus16
+from .recurrent import keep_marked, opened
 from .simd import (
     Struct,
     bitcast,
@@ -18,15 +18,14 @@ from .simd import (
     i32,
     i32x16,
     i64,
-    less,
     load,
     maximum,
     prefetch,
-    select,
     splat,
     store,
 )
 from .thread import RUN_BYTES, Run, Step, Thread, claim
+from .vectors import first_lanes, put
 
 ScanParams = Struct(
     "Scan",
@@ -43,9 +42,6 @@ out: f32 [n_rows, n_head * head_dim]."""
 StepsParams = Struct("SsmSteps", ("n_rows_at", "n", "dt", "stride", "bias", "a", "out"))
 """dt: f32 rows of n heads, `stride` bytes apart; bias: f32 [n] or 0; a: f32 [n]; out: f32 [n_rows][2][n]: the sizes of
 the steps, softplus(dt + bias), and the decays, e**(size * a)."""
-
-SplitParams = Struct("SsmSplit", ("n_rows_at", "n_head", "head_dim", "x", "stride", "out"))
-"""x: f32 rows of n_head pairs of head_dim elements; out: f32 [n_rows, n_head * head_dim], the second of each pair."""
 
 _TOKENS = 32
 """Tokens that pass over the state together: what they need lies in the nearest cache."""
@@ -91,19 +87,16 @@ def scan(decay: str):
     def sequence(p, step, run, at, head, block, scratch):
         """All tokens of a run. at: where the unit's state lies in slot 0."""
         order = step.order + 4 * run.first
-        target = at + run.target * p.state_stride
-        source = target
-        if run.source >= 0:
-            source = at + run.source * p.state_stride
-        else:
-            begin(target, p.d_state)
+        size = (p.d_state + extra) * 64
+        source, target = opened(run, at, p.state_stride, size)
+        if extra and run.source < 0:
+            store(target + 64 * p.d_state, splat(f32x16, 1.0))
         t = 0
         while t < run.count:
             last = min(t + _TOKENS, run.count)
             if t < run.mark:
                 last = min(last, run.mark)
-            if t == run.mark and run.mark_slot >= 0:
-                copy(source, at + run.mark_slot * p.state_stride, p.d_state + extra)
+            keep_marked(run, t, source, at, p.state_stride, size)
             tokens(p, order + 4 * t, last - t, head, block, source, target, scratch)
             source = target
             t = last
@@ -136,24 +129,7 @@ def scan(decay: str):
             y = result(scratch + t * _ENTRY) * silu16(z)
             put(p.out + (row * p.n_head * p.head_dim + channel) * 4, y, channels, scratch + t * _ENTRY)
 
-    def begin(target, n):
-        """A state before all tokens."""
-        for i in range(n):
-            store(target + 64 * i, splat(f32x16, 0.0))
-        if extra:
-            store(target + 64 * n, splat(f32x16, 1.0))
-
     return kernel
-
-
-def first_lanes(v, n):
-    """v with zeros past the first n lanes."""
-    return select(less(lanes_from(0), splat(i32x16, n)), v, splat(f32x16, 0.0))
-
-
-def copy(source, target, n):
-    for i in range(n):
-        store(target + 64 * i, load(f32x16, source + 64 * i))
 
 
 def _of_head():
@@ -323,24 +299,6 @@ def steps():
                 at = p.out + (2 * row * p.n + i) * 4
                 put(at, size, p.n - i, Thread(thread).scratch)
                 put(at + 4 * p.n, decay, p.n - i, Thread(thread).scratch)
-            row = claim(thread, 1)
-
-    return kernel
-
-
-def split():
-    """Threads claim rows."""
-
-    def kernel(params, thread):
-        p = SplitParams(params)
-        n_rows = load(i64, p.n_rows_at)
-        row = claim(thread, 1)
-        while row < n_rows:
-            for head in range(p.n_head):
-                x = p.x + row * p.stride + (2 * head + 1) * p.head_dim * 4
-                out = p.out + (row * p.n_head + head) * p.head_dim * 4
-                for i in range(0, p.head_dim, 16):
-                    put(out + 4 * i, load(f32x16, x + 4 * i), p.head_dim - i, Thread(thread).scratch)
             row = claim(thread, 1)
 
     return kernel

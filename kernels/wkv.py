@@ -5,10 +5,11 @@ the sequence was cut into batches. A head's state is a matrix, a row a key's ele
 lanes. It is read from the run's source once, and then stays in the target: [size][padded(size)], f32.
 """
 
-from .math import lanes_from
-from .simd import f32, f32x16, fma, hsum, i32, i32x16, i64, less, load, select, splat, sqrt, store
+from .recurrent import keep_marked, opened
+from .simd import f32, f32x16, fma, hsum, i32, i64, load, splat, sqrt
 from .simd.targets import current
 from .thread import RUN_BYTES, SCRATCH_BYTES, Run, Step, Thread, claim
+from .vectors import first_lanes
 
 MAX_VECTORS = 8
 """Of padded(size) floats each, that are kept of one token in a thread's scratch, before 64 bytes for ends of rows."""
@@ -44,15 +45,9 @@ def along(Params, token):
             run, head = Run(step.runs + unit // p.n_head * RUN_BYTES), unit % p.n_head
             size = p.size * padded(p.size) * 4
             state = p.state + head * size
-            target = state + run.target * p.state_stride
-            source = target
-            if run.source >= 0:
-                source = state + run.source * p.state_stride
-            else:
-                clear(target, size)
+            source, target = opened(run, state, p.state_stride, size)
             for t in range(run.count):
-                if t == run.mark and run.mark_slot >= 0:
-                    copy(source, state + run.mark_slot * p.state_stride, size)
+                keep_marked(run, t, source, state, p.state_stride, size)
                 row = i64(load(i32, step.order + 4 * (run.first + t)))
                 token(p, row, head, source, target, Thread(thread).scratch)
                 source = target
@@ -61,26 +56,12 @@ def along(Params, token):
     return kernel
 
 
-def clear(at, n_bytes):
-    for i in range(0, n_bytes, 64):
-        store(at + i, splat(f32x16, 0.0))
-
-
-def copy(at, to, n_bytes):
-    for i in range(0, n_bytes, 64):
-        store(to + i, load(f32x16, at + i))
-
-
 def part(at, n):
     """The vector at an address; zeros in lanes from n on."""
     v = load(f32x16, at)
     if n >= 16:
         return v
     return first_lanes(v, n)
-
-
-def first_lanes(v, n):
-    return select(less(lanes_from(i32(0)), splat(i32x16, i32(n))), v, splat(f32x16, 0.0))
 
 
 def norm_of(x, n, eps):

@@ -6,7 +6,6 @@ Of a head with keys k, values v, receptances r and decays d, for a state S [key]
 "gated":  k (1 - d) is the key,  S = d S + k v,  y = r scale S;  y is multiplied by the sigmoid of the gate.
 """
 
-from .conv import put
 from .math import exp16, nan_of, sigmoid16, silu16
 from .simd import (
     Struct,
@@ -24,6 +23,7 @@ from .simd import (
     tile_spread,
     tile_store,
 )
+from .vectors import put
 from .wkv import along, fitting, norm_of, padded, part
 
 Params = Struct(

@@ -6,7 +6,6 @@ S = d S - (q * a) (q S) + k v,  y = r S;  y is normed, sum(r * k * r_k) v is add
 Values of all layers but the first are drawn towards those of the first.
 """
 
-from .conv import put
 from .math import exp16, nan_of, sigmoid16
 from .simd import (
     Struct,
@@ -26,6 +25,7 @@ from .simd import (
     tile_spread,
     tile_store,
 )
+from .vectors import put
 from .wkv import along, fitting, norm_of, padded, part
 
 Params = Struct(

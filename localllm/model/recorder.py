@@ -230,6 +230,16 @@ class Recorder:
         """Name the residual stream after layer i, for people who look inside."""
         self.plan.mark(f"l_out-{i}", x, self.config.n_embd)
 
+    def pieces(
+        self, name: str, count: int, n: int, x: Value, x_steps: tuple[int, int], out: Value, out_steps: tuple[int, int]
+    ) -> None:
+        """Copy of each row `count` pieces of n floats. Steps: floats from a row to the next one, and from a piece."""
+        self.plan.op(
+            name, Key("mix", "pieces"), mix.PiecesParams, (self.n_rows, count, n),
+            n_rows_at=self.rows_at, count=count, n=n, x=x, x_stride=x_steps[0] * F32, x_step=x_steps[1] * F32, out=out,
+            out_stride=out_steps[0] * F32, out_step=out_steps[1] * F32,
+        )  # fmt: skip
+
     def close_linear(self, name: str, linear: Linear, y: Value, to: Residual) -> None:
         """End a block by a product: its result goes to the residual stream."""
         if to.is_plain:

@@ -18,13 +18,6 @@ SIZES = pytest.mark.parametrize(("n", "count"), [(1, 2), (24, 4), (77, 3), (1040
 
 
 @SIZES
-def test_copy(n, count):
-    x, out = normal(3, n), harness.buffer((3, count, n))
-    harness.run("gated_streams.copy", n_rows_at=np.array([3]), n=n, count=count, x=x, out=out)
-    np.testing.assert_array_equal(out, np.repeat(x[:, None], count, 1))
-
-
-@SIZES
 def test_collapse(n, count):
     x, gate = normal(3, count, n), normal(3, count, n, seed=1, scale=20)
     out, zero = harness.buffer((3, n)), harness.buffer((3, n))

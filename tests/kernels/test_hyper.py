@@ -111,10 +111,3 @@ def test_mix(n):
     exact = reference.mix(x, y, w[:, 4:8].astype(np.float64), w[:, 8:].reshape(3, 4, 4).astype(np.float64))
     harness.run("hyper.mix", n_rows_at=rows(3), n=n, y=y, weights=w, x=x)
     np.testing.assert_allclose(x, exact, rtol=0, atol=4e-6)
-
-
-@pytest.mark.parametrize("n", SIZES)
-def test_copy(n):
-    x, out = normal(3, n), harness.buffer((3, STREAMS, n))
-    harness.run("hyper.copy", n_rows_at=rows(3), n=n, x=x, out=out)
-    np.testing.assert_array_equal(out, np.repeat(x[:, None], STREAMS, 1))

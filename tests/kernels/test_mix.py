@@ -140,6 +140,16 @@ def test_pieces(n):
     np.testing.assert_array_equal(out[:, :, 1].view(np.int32), before[:, :, 1].view(np.int32))
 
 
+def test_pieces_repeat():
+    """Where the next piece is the same one."""
+    x, out = normal(3, 21), harness.buffer((3, 4, 21))
+    harness.run(
+        "mix.pieces", n_rows_at=np.array([3]), count=4, n=21, x=x, x_stride=x.strides[0], x_step=0, out=out,
+        out_stride=out.strides[0], out_step=out.strides[1],
+    )  # fmt: skip
+    np.testing.assert_array_equal(out, np.repeat(x[:, None], 4, 1))
+
+
 def test_temperature():
     x, positions = normal(4, 20), [0, 7, 8, 1000]
     before, table = x.copy(), harness.placed(np.array([1, 2, 3], np.float32))

@@ -163,10 +163,3 @@ def test_nan_of_a_step_is_not_hidden(shape):
     assert np.isnan(out[1:, :touched]).all()
     assert np.isfinite(out[0]).all()
     assert np.isfinite(out[:, touched:]).all()
-
-
-def test_split():
-    x = normal(np.random.default_rng(0), 4, 2 * 3 * 21 + 5)
-    out = harness.buffer((4, 3 * 21))
-    harness.run("ssm.split", n_rows_at=np.array([4]), n_head=3, head_dim=21, x=x, stride=x.strides[0], out=out)
-    np.testing.assert_array_equal(out, x[:, : 2 * 3 * 21].reshape(4, 3, 2, 21)[:, :, 1].reshape(4, -1))

@@ -84,15 +84,10 @@ class QueryGate:
 
     def part(self, r: Recorder, both: Buffer, q: Buffer, gate: Buffer) -> None:
         """The queries of all heads, and their gates, out of the rows of attn_q."""
-        size = self.dim * F32
+        n, dim = self.n_head * self.dim, self.dim
         with r.plan.stage():
             for i, out in enumerate((q, gate)):
-                r.plan.op(
-                    "q and gate", Key("mix", "pieces"), mix.PiecesParams, (r.n_rows, self.n_head, self.dim),
-                    n_rows_at=r.rows_at, count=self.n_head, n=self.dim, x=Place(both, i * size),
-                    x_stride=2 * self.n_head * size, x_step=2 * size, out=out, out_stride=self.n_head * size,
-                    out_step=size,
-                )  # fmt: skip
+                r.pieces("q and gate", self.n_head, dim, Place(both, i * dim * F32), (2 * n, 2 * dim), out, (n, dim))
 
     def record(self, r: Recorder, name: str, out: Buffer, gate: Buffer) -> None:
         n = self.n_head * self.dim

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.kernels import joined_attention, latent_attention, rope
+from localllm.kernels import expanded, joined_attention, rope
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import require_causal
 from localllm.model.blocks.compressor import Compressor, Indexer, read_compressor, read_indexer, store
@@ -133,7 +133,7 @@ class CompressedAttention:
 
 def heads_of_unit(r: Recorder, dim: int) -> int:
     """For the kernel that has a row's heads share its cells: few where few rows must be work for all threads."""
-    few = latent_attention.queries_at_once() if r.n_rows <= TILE else _TOGETHER
+    few = expanded.queries_at_once() if r.n_rows <= TILE else _TOGETHER
     return min(few, joined_attention.max_heads(dim))
 
 

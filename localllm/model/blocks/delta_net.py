@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.kernels import mix
-from localllm.kernels.objects import Key
 from localllm.model.blocks.delta_rule import Convolution, DeltaRule, Rows, read_convolution, read_decay, unit_norm
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
@@ -72,11 +70,8 @@ def _spread(r: Recorder, one: Grouped, x: Buffer, places: dict[str, Rows]) -> No
     first = 0
     for role, n in one.parts:
         to = places[role]
-        r.plan.op(
-            f"{one.linear.w.name}.{role}", Key("mix", "pieces"), mix.PiecesParams, (r.n_rows, one.count, n),
-            n_rows_at=r.rows_at, count=one.count, n=n, x=Place(x, first * F32), x_stride=group * one.count * F32,
-            x_step=group * F32, out=to.at, out_stride=to.stride * F32, out_step=n * F32,
-        )  # fmt: skip
+        name, steps = f"{one.linear.w.name}.{role}", (group * one.count, group)
+        r.pieces(name, one.count, n, Place(x, first * F32), steps, to.at, (to.stride, n))
         first += n
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.errors import FormatError
-from localllm.kernels import ssm
-from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
 from localllm.model.ssm import Convolution, Scan, read_convolutions, read_scan_of_heads, read_sizes, rms_norm, rows_of
@@ -41,10 +39,8 @@ class Plamo2:
         n_head, head_dim = self.scan.n_head, self.scan.head_dim
         zx, raw, xs = r.floats("ssm_in", 2 * n), r.floats("ssm_in x", n), r.floats("ssm x", n)
         r.linears(x, [(self.ssm_in, zx, 0)])
-        r.plan.op(
-            f"{name}_in x", Key("ssm", "split"), ssm.SplitParams, (r.n_rows, n),
-            n_rows_at=r.rows_at, n_head=n_head, head_dim=head_dim, x=zx, stride=2 * n * F32, out=raw,
-        )  # fmt: skip
+        x_of_heads = Place(zx, head_dim * F32)
+        r.pieces(f"{name}_in x", n_head, head_dim, x_of_heads, (2 * n, 2 * head_dim), raw, (n, head_dim))
         self.conv.record(r, f"{name}_conv1d", raw, n, state, 0, xs)
         low, bc, dt = r.floats("ssm dt, low rank", rank), r.floats("ssm B and C", 2 * d_state), r.floats("dt", n_head)
         r.linears(xs, [(self.x_bc, bc, 0), (self.x_dt, low, 0)])

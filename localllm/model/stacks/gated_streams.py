@@ -43,10 +43,7 @@ class GatedStreams:
     def record(self, r: Recorder, x: Value, tables: Sequence[Buffer | None]) -> None:
         n = r.config.n_embd
         streams = r.floats("streams", self.count * n)
-        r.plan.op(
-            "streams", Key("gated_streams", "copy"), gated_streams.CopyParams, (r.n_rows, self.count, n),
-            n_rows_at=r.rows_at, n=n, count=self.count, x=x, out=streams,
-        )  # fmt: skip
+        r.pieces("streams", self.count, n, x, (n, 0), streams, (self.count * n, n))
         for i, layer in enumerate(self.layers):
             *before, mixer = layer.mixers
             for block in before:

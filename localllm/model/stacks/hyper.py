@@ -50,10 +50,7 @@ class Hyper:
     def record(self, r: Recorder, x: Value, tables: Sequence[Buffer | None]) -> None:
         n = r.config.n_embd
         streams = r.floats("streams", STREAMS * n)
-        r.plan.op(
-            "streams", Key("hyper", "copy"), hyper.CopyParams, (r.n_rows, STREAMS, n),
-            n_rows_at=r.rows_at, n=n, x=x, out=streams,
-        )  # fmt: skip
+        r.pieces("streams", STREAMS, n, x, (n, 0), streams, (STREAMS * n, n))
         for i, layer in enumerate(self.layers):
             y, weights, to = self._open(r, f"blk.{i}.hc_attn", self.of_attention[i], streams)
             normed = r.normed(f"blk.{i}.attn_norm", y, layer.attn_norm, n)
