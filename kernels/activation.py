@@ -1,8 +1,10 @@
 """Activations of the feed-forward block: gated (Shazeer 2020, arXiv 2002.05202) or plain."""
 
-from .math import exp_rest16, gelu16, sigmoid16, silu16, softplus16, tanh16
+from .math import bounded_by, exp_rest16, gelu16, sigmoid16, silu16, softplus16, tanh16
+from .pieces import of_all, of_rows
 from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, less, load, maximum, minimum, select, splat, store
-from .thread import claim
+from .thread import Thread, claim
+from .vectors import put
 
 GatedParams = Struct("Gated", ("n_rows_at", "n", "gate", "up", "out", "limit", "numbers"))
 """gate, up, out: f32 [n_rows, n]; out may be gate. n_rows_at: address of the number of rows. limit: bits of f64;
@@ -20,11 +22,7 @@ MultiplyParams = Struct("Multiply", ("n_rows_at", "n", "group", "x", "gate", "ad
 add: or 0; it may be out, as x may."""
 
 _PIECE = 1024
-
-
-def bounded_by(x, limit):
-    """-limit to limit."""
-    return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit))
+"""Elements that are a unit of work."""
 
 
 def silu_gate(gate, up, limit, numbers):
@@ -81,25 +79,16 @@ GATED = {
 
 
 def gated(function: str):
-    """out = f(gate) * up. Threads claim pieces of 1024 elements of the rows, which lie one after another."""
+    """out = f(gate) * up."""
     f = GATED[function]
 
-    def kernel(params, thread):
-        p = GatedParams(params)
-        n = load(i64, p.n_rows_at) * p.n
+    def piece(p, first, last, scratch):
         limit = f32(bitcast(f64, p.limit))
-        first = claim(thread, 1) * _PIECE
-        while first < n:
-            last = min(first + _PIECE, n)
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                store(p.out + 4 * i, f(load(f32x16, p.gate + 4 * i), load(f32x16, p.up + 4 * i), limit, p.numbers))
-            for i in range(whole, last):
-                gate, up = splat(f32x16, load(f32, p.gate + 4 * i)), splat(f32x16, load(f32, p.up + 4 * i))
-                store(p.out + 4 * i, lane(f(gate, up, limit, p.numbers), 0))
-            first = claim(thread, 1) * _PIECE
+        for i in range(first, last, 16):
+            v = f(load(f32x16, p.gate + 4 * i), load(f32x16, p.up + 4 * i), limit, p.numbers)
+            put(p.out + 4 * i, v, last - i, scratch)
 
-    return kernel
+    return of_all(GatedParams, _PIECE, piece)
 
 
 def gated_rows(function: str):
@@ -108,16 +97,13 @@ def gated_rows(function: str):
 
     def kernel(params, thread):
         p = GatedRowsParams(params)
-        n_rows = load(i64, p.n_rows_at)
+        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
         row = claim(thread, 1)
         while row < n_rows:
             gate, up, out = p.gate + row * p.n * 4, p.up + row * p.up_stride, p.out + row * p.n * 4
-            whole = p.n // 16 * 16
-            for i in range(0, whole, 16):
-                store(out + 4 * i, f(load(f32x16, gate + 4 * i), load(f32x16, up + 4 * i), f32(0.0), i64(0)))
-            for i in range(whole, p.n):
-                g, u = splat(f32x16, load(f32, gate + 4 * i)), splat(f32x16, load(f32, up + 4 * i))
-                store(out + 4 * i, lane(f(g, u, f32(0.0), i64(0)), 0))
+            for i in range(0, p.n, 16):
+                v = f(load(f32x16, gate + 4 * i), load(f32x16, up + 4 * i), f32(0.0), i64(0))
+                put(out + 4 * i, v, p.n - i, scratch)
             row = claim(thread, 1)
 
     return kernel
@@ -172,69 +158,53 @@ NUMBERS = {"xielu": 4, "situ": 2}
 
 
 def plain(function: str):
-    """out = f(x). Threads claim rows' pieces of 1024 elements."""
+    """out = f(x)."""
     f = PLAIN[function]
 
-    def kernel(params, thread):
-        p = PlainParams(params)
-        n_rows = load(i64, p.n_rows_at)
-        pieces = (p.n + _PIECE - 1) // _PIECE
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            first = unit % pieces * _PIECE
-            last = min(first + _PIECE, p.n)
-            row = unit // pieces * p.n * 4
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                v = f(load(f32x16, p.x + row + 4 * i), p.numbers)
-                if p.divisor != 0:
-                    v = v / load(f32x16, p.divisor + 4 * i)
-                store(p.out + row + 4 * i, v)
-            for i in range(whole, last):
-                e = lane(f(splat(f32x16, load(f32, p.x + row + 4 * i)), p.numbers), 0)
-                if p.divisor != 0:
-                    e = f32(e / load(f32, p.divisor + 4 * i))
-                store(p.out + row + 4 * i, e)
-            unit = claim(thread, 1)
+    def piece(p, row, first, last, scratch):
+        at = row * p.n * 4
+        whole = first + (last - first) // 16 * 16
+        for i in range(first, whole, 16):
+            v = f(load(f32x16, p.x + at + 4 * i), p.numbers)
+            if p.divisor != 0:
+                v = v / load(f32x16, p.divisor + 4 * i)
+            store(p.out + at + 4 * i, v)
+        for i in range(whole, last):
+            e = lane(f(splat(f32x16, load(f32, p.x + at + 4 * i)), p.numbers), 0)
+            if p.divisor != 0:
+                e = f32(e / load(f32, p.divisor + 4 * i))
+            store(p.out + at + 4 * i, e)
 
-    return kernel
+    return of_rows(PlainParams, _PIECE, piece)
 
 
 GATES = {"sigmoid": sigmoid16, "softplus": softplus16}
 
 
 def multiply(function: str):
-    """out = x * f(gate) (+ add). Threads claim rows' pieces."""
+    """out = x * f(gate) (+ add)."""
     f = GATES[function]
 
-    def kernel(params, thread):
-        p = MultiplyParams(params)
-        n_rows = load(i64, p.n_rows_at)
-        unit = claim(thread, 1)
-        pieces = (p.n + _PIECE - 1) // _PIECE
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            last = min(first + _PIECE, p.n)
-            gates = p.gate + row * (p.n // p.group) * 4
-            whole = first
-            if p.group == 1 or p.group % 16 == 0:
-                whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                at = (row * p.n + i) * 4
-                gate = splat(f32x16, load(f32, gates + i // p.group * 4))
-                if p.group == 1:
-                    gate = load(f32x16, gates + 4 * i)
-                v = load(f32x16, p.x + at) * f(gate)
-                if p.add != 0:
-                    v = v + load(f32x16, p.add + at)
-                store(p.out + at, v)
-            for i in range(whole, last):
-                at = (row * p.n + i) * 4
-                gate = f(splat(f32x16, load(f32, gates + i // p.group * 4)))
-                e = f32(load(f32, p.x + at) * lane(gate, 0))
-                if p.add != 0:
-                    e = f32(e + load(f32, p.add + at))
-                store(p.out + at, e)
-            unit = claim(thread, 1)
+    def piece(p, row, first, last, scratch):
+        gates = p.gate + row * (p.n // p.group) * 4
+        whole = first
+        if p.group == 1 or p.group % 16 == 0:
+            whole = first + (last - first) // 16 * 16
+        for i in range(first, whole, 16):
+            at = (row * p.n + i) * 4
+            gate = splat(f32x16, load(f32, gates + i // p.group * 4))
+            if p.group == 1:
+                gate = load(f32x16, gates + 4 * i)
+            v = load(f32x16, p.x + at) * f(gate)
+            if p.add != 0:
+                v = v + load(f32x16, p.add + at)
+            store(p.out + at, v)
+        for i in range(whole, last):
+            at = (row * p.n + i) * 4
+            gate = f(splat(f32x16, load(f32, gates + i // p.group * 4)))
+            e = f32(load(f32, p.x + at) * lane(gate, 0))
+            if p.add != 0:
+                e = f32(e + load(f32, p.add + at))
+            store(p.out + at, e)
 
-    return kernel
+    return of_rows(MultiplyParams, _PIECE, piece)

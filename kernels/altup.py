@@ -8,6 +8,7 @@ known at compile time. A row's results do not depend on the other rows.
 
 from .math import tanh16
 from .norm import apply, rms_scale, squares
+from .pieces import of_rows
 from .simd import (
     Struct,
     bitcast,
@@ -141,66 +142,48 @@ def route(N: int):
 
 
 def predict(N: int):
-    """Threads claim pieces of 512 elements of rows."""
-
-    def kernel(params, thread):
-        p = PredictParams(params)
-        n_rows, pieces = load(i64, p.n_rows_at), (p.n + _PIECE - 1) // _PIECE
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            last = min(first + _PIECE, p.n)
-            whole = first + (last - first) // 16 * 16
-            mixture = p.mixture + row * p.row
-            for i in range(first, whole, 16):
-                at = 4 * (row * p.n + i)
-                acc = tile_load(f32x16, p.streams + at, N, p.plane, 1, 64)
+    def piece(p, row, first, last, scratch):
+        whole = first + (last - first) // 16 * 16
+        mixture = p.mixture + row * p.row
+        for i in range(first, whole, 16):
+            at = 4 * (row * p.n + i)
+            acc = tile_load(f32x16, p.streams + at, N, p.plane, 1, 64)
+            for a in range(N):
+                v = load(f32x16, p.streams + a * p.plane + at)
+                acc = tile_fma(acc, mixture + 4 * a, 4 * N, (v,))
+            tile_store(p.out + at, p.plane, 64, acc, 1)
+            store(p.copy + at, load(f32x16, p.out + p.active * p.plane + at))
+        for i in range(whole, last):
+            at = 4 * (row * p.n + i)
+            for b in range(N):
+                e = load(f32, p.streams + b * p.plane + at)
                 for a in range(N):
-                    v = load(f32x16, p.streams + a * p.plane + at)
-                    acc = tile_fma(acc, mixture + 4 * a, 4 * N, (v,))
-                tile_store(p.out + at, p.plane, 64, acc, 1)
-                store(p.copy + at, load(f32x16, p.out + p.active * p.plane + at))
-            for i in range(whole, last):
-                at = 4 * (row * p.n + i)
-                for b in range(N):
-                    e = load(f32, p.streams + b * p.plane + at)
-                    for a in range(N):
-                        e = fma(load(f32, mixture + 4 * (b * N + a)), load(f32, p.streams + a * p.plane + at), e)
-                    store(p.out + b * p.plane + at, e)
-                store(p.copy + at, load(f32, p.out + p.active * p.plane + at))
-            unit = claim(thread, 1)
+                    e = fma(load(f32, mixture + 4 * (b * N + a)), load(f32, p.streams + a * p.plane + at), e)
+                store(p.out + b * p.plane + at, e)
+            store(p.copy + at, load(f32, p.out + p.active * p.plane + at))
 
-    return kernel
+    return of_rows(PredictParams, _PIECE, piece)
 
 
 def correct(N: int):
-    """Threads claim pieces of 512 elements of rows."""
+    def piece(p, row, first, last, scratch):
+        whole = first + (last - first) // 16 * 16
+        gains, active = p.gains + row * p.row, p.active * p.plane
+        for i in range(first, whole, 16):
+            at = 4 * (row * p.n + i)
+            new = load(f32x16, p.x + at) - load(f32x16, p.predictions + active + at)
+            acc = tile_load(f32x16, p.predictions + at, N, p.plane, 1, 64)
+            tile_store(p.out + at, p.plane, 64, tile_fma(acc, gains, 4, (new,)), 1)
+            store(p.scaled + at, load(f32x16, p.out + active + at) * load(f32x16, p.scale + 4 * i))
+        for i in range(whole, last):
+            at = 4 * (row * p.n + i)
+            change = f32(load(f32, p.x + at) - load(f32, p.predictions + active + at))
+            for b in range(N):
+                e = fma(load(f32, gains + 4 * b), change, load(f32, p.predictions + b * p.plane + at))
+                store(p.out + b * p.plane + at, e)
+            store(p.scaled + at, f32(load(f32, p.out + active + at) * load(f32, p.scale + 4 * i)))
 
-    def kernel(params, thread):
-        p = CorrectParams(params)
-        n_rows, pieces = load(i64, p.n_rows_at), (p.n + _PIECE - 1) // _PIECE
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            last = min(first + _PIECE, p.n)
-            whole = first + (last - first) // 16 * 16
-            gains, active = p.gains + row * p.row, p.active * p.plane
-            for i in range(first, whole, 16):
-                at = 4 * (row * p.n + i)
-                new = load(f32x16, p.x + at) - load(f32x16, p.predictions + active + at)
-                acc = tile_load(f32x16, p.predictions + at, N, p.plane, 1, 64)
-                tile_store(p.out + at, p.plane, 64, tile_fma(acc, gains, 4, (new,)), 1)
-                store(p.scaled + at, load(f32x16, p.out + active + at) * load(f32x16, p.scale + 4 * i))
-            for i in range(whole, last):
-                at = 4 * (row * p.n + i)
-                change = f32(load(f32, p.x + at) - load(f32, p.predictions + active + at))
-                for b in range(N):
-                    e = fma(load(f32, gains + 4 * b), change, load(f32, p.predictions + b * p.plane + at))
-                    store(p.out + b * p.plane + at, e)
-                store(p.scaled + at, f32(load(f32, p.out + active + at) * load(f32, p.scale + 4 * i)))
-            unit = claim(thread, 1)
-
-    return kernel
+    return of_rows(CorrectParams, _PIECE, piece)
 
 
 def spread(N: int):

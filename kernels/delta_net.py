@@ -9,6 +9,7 @@ was cut into batches. The columns stay in the nearest cache; each pass over them
 """
 
 from .math import exp16, nan_of, sigmoid16, softplus16
+from .pieces import of_rows
 from .recurrent import keep_marked, opened
 from .simd import (
     Struct,
@@ -68,24 +69,17 @@ _DECAYS = {"softplus": softplus_decay, "bounded": bounded_decay}
 
 
 def decay(kind: str):
-    """kind: "softplus": g = a * softplus(x + dt); "bounded": g = bound * sigmoid(a * (x + dt)). Threads claim rows'
-    pieces."""
+    """kind: "softplus": g = a * softplus(x + dt); "bounded": g = bound * sigmoid(a * (x + dt))."""
     exponent = _DECAYS[kind]
 
-    def kernel(params, thread):
-        p = DecayParams(params)
-        n_rows, pieces = load(i64, p.n_rows_at), (p.n + _PIECE - 1) // _PIECE
-        bound = f32(bitcast(f64, p.bound))
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces * p.n * 4, unit % pieces * _PIECE
-            for i in range(first, min(first + _PIECE, p.n), 16):
-                x = load(f32x16, p.x + row + 4 * i)
-                g = exponent(x, load(f32x16, p.a + 4 * i), load(f32x16, p.dt + 4 * i), bound)
-                put(p.out + row + 4 * i, exp16(g) + nan_of(g), p.n - i, Thread(thread).scratch)
-            unit = claim(thread, 1)
+    def piece(p, row, first, last, scratch):
+        at, bound = row * p.n * 4, f32(bitcast(f64, p.bound))
+        for i in range(first, last, 16):
+            x = load(f32x16, p.x + at + 4 * i)
+            g = exponent(x, load(f32x16, p.a + 4 * i), load(f32x16, p.dt + 4 * i), bound)
+            put(p.out + at + 4 * i, exp16(g) + nan_of(g), p.n - i, scratch)
 
-    return kernel
+    return of_rows(DecayParams, _PIECE, piece)
 
 
 def scan(decays: str):

@@ -3,6 +3,7 @@ mean of the normed streams, each element times a gate; its result goes to each s
 """
 
 from .math import sigmoid16
+from .pieces import of_rows
 from .simd import Struct, f32, f32x16, fma, i64, lane, load, splat
 from .thread import Thread, claim
 from .vectors import put
@@ -19,27 +20,18 @@ _PIECE = 512
 
 
 def collapse():
-    """Threads claim rows' pieces of 512 elements."""
-
-    def kernel(params, thread):
-        p = CollapseParams(params)
-        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
-        pieces = (p.n + _PIECE - 1) // _PIECE
+    def piece(p, row, first, last, scratch):
         share = f32(f32(1.0) / f32(p.count))
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            for i in range(first, min(first + _PIECE, p.n), 16):
-                total = splat(f32x16, 0.0)
-                for c in range(p.count):
-                    at = ((row * p.count + c) * p.n + i) * 4
-                    total = fma(load(f32x16, p.x + at), sigmoid16(load(f32x16, p.gate + at)), total)
-                put(p.out + (row * p.n + i) * 4, total * share, p.n - i, scratch)
-                if p.zero != 0:
-                    put(p.zero + (row * p.n + i) * 4, splat(f32x16, 0.0), p.n - i, scratch)
-            unit = claim(thread, 1)
+        for i in range(first, last, 16):
+            total = splat(f32x16, 0.0)
+            for c in range(p.count):
+                at = ((row * p.count + c) * p.n + i) * 4
+                total = fma(load(f32x16, p.x + at), sigmoid16(load(f32x16, p.gate + at)), total)
+            put(p.out + (row * p.n + i) * 4, total * share, p.n - i, scratch)
+            if p.zero != 0:
+                put(p.zero + (row * p.n + i) * 4, splat(f32x16, 0.0), p.n - i, scratch)
 
-    return kernel
+    return of_rows(CollapseParams, _PIECE, piece)
 
 
 def spread():

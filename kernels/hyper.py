@@ -4,6 +4,7 @@ they are mixed; the weights come from the streams themselves. Steps as in llama.
 """
 
 from .math import LANE_NUMBERS, exp16, nan_of, sigmoid16
+from .pieces import of_rows
 from .simd import (
     Const,
     Lanes,
@@ -139,25 +140,16 @@ def head():
 
 
 def reduce():
-    """Threads claim rows' pieces of 512 elements."""
+    def piece(p, row, first, last, scratch):
+        w, x = p.weights + row * p.stride, p.x + row * STREAMS * p.n * 4
+        a, b, c, d = four(w)
+        for i in range(first, last, 16):
+            u, v, y, z = streams(x + 4 * i, p.n)
+            put(p.out + (row * p.n + i) * 4, fma(z, d, fma(y, c, fma(v, b, u * a))), p.n - i, scratch)
+            if p.zero != 0:
+                put(p.zero + (row * p.n + i) * 4, splat(f32x16, 0.0), p.n - i, scratch)
 
-    def kernel(params, thread):
-        p = ReduceParams(params)
-        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
-        pieces = (p.n + _PIECE - 1) // _PIECE
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            w, x = p.weights + row * p.stride, p.x + row * STREAMS * p.n * 4
-            a, b, c, d = four(w)
-            for i in range(first, min(first + _PIECE, p.n), 16):
-                u, v, y, z = streams(x + 4 * i, p.n)
-                put(p.out + (row * p.n + i) * 4, fma(z, d, fma(y, c, fma(v, b, u * a))), p.n - i, scratch)
-                if p.zero != 0:
-                    put(p.zero + (row * p.n + i) * 4, splat(f32x16, 0.0), p.n - i, scratch)
-            unit = claim(thread, 1)
-
-    return kernel
+    return of_rows(ReduceParams, _PIECE, piece)
 
 
 def four(at):
@@ -176,26 +168,17 @@ def streams(at, n):
 
 
 def mix():
-    """Threads claim rows' pieces of 512 elements."""
+    def piece(p, row, first, last, scratch):
+        w, x = p.weights + row * MIXES * 4, p.x + row * STREAMS * p.n * 4
+        for i in range(first, last, 16):
+            result = load(f32x16, p.y + (row * p.n + i) * 4)
+            u, v, y, z = streams(x + 4 * i, p.n)
+            for to in range(STREAMS):
+                post, comb = load(f32, w + 16 + 4 * to), w + 32 + 4 * to
+                total = fma(u, splat(f32x16, load(f32, comb)), result * post)
+                total = fma(v, splat(f32x16, load(f32, comb + 16)), total)
+                total = fma(y, splat(f32x16, load(f32, comb + 32)), total)
+                total = fma(z, splat(f32x16, load(f32, comb + 48)), total)
+                put(x + (to * p.n + i) * 4, total, p.n - i, scratch)
 
-    def kernel(params, thread):
-        p = MixParams(params)
-        n_rows, scratch = load(i64, p.n_rows_at), Thread(thread).scratch
-        pieces = (p.n + _PIECE - 1) // _PIECE
-        unit = claim(thread, 1)
-        while unit < n_rows * pieces:
-            row, first = unit // pieces, unit % pieces * _PIECE
-            w, x = p.weights + row * MIXES * 4, p.x + row * STREAMS * p.n * 4
-            for i in range(first, min(first + _PIECE, p.n), 16):
-                result = load(f32x16, p.y + (row * p.n + i) * 4)
-                u, v, y, z = streams(x + 4 * i, p.n)
-                for to in range(STREAMS):
-                    post, comb = load(f32, w + 16 + 4 * to), w + 32 + 4 * to
-                    total = fma(u, splat(f32x16, load(f32, comb)), result * post)
-                    total = fma(v, splat(f32x16, load(f32, comb + 16)), total)
-                    total = fma(y, splat(f32x16, load(f32, comb + 32)), total)
-                    total = fma(z, splat(f32x16, load(f32, comb + 48)), total)
-                    put(x + (to * p.n + i) * 4, total, p.n - i, scratch)
-            unit = claim(thread, 1)
-
-    return kernel
+    return of_rows(MixParams, _PIECE, piece)

@@ -6,6 +6,7 @@ from .simd import (
     bitcast,
     cast,
     constant,
+    f32,
     f32x16,
     fma,
     i32x16,
@@ -118,3 +119,8 @@ def softplus16(x):
 def lanes_from(first):
     """first, first + 1, ...: i32x16."""
     return constant(LANE_NUMBERS) + first
+
+
+def bounded_by(x, limit):
+    """-limit to limit."""
+    return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit))

@@ -1,9 +1,11 @@
 """Small operations between the products: sums with a factor, bounds, pieces of rows, factors by position, what is done
 to logits."""
 
-from .math import tanh16
-from .simd import Struct, bitcast, f32, f32x16, f64, i32, i64, lane, load, maximum, minimum, splat, store
-from .thread import Step, claim
+from .math import bounded_by, tanh16
+from .pieces import of_all
+from .simd import Struct, bitcast, f32, f32x16, f64, i32, i64, load, splat, store
+from .thread import Step, Thread, claim
+from .vectors import put
 
 AddParams = Struct("AddScaled", ("n_rows_at", "n", "x", "factor", "add", "out"))
 """out = factor * x + add: f32 [n_rows, n]; factor: bits of f64; add: or 0; out may be x or add."""
@@ -34,49 +36,25 @@ _PIECE = 1024
 
 
 def add():
-    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
-
-    def kernel(params, thread):
-        p = AddParams(params)
-        n = load(i64, p.n_rows_at) * p.n
+    def piece(p, first, last, scratch):
         factor = f32(bitcast(f64, p.factor))
-        first = claim(thread, 1) * _PIECE
-        while first < n:
-            last = min(first + _PIECE, n)
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                v = load(f32x16, p.x + 4 * i) * factor
-                if p.add != 0:
-                    v = v + load(f32x16, p.add + 4 * i)
-                store(p.out + 4 * i, v)
-            for i in range(whole, last):
-                e = f32(load(f32, p.x + 4 * i) * factor)
-                if p.add != 0:
-                    e = f32(e + load(f32, p.add + 4 * i))
-                store(p.out + 4 * i, e)
-            first = claim(thread, 1) * _PIECE
+        for i in range(first, last, 16):
+            v = load(f32x16, p.x + 4 * i) * factor
+            if p.add != 0:
+                v = v + load(f32x16, p.add + 4 * i)
+            put(p.out + 4 * i, v, last - i, scratch)
 
-    return kernel
+    return of_all(AddParams, _PIECE, piece)
 
 
 def scaled_sum():
-    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
-
-    def kernel(params, thread):
-        p = SumParams(params)
-        n = load(i64, p.n_rows_at) * p.n
+    def piece(p, first, last, scratch):
         factor = f32(bitcast(f64, p.factor))
-        first = claim(thread, 1) * _PIECE
-        while first < n:
-            last = min(first + _PIECE, n)
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                store(p.out + 4 * i, (load(f32x16, p.x + 4 * i) + load(f32x16, p.y + 4 * i)) * factor)
-            for i in range(whole, last):
-                store(p.out + 4 * i, f32(f32(load(f32, p.x + 4 * i) + load(f32, p.y + 4 * i)) * factor))
-            first = claim(thread, 1) * _PIECE
+        for i in range(first, last, 16):
+            v = (load(f32x16, p.x + 4 * i) + load(f32x16, p.y + 4 * i)) * factor
+            put(p.out + 4 * i, v, last - i, scratch)
 
-    return kernel
+    return of_all(SumParams, _PIECE, piece)
 
 
 def add_row():
@@ -99,21 +77,12 @@ def add_row():
 
 
 def clamp():
-    """Threads claim pieces of 1024 elements."""
-
-    def kernel(params, thread):
-        p = ClampParams(params)
-        n = load(i64, p.n_rows_at) * p.n
+    def piece(p, first, last, scratch):
         limit = f32(bitcast(f64, p.limit))
-        first = claim(thread, 1) * _PIECE
-        while first < n:
-            for i in range(first, min(first + _PIECE, n)):
-                v = splat(f32x16, load(f32, p.x + 4 * i))
-                v = minimum(maximum(v, splat(f32x16, f32(-limit))), splat(f32x16, limit))
-                store(p.x + 4 * i, lane(v, 0))
-            first = claim(thread, 1) * _PIECE
+        for i in range(first, last, 16):
+            put(p.x + 4 * i, bounded_by(load(f32x16, p.x + 4 * i), limit), last - i, scratch)
 
-    return kernel
+    return of_all(ClampParams, _PIECE, piece)
 
 
 def pieces():
@@ -158,23 +127,17 @@ def logits():
     def kernel(params, thread):
         p = LogitsParams(params)
         step = Step(p.step)
-        n = step.n_out * p.n
+        n, scratch = step.n_out * p.n, Thread(thread).scratch
         factor, cap = f32(bitcast(f64, p.factor)), f32(bitcast(f64, p.cap))
         first = claim(thread, 1) * _PIECE
         while first < n:
             last = min(first + _PIECE, n)
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                store(step.logits + 4 * i, held(load(f32x16, step.logits + 4 * i) * factor, cap))
-            for i in range(whole, last):
-                v = splat(f32x16, f32(load(f32, step.logits + 4 * i) * factor))
-                store(step.logits + 4 * i, lane(held(v, cap), 0))
+            for i in range(first, last, 16):
+                v = load(f32x16, step.logits + 4 * i) * factor
+                if cap != f32(0.0):
+                    v = tanh16(v / splat(f32x16, cap)) * cap
+                put(step.logits + 4 * i, v, last - i, scratch)
             first = claim(thread, 1) * _PIECE
-
-    def held(v, cap):
-        if cap != f32(0.0):
-            return tanh16(v / splat(f32x16, cap)) * cap
-        return v
 
     return kernel
 

@@ -3,8 +3,10 @@ and of what it was at some earlier layers, weighed by a softmax over scores of e
 """
 
 from .math import exp16
+from .pieces import of_all
 from .simd import Struct, bitcast, f32, f32x16, f64, fma, hsum, i64, lane, load, splat, sqrt, store
 from .thread import Thread, claim
+from .vectors import put
 
 KeepParams = Struct("KeepResidual", ("n_rows_at", "n", "x", "out"))
 """out = x, then x = 0: f32 [n_rows, n]."""
@@ -18,24 +20,12 @@ _PIECE = 1024
 
 
 def keep():
-    """Threads claim pieces of 1024 elements of the rows, which lie one after another."""
+    def piece(p, first, last, scratch):
+        for i in range(first, last, 16):
+            put(p.out + 4 * i, load(f32x16, p.x + 4 * i), last - i, scratch)
+            put(p.x + 4 * i, splat(f32x16, 0.0), last - i, scratch)
 
-    def kernel(params, thread):
-        p = KeepParams(params)
-        n = load(i64, p.n_rows_at) * p.n
-        first = claim(thread, 1) * _PIECE
-        while first < n:
-            last = min(first + _PIECE, n)
-            whole = first + (last - first) // 16 * 16
-            for i in range(first, whole, 16):
-                store(p.out + 4 * i, load(f32x16, p.x + 4 * i))
-                store(p.x + 4 * i, splat(f32x16, 0.0))
-            for i in range(whole, last):
-                store(p.out + 4 * i, load(f32, p.x + 4 * i))
-                store(p.x + 4 * i, f32(0.0))
-            first = claim(thread, 1) * _PIECE
-
-    return kernel
+    return of_all(KeepParams, _PIECE, piece)
 
 
 def mix():
