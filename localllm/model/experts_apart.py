@@ -41,16 +41,13 @@ def read_experts_apart(f: LayerReader) -> ExpertsApart:
     n, n_expert = f.config.n_embd, f.config.n_expert
     scale = f.weights.values(f.name("ffn_gate_inp.scale"), n)
 
-    def norm(short: str) -> Norm:
-        return Norm(f.weights.vector(f.name(f"{short}.weight"), n), None, f.eps, "rms")
-
     return ExpertsApart(
         i=f.i,
         dense=read_feed_forward(f),
-        dense_post=norm("post_ffw_norm_1"),
+        dense_post=f.rms("post_ffw_norm_1", n),
         router_norm=Norm(f.weights.constant(f.name("ffn_gate_inp.scale"), scale * n**-0.5), None, f.eps, "rms"),
         router=f.linear("ffn_gate_inp", n, n_expert),
-        pre=norm("pre_ffw_norm_2"),
+        pre=f.rms("pre_ffw_norm_2", n),
         routed=read_routed(f, "exps", n_expert, n_used_of(f), 1),
-        post=norm("post_ffw_norm_2"),
+        post=f.rms("post_ffw_norm_2", n),
     )

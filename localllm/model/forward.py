@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from localllm.kernels import embed, experts, mix, rope
+from localllm.kernels import embed, experts, mix
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.network import Network
@@ -55,14 +55,8 @@ def _rope_tables(r: Recorder, ropes: Sequence[Rope | None]) -> dict[int, Buffer]
     tables: dict[int, Buffer] = {}
     with r.plan.stage():
         for one in ropes:
-            if one is None or id(one) in tables:
-                continue
-            n = one.frequencies.size
-            tables[id(one)] = r.floats("rope table", 2 * n)
-            r.plan.op(
-                "rope table", Key("rope", "table"), rope.TableParams, (r.n_rows, 2 * n),
-                step=r.step, frequencies=one.address, n=n, scale=float(one.scale), out=tables[id(one)],
-            )  # fmt: skip
+            if one is not None and id(one) not in tables:
+                tables[id(one)] = r.rope_table(one)
     return tables
 
 

@@ -84,6 +84,13 @@ class LayerReader:
         """The norm of this name; where the file has none, one without weights if the spec says so, or None."""
         return read_norm(self.weights, self.spec, self.name(short), n, self.eps if eps is None else eps)
 
+    def required_norm(self, short: str, n: int) -> Norm:
+        """The norm of this name, which the file must have if the spec's norms have weights."""
+        found = self.norm(short, n)
+        if found is None:
+            raise FormatError(f"{self.path}: tensor {self.name(short)}.weight: is missing")
+        return found
+
     def rms(self, short: str, n: int) -> Norm:
         """An RMSNorm whose weights the file must have."""
         return Norm(self.weights.vector(self.name(f"{short}.weight"), n), None, self.eps, "rms")

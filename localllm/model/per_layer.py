@@ -86,5 +86,6 @@ def read_inputs(weights: Weights, c: Config, eps: float, default: int) -> PerLay
 
 def read_block(f: LayerReader, n: int) -> PerLayerBlock:
     n_embd = f.config.n_embd
-    norm = Norm(f.weights.vector(f.name("post_norm.weight"), n_embd), None, f.eps, "rms")
-    return PerLayerBlock(f.i, f.linear("inp_gate", n_embd, n), f.linear("proj", n, n_embd), norm)
+    return PerLayerBlock(
+        f.i, f.linear("inp_gate", n_embd, n), f.linear("proj", n, n_embd), f.rms("post_norm", n_embd)
+    )  # fmt: skip

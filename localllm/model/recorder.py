@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from localllm.gguf.config import Config
-from localllm.kernels import matmul, matvec, mix, norm, quantize, scale
+from localllm.kernels import matmul, matvec, mix, norm, quantize, rope, scale
 from localllm.kernels.formats import module
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
+from localllm.model.rope import Rope
 from localllm.model.states.state import State
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Plan, Value
@@ -229,6 +230,25 @@ class Recorder:
     def layer_output(self, i: int, x: Value) -> None:
         """Name the residual stream after layer i, for people who look inside."""
         self.plan.mark(f"l_out-{i}", x, self.config.n_embd)
+
+    def rope_table(self, of: Rope) -> Buffer:
+        """Cosines and sines of this batch's positions."""
+        n = of.frequencies.size
+        out = self.floats("rope table", 2 * n)
+        self.plan.op(
+            "rope table", Key("rope", "table"), rope.TableParams, (self.n_rows, 2 * n),
+            step=self.step, frequencies=of.address, n=n, scale=float(of.scale), out=out,
+        )  # fmt: skip
+        return out
+
+    def rotate(self, pairing: str, x: Value, n_head: int, dim: int, n_rot: int, table: Value, stride: int = 0) -> None:
+        """Rotate in place n_rot elements from x on, and so in each of n_head heads, `dim` apart; rows are `stride`
+        floats apart, or follow each other."""
+        self.plan.op(
+            "rope", Key("rope", "rotate", (pairing,)), rope.RotateParams, (self.n_rows, n_head, n_rot),
+            step=self.step, x=x, stride=(stride or n_head * dim) * F32, n_head=n_head, head_dim=dim, n_rot=n_rot,
+            table=table,
+        )  # fmt: skip
 
     def pieces(
         self, name: str, count: int, n: int, x: Value, x_steps: tuple[int, int], out: Value, out_steps: tuple[int, int]

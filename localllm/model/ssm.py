@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.kernels import conv, ssm
+from localllm.kernels import ssm
 from localllm.kernels.objects import Key
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
 from localllm.model.states.recurrent import Recurrent
@@ -47,31 +48,6 @@ def head_dim(f: LayerReader, sizes: Sizes) -> int:
     return sizes.d_inner // sizes.dt_rank
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """A causal convolution of n channels, through SiLU."""
-
-    w: Weight
-    """f32 [width][n]."""
-    bias: Weight | None
-    width: int
-    n: int
-
-    @property
-    def size(self) -> int:
-        """Floats of its state: the inputs before a token."""
-        return (self.width - 1) * self.n
-
-    def record(self, r: Recorder, name: str, x: Value, x_stride: int, state: Recurrent, part: int, out: Value) -> None:
-        """out: rows of n; x: rows x_stride floats apart; its state is this part of the layer's."""
-        r.plan.op(
-            name, Key("conv", "rows", ("silu",)), conv.Params, (r.n_rows, self.n),
-            step=r.step, x=x, gate_in=0, gate_out=0, x_stride=x_stride * F32, n=self.n, w=self.w.address,
-            width=self.width, bias=self.bias.address if self.bias else 0, state=state.address(part),
-            state_stride=state.stride(part), out=out,
-        )  # fmt: skip
-
-
 def read_convolutions(f: LayerReader, width: int, *counts: int) -> tuple[Convolution, ...]:
     """ssm_conv1d, by stretches of its channels."""
     name, n = f.name("ssm_conv1d.weight"), sum(counts)
@@ -79,7 +55,7 @@ def read_convolutions(f: LayerReader, width: int, *counts: int) -> tuple[Convolu
     bias, found, first = f.vector("ssm_conv1d.bias", n), [], 0
     for count in counts:
         part = f.weights.constant(f"{name} from {first}", w[:, first : first + count])
-        found.append(Convolution(part, bias.part(first, count) if bias else None, width, count))
+        found.append(Convolution(name, part, bias.part(first, count) if bias else None, width, count))
         first += count
     return tuple(found)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from localllm.errors import FormatError
-from localllm.kernels import mix, rope
+from localllm.kernels import mix
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import (
     Gate,
@@ -207,11 +207,7 @@ class _Recorded:
             self.block.over_cells.store(r, self.cells, k, v, 0, 0)
 
     def _rotate(self, x: Buffer, heads: int, table: Buffer) -> None:
-        self.r.plan.op(
-            "rope", Key("rope", "rotate", (self.block.pairing,)), rope.RotateParams, (self.r.n_rows, heads, self.k_dim),
-            step=self.r.step, x=x, stride=heads * self.k_dim * F32, n_head=heads, head_dim=self.k_dim,
-            n_rot=self.block.n_rot, table=table,
-        )  # fmt: skip
+        self.r.rotate(self.block.pairing, x, heads, self.k_dim, self.block.n_rot, table)
 
 
 def read(f: LayerReader) -> Attention:

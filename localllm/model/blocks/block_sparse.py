@@ -75,11 +75,7 @@ class Indexer:
         r.linears(x, [(self.q, q, 0)])
         r.norm(f"blk.{self.i}.indexer.q_norm", q, self.q_norm, q, self.dim, self.n_head)
         if table:
-            r.plan.op(
-                "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
-                step=r.step, x=q, stride=row * F32, n_head=self.n_head, head_dim=self.dim, n_rot=self.n_rot,
-                table=table,
-            )  # fmt: skip
+            r.rotate(self.pairing, q, self.n_head, self.dim, self.n_rot, table)
         return q
 
     def _best(self, r: Recorder, q: Buffer, cells: Cells) -> Chosen:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError, UnsupportedError
-from localllm.kernels import expanded, joined_attention, rope
+from localllm.errors import UnsupportedError
+from localllm.kernels import expanded, joined_attention
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import require_causal
 from localllm.model.blocks.compressor import Compressor, Indexer, read_compressor, read_indexer, store
@@ -90,24 +90,11 @@ class CompressedAttention:
         r.close_linear(f"{name}_output_b", self.output_b, self.output_a.record(r, out), to)
 
     def _table(self, r: Recorder, of: Rope) -> Buffer:
-        n = of.frequencies.size
-
-        def make() -> Buffer:
-            out = r.floats("rope table", 2 * n)
-            r.plan.op(
-                "rope table", Key("rope", "table"), rope.TableParams, (r.n_rows, 2 * n),
-                step=r.step, frequencies=of.address, n=n, scale=of.scale, out=out,
-            )  # fmt: skip
-            return out
-
-        return r.once(("rope table", of.frequencies.tobytes()), make)
+        return r.once(("rope table", of.frequencies.tobytes()), lambda: r.rope_table(of))
 
     def _rotate(self, r: Recorder, x: Buffer, table: Buffer) -> None:
-        r.plan.op(
-            "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, self.n_rot),
-            step=r.step, x=Place(x, (self.dim - self.n_rot) * F32), stride=self.n_head * self.dim * F32,
-            n_head=self.n_head, head_dim=self.dim, n_rot=self.n_rot, table=table,
-        )  # fmt: skip
+        place = Place(x, (self.dim - self.n_rot) * F32)
+        r.rotate("adjacent", place, self.n_head, self.dim, self.n_rot, table)
 
     def _attend(
         self,
@@ -157,9 +144,9 @@ def read(f: LayerReader) -> CompressedAttention:
     return CompressedAttention(
         i=i, n_head=n_head, dim=dim, n_rot=n_rot,
         window=c.keys.integer("attention.sliding_window", 1, (1 << 31) - 1),
-        q_a=f.linear("attn_q_a", n, rank), q_a_norm=_norm(f, "attn_q_a_norm", rank),
+        q_a=f.linear("attn_q_a", n, rank), q_a_norm=f.required_norm("attn_q_a_norm", rank),
         q_b=f.linear("attn_q_b", rank, n_head * dim), q_norm=Norm(None, None, f.eps, "rms"),
-        kv=f.linear("attn_kv", n, dim), kv_norm=_norm(f, "attn_kv_a_norm", dim),
+        kv=f.linear("attn_kv", n, dim), kv_norm=f.required_norm("attn_kv_a_norm", dim),
         sinks=f.weights.vector(f.name("attn_sinks.weight"), n_head),
         output_a=_output_a(f, n_head * dim // groups, o_rank, groups),
         output_b=f.linear("attn_output_b", groups * o_rank, n),
@@ -191,10 +178,3 @@ def _output_a(f: LayerReader, k: int, n: int, groups: int) -> HeadMatrices:
     if len(f.weights.shape(name)) == 2:
         return HeadMatrices(f.weights.matrix(name, k, n * groups), groups, n)
     return HeadMatrices(f.weights.matrices(name, k, n, groups), groups, n)
-
-
-def _norm(f: LayerReader, short: str, n: int) -> Norm:
-    norm = f.norm(short, n)
-    if norm is None:
-        raise FormatError(f"{f.path}: tensor {f.name(short)}.weight: is missing")
-    return norm

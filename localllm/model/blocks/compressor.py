@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from localllm.errors import FormatError
-from localllm.kernels import compress, indexer, latent_attention, rope
+from localllm.kernels import compress, indexer, latent_attention
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
@@ -129,11 +128,7 @@ class Indexer:
         """The numbers of the chosen entries, int32 [n_rows][top_k]."""
         dim, n_rot = self.compressor.dim, self.compressor.n_rot
         if table:
-            r.plan.op(
-                "rope", Key("rope", "rotate", ("adjacent",)), rope.RotateParams, (r.n_rows, self.n_head, n_rot),
-                step=r.step, x=Place(q, (dim - n_rot) * F32), stride=self.n_head * dim * F32, n_head=self.n_head,
-                head_dim=dim, n_rot=n_rot, table=table,
-            )  # fmt: skip
+            r.rotate("adjacent", Place(q, (dim - n_rot) * F32), self.n_head, dim, n_rot, table)
         scores = r.floats("indexer scores", keys.n_cells)
         chosen = r.plan.buffer("chosen", r.n_rows * top_k * 4)
         r.plan.op(
@@ -165,9 +160,7 @@ def read_compressor(f: LayerReader, name: str, dim: int, ratio: int) -> Compress
     """That of DeepSeek-V4: groups of 4 overlap."""
     n, overlap = f.config.n_embd, int(ratio == 4)
     width = (1 + overlap) * dim
-    norm = f.norm(f"{name}_norm", dim)
-    if norm is None:
-        raise FormatError(f"{f.path}: tensor {f.name(name)}_norm.weight: is missing")
+    norm = f.required_norm(f"{name}_norm", dim)
     n_rot = f.config.n_rot[f.i]
     if n_rot > dim:
         raise f.config.keys.fail("rope.dimension_count", f"is {n_rot}, must be at most a key's size, {dim}")

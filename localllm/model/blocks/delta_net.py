@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.model.blocks.delta_rule import Convolution, DeltaRule, Rows, read_convolution, read_decay, unit_norm
+from localllm.model.blocks.delta_rule import DeltaRule, Rows, read_convolution, read_decay, unit_norm
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
+from localllm.model.recorder import F32, Linear, Recorder, Residual
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.runtime.plan import Buffer, Place, Value
@@ -38,7 +39,7 @@ class DeltaNet:
     ssm_out: Linear
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
-        return (Recurrent(self.conv.state_floats, self.rule.state_floats),)
+        return (Recurrent(self.conv.size, self.rule.state_floats),)
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         (state,) = r.states_of(self)
@@ -57,7 +58,7 @@ class DeltaNet:
         with r.plan.stage():
             for one, rows in mixed:
                 _spread(r, one, rows, places)
-        y = self.conv.record(r, qkv, state, 0)
+        y = self.conv.record(r, qkv, n, state, 0)
         rule.norm_keys(r, Rows(y, n), 2 * rule.n_head_k)
         q, k, v = Rows(y, n), Rows(Place(y, keys * F32), n), Rows(Place(y, 2 * keys * F32), n)
         out = rule.record(r, q, k, v, beta, alpha, gate, state, 1)
@@ -86,7 +87,7 @@ def read(f: LayerReader) -> DeltaNet:
         raise c.keys.fail("ssm.inner_size", f"is {inner}, must be ssm.time_step_rank * ssm.state_size, {n_head * dim}")
     repeat, n = n_head // n_head_k, (2 * n_head_k + n_head) * dim
     linears, grouped = _inputs(f, n, n_head_k, repeat, dim)
-    norm = Norm(f.weights.vector(f.name("ssm_norm.weight"), dim), None, f.eps, "rms")
+    norm = f.rms("ssm_norm", dim)
     rule = DeltaRule(
         name=f"blk.{f.i}.delta_net", n_head=n_head, n_head_k=n_head_k,
         # Heads of a group follow each other where beta and alpha do.

@@ -8,38 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.kernels import conv, delta_net
+from localllm.kernels import delta_net
 from localllm.kernels.objects import Key
+from localllm.model.convolution import Convolution
 from localllm.model.feed_forward import gated, plain
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Norm, Recorder
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Value
-
-
-@dataclass(frozen=True, eq=False)
-class Convolution:
-    """Of n channels, each over the last `width` tokens, then SiLU. w: f32 [width][n]."""
-
-    name: str
-    w: Weight
-    width: int
-    n: int
-
-    @property
-    def state_floats(self) -> int:
-        return (self.width - 1) * self.n
-
-    def record(self, r: Recorder, x: Value, state: Recurrent, part: int) -> Buffer:
-        """x: f32 [n_rows, n]; the result, alike. part: of the state."""
-        out = r.floats("conv", self.n)
-        r.plan.op(
-            self.name, Key("conv", "rows", ("silu",)), conv.Params, (r.n_rows, self.n),
-            step=r.step, x=x, gate_in=0, gate_out=0, x_stride=self.n * F32, n=self.n, w=self.w.address,
-            width=self.width, bias=0, state=state.address(part), state_stride=state.stride(part), out=out,
-        )  # fmt: skip
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +103,7 @@ def read_convolution(f: LayerReader, short: str, n: int) -> Convolution:
     name = f.name(f"{short}.weight")
     shape = (width, 1, n) if len(f.weights.shape(name)) > 2 else (width, n)
     w = f.weights.constant(f"{name} transposed", f.weights.values(name, *shape).reshape(n, width).T)
-    return Convolution(name, w, width, n)
+    return Convolution(name, w, None, width, n)
 
 
 def read_decay(f: LayerReader, kind: str, a: np.ndarray, n: int, bound: float = 0.0) -> Decay:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from localllm.kernels import block_choice, indexer, rope
+from localllm.kernels import block_choice, indexer
 from localllm.kernels.objects import Key
 from localllm.model.blocks import attention
 from localllm.model.blocks.around import require_causal
 from localllm.model.blocks.compressor import Compressor, Jobs
 from localllm.model.blocks.over_cells import Chosen
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import F32, Linear, Norm, Recorder
+from localllm.model.recorder import Linear, Norm, Recorder
 from localllm.model.rope import Rope, full_rope
 from localllm.model.states.cells import MAX_ROWS, Cells
 from localllm.model.states.state import State, StateOptions
@@ -64,10 +64,7 @@ class GroupIndexer:
         r.linears(x, [(self.q, q, 0)])
         r.norm(f"blk.{self.i}.indexer.q_norm", q, self.q_norm, q, dim, self.n_head)
         if table:
-            r.plan.op(
-                "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
-                step=r.step, x=q, stride=row * F32, n_head=self.n_head, head_dim=dim, n_rot=self.n_rot, table=table,
-            )  # fmt: skip
+            r.rotate(self.pairing, q, self.n_head, dim, self.n_rot, table)
         return q
 
     def _best(self, r: Recorder, q: Buffer, keys: Cells) -> Chosen:

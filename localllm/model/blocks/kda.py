@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from localllm.errors import UnsupportedError
 from localllm.model.blocks.delta_rule import (
-    Convolution,
     Decay,
     DeltaRule,
     Rows,
@@ -17,8 +16,9 @@ from localllm.model.blocks.delta_rule import (
     read_decay,
     unit_norm,
 )
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
-from localllm.model.recorder import Linear, Norm, Recorder, Residual
+from localllm.model.recorder import Linear, Recorder, Residual
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.runtime.plan import Buffer, Value
@@ -49,7 +49,7 @@ class Kda:
     output: Linear
 
     def states(self, options: StateOptions) -> tuple[State, ...]:
-        return (Recurrent(*(conv.state_floats for conv in self.convs), self.rule.state_floats),)
+        return (Recurrent(*(conv.size for conv in self.convs), self.rule.state_floats),)
 
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         (state,) = r.states_of(self)
@@ -61,7 +61,7 @@ class Kda:
         decay, gate = (self._second(r, p, out) for p, out in thin)
         with r.plan.stage():
             q, k, v = (
-                Rows(conv.record(r, y, state, part), n)
+                Rows(conv.record(r, y, n, state, part), n)
                 for part, (conv, y) in enumerate(zip(self.convs, inputs, strict=True))
             )
         with r.plan.stage():
@@ -87,7 +87,7 @@ def read(f: LayerReader) -> Kda:
     eps = f.spec.kda.eps or f.eps
     rule = DeltaRule(
         name=f"blk.{f.i}.kda", n_head=n_head, n_head_k=n_head, repeat=1, dim=dim, decay=_decay(f, n_head, n),
-        unit=unit_norm(f, dim, eps), norm=Norm(f.weights.vector(f.name("ssm_norm.weight"), dim), None, f.eps, "rms"),
+        unit=unit_norm(f, dim, eps), norm=f.rms("ssm_norm", dim),
         gate="sigmoid",
     )  # fmt: skip
     return Kda(

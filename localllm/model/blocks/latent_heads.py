@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.kernels import heads, rope
+from localllm.kernels import heads
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import window_of
 from localllm.model.blocks.latents import Latents, read_latents
@@ -45,10 +45,7 @@ class LatentHeads:
                 n_places=r.plan.buffer("number of latents", 8),
             )  # fmt: skip
             if table:
-                r.plan.op(
-                    "rope", Key("rope", "rotate", (self.latents.pairing,)), rope.RotateParams, (r.n_rows, s.n_rot),
-                    step=r.step, x=shared, stride=stride, n_head=1, head_dim=s.n_rot, n_rot=s.n_rot, table=table,
-                )  # fmt: skip
+                r.rotate(self.latents.pairing, shared, 1, s.n_rot, s.n_rot, table, stride=s.rank + s.n_rot)
         r.linears(latents, [(self.kv_b, kv, 0)])
         k, v = r.floats("k", s.n_head * s.k_dim), r.floats("v", s.n_head * s.v_dim)
         r.plan.op(

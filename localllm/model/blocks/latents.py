@@ -5,9 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
-from localllm.kernels import rope
-from localllm.kernels.objects import Key
 from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature, require_causal
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
@@ -73,11 +70,7 @@ class Latents:
         if q_a:
             r.linears(q_a, [(self.q, q, 0)])
         if table:
-            r.plan.op(
-                "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, s.n_head, s.n_rot),
-                step=r.step, x=Place(q, s.nope * F32), stride=s.n_head * s.k_dim * F32, n_head=s.n_head,
-                head_dim=s.k_dim, n_rot=s.n_rot, table=table,
-            )  # fmt: skip
+            r.rotate(self.pairing, Place(q, s.nope * F32), s.n_head, s.k_dim, s.n_rot, table)
         if self.temperature:
             self.temperature.record(r, q, s.n_head * s.k_dim)
         return Projected(q, kv, q_a or x, gate)
@@ -98,19 +91,12 @@ def read_latents(f: LayerReader) -> Latents:
     q_a = q_a_norm = None
     if f.has("attn_q_a.weight"):
         n_q = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
-        q_a, q_a_norm = f.linear("attn_q_a", n, n_q), _norm(f, "attn_q_a_norm", n_q)
+        q_a, q_a_norm = f.linear("attn_q_a", n, n_q), f.required_norm("attn_q_a_norm", n_q)
         q = f.linear("attn_q_b", n_q, n_head * k_dim)
     else:
         q = f.linear("attn_q", n, n_head * k_dim)
     return Latents(
-        i, s, q_a, q_a_norm, q, f.linear("attn_kv_a_mqa", n, rank + n_rot), _norm(f, "attn_kv_a_norm", rank),
+        i, s, q_a, q_a_norm, q, f.linear("attn_kv_a_mqa", n, rank + n_rot), f.required_norm("attn_kv_a_norm", rank),
         f.norm("attn_k_norm", n_rot) if f.has("attn_k_norm.weight") else None, read_gate(f, n_head, s.v_dim),
         read_temperature(f), "halves" if f.spec.rope == "none" else f.spec.rope,
     )  # fmt: skip
-
-
-def _norm(f: LayerReader, short: str, n: int) -> Norm:
-    norm = f.norm(short, n)
-    if norm is None:
-        raise FormatError(f"{f.path}: tensor {f.name(short)}.weight: is missing")
-    return norm

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
 from localllm.kernels import indexer, rope
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
@@ -89,12 +88,7 @@ class LightningIndexer:
         return chosen
 
     def _rotate(self, r: Recorder, x: Buffer, n_head: int, table: Buffer) -> None:
-        row = n_head * self.dim
-        r.plan.op(
-            "rope", Key("rope", "rotate", (self.pairing,)), rope.RotateParams, (r.n_rows, row),
-            step=r.step, x=Place(x, self.before * F32), stride=row * F32, n_head=n_head, head_dim=self.dim,
-            n_rot=self.n_rot, table=table,
-        )  # fmt: skip
+        r.rotate(self.pairing, Place(x, self.before * F32), n_head, self.dim, self.n_rot, table)
 
 
 def read_indexer(f: LayerReader, n_q: int, n_rot: int, spec: IndexerSpec) -> LightningIndexer:
@@ -102,9 +96,7 @@ def read_indexer(f: LayerReader, n_q: int, n_rot: int, spec: IndexerSpec) -> Lig
     keys, n = f.config.keys, f.config.n_embd
     n_head = keys.integer("attention.indexer.head_count", 1, 1 << 12)
     dim = keys.integer("attention.indexer.key_length", max(1, n_rot), 1 << 12)
-    w = f.vector("indexer.k_norm.weight", dim)
-    if w is None:
-        raise FormatError(f"{f.path}: tensor {f.name('indexer.k_norm.weight')}: is missing")
+    w = f.weights.vector(f.name("indexer.k_norm.weight"), dim)
     eps = f.eps if spec.eps is None else spec.eps
     return LightningIndexer(
         f.i, n_head, dim, f.linear("indexer.attn_q_b", n_q, n_head * dim), f.linear("indexer.attn_k", n, dim),

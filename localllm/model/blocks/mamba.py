@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
-from localllm.model.ssm import Convolution, Scan, Sizes, read_convolutions, read_sizes, rms_norm, rows_of
+from localllm.model.ssm import Scan, Sizes, read_convolutions, read_sizes, rms_norm, rows_of
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
@@ -41,9 +42,9 @@ class Mamba:
     def record(self, r: Recorder, x: Value, to: Residual, table: Buffer | None) -> None:
         (state,) = r.states_of(self)
         name, n, rank, d_state = f"blk.{self.i}.ssm", self.scan.n, self.x_dt.w.n, self.scan.d_state
-        xz, xs = r.floats("ssm_in", 2 * n), r.floats("ssm x", n)
+        xz = r.floats("ssm_in", 2 * n)
         r.linears(x, [(self.ssm_in, xz, 0)])
-        self.conv.record(r, f"{name}_conv1d", xz, 2 * n, state, 0, xs)
+        xs = self.conv.record(r, xz, 2 * n, state, 0)
         low, bc, dt = r.floats("ssm dt, low rank", rank), r.floats("ssm B and C", 2 * d_state), r.floats("ssm dt", n)
         r.linears(xs, [(self.x_dt, low, 0), (self.x_bc, bc, 0)])
         if self.norms:

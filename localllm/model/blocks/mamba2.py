@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
-from localllm.model.ssm import Convolution, Scan, read_convolutions, read_scan_of_heads, read_sizes, rms_norm
+from localllm.model.ssm import Scan, read_convolutions, read_scan_of_heads, read_sizes, rms_norm
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.model.weights import Weight
@@ -36,10 +37,10 @@ class Mamba2:
         name, width, n, n_bc = f"blk.{self.i}.ssm", self.ssm_in.w.n, self.scan.n, self.conv_bc.n
         projected = r.floats("ssm_in", width)
         r.linears(x, [(self.ssm_in, projected, 0)])
-        xs, bc, steps = r.floats("ssm x", n), r.floats("ssm B and C", n_bc), r.floats("ssm dt", 2 * self.scan.n_head)
+        steps = r.floats("ssm dt", 2 * self.scan.n_head)
         with r.plan.stage():
-            self.conv_x.record(r, f"{name}_conv1d", Place(projected, n * F32), width, state, 0, xs)
-            self.conv_bc.record(r, f"{name}_conv1d", Place(projected, 2 * n * F32), width, state, 1, bc)
+            xs = self.conv_x.record(r, Place(projected, n * F32), width, state, 0)
+            bc = self.conv_bc.record(r, Place(projected, 2 * n * F32), width, state, 1)
             dt = Place(projected, (2 * n + n_bc) * F32)
             self.scan.record_steps(r, f"{name}_dt", dt, width, self.dt_bias, steps)
         y = r.floats("ssm y", n)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
-from localllm.model.ssm import Convolution, Scan, read_convolutions, read_scan_of_heads, read_sizes, rms_norm, rows_of
+from localllm.model.ssm import Scan, read_convolutions, read_scan_of_heads, read_sizes, rms_norm, rows_of
 from localllm.model.states.recurrent import Recurrent
 from localllm.model.states.state import State, StateOptions
 from localllm.runtime.plan import Buffer, Place, Value
@@ -37,11 +37,11 @@ class Plamo2:
         (state,) = r.states_of(self)
         name, n, rank, d_state = f"blk.{self.i}.ssm", self.scan.n, self.x_dt.w.n, self.scan.d_state
         n_head, head_dim = self.scan.n_head, self.scan.head_dim
-        zx, raw, xs = r.floats("ssm_in", 2 * n), r.floats("ssm_in x", n), r.floats("ssm x", n)
+        zx, raw = r.floats("ssm_in", 2 * n), r.floats("ssm_in x", n)
         r.linears(x, [(self.ssm_in, zx, 0)])
         x_of_heads = Place(zx, head_dim * F32)
         r.pieces(f"{name}_in x", n_head, head_dim, x_of_heads, (2 * n, 2 * head_dim), raw, (n, head_dim))
-        self.conv.record(r, f"{name}_conv1d", raw, n, state, 0, xs)
+        xs = self.conv.record(r, raw, n, state, 0)
         low, bc, dt = r.floats("ssm dt, low rank", rank), r.floats("ssm B and C", 2 * d_state), r.floats("dt", n_head)
         r.linears(xs, [(self.x_bc, bc, 0), (self.x_dt, low, 0)])
         with r.plan.stage():
@@ -61,16 +61,10 @@ def read(f: LayerReader) -> Plamo2:
     rank, scan = max(64, n_embd // 16), read_scan_of_heads(f, sizes, 1, n_head)
     (conv,) = read_convolutions(f, sizes.d_conv, n)
     x_bc, x_dt = rows_of(f.linear("ssm_x", n, 2 * d_state + rank), 2 * d_state, rank)
-
-    def norm(short: str, size: int) -> Norm:
-        found = f.norm(short, size)
-        if found is None:
-            raise FormatError(f"{f.path}: tensor {f.name(short)}.weight: is missing")
-        return found
-
     return Plamo2(
         i=f.i, ssm_in=f.linear("ssm_in", n_embd, 2 * n), conv=conv, x_bc=x_bc, x_dt=x_dt,
-        b_norm=norm("ssm_b_norm", d_state), c_norm=norm("ssm_c_norm", d_state), dt_norm=norm("ssm_dt_norm", rank),
+        b_norm=f.required_norm("ssm_b_norm", d_state), c_norm=f.required_norm("ssm_c_norm", d_state),
+        dt_norm=f.required_norm("ssm_dt_norm", rank),
         ssm_dt=f.linear("ssm_dt", rank, n_head), scan=scan,
         ssm_out=f.linear("ssm_out", n, n_embd),
     )  # fmt: skip

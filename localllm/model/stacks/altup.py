@@ -206,12 +206,11 @@ def _read_layer(f: LayerReader, layer: Layer, n_streams: int, n_per_layer: int, 
     if math.isfinite(deviations) and layer.ffn.up.w.n < 2:
         raise f.config.keys.fail("feed_forward_length", "is 1: one activation has no deviation, must be 2 or more")
     rank = w.shape(f.name("laurel_l.weight"))[-1]
-    post_norm = Norm(w.vector(f.name("laurel_post_norm.weight"), n), None, f.eps, "rms")
     router = w.values(f.name("altup_router.weight"), n, n_streams).reshape(n_streams, n)
     return AltUpLayer(
         layer=layer,
         ffn=layer.ffn,
-        laurel=Laurel(f.linear("laurel_l", n, rank), f.linear("laurel_r", rank, n), post_norm),
+        laurel=Laurel(f.linear("laurel_l", n, rank), f.linear("laurel_r", rank, n), f.rms("laurel_post_norm", n)),
         router=w.constant(f.name("altup_router"), router * w.values(f.name("altup_router_norm.weight"), n) / n),
         mixture=_padded(f, "altup_predict_coef", n_streams, n_streams**2),
         gains=_padded(f, "altup_correct_coef", n_streams, n_streams),
