@@ -27,7 +27,11 @@ _UNITS = {"M": 10**6, "G": 10**9}
 _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 
 
-@click.command("quantize", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    "quantize",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"FORMAT is one of {', '.join(MIXTURES)}, or COPY.",
+)
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", metavar="OUT.gguf")
 @click.argument("format", metavar="[FORMAT]", required=False)
@@ -239,14 +243,14 @@ def _counts(formats: Mapping[str, Format]) -> str:
 
 
 class _Shown:
-    """Progress with the rate and the time left."""
+    """Progress in millions of weights, with the rate."""
 
     def __init__(self) -> None:
         self._line = Progress()
         self._started = time.monotonic()
 
     def __call__(self, number: int, n_tensors: int, done: int, total: int) -> None:
-        seconds = max(1e-3, time.monotonic() - self._started)
-        left = round(seconds * (total - done) / max(1, done))
-        text = f"Quantizing, {done / seconds / 1e6:.1f} M weights/s, {left // 60}:{left % 60:02d} left, tensors"
-        self._line(text, number, n_tensors)
+        rate = done / max(1e-3, time.monotonic() - self._started) / 1e6
+        text = f"Tensor {number} of {n_tensors}, {rate:.1f} M weights/s, M weights"
+        whole = -(-total // 10**6)
+        self._line(text, whole if done == total else done // 10**6, whole)

@@ -20,7 +20,7 @@ SLICE = 1 << 25
 _FLOATS = ("F32", "F16", "BF16")
 
 Progress = Callable[[int, int, int, int], None]
-"""(tensors done, of all, weights done, of all)."""
+"""(number of the tensor at hand, of all, weights done, of all)."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,10 @@ def quantize(
     tensors = plan(source, formats)
     n_weights, done = sum(source.tensors[tensor.name].n_weights for tensor in tensors), 0
     with written(path, metadata, tensors, split_max_size) as output:
-        for number, planned in enumerate(tensors):
+        for number, planned in enumerate(tensors, start=1):
             tensor = source.tensors[planned.name]
             for n in _encode(source, tensor, planned.format, method, encoder, output):
                 progress(number, len(tensors), done := done + n, n_weights)
-        progress(len(tensors), len(tensors), n_weights, n_weights)
     return Summary(sum(tensor.n_bytes for tensor in tensors), n_weights, time.perf_counter() - started)
 
 
