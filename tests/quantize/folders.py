@@ -86,6 +86,16 @@ CASES: dict[str, Case] = {
         {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 16},
         "sentencepiece",
     ),
+    "llama_old": Case(
+        "LlamaForCausalLM",
+        "llama",
+        dict.fromkeys(["num_key_value_heads", "max_position_embeddings", "rms_norm_eps"]),
+        "sentencepiece",
+        dtype="F32",
+    ),
+    "bitnet": Case(
+        "BitnetForCausalLM", "llama", {"num_key_value_heads": None}, "sentencepiece", dtype="F32", tied=True
+    ),
     "qwen2": Case("Qwen2ForCausalLM", "qwen2", {"tie_word_embeddings": True}, pre="qwen2", tied=True, biases=True),
     "qwen3": Case(
         "Qwen3ForCausalLM",
@@ -186,7 +196,7 @@ def config_of(case: Case) -> dict[str, Any]:
             "text_config": text,
             "vision_config": {"model_type": "siglip_vision_model"},
         }
-    return {
+    config = {
         **outer,
         "model_type": case.model_type,
         "hidden_size": N_EMBD,
@@ -203,12 +213,13 @@ def config_of(case: Case) -> dict[str, Any]:
         "tie_word_embeddings": case.tied,
         **case.config,
     }
+    return {key: value for key, value in config.items() if value is not None}
 
 
 def shapes_of(case: Case) -> dict[str, tuple[int, ...]]:
     """Tensors by their names in transformers' classes."""
     head = case.config.get("head_dim", N_EMBD // N_HEAD)
-    q, kv = N_HEAD * head, N_HEAD_KV * head
+    q, kv = N_HEAD * head, (case.config.get("num_key_value_heads", N_HEAD_KV) or N_HEAD) * head
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (N_VOCAB, N_EMBD)}
     for i in range(N_LAYER):
         shapes |= {f"model.layers.{i}.{name}": shape for name, shape in _layer(case, head, q, kv).items()}
@@ -232,6 +243,8 @@ def _layer(case: Case, head: int, q: int, kv: int) -> dict[str, tuple[int, ...]]
     kind = case.model_type
     if kind.startswith("gemma"):
         norms |= {"pre_feedforward_layernorm.weight": (N_EMBD,), "post_feedforward_layernorm.weight": (N_EMBD,)}
+    if case.architecture.startswith("Bitnet"):
+        norms |= {"self_attn.inner_attn_ln.weight": (N_EMBD,), "mlp.ffn_layernorm.weight": (N_FF,)}
     if kind.startswith("olmo"):
         norms = {"post_attention_layernorm.weight": (N_EMBD,), "post_feedforward_layernorm.weight": (N_EMBD,)}
         norms |= {"self_attn.q_norm.weight": (q,), "self_attn.k_norm.weight": (kv,)}

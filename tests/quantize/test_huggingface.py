@@ -124,3 +124,15 @@ def test_every_expert_is_in_its_place(tmp_path):
     for letter, name in (("1", "gate"), ("2", "down"), ("3", "up")):
         expected = [weights[f"model.layers.1.block_sparse_moe.experts.{x}.w{letter}.weight"] for x in range(3)]
         np.testing.assert_array_equal(source.read(f"blk.1.ffn_{name}_exps.weight"), np.stack(expected))
+
+
+def test_matrices_of_bitnet_are_ternary(tmp_path):
+    """Of any rows: each is -d, 0 or d, with the d of the whole matrix."""
+    case = CASES["bitnet"]
+    source, weights = open_source(str(write_folder(tmp_path, case))), weights_of(case)
+    up = weights["model.layers.1.mlp.up_proj.weight"]
+    d = np.abs(up).mean()
+    x = source.rows("blk.1.ffn_up.weight", 10, 20)
+    np.testing.assert_allclose(x, np.clip(np.rint(up[10:20] / d), -1, 1) * d, rtol=1e-6)
+    assert len(np.unique(np.abs(x))) == 2
+    np.testing.assert_array_equal(source.read("token_embd.weight"), weights["model.embed_tokens.weight"])

@@ -39,6 +39,7 @@ class HuggingFaceSource(Source):
         self._pre = pre
         config = self._folder / "config.json"
         self._row, self._config = read_architecture(config, read_json(config))
+        self._inverse_scales: dict[str, np.float32] = {}
         self._checkpoint = Checkpoint(self._folder)
         try:
             self._weights: Weights = open_weights(self._checkpoint, self._config)
@@ -80,7 +81,16 @@ class HuggingFaceSource(Source):
         if len(recipe.shape) < 2:
             return self._vector(recipe).reshape(1, k)[start:stop]
         pieces = [self._weights.read(part, rows) for part, rows in _pieces(recipe, start, stop)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty((0, k), np.float32), *pieces])
+        x = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty((0, k), np.float32), *pieces])
+        return self._ternary(x, recipe.parts[0]) if recipe.ternary else x
+
+    def _ternary(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Rows of the matrix `name` as BitNet's layers use them; see Recipe. The same operations as in llama.cpp."""
+        if name not in self._inverse_scales:
+            size = np.abs(self._weights.read(name, slice(None))).mean(dtype=np.float64)
+            self._inverse_scales[name] = np.float32(1) / np.float32(max(size, 1e-5))
+        inverse = self._inverse_scales[name]
+        return np.clip(np.rint(x * inverse), -1, 1) / inverse
 
     def _vector(self, recipe: Recipe) -> np.ndarray:
         """float32 [k]: a norm or a bias."""
@@ -91,7 +101,9 @@ class HuggingFaceSource(Source):
         recipe, tensor = self._recipes[name], self.tensors[name]
         if format.name == "F32":
             return self.rows(name, 0, tensor.n_rows).view(np.uint8)
-        if recipe.constant is not None or len(recipe.shape) < 2:  # norms and biases are F32 in every file
+        if (
+            recipe.constant is not None or recipe.ternary or len(recipe.shape) < 2
+        ):  # norms and biases are F32 in every file
             return None
         pieces = []
         for part, rows in _pieces(recipe, 0, tensor.n_rows):
@@ -99,7 +111,8 @@ class HuggingFaceSource(Source):
             if piece is None:
                 return None
             pieces.append(piece)
-        return np.concatenate(pieces).reshape(tensor.n_rows, format.row_bytes(tensor.k))
+        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return whole.reshape(tensor.n_rows, format.row_bytes(tensor.k))
 
     def close(self) -> None:
         self._checkpoint.close()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.quantize.sources.architectures import Architecture, head_dim
+from localllm.quantize.sources.architectures import Architecture
+from localllm.quantize.sources.hyperparameters import head_dim
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.tensor_names import AFTER, gguf_name, text_name
 from localllm.quantize.sources.weights import Weights, require_shape
@@ -27,6 +28,8 @@ class Recipe:
     """Row i of the tensor is row order[i] of the part; of a vector, element i."""
     shift: float = 0.0
     """Added to every element of a vector."""
+    ternary: bool = False
+    """Each element becomes -d, 0 or d, where d is the mean size of the part's elements (arXiv:2402.17764)."""
     constant: np.ndarray | None = None
     """The tensor itself, where it comes from config.json."""
     place: tuple[int, int] = (0, 0)
@@ -81,6 +84,7 @@ def make_recipes(folder: Path, row: Architecture, config: Config, weights: Weigh
         recipe.parts[place.expert] = name
         recipe.shift = row.norm_shift if name.endswith("norm.weight") else 0.0
         recipe.order = _pairs(place.name, config) if row.permute else None
+        recipe.ternary = row.ternary and len(shape) == 2 and place.name.startswith("blk.")
     _complete(folder, config, n_layer, found)
     for name, constant in row.factors(config).items():
         found[name] = Recipe({}, constant.shape, constant=constant)

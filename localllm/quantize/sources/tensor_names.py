@@ -92,6 +92,10 @@ PHI3 = _NORMS | {
     "mlp.gate_up_proj.weight": ("ffn_up.weight", "GE"),
     "mlp.down_proj.weight": ("ffn_down.weight", "EF"),
 }
+BITNET = LLAMA | {
+    "self_attn.inner_attn_ln.weight": ("attn_sub_norm.weight", "E"),
+    "mlp.ffn_layernorm.weight": ("ffn_sub_norm.weight", "F"),
+}
 OLMO2 = (
     _ATTENTION
     | _MLP
