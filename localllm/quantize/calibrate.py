@@ -32,6 +32,8 @@ DEFAULT_N_CTX = 512
 EVERY = 8
 """One chunk in so many is held back from second moments, for methods to be judged by."""
 _N_BATCH = 512
+_TOGETHER = 2048
+"""Rows whose products are added to second moments at once."""
 _NEVER_QUANTIZED = (".ffn_gate_inp.weight",)
 """Names of matrices that stay as they are (llama.cpp, src/llama-quant.cpp): second moments would have no use."""
 
@@ -87,6 +89,8 @@ class _Input:
     moments: list[np.ndarray] = field(default_factory=list)
     """Sums of x xᵀ, float32 [n_matrices, k, k]: of rows that may be used, and of those held back."""
     moment_counts: list[np.ndarray] = field(default_factory=list)
+    _waiting: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
+    """Rows that are not in the moments yet, by part and matrix."""
 
     def __post_init__(self) -> None:
         self.squares = np.zeros((self.n_matrices, self.k))
@@ -94,11 +98,25 @@ class _Input:
 
     @property
     def moment_bytes(self) -> int:
-        return 2 * self.n_matrices * self.k * self.k * 4
+        """While they are summed up: two moments of each matrix, and rows that wait."""
+        return 3 * self.n_matrices * self.k * self.k * 4
 
     def begin_moments(self) -> None:
         self.moments = [np.zeros((self.n_matrices, self.k, self.k), np.float32) for _ in range(2)]
         self.moment_counts = [np.zeros(self.n_matrices, np.int64) for _ in range(2)]
+        self._waiting = {(part, i): [] for part in range(2) for i in range(self.n_matrices)}
+
+    def end_moments(self) -> None:
+        for part, i in self._waiting:
+            self._multiply(part, i)
+
+    def _multiply(self, part: int, i: int) -> None:
+        """Add x xᵀ of the rows that wait: of many at once, since k * k sums are read and written each time."""
+        if waiting := self._waiting[part, i]:
+            rows = np.concatenate(waiting)
+            self.moments[part][i] += rows.T @ rows
+            self.moment_counts[part][i] += len(rows)
+            self._waiting[part, i] = []
 
     def add(self, x: np.ndarray, experts: np.ndarray | None) -> None:
         """x: float32 [n_rows, k], or [n_rows, n_matrices, k] of heads, or [n_rows, n_used, k] with its experts."""
@@ -116,9 +134,10 @@ class _Input:
         if not self.held_back:
             self.squares[i] += np.square(rows, dtype=np.float64).sum(axis=0)
         if self.moments:
-            rows = np.ascontiguousarray(rows)
-            self.moments[self.held_back][i] += rows.T @ rows
-            self.moment_counts[self.held_back][i] += len(rows)
+            part = int(self.held_back)
+            self._waiting[part, i].append(rows)
+            if sum(map(len, self._waiting[part, i])) >= min(_TOGETHER, self.k // 2):
+                self._multiply(part, i)
 
     def entry(self) -> Entry:
         return Entry(self.squares.reshape(self.n_counted, -1).astype(np.float32), self.counts)
@@ -283,6 +302,7 @@ def _with_moments(
             _pass(model, options, chunks, held_back, group, progress, what, i * len(chunks), len(groups) * len(chunks))
             for one in group:
                 if one.moments:
+                    one.end_moments()
                     writer.add(zip(one.moments, one.moment_counts, strict=True))
                     one.moments = []
         writer.close()

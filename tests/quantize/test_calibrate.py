@@ -81,7 +81,7 @@ def test_passes_and_threads_do_not_show(llama, tmp_path, monkeypatch):
     one = tmp_path / "one.gguf"
     calibrate(llama, IDS, OPTIONS, one)
     passes = []
-    small = Options(32, memory=2 * 4 * (320 * 320 + 256 * 256))
+    small = Options(32, memory=3 * 4 * (320 * 320 + 256 * 256))
     calibrate(llama, IDS, small, tmp_path / "many.gguf", progress=lambda *news: passes.append(news))
     assert passes[-1][0].startswith("Calibrating (pass ")
     assert one.read_bytes() == (tmp_path / "many.gguf").read_bytes()

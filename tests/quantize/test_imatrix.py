@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,14 @@ def test_hessians_beside(tmp_path):
 def test_triangles(k):
     a = RNG.standard_normal((k, k)).astype(np.float32)
     assert np.array_equal(unpacked(packed(a + a.T), k), a + a.T)
+
+
+def test_a_file_of_llamacpp():
+    """Written by ggml as tools/imatrix/imatrix.cpp does it: of a matrix, and of three experts, one without rows."""
+    found = read_imatrix(Path(__file__).parent / "recorded/imatrix.gguf")
+    assert (found.datasets, found.chunk_count, found.chunk_size) == (("wiki.train.raw", "code.txt"), 5, 512)
+    calibration = Calibration(found)
+    assert np.array_equal(there(calibration.importance("blk.0.attn_q.weight")), np.arange(8, dtype=np.float32) / 5120)
+    experts = there(calibration.importance("blk.0.ffn_down_exps.weight"))
+    assert np.allclose(experts[1] * 1280, [3, 3.5, 4, 4.5])
+    assert experts[2].tolist() == [1, 1, 1, 1]
