@@ -93,9 +93,7 @@ CASES: dict[str, Case] = {
         "sentencepiece",
         dtype="F32",
     ),
-    "bitnet": Case(
-        "BitnetForCausalLM", "llama", {"num_key_value_heads": None}, "sentencepiece", dtype="F32", tied=True
-    ),
+    "bitnet": Case("BitnetForCausalLM", "llama", {"num_key_value_heads": None}, "sentencepiece", tied=True),
     "qwen2": Case("Qwen2ForCausalLM", "qwen2", {"tie_word_embeddings": True}, pre="qwen2", tied=True, biases=True),
     "qwen3": Case(
         "Qwen3ForCausalLM",
