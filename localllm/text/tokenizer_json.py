@@ -30,7 +30,8 @@ _TEKKEN = (
     rf"\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
 )
 _DEEPSEEK3 = (
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"""
+    r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -42,8 +43,12 @@ _DIGITS: Step = ("Digits",)
 
 
 def _split(pattern: str) -> Step:
-    return ("Split", pattern)
+    """Line ends are written as themselves in some files, as \\r and \\n in others."""
+    return ("Split", pattern.replace("\r", r"\r").replace("\n", r"\n"))
 
+
+_WHOLE = (("Isolated", False), ("Removed", True))
+"""How a Split may keep what matches: our patterns leave nothing between their matches, so that these two are one."""
 
 _KNOWN: dict[tuple[Step, ...], tuple[str, str]] = {
     (_WORDS,): ("gpt-2", "gpt-2"),
@@ -96,7 +101,7 @@ def _steps(entry: Any, path: str) -> Iterator[Step]:
         yield _WORDS if entry.get("use_regex", True) else _BYTES
     elif kind == "Digits" and entry.get("individual_digits"):
         yield _DIGITS
-    elif kind == "Split" and entry.get("behavior") == "Isolated" and not entry.get("invert"):
+    elif kind == "Split" and (entry.get("behavior"), bool(entry.get("invert"))) in _WHOLE:
         pattern = entry.get("pattern")
         yield _split(str(pattern.get("Regex", pattern)) if isinstance(pattern, dict) else str(pattern))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from collections.abc import Mapping
@@ -89,6 +90,16 @@ PRE_STEPS: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "smollm": [{"type": "Digits", "individual_digits": True}],
+    "deepseek-v3": [
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        for pattern in (
+            r"\p{N}{1,3}",
+            "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            # as DeepSeek's file has it: line ends stand for themselves
+            "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+            " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+        )
+    ],
     "gpt-2": [],
 }
 PRE_STEPS["dbrx"] = PRE_STEPS["llama-bpe"]
@@ -112,7 +123,7 @@ def bytelevel_tokenizer(pre: str, post: str) -> dict[str, Any]:
     merges = train([list(to_alphabet(" " + word)) for word in TEXT.split()], 40)
     ids = {text: i for i, text in enumerate([*texts, *(a + b for a, b in merges)])}
     bytelevel = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    steps = [*PRE_STEPS[pre], bytelevel | {"use_regex": pre in ("smollm", "gpt-2")}]
+    steps = [*copy.deepcopy(PRE_STEPS[pre]), bytelevel | {"use_regex": pre in ("smollm", "gpt-2")}]
     return {
         "version": "1.0",
         "added_tokens": _added(ids, len(ids)),

@@ -10,10 +10,11 @@ import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
 from localllm.quantize.sources.architectures import Architecture
+from localllm.quantize.sources.checkpoint import FLOATS
 from localllm.quantize.sources.hyperparameters import head_dim
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.tensor_names import AFTER, gguf_name, text_name
-from localllm.quantize.sources.weights import Weights, require_shape
+from localllm.quantize.sources.weights import READABLE, Weights, require_shape
 
 
 @dataclass
@@ -74,7 +75,9 @@ def make_recipes(folder: Path, row: Architecture, config: Config, weights: Weigh
         place = gguf_name(text, row.layer)
         if place is None or n_layer <= place.layer < AFTER:
             raise UnsupportedError(f"{folder}: the tensor {name[:120]} is in no {row.name} model of {n_layer} layers")
-        shape = weights.tensors[name].shape
+        shape, format = weights.tensors[name].shape, weights.tensors[name].format
+        if format not in READABLE:
+            raise FormatError(f"{folder}: tensor {name}: is {format}, which is not read: {', '.join(FLOATS)} are")
         require_shape(folder, name, shape, tuple(_SIZES[letter](config) for letter in place.shape))
         recipe = found.setdefault(place.name, Recipe({}, shape, place=(place.layer + 1, place.row)))
         if place.expert in recipe.parts:

@@ -42,15 +42,11 @@ class Weights(Protocol):
 
 
 class FloatWeights(Weights):
-    """Tensors of F32, F16 or BF16."""
+    """Tensors of F32, F16 or BF16; others are listed, and refused when they are read."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._tensors = {
-            name: Weight(stored.shape, stored.dtype)
-            for name, stored in checkpoint.tensors.items()
-            if stored.dtype in FLOATS
-        }
+        self._tensors = {name: Weight(stored.shape, stored.dtype) for name, stored in checkpoint.tensors.items()}
 
     @property
     def tensors(self) -> Mapping[str, Weight]:
@@ -65,6 +61,10 @@ class FloatWeights(Weights):
         if format.name != self._tensors[name].format:
             return None
         return np.ascontiguousarray(self._checkpoint.view(name, *FLOATS)[rows]).view(np.uint8)
+
+
+READABLE = (*FLOATS, "Q4_0", "Q4_1", "Q5_0", "Q8_0")
+"""Formats of weights: safetensors' own, and those that packed matrices are kept in."""
 
 
 def to_float32(x: np.ndarray, dtype: str) -> np.ndarray:
