@@ -143,6 +143,42 @@ def test_kept_bit_for_bit_where_a_format_can(name, tmp_path):
     assert weights.encoded("x.weight", FORMATS["F16"], slice(None)) is None
 
 
+def e4m3(code: int) -> float:
+    """The number that a byte stands for: 1 bit of sign, 4 of exponent, 3 of fraction."""
+    exponent, fraction = code >> 3 & 15, code & 7
+    size = 2.0 ** (exponent - 7) * (1 + fraction / 8) if exponent else 2.0**-6 * fraction / 8
+    return -size if code & 0x80 else size
+
+
+FP8 = {
+    "blocks": ({"quant_method": "fp8", "weight_block_size": [32, 64]}, "weight_scale_inv", (2, 4), (32, 64)),
+    "whole": ({"quant_method": "fp8"}, "weight_scale", (1,), (N, K)),
+    "rows": ({"quant_method": "compressed-tensors", "format": "float-quantized"}, "weight_scale", (N, 1), (1, K)),
+}
+
+
+@pytest.mark.parametrize("name", FP8)
+def test_floats_of_8_bits_are_read(name, tmp_path):
+    config, part, shape, block = FP8[name]
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 127, (N, K), np.uint8) | (rng.integers(0, 2, (N, K), np.uint8) << 7)
+    scales = rng.uniform(0.5, 2.0, shape).astype(np.float32)
+    tensors = {"x.weight": codes, f"x.{part}": scales, "x.input_scale": np.ones(1, np.float32)}
+    save(tmp_path / "model.safetensors", tensors, {"x.weight": "F8_E4M3"})
+    weights = open_weights(Checkpoint(tmp_path), Config(tmp_path / "c", {"quantization_config": config}))
+    assert list(weights.tensors) == ["x.weight"]
+    numbers = np.array([e4m3(code) for code in range(256)], np.float32)[codes]
+    whole = np.repeat(np.repeat(scales.reshape(-(-N // block[0]), -1), block[0], 0)[:N], block[1], 1)[:, :K]
+    np.testing.assert_array_equal(weights.read("x.weight", slice(None)), numbers * whole)
+    some = np.array([33, 2, 47])
+    np.testing.assert_array_equal(weights.read("x.weight", some), (numbers * whole)[some])
+    assert weights.encoded("x.weight", FORMATS["BF16"], some) is None
+    wrong = tensors | {f"x.{part}": scales.reshape(-1)[:1].repeat(3)}
+    save(tmp_path / "model.safetensors", wrong, {"x.weight": "F8_E4M3"})
+    with pytest.raises(FormatError, match=rf"tensor x.{part}: is \[3\], must be"):
+        open_weights(Checkpoint(tmp_path), Config(tmp_path / "c", {"quantization_config": config}))
+
+
 def gptq_folder(folder: Path, group: int, symmetric: bool = True) -> tuple[Path, dict[str, np.ndarray]]:
     """A tiny Llama whose matrices of layers are packed; the folder, and the float weights that it stands for."""
     case = CASES["llama3"]
@@ -220,8 +256,9 @@ def test_damaged_compressed_tensors_are_refused(change, message, tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"quant_method": "bitsandbytes"}, "'bitsandbytes' is not read: gptq, awq, compressed-tensors are"),
+        ({"quant_method": "bitsandbytes"}, "'bitsandbytes' is not read: gptq, awq, compressed-tensors, fp8 are"),
         ({"bits": 4}, "'unknown' is not read"),
+        ({"quant_method": "mxfp4"}, "'mxfp4' is not read"),
         (gptq(64, bits=3), "GPTQ of 3 bits is not read: 4 and 8 are"),
         (awq(64, "marlin"), "layout marlin is not read"),
         (compressed(4, "group", 64, layout="marlin-24"), "marlin-24 of 4 bits"),

@@ -3,31 +3,35 @@
 pack-quantized: weight_packed int32 [n, k * bits / 32] in order, weight_shape, weight_scale [n, groups], perhaps
 weight_zero_point (int8 [n, groups], or int32 [n * bits / 32, groups]) and weight_g_idx. int-quantized and
 naive-quantized: weight int8 [n, k], weight_scale, perhaps weight_zero_point int8. Codes and zero points are signed;
-packed ones are stored with half of the range added.
+packed ones are stored with half of the range added. float-quantized: see fp8.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
+from localllm.quantize.sources import fp8
 from localllm.quantize.sources.bits import unpack_columns, unpack_rows
 from localllm.quantize.sources.checkpoint import FLOATS, Checkpoint
 from localllm.quantize.sources.grids import Matrix
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.weights import to_float32
 
-PARTS = ("weight_packed", "weight_shape", "weight_scale", "weight_zero_point", "weight_g_idx")
-_PACKED = "pack-quantized"
+PARTS = ("weight_packed", "weight_shape", "weight_scale", "weight_zero_point", "weight_g_idx", "input_scale")
+_PACKED, _FLOATS = "pack-quantized", "float-quantized"
 _PLAIN = ("int-quantized", "naive-quantized")
 _STRATEGIES = ("group", "channel", "tensor")
 
 
-def open_matrices(checkpoint: Checkpoint, config: Config) -> dict[str, Matrix]:
+def open_matrices(checkpoint: Checkpoint, config: Config) -> Mapping[str, Matrix | fp8.FloatMatrix]:
     """Packed matrices by their modules' names. Raises FormatError or UnsupportedError."""
     layout = config.text("format")
+    if layout == _FLOATS:
+        return fp8.open_matrices(checkpoint, Config(config.path, {}))
     weights = _weights(config)
     bits, kind = weights.integer("num_bits", high=32), weights.text("type", "int")
     if layout not in (_PACKED, *_PLAIN) or kind != "int" or bits not in (4, 8) or (layout in _PLAIN and bits != 8):

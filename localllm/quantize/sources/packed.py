@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from localllm.kernels.formats.table import Format
+    from localllm.quantize.sources.fp8 import FloatMatrix
     from localllm.quantize.sources.grids import Matrix
     from localllm.quantize.sources.weights import Index
 
-METHODS = {"gptq": "gptq", "awq": "awq", "compressed-tensors": "compressed_tensors"}
+METHODS = {"gptq": "gptq", "awq": "awq", "compressed-tensors": "compressed_tensors", "fp8": "fp8"}
 """quant_method -> the file here: `PARTS`, names of a packed module's tensors, and `open_matrices`."""
 _OLDER_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 """Where checkpoints of 2023 have what config.json has today."""
@@ -51,7 +52,9 @@ def _quantization(checkpoint: Checkpoint, config: Config) -> tuple[Config, str]:
 class PackedWeights(Weights):
     """Packed matrices, and the float tensors beside them."""
 
-    def __init__(self, checkpoint: Checkpoint, matrices: Mapping[str, Matrix], parts: tuple[str, ...]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, matrices: Mapping[str, Matrix | FloatMatrix], parts: tuple[str, ...]
+    ) -> None:
         self._floats = FloatWeights(checkpoint)
         self._matrices = {f"{module}.weight": matrix for module, matrix in matrices.items()}
         packed = {f"{module}.{part}" for module in matrices for part in parts}

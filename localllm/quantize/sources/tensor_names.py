@@ -107,7 +107,8 @@ OLMO2 = (
     }
 )
 
-_IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
+_IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq", ".k_scale", ".v_scale")
+"""Endings of names: masks, and scales for caches of 8 bits."""
 _OTHER_SENSES = ("vision_tower.", "multi_modal_projector.", "audio_tower.", "visual.", "vision_model.")
 
 
