@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import shutil
+import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from localllm.errors import FileError, FormatError
 from localllm.gguf.reader import MAX_ALIGNMENT, MIN_ALIGNMENT
+from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
 from localllm.quantize.whole import written_whole
@@ -67,7 +69,8 @@ def _shards(tensors: Sequence[Planned], split_max_size: int) -> list[list[Planne
 
 
 class _Writer(gguf.GGUFWriter):  # type: ignore[misc]
-    """GGUFWriter for files whose names are given, and with empty arrays, which files have and it does not write."""
+    """GGUFWriter for files whose names are given. Arrays are packed at once, since a vocabulary takes it a second;
+    empty ones, too, which it does not write."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(None, "")
@@ -78,9 +81,17 @@ class _Writer(gguf.GGUFWriter):  # type: ignore[misc]
         return [Path(name) for name in self._names]
 
     def _pack_val(self, val: Any, vtype: gguf.GGUFValueType, add_vtype: bool, sub_type: Any = None) -> bytes:
-        if vtype == gguf.GGUFValueType.ARRAY and not len(val):
-            return bytes(self._pack("I", vtype) + self._pack("I", sub_type) + self._pack("Q", 0))
-        return bytes(super()._pack_val(val, vtype, add_vtype, sub_type))
+        if vtype != gguf.GGUFValueType.ARRAY:
+            return bytes(super()._pack_val(val, vtype, add_vtype, sub_type))
+        return struct.pack("<IIQ", vtype, sub_type, len(val)) + _packed(val, SCALARS.get(sub_type))
+
+
+def _packed(items: Sequence[Any], kind: Kind | None) -> bytes:
+    """The elements of an array: numbers of a kind, or strings."""
+    if kind is not None:
+        return struct.pack(f"<{len(items)}{kind.code}", *items)
+    texts = [item.encode() for item in items]
+    return b"".join(part for text in texts for part in (struct.pack("<Q", len(text)), text))
 
 
 class Output:
