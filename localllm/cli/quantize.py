@@ -73,7 +73,9 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         calibrated = calibration if METHODS[name].calibrated else None
         if given["dry_run"]:
             model = _open(source, None, given, stack)
-            _show(model, choose(model, row.name, calibrated is not None, overrides))
+            formats = choose(model, row.name, calibrated is not None, overrides)
+            _show(model, formats)
+            _tell_fallbacks(model, formats, row)
             return
         from localllm.quantize.encode import Encoder
         from localllm.quantize.job import plan, quantize
@@ -89,6 +91,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         for path in paths:
             _check_free(path, given["force"], model.files)
         _check_calibrated(formats, row, calibrated, given["method"])
+        _tell_fallbacks(model, formats, row)
         metadata = _metadata(model, row, given, calibrated)
         made = method(name)(calibrated, encoder)
         if given["keep_grid"]:
@@ -181,7 +184,9 @@ def _open(path: str, encoder: Encoder | None, given: Mapping[str, Any], stack: E
     from localllm.store.catalog import resolve
 
     decode = encoder.decode if encoder else None
-    found = open_source(resolve(path), decode, given["allow_requantize"], given["pre"])
+    found = open_source(
+        path if os.path.exists(path) else resolve(path), decode, given["allow_requantize"], given["pre"]
+    )
     stack.callback(found.close)
     return found
 
@@ -202,6 +207,14 @@ def _check_calibrated(
         hint = "make one by `localllm calibrate`, and give it as --imatrix FILE; --method plain rounds without"
         raise UsageError(f"{problem}, without which they are of little use: {hint}")
     note(f"{problem}: the answers of such a model are poor")
+
+
+def _tell_fallbacks(model: Source, formats: Mapping[str, Format], row: Mixture) -> None:
+    """Files are larger than their name says where rows are no whole blocks."""
+    block = FORMATS[row.format].block if row is not COPY else 1
+    n = sum(model.tensors[name].k % block > 0 and format.block > 1 for name, format in formats.items())
+    if n:
+        note(f"{n} tensors have rows of no whole blocks of {block}, as {row.format} needs: theirs have smaller blocks")
 
 
 def _metadata(

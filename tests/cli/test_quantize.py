@@ -140,6 +140,7 @@ class TestOptions:
         assert len(lines) == 31
         assert lines[0].split() == ["token_embd.weight", "256", "×", "96", "F32", "→", "Q4_K", "0.01", "MB"]
         assert lines[-1].startswith("0.8 MB, 5.15 bits per weight (tensors: 15 Q4_K, 7 F32")
+        assert "6 tensors have rows of no whole blocks of 256, as Q4_K needs" in done.err
         assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
 
     def test_requantizing(self, call, source, tmp_path):
