@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
 """general.file_type: llama_ftype of llama.cpp's llama.h."""
-_ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight", ".bias")
+_ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight")
 
 
 class HuggingFaceSource(Source):
@@ -99,11 +99,9 @@ class HuggingFaceSource(Source):
 
     def encoded(self, name: str, format: Format) -> np.ndarray | None:
         recipe, tensor = self._recipes[name], self.tensors[name]
-        if format.name == "F32":
-            return self.rows(name, 0, tensor.n_rows).view(np.uint8)
-        if (
-            recipe.constant is not None or recipe.ternary or len(recipe.shape) < 2
-        ):  # norms and biases are F32 in every file
+        if _always_f32(name, recipe):
+            return self.rows(name, 0, tensor.n_rows).view(np.uint8) if format.name == "F32" else None
+        if recipe.ternary:
             return None
         pieces = []
         for part, rows in _pieces(recipe, 0, tensor.n_rows):
@@ -119,9 +117,13 @@ class HuggingFaceSource(Source):
 
     def _tensor(self, name: str, recipe: Recipe) -> SourceTensor:
         experts = (len(recipe.parts),) if len(recipe.parts) > 1 else ()
-        f32 = recipe.constant is not None or len(recipe.shape) < 2 or name.endswith(_ALWAYS_F32)
-        format = "F32" if f32 else self._weights.tensors[recipe.parts[min(recipe.parts)]].format
+        format = "F32" if _always_f32(name, recipe) else self._weights.tensors[recipe.parts[min(recipe.parts)]].format
         return SourceTensor(name, recipe.shape[::-1] + experts, format)
+
+
+def _always_f32(name: str, recipe: Recipe) -> bool:
+    """Norms, biases, routers and factors are F32 in every file, whatever the checkpoint has."""
+    return recipe.constant is not None or len(recipe.shape) < 2 or name.endswith(_ALWAYS_F32)
 
 
 def open_source(path: str, pre: str | None = None) -> HuggingFaceSource:
