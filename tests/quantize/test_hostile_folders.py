@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,12 @@ def test_no_tokenizer_no_weights_no_configuration(folder):
         read_all(folder)
     (folder / "config.json").unlink()
     with pytest.raises(FileError, match=r"holds no config.json"):
+        read_all(folder)
+
+
+def test_without_safetensors_it_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(UnsupportedError, match=r"needs safetensors: pip install 'localllm\[convert\]'"):
         read_all(folder)
 
 
