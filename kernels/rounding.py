@@ -39,7 +39,6 @@ def rows(fmt: str):
             x = p.x + 4 * block * first
             if weighs or p.importance != 0:
                 weigh(p, first, n, w)
-            if p.importance != 0:
                 encode(x, w, p.out + size * first, n, scratch)
             else:
                 plain(x, w, p.out + size * first, n, scratch)
@@ -118,24 +117,23 @@ def _ones(x, w, n):
         store(w + 4 * i, splat(f32x16, 1.0))
 
 
-def _magnitudes(x, w, n):
-    for i in range(0, n, 16):
-        store(w + 4 * i, absolute(load(f32x16, x + 4 * i)))
-
-
 def _squares(x, w, n):
     for i in range(0, n, 16):
         v = load(f32x16, x + 4 * i)
         store(w + 4 * i, v * v)
 
 
-def _spread(x, w, n):
-    """The root of the mean of a group of 32, added to the magnitude."""
-    for g in range(0, n, 32):
-        a, b = load(f32x16, x + 4 * g), load(f32x16, x + 4 * g + 64)
-        root = sqrt(splat(f32x16, hsum(a * a + b * b)) * 0.03125)
-        store(w + 4 * g, root + absolute(a))
-        store(w + 4 * g + 64, root + absolute(b))
+def _spread(share):
+    """The magnitude, and `share` of the root mean square of a group of 32."""
+
+    def fill(x, w, n):
+        for g in range(0, n, 32):
+            a, b = load(f32x16, x + 4 * g), load(f32x16, x + 4 * g + 64)
+            root = sqrt(splat(f32x16, hsum(a * a + b * b)) * 0.03125) * share
+            store(w + 4 * g, root + absolute(a))
+            store(w + 4 * g + 64, root + absolute(b))
+
+    return fill
 
 
 def _raised(x, w, n):
@@ -148,7 +146,9 @@ def _raised(x, w, n):
         store(w + 4 * g + 64, mean + b)
 
 
-PLAIN = {"raised": _raised, "ones": _ones, "magnitudes": _magnitudes, "squares": _squares, "spread": _spread}
+PLAIN = {
+    "ones": _ones, "squares": _squares, "raised": _raised, "spread": _spread(1.0), "leaning": _spread(0.25),
+}  # fmt: skip
 """Weights without an importance vector."""
 
 _WEIGHED = (_unweighted, _weighted)

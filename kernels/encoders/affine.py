@@ -54,14 +54,27 @@ def fit(l1, l2, xl, sw, sx, sxx, limit):
     """Scale, low and error of the best fit to the codes with these sums, low at most `limit`."""
     det = sw * l2 - l1 * l1
     one = inverse(det)
-    low = (l2 * sx - l1 * xl) * one
+    # Codes that are all the same leave the equations undetermined: low is then at its limit.
+    low = select(less(l2 * sw * 1e-6, det), (l2 * sx - l1 * xl) * one, limit)
     scale = (sw * xl - sx * l1) * one
-    bounded = less(limit, low)
-    low = select(bounded, limit, low)
-    scale = select(bounded, (xl - limit * l1) * inverse(l2), scale)
+    bounded = less(low, limit)
+    low = select(bounded, low, limit)
+    scale = select(bounded, scale, (xl - limit * l1) * inverse(l2))
     error = sxx - scale * (xl + xl - scale * l2) - low * (sx + sx - low * sw - scale * (l1 + l1))
-    # Codes that are all the same leave the equations undetermined.
-    return scale, low, select(less(det, l2 * sw * 1e-6), splat(f32x16, 1e30), error)
+    return scale, low, error
+
+
+def given_scale(group, high, weighted=True):
+    """f(x, w, scale, low): the best low for a scale, and for the codes that it gives with the `low` at hand."""
+    of = sums(group, high, weighted)
+
+    def refit(x, w, scale, low):
+        one = inverse(scale)
+        l1, _, _ = of(x, w, one, low * one * -1.0)
+        sw, sx, _ = totals(x, w, group, weighted)
+        return (sx - scale * l1) / sw
+
+    return refit
 
 
 def search(group, high, candidates, refinements, weighted=True):

@@ -1,8 +1,8 @@
 """Formats with blocks of 32 elements and binary16 scales: 16 blocks are searched side by side."""
 
 from ..simd import f32, f32x16, load, select, splat, store, u16
-from .affine import floor
-from .lanes import absolute_top, greatest, half, is_nothing, multiply, power_of, transpose
+from .affine import floor, given_scale
+from .lanes import absolute_top, greatest, half, half_scale, is_nothing, multiply, power_of, transpose
 
 _W, _MADE = 2048, 4096
 _NO_LIMIT = 1e30
@@ -25,7 +25,7 @@ def symmetric(size, find, pack, weighted=True):
             power = power_of(top)
             multiply(lanes, 32, splat(f32x16, 1.0) / power)
             scale = find(lanes, lanes + _W, top / power) * power
-            bits, scale = half(select(is_nothing(top), splat(f32x16, 0.0), scale))
+            bits, scale = half_scale(select(is_nothing(top), splat(f32x16, 0.0), scale))
             store(made, scale)
             store(made + 64, bits)
             for b in range(here):
@@ -36,11 +36,13 @@ def symmetric(size, find, pack, weighted=True):
     return encode
 
 
-def affine(size, find, pack, weighted=True):
+def affine(size, high, find, pack, weighted=True):
     """The `encode` of a format whose blocks of `size` bytes begin with a scale and a minimum.
 
     find: affine.search; pack(x, scale, low, out): the codes of a block's 32 elements.
     """
+
+    refit = given_scale(32, high, weighted)
 
     def encode(x, w, out, n, scratch):
         lanes, made = scratch, scratch + _MADE
@@ -53,7 +55,8 @@ def affine(size, find, pack, weighted=True):
             multiply(lanes, 32, splat(f32x16, 1.0) / power)
             least, span = floor(lanes, 32, splat(f32x16, _NO_LIMIT))
             scale, low = find(lanes, lanes + _W, span, splat(f32x16, _NO_LIMIT))
-            bits, scale = half(scale * power)
+            bits, scale = half_scale(scale * power)
+            low = refit(lanes, lanes + _W, scale / power, low)
             low_bits, low = half((least + low) * power)
             store(made, scale)
             store(made + 64, low)

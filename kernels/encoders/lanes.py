@@ -20,7 +20,7 @@ from ..simd import (
 
 _MAGIC = 12582912.0
 """1.5 * 2**23: added to a float below 2**22 it leaves the nearest integer in the low bits."""
-_GREATEST_HALF = 65504.0
+_GREATEST_HALF, _LEAST_HALF = 65504.0, 2.0**-24
 _EXPONENT = 0x7F800000
 _LEAST = 1e-15
 """Groups with no greater magnitude count as zeros (GROUP_MAX_EPS of llama.cpp): no scale of 16 bits is as small."""
@@ -108,8 +108,16 @@ def inverse(v):
 
 
 def stored(v, power):
-    """v as it is when v * power has been stored in 16 bits."""
-    return half(v * power)[1] / power
+    """A scale as it is when v * power has been stored in 16 bits."""
+    return half_scale(v * power)[1] / power
+
+
+def half_scale(v):
+    """As `half`, but the least magnitude instead of 0 for what is not 0: with fewer codes, something is left."""
+    tiny, zero = splat(f32x16, _LEAST_HALF), splat(f32x16, 0.0)
+    least = select(less(v, zero), zero - tiny, tiny)
+    v = select(less(absolute(v), tiny), select(less(zero, absolute(v)), least, zero), v)
+    return half(v)
 
 
 def half(v):

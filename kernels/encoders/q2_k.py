@@ -4,7 +4,7 @@ from ..simd import cast, f32, f32x16, load, store, u8x16
 from .k_affine import encoder
 from .packing import codes_over, half_of, pairs
 
-SIGMA, PLAIN = 1.0, "spread"
+SIGMA, PLAIN = 1.0, "leaning"
 CANDIDATES = tuple((a * 0.3, 3.0 + b * 0.3) for a in range(-3, 2) for b in range(-2, 4))
 
 

@@ -15,5 +15,5 @@ def pack(x, scale, low, out):
     store(out + 4, codes_over(x, scale, least, 15.0) | (codes_over(x + 64, scale, least, 15.0) << 4))
 
 
-encode = affine(20, search(32, 15.0, CANDIDATES, 3), pack)
-plain = affine(20, search(32, 15.0, FEW, 2, weighted=False), pack, weighted=False)
+encode = affine(20, 15.0, search(32, 15.0, CANDIDATES, 3), pack)
+plain = affine(20, 15.0, search(32, 15.0, FEW, 2, weighted=False), pack, weighted=False)

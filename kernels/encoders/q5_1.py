@@ -18,5 +18,5 @@ def pack(x, scale, low, out):
     store(out + 8, (a & 15) | (b << 4))
 
 
-encode = affine(24, search(32, 31.0, CANDIDATES, 3), pack)
-plain = affine(24, search(32, 31.0, FEW, 2, weighted=False), pack, weighted=False)
+encode = affine(24, 31.0, search(32, 31.0, CANDIDATES, 3), pack)
+plain = affine(24, 31.0, search(32, 31.0, FEW, 2, weighted=False), pack, weighted=False)

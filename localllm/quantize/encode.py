@@ -16,6 +16,10 @@ from localllm.runtime.plan import Plan, Value, aligned
 from localllm.runtime.system import default_threads
 from localllm.runtime.team import KEYS, Team
 
+_GREATEST_HALF = 65504.0
+"""Scales are binary16 numbers in most formats."""
+_WIDE = ("F32", "BF16")
+
 
 class Encoder:
     """Encodes and decodes whole matrices. Used as a context manager, or closed by hand; by one thread at a time."""
@@ -49,14 +53,9 @@ class Encoder:
         out = np.empty((n, format.row_bytes(k)), np.uint8)
         if not x.size:
             return out
-        _check_finite(x, "values", format)
+        _check_values(format, x)
         if importance is not None:
-            importance = np.ascontiguousarray(importance, np.float32)
-            if importance.shape != (k,):
-                raise ValueError(f"importance of a matrix of {k} columns has shape {importance.shape}")
-            _check_finite(importance, "importance", format)
-            if importance.min() < 0:
-                raise LocalllmError(f"importance has a value of {importance.min()}, must be at least 0")
+            importance = _checked_importance(importance, k)
         count = np.array([n], np.int64)
         self._run(
             Key("rounding", "rows", (format.module,)), rounding.Params, (n, k),
@@ -95,9 +94,25 @@ def _check_supported(format: Format) -> None:
         raise UnsupportedError(f"{format.name}: tensors of this format can be neither read nor written")
 
 
-def _check_finite(x: np.ndarray, what: str, format: Format) -> None:
+def _check_values(format: Format, x: np.ndarray) -> None:
     """Two reductions, no copy: a NaN passes through both."""
     low, high = float(x.min()), float(x.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(np.count_nonzero(~np.isfinite(x)))
-        raise LocalllmError(f"{bad} of {x.size} {what} are not finite: they cannot be written as {format.name}")
+        raise LocalllmError(f"{bad} of {x.size} values are not finite: they cannot be written as {format.name}")
+    if format.name not in _WIDE and max(-low, high) > _GREATEST_HALF:
+        raise LocalllmError(
+            f"a value of {max(-low, high):.6g} is too great for {format.name} (at most {_GREATEST_HALF:.0f}): "
+            "write the tensor as BF16 or F32"
+        )
+
+
+def _checked_importance(importance: np.ndarray, k: int) -> np.ndarray:
+    """float32 [k], the greatest 1."""
+    importance = np.ascontiguousarray(importance, np.float32)
+    if importance.shape != (k,):
+        raise ValueError(f"importance of a matrix of {k} columns has shape {importance.shape}")
+    least, greatest = float(importance.min()), float(importance.max())
+    if not (least >= 0 and np.isfinite(greatest)):
+        raise LocalllmError(f"importance has values from {least} to {greatest}, must be finite and at least 0")
+    return importance / np.float32(greatest) if greatest > 0 else importance

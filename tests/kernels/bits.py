@@ -19,6 +19,7 @@ from tests.kernels import (
     test_products,
     test_quantize,
     test_rope,
+    test_rounding,
     test_rows,
     test_ssm,
 )
@@ -35,6 +36,10 @@ def outcomes():
     for group in (32, 256):
         for field, array in test_quantize.tiles(test_quantize.some_rows(20, 512), group, 2048).items():
             yield f"quantize {group} {field}", array
+    matrix, importance = test_products.inputs(20, 768, 2), np.random.default_rng(3).random(768)
+    for name in test_rounding.WRITTEN:
+        yield f"rounding {name}", test_rounding.encode(name, matrix)
+        yield f"rounding {name} weighted", test_rounding.encode(name, matrix, importance)
     x, w = test_rows.normal(5, 897), test_rows.normal(897, seed=1)
     yield "rms", test_rows.rms(x, w, 897, 1, harness.buffer(x.shape))
     for function in test_rows.FUNCTIONS:
