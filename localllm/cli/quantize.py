@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localllm.cli import budget
 from localllm.cli.common import Progress, note, options
 from localllm.errors import FileError, UsageError
 from localllm.kernels.formats.table import FORMATS, Format
@@ -45,6 +46,8 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 @click.option("--output-tensor-type", metavar="FORMAT", help="Format of output.weight.")
 @click.option("--token-embedding-type", metavar="FORMAT", help="Format of the token embeddings.")
 @click.option("--leave-output-tensor", is_flag=True, help="Leave output.weight as it is.")
+@click.option("--bits", type=click.FloatRange(1, 16), metavar="N", help="Instead of FORMAT: at most N bits per weight.")
+@click.option("--max-size", metavar="N(M|G)", help="Instead of FORMAT: a file of at most N million or billion bytes.")
 @click.option("--pure", is_flag=True, help="No mixture: all matrices get the same format.")
 @click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already; the errors add up.")
 @click.option("--split-max-size", metavar="N(M|G)", help="Write several files of at most N million or billion bytes.")
@@ -60,18 +63,23 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
 
     SOURCE is a GGUF file with F32, F16 or BF16 tensors, or the folder of a Hugging Face model. FORMAT is a mixture of
     llama.cpp, such as Q4_K_M, Q8_0 or IQ4_XS, and gives each tensor the format that llama-quantize gives it; COPY
-    leaves all formats as they are. PATTERN is a regular expression. TYPE is str, bool, u32, i32, f32, ..., or arr:TYPE
-    with a JSON array.
+    leaves all formats as they are. In place of FORMAT, --bits or --max-size give a size, and each matrix gets the
+    format that serves the model best within it; OUT.budget.md says why. PATTERN is a regular expression. TYPE is str,
+    bool, u32, i32, f32, ..., or arr:TYPE with a JSON array.
     """
-    row = _mixture(format, given["vocab_only"])
+    # Before NumPy is imported: one thread, so that sums have one order; small products are faster so, too.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    searched = budget.check(format, given)
+    row = COPY if searched else _mixture(format, given["vocab_only"])
     name = _method(given)
-    overrides, split_max_size = _overrides(given), _bytes(given["split_max_size"])
+    overrides, split_max_size = _overrides(given), _bytes("--split-max-size", given["split_max_size"])
+    max_size = _bytes("--max-size", given["max_size"])
     if not given["dry_run"]:
         _check_free(out, given["force"], [source])
     with ExitStack() as stack:
         calibration = _calibration(given["imatrix"], stack)
         calibrated = calibration if METHODS[name].calibrated else None
-        if given["dry_run"]:
+        if given["dry_run"] and not searched:
             model = _open(source, None, given, stack)
             formats = choose(model, row.name, calibrated is not None, overrides)
             _show(model, formats)
@@ -86,7 +94,16 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         encoder = Encoder(given["threads"], lambda done, total: line("Compiling kernels", done, total))
         stack.enter_context(encoder)
         model = _open(source, encoder, given, stack)
-        formats = {} if given["vocab_only"] else choose(model, row.name, calibrated is not None, overrides)
+        if searched:
+            assert calibration
+            found = budget.search(model, max_size, given, calibration, encoder)
+            row, formats = budget.mixture_of(found), dict(found.formats)
+            budget.report(found)
+            if given["dry_run"]:
+                _show(model, formats)
+                return
+        else:
+            formats = {} if given["vocab_only"] else choose(model, row.name, calibrated is not None, overrides)
         paths = shard_paths(out, plan(model, formats), split_max_size)
         for path in paths:
             _check_free(path, given["force"], model.files)
@@ -101,6 +118,8 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         summary = quantize(
             model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
         )
+    if searched:
+        budget.write(found, out)
     size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
     for text in made.notes():
         note(text)
@@ -151,12 +170,12 @@ def _format(option: str, name: str) -> Format:
     return found
 
 
-def _bytes(text: str | None) -> int:
+def _bytes(option: str, text: str | None) -> int:
     if text is None:
         return 0
     match = re.fullmatch(r"([1-9]\d{0,9})([MG])", text.upper())
     if match is None:
-        raise UsageError(f"--split-max-size {text!r}: must be a whole number and M or G, such as 2G")
+        raise UsageError(f"{option} {text!r}: must be a whole number and M or G, such as 2G")
     return int(match[1]) * _UNITS[match[2]]
 
 

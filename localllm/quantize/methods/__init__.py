@@ -48,6 +48,7 @@ METHODS: dict[str, Row] = {
     "plain": Row("plain", "nearest values: the least squared error of the weights", calibrated=False),
     "imatrix": Row("imatrix", "columns with large inputs weigh more", calibrated=True),
     "gptq": Row("gptq", "later columns make up for the errors of earlier ones (GPTQ)", calibrated=True),
+    "auto": Row("auto", "for each matrix the nearest of these on text held back", calibrated=True),
 }
 
 

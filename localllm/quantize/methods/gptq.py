@@ -1,8 +1,8 @@
 """Rounding with error correction (GPTQ, arXiv 2210.17323): later columns make up for the errors of those before.
 
 Needs the full second moments of each matrix's inputs: `localllm calibrate --hessians`. Formats are the usual ones. The
-same calibration, NumPy and processor give the same bits, for any -t; NumPy's products of matrices may sum in another
-order elsewhere.
+same calibration, NumPy and processor give the same bits, for any -t, while NumPy's products have one thread, as
+`localllm quantize` sets it (OPENBLAS_NUM_THREADS); they may sum in another order elsewhere.
 """
 
 from __future__ import annotations
