@@ -78,7 +78,8 @@ class Sensitivity:
         """Rounded rows less those of the source: float32 [stop - start, k]."""
         x = self._source.rows(tensor.name, start, stop)
         raw = self._encoder.encode(format, x, self._importance(tensor.name))
-        return self._encoder.decode(format, raw, tensor.k) - x
+        error: np.ndarray = self._encoder.decode(format, raw, tensor.k) - x
+        return error
 
     def _ends(self, tensor: SourceTensor, format: Format, chunk: list[int]) -> np.ndarray:
         """Logits where the embeddings, the output matrix, or, if they are the same tensor, both are rounded."""

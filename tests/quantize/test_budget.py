@@ -20,7 +20,10 @@ class Random(Source):
     """A model of random matrices."""
 
     path = "random"
-    metadata = {"general.architecture": Typed("llama", "str"), "llama.block_count": Typed(N_LAYERS, "u32")}
+
+    @property
+    def metadata(self):
+        return {"general.architecture": Typed("llama", "str"), "llama.block_count": Typed(N_LAYERS, "u32")}
 
     def __init__(self):
         shapes = {"token_embd.weight": (64, 96), "output_norm.weight": (64,), "output.weight": (64, 96)}
