@@ -284,6 +284,17 @@ def test_an_unknown_pretokenizer_is_named_by_hand(folder):
         open_source(str(folder), pre="qwen")
 
 
+def test_an_added_token_that_is_no_text_is_refused(tmp_path):
+    folder = write_folder(tmp_path, CASES["mistral"])
+    found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    found["added_tokens"][0]["content"] = ["<s>"]
+    write_json(folder / "tokenizer.json", found)
+    read_all(folder)  # tokenizer.model goes first, and texts that are none match no special token
+    (folder / "tokenizer.model").unlink()
+    with pytest.raises(FormatError, match=r"key content: is \['<s>'\], must be a string"):
+        read_all(folder)
+
+
 def test_random_bytes_in_every_file_never_give_a_traceback(tmp_path):
     """Only LocalllmError, or a source that reads: what was hit may have been weights."""
     rng = np.random.default_rng(5)

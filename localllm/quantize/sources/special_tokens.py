@@ -45,10 +45,10 @@ def special_keys(
             added.setdefault(kind, settings.flag(f"add_{kind}_token", False))
     listed = tokenizer.get("added_tokens")
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    by_text = {entry.get("content"): entry.get("id") for entry in reversed(entries)}
+    by_text = {str(entry.get("content")): entry.get("id") for entry in reversed(entries)}
     keys = {}
     for kind, key in _KEYS.items():
-        token_id = by_text.get(texts.get(kind))
+        token_id = by_text.get(texts.get(kind, ""))
         if not isinstance(token_id, int) or token_id >= n_vocab:
             token_id = config.values.get(f"{kind}_token_id")
         if type(token_id) is int and 0 <= token_id < n_vocab:  # a list of several ends is left to the chat template
