@@ -46,6 +46,8 @@ def command(
     localllm calibrate model-f16.gguf
     localllm quantize model-f16.gguf model-q4.gguf Q4_K_M --imatrix calib.gguf
     """
+    # Threads share the columns of second moments: products in NumPy need none of their own, which would wait in loops.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with load_model(model, n_threads=threads) as loaded:
         _calibrate(loaded, text, output, hessians, ctx_size, chunks, process_output)
 

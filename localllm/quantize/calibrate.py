@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +35,9 @@ EVERY = 8
 _N_BATCH = 512
 _TOGETHER = 2048
 """Rows whose products are added to second moments at once."""
+_COLUMNS = 256
+"""Columns of a second moment that a thread sums up at a time: always the same ones, so that bits do not depend on
+threads."""
 _NEVER_QUANTIZED = (".ffn_gate_inp.weight",)
 """Names of matrices that stay as they are (llama.cpp, src/llama-quant.cpp): second moments would have no use."""
 
@@ -44,6 +48,7 @@ class Calibrated(Protocol):
     """What calibration needs of a model (localllm.model.model's LoadedModel is one)."""
 
     path: str
+    n_threads: int
     config: Config
     network: Network
     file: GGUFFile
@@ -87,8 +92,10 @@ class _Input:
     squares: np.ndarray = field(init=False)
     counts: np.ndarray = field(init=False)
     moments: list[np.ndarray] = field(default_factory=list)
-    """Sums of x xᵀ, float32 [n_matrices, k, k]: of rows that may be used, and of those held back."""
+    """Sums of x xᵀ, float32 [n_matrices, k, k]: of rows that may be used, and of those held back; the upper triangle,
+    and what of the lower one stands beside it."""
     moment_counts: list[np.ndarray] = field(default_factory=list)
+    pool: Executor = field(init=False)
     _waiting: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
     """Rows that are not in the moments yet, by part and matrix."""
 
@@ -101,7 +108,8 @@ class _Input:
         """While they are summed up: two moments of each matrix, and rows that wait."""
         return 3 * self.n_matrices * self.k * self.k * 4
 
-    def begin_moments(self) -> None:
+    def begin_moments(self, pool: Executor) -> None:
+        self.pool = pool
         self.moments = [np.zeros((self.n_matrices, self.k, self.k), np.float32) for _ in range(2)]
         self.moment_counts = [np.zeros(self.n_matrices, np.int64) for _ in range(2)]
         self._waiting = {(part, i): [] for part in range(2) for i in range(self.n_matrices)}
@@ -113,8 +121,13 @@ class _Input:
     def _multiply(self, part: int, i: int) -> None:
         """Add x xᵀ of the rows that wait: of many at once, since k * k sums are read and written each time."""
         if waiting := self._waiting[part, i]:
-            rows = np.concatenate(waiting)
-            self.moments[part][i] += rows.T @ rows
+            rows, moment = np.concatenate(waiting), self.moments[part][i]
+
+            def add(first: int) -> None:
+                last = first + _COLUMNS
+                moment[first:last, first:] += rows[:, first:last].T @ rows[:, first:]
+
+            list(self.pool.map(add, range(0, self.k, _COLUMNS)))
             self.moment_counts[part][i] += len(rows)
             self._waiting[part, i] = []
 
@@ -292,12 +305,12 @@ def _with_moments(
     groups = _groups(inputs, available_memory() // 2 if options.memory is None else options.memory)
     stored = [_stored(one) for one in inputs if _has_moments(one)]
     _check_disk(path, sum(one.n_bytes for one in stored))
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, ThreadPoolExecutor(model.n_threads) as pool:
         writer = HessianWriter(temporary, stored, identity)
         for i, group in enumerate(groups):
             for one in group:
                 if _has_moments(one):
-                    one.begin_moments()
+                    one.begin_moments(pool)
             what = "Calibrating" if len(groups) == 1 else f"Calibrating (pass {i + 1} of {len(groups)})"
             _pass(model, options, chunks, held_back, group, progress, what, i * len(chunks), len(groups) * len(chunks))
             for one in group:

@@ -64,10 +64,15 @@ class Calibration:
     def has_hessians(self) -> bool:
         return self._hessians is not None
 
-    def hessian(self, name: str, held_back: bool = False) -> np.ndarray | None:
+    def hessian_shape(self, name: str) -> tuple[int, int] | None:
+        """How many matrices have Hessians of their own (experts), and k; None where there is none."""
+        return self._hessians.shape(name) if self._hessians else None
+
+    def hessian(self, name: str, held_back: bool = False, matrix: int | None = None) -> np.ndarray | None:
         """The mean of x xᵀ over a matrix's input rows x: float32 [k, k], or [n_expert, k, k]; None where there is none.
-        It is read from disk. held_back: over every eighth chunk of the text, which the other one does not contain."""
-        return self._hessians.hessian(name, held_back) if self._hessians else None
+        It is read from disk. held_back: over every eighth chunk of the text, which the other one does not contain.
+        matrix: that of one expert alone, float32 [k, k]."""
+        return self._hessians.hessian(name, held_back, matrix) if self._hessians else None
 
     def close(self) -> None:
         if self._hessians:

@@ -9,6 +9,7 @@ tensors, `hessians.stored` for each of them the one whose name it is stored unde
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def triangle(k: int) -> int:
 
 
 def packed(h: np.ndarray) -> np.ndarray:
-    """The upper triangle of float32 [k, k], row after row: float32 [k * (k + 1) / 2]."""
+    """The upper triangle of float32 [k, k], row after row: float32 [k * (k + 1) / 2]. The lower one is not read."""
     k = len(h)
     out, at = np.empty(triangle(k), np.float32), 0
     for i in range(k):
@@ -134,19 +135,29 @@ class Hessians:
     def names(self) -> list[str]:
         return list(self._stored)
 
-    def hessian(self, name: str, held_back: bool = False) -> np.ndarray | None:
-        """The mean of x xᵀ, float32 [k, k], or [n_expert, k, k]; None for a tensor that has none."""
+    def shape(self, name: str) -> tuple[int, int] | None:
+        """Matrices of a tensor (experts), and k; None for a tensor that has no Hessian. Raises FormatError."""
         if name not in self._stored:
             return None
-        upper = floats(self._file, f"{self._stored[name]}.hessian{PARTS[held_back]}")
-        upper = upper.reshape(-1, upper.shape[-1])
-        k = (int((8 * upper.shape[1] + 1) ** 0.5) - 1) // 2
-        if triangle(k) != upper.shape[1]:
-            raise FormatError(
-                f"{self._file.path}: tensor {self._stored[name]}.hessian: {upper.shape[1]} is no triangle"
-            )
-        whole = [unpacked(row, k) for row in upper]
-        return whole[0] if len(whole) == 1 else np.stack(whole)
+        info = self._file.tensors.get(f"{self._stored[name]}.hessian")
+        n_elements, *n = info.shape if info else (0,)
+        k = (math.isqrt(8 * n_elements + 1) - 1) // 2
+        if not k or triangle(k) != n_elements or len(n) > 1:
+            raise FormatError(f"{self._file.path}: tensor {self._stored[name]}.hessian: is missing, or no triangle")
+        return (n[0] if n else 1), k
+
+    def hessian(self, name: str, held_back: bool = False, matrix: int | None = None) -> np.ndarray | None:
+        """The mean of x xᵀ, float32 [k, k], or [n_expert, k, k]; None for a tensor that has none. matrix: of this one
+        alone, float32 [k, k], the rest is not read."""
+        shape = self.shape(name)
+        if shape is None:
+            return None
+        n, k = shape
+        tensor = f"{self._stored[name]}.hessian{PARTS[held_back]}"
+        if matrix is not None or n == 1:
+            upper = floats(self._file, tensor, matrix if n > 1 else None)
+            return unpacked(upper.ravel(), k)
+        return np.stack([unpacked(row, k) for row in floats(self._file, tensor)])
 
     def counts(self, name: str, held_back: bool = False) -> np.ndarray | None:
         """Rows that `hessian` is the mean of, int64 [n_expert or 1]."""

@@ -96,15 +96,16 @@ def write_imatrix(path: str | os.PathLike[str], imatrix: Imatrix) -> None:
         writer.close()
 
 
-def floats(file: GGUFFile, name: str) -> np.ndarray:
-    """A copy of an F32 tensor, rows first. Raises FormatError."""
+def floats(file: GGUFFile, name: str, row: int | None = None) -> np.ndarray:
+    """A copy of an F32 tensor, rows first, or of one of its rows. Raises FormatError."""
     if name not in file.tensors:
         raise FormatError(f"{file.path}: tensor {name}: is missing")
     info = file.tensors[name]
     if info.format.name != "F32":
         raise FormatError(f"{file.path}: tensor {name}: is in {info.format.name}, must be in F32")
     raw = np.frombuffer(file.map(), "<f4", info.n_elements, info.offset)
-    return raw.reshape(info.shape[::-1]).astype(np.float32)
+    rows = raw.reshape(info.shape[::-1])
+    return (rows if row is None else rows[row]).astype(np.float32)
 
 
 def _entry(file: GGUFFile, name: str) -> Entry:

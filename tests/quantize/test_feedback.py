@@ -108,8 +108,13 @@ class Known(Calibration):
     def __contains__(self, name):
         return name in self.diagonals
 
-    def hessian(self, name, held_back=False):
-        return self.hessians.get(name)
+    def hessian_shape(self, name):
+        found = self.hessians.get(name)
+        return None if found is None else (len(found) if found.ndim > 2 else 1, found.shape[-1])
+
+    def hessian(self, name, held_back=False, matrix=None):
+        found = self.hessians.get(name)
+        return found if matrix is None or found.ndim == 2 else found[matrix]
 
     def importance(self, name, k=None):
         return self.diagonals.get(name)

@@ -126,6 +126,11 @@ def test_hessians_beside(tmp_path):
             assert np.array_equal(there(calibration.hessian(name, held_back=True)), (x[:5].T @ x[:5]) / np.float32(5))
         assert np.allclose(there(calibration.hessian("experts")), moments / 9)
         assert not there(calibration.hessian("experts", held_back=True)).any()
+        second = there(calibration.hessian("experts", matrix=1))
+        assert np.array_equal(second, there(calibration.hessian("experts"))[1])
+        assert calibration.hessian_shape("experts") == (2, 7)
+        assert calibration.hessian_shape(names[1]) == (1, 12)
+        assert calibration.hessian_shape("output.weight") is None
         assert calibration.hessian("output.weight") is None
 
 

@@ -69,18 +69,16 @@ def hessian_of(
 
     Raises FormatError where the calibration belongs to another model.
     """
-    found = calibration.hessian(tensor.name, held_back)
-    if found is None:
+    shape, n_matrices = calibration.hessian_shape(tensor.name), tensor.shape[2] if len(tensor.shape) > 2 else 1
+    if shape is None:
         return None
-    n_matrices = tensor.shape[2] if len(tensor.shape) > 2 else 1
-    found = found.reshape(-1, *found.shape[-2:])
-    if found.shape != (n_matrices, tensor.k, tensor.k):
+    if shape != (n_matrices, tensor.k):
         raise FormatError(
-            f"the Hessian of tensor {tensor.name} has shape {found.shape}, must have "
-            f"{(n_matrices, tensor.k, tensor.k)}: it belongs to another model"
+            f"the Hessian of tensor {tensor.name} has shape {shape}, must have {(n_matrices, tensor.k)}: it belongs to "
+            "another model"
         )
-    mine: np.ndarray = found[matrix]
-    return mine if np.diag(mine).any() else None
+    mine = calibration.hessian(tensor.name, held_back, matrix)
+    return mine if mine is not None and np.diag(mine).any() else None
 
 
 def method(calibration: Calibration | None, encoder: Encoder) -> WithFeedback:
