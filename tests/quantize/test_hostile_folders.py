@@ -284,6 +284,24 @@ def test_an_unknown_pretokenizer_is_named_by_hand(folder):
         open_source(str(folder), pre="qwen")
 
 
+@pytest.mark.parametrize("case", ["qwen2", "mistral"])
+def test_what_is_nested_deeply_never_gives_a_traceback(tmp_path, case):
+    folder = write_folder(tmp_path, CASES[case])
+    (folder / "tokenizer.model").unlink(missing_ok=True)
+    path = folder / "tokenizer.json"
+    text = path.read_text(encoding="utf-8")
+    problems = []
+    for key, inner in (("pre_tokenizer", "pretokenizers"), ("normalizer", "normalizers")):
+        for depth in (100, 300, 450, 900, 100_000):
+            deep = f'{{"type": "Sequence", "{inner}": [' * depth + '{"type": "NFC"}' + "]}" * depth
+            path.write_text(json.dumps(json.loads(text) | {key: "NESTED"}).replace('"NESTED"', deep), encoding="utf-8")
+            try:
+                read_all(folder)
+            except LocalllmError as error:
+                problems.append(str(error))
+    assert sum("nested too deeply" in problem for problem in problems) >= 4
+
+
 def test_an_added_token_that_is_no_text_is_refused(tmp_path):
     folder = write_folder(tmp_path, CASES["mistral"])
     found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
 from localllm.kernels.formats.table import FORMATS
 from localllm.model.model import LoadedModel
 from localllm.quantize.source import Source, Typed
 from localllm.quantize.sources import open_source
 from localllm.text.tokenizer import load_tokenizer
+from tests.quantize.folder_tokenizers import write_json
 from tests.quantize.folders import CASES, IDS, weights_of, write_folder
 from tests.quantize.gguf_file import write_gguf
 from tests.quantize.record_conversions import RECORDED
@@ -127,6 +129,22 @@ def test_vocabulary_of_tokenizer_json_alone_is_the_same_tokenizer(tmp_path):
     assert metadata[0]["tokenizer.ggml.scores"] != metadata[1]["tokenizer.ggml.scores"]
     for text in ("the brown dogs jump, then 12345 of them", "Zwölf Sylter überqueren\n den  Deich 🦊", "", " ", "aaaa"):
         assert first.encode(text) == second.encode(text)
+
+
+@pytest.mark.parametrize("prepends", [True, False])
+def test_it_encodes_as_the_tokenizers_package_does(prepends, tmp_path):
+    folder = write_folder(tmp_path, replace(CASES["mistral"], vocabulary="blocks"))
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    if not prepends:
+        del tokenizer["normalizer"]["normalizers"][0]
+        write_json(path, tokenizer)
+    metadata = {key: value.value for key, value in open_source(str(folder)).metadata.items()}
+    assert metadata.get("tokenizer.ggml.add_space_prefix", True) == prepends
+    ours, theirs = load_tokenizer(metadata), tokenizers.Tokenizer.from_file(str(path))
+    assert ours is not None
+    for text in ("the brown dogs jump, then 12345 of them", "Zwölf Sylter überqueren\n den  Deich 🦊", "aaaa", "quick"):
+        assert list(ours.encode(text, add_special=False)) == theirs.encode(text, add_special_tokens=False).ids
 
 
 def test_every_expert_is_in_its_place(tmp_path):

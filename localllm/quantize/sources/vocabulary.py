@@ -38,6 +38,8 @@ class Tokens:
     texts: list[str]
     types: list[int]
     scores: list[float]
+    of_json: bool = False
+    """Of a tokenizer.json, not of a SentencePiece file."""
 
     def put(self, token_id: int, text: str, kind: int, score: float) -> None:
         self.texts[token_id], self.types[token_id] = text, kind
@@ -47,6 +49,13 @@ class Tokens:
 
 def read_vocabulary(folder: Path, row: Architecture, config: Config, pre: str | None) -> dict[str, Typed]:
     """Keys tokenizer.*. `pre` replaces what is recognised. Raises FileError, FormatError or TokenizerError."""
+    try:
+        return _keys(folder, row, config, pre)
+    except RecursionError:
+        raise TokenizerError(f"{folder / 'tokenizer.json'}: is nested too deeply") from None
+
+
+def _keys(folder: Path, row: Architecture, config: Config, pre: str | None) -> dict[str, Typed]:
     settings = Config(folder / "tokenizer_config.json", _optional(folder / "tokenizer_config.json"))
     path = folder / "tokenizer.json"
     tokenizer = _optional(path)
@@ -66,6 +75,8 @@ def read_vocabulary(folder: Path, row: Architecture, config: Config, pre: str | 
     space = row.add_space_prefix
     if space is None and row.space_prefix_of_config and "add_prefix_space" in settings.values:
         space = settings.flag("add_prefix_space", False)
+    if space is None and tokens.of_json and tokens.scores and not _prepends(tokenizer):
+        space = False
     if space is not None:
         keys["tokenizer.ggml.add_space_prefix"] = typed(space)
     if row.space_prefix_of_config and len(tokens.texts) == _GRANITE_VOCABULARY:
@@ -148,11 +159,24 @@ def _blocks(path: Path, model: Config, n_vocab: int) -> Tokens:
     merges = model.values.get("merges", [])
     for rank, (left, right) in enumerate(_merges(path, merges)):
         ranks.setdefault(left + right, rank)
+    tokens.of_json = True
     unknown = model.text("unk_token")
     for text, token_id in _vocab(path, model, n_vocab).items():
         kind = BYTE if _BYTE_NAME.fullmatch(text) else UNKNOWN if text == unknown else NORMAL
         tokens.put(token_id, text, kind, -float(ranks.get(text, len(merges))))
     return tokens
+
+
+def _prepends(step: Any) -> bool:
+    """Whether a tokenizer.json, or a step of it, puts U+2581 before a text."""
+    if isinstance(step, list):
+        return any(_prepends(inner) for inner in step)
+    if not isinstance(step, dict):
+        return False
+    if step.get("type") == "Metaspace":
+        return step.get("prepend_scheme", "always") != "never" and step.get("add_prefix_space") is not False
+    inner = ("normalizer", "pre_tokenizer", "normalizers", "pretokenizers")
+    return step.get("type") == "Prepend" or any(_prepends(step.get(key)) for key in inner)
 
 
 def _merges(path: Path, merges: Any) -> Iterator[tuple[str, str]]:
