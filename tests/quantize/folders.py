@@ -117,6 +117,25 @@ CASES: dict[str, Case] = {
         },
         pre="qwen2",
     ),
+    "qwen2moe": Case(
+        "Qwen2MoeForCausalLM",
+        "qwen2_moe",
+        {
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 64,
+            "norm_topk_prob": False,
+        },
+        pre="qwen2",
+        biases=True,
+    ),
+    "olmoe": Case(
+        "OlmoeForCausalLM",
+        "olmoe",
+        {"num_experts": 3, "num_experts_per_tok": 2, "norm_topk_prob": False, "rms_norm_eps": 1e-5},
+        pre="gpt-2",
+    ),
     "gemma2": Case(
         "Gemma2ForCausalLM",
         "gemma2",
@@ -243,7 +262,9 @@ def _layer(case: Case, head: int, q: int, kv: int) -> dict[str, tuple[int, ...]]
         norms |= {"pre_feedforward_layernorm.weight": (N_EMBD,), "post_feedforward_layernorm.weight": (N_EMBD,)}
     if case.architecture.startswith("Bitnet"):
         norms |= {"self_attn.inner_attn_ln.weight": (N_EMBD,), "mlp.ffn_layernorm.weight": (N_FF,)}
-    if kind.startswith("olmo"):
+    if kind == "olmoe":
+        norms |= {"self_attn.q_norm.weight": (q,), "self_attn.k_norm.weight": (kv,)}
+    if kind in ("olmo2", "olmo3"):
         norms = {"post_attention_layernorm.weight": (N_EMBD,), "post_feedforward_layernorm.weight": (N_EMBD,)}
         norms |= {"self_attn.q_norm.weight": (q,), "self_attn.k_norm.weight": (kv,)}
     if kind in ("qwen3", "qwen3_moe", "gemma3_text"):
@@ -251,11 +272,11 @@ def _layer(case: Case, head: int, q: int, kv: int) -> dict[str, tuple[int, ...]]
     if kind == "phi3":
         attention = {"self_attn.qkv_proj.weight": (q + 2 * kv, N_EMBD), "self_attn.o_proj.weight": (N_EMBD, q)}
         mlp = {"mlp.gate_up_proj.weight": (2 * N_FF, N_EMBD), "mlp.down_proj.weight": (N_EMBD, N_FF)}
-    if kind in ("mixtral", "qwen3_moe"):
+    if kind in ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe"):
         mlp = _experts(case)
     shapes = attention | mlp | norms
     if case.biases:
-        biased = ("q_proj", "k_proj", "v_proj") if kind == "qwen2" else ("_proj",)
+        biased = ("q_proj", "k_proj", "v_proj") if kind.startswith("qwen2") else ("_proj",)
         weights = [name for name in shapes if name.removesuffix(".weight").endswith(biased)]
         shapes |= {name.replace(".weight", ".bias"): shapes[name][:1] for name in weights}
     return shapes
@@ -265,12 +286,17 @@ def _experts(case: Case) -> dict[str, tuple[int, ...]]:
     if case.model_type == "mixtral":
         room, n, n_ff, names = "block_sparse_moe", case.config["num_local_experts"], N_FF, ("w1", "w3", "w2")
     else:
-        n, n_ff = case.config["num_experts"], case.config["moe_intermediate_size"]
+        n, n_ff = case.config["num_experts"], case.config.get("moe_intermediate_size", N_FF)
         room, names = "mlp", ("gate_proj", "up_proj", "down_proj")
     shapes: dict[str, tuple[int, ...]] = {f"{room}.gate.weight": (n, N_EMBD)}
     for x in range(n):
         for name, shape in zip(names, ((n_ff, N_EMBD), (n_ff, N_EMBD), (N_EMBD, n_ff)), strict=True):
             shapes[f"{room}.experts.{x}.{name}.weight"] = shape
+    if "shared_expert_intermediate_size" in case.config:
+        n_ff = case.config["shared_expert_intermediate_size"]
+        shapes[f"{room}.shared_expert_gate.weight"] = (1, N_EMBD)
+        for name, shape in zip(names, ((n_ff, N_EMBD), (n_ff, N_EMBD), (N_EMBD, n_ff)), strict=True):
+            shapes[f"{room}.shared_expert.{name}.weight"] = shape
     return shapes
 
 

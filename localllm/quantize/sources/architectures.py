@@ -130,6 +130,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         "qwen3", hyperparameters.common, names.QWEN, defaults=_QWEN_DEFAULTS | {"head_dim": 128}
     ),
     "Qwen3MoeForCausalLM": Architecture("qwen3moe", hyperparameters.qwen3_moe, names.QWEN_MOE, defaults=_QWEN_DEFAULTS),
+    "Qwen2MoeForCausalLM": Architecture(
+        "qwen2moe", hyperparameters.qwen2_moe, names.QWEN2_MOE, defaults=_QWEN_DEFAULTS
+    ),
+    "OlmoeForCausalLM": Architecture("olmoe", hyperparameters.olmoe, names.OLMOE, defaults=_LLAMA_DEFAULTS),
     "Gemma2ForCausalLM": Architecture(
         "gemma2",
         hyperparameters.gemma2,

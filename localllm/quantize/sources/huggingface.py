@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}
 """general.file_type: llama_ftype of llama.cpp's llama.h."""
-_ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight")
+_ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight")
 
 
 class HuggingFaceSource(Source):

@@ -132,10 +132,29 @@ def smollm3(c: Config) -> Keys:
     return llama(c)
 
 
+def _normalized_experts(c: Config, wanted: bool) -> None:
+    """Raises UnsupportedError where weights of experts add up to 1, or do not, as no GGUF file of the kind has it."""
+    if c.flag("norm_topk_prob", False) != wanted:
+        is_so = "add up to 1" if wanted else "are as they are"
+        raise UnsupportedError(f"{c.path}: key norm_topk_prob: in such GGUF files weights of experts {is_so}")
+
+
 def qwen3_moe(c: Config) -> Keys:
-    if not c.flag("norm_topk_prob", False):
-        raise UnsupportedError(f"{c.path}: key norm_topk_prob: is false; in a GGUF file weights of experts add up to 1")
+    _normalized_experts(c, True)
     return common(c) | {"expert_feed_forward_length": c.integer("moe_intermediate_size")}
+
+
+def qwen2_moe(c: Config) -> Keys:
+    _normalized_experts(c, False)
+    return common(c) | {
+        "expert_feed_forward_length": c.integer("moe_intermediate_size"),
+        "expert_shared_feed_forward_length": c.integer("shared_expert_intermediate_size"),
+    }
+
+
+def olmoe(c: Config) -> Keys:
+    _normalized_experts(c, False)
+    return common(c) | {"attention.layer_norm_rms_epsilon": 1e-5}
 
 
 def gemma2(c: Config) -> Keys:

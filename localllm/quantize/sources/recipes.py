@@ -50,6 +50,8 @@ _SIZES: dict[str, Callable[[Config], int]] = {
     "F": lambda c: c.integer("intermediate_size"),
     "G": lambda c: 2 * c.integer("intermediate_size"),
     "M": lambda c: c.integer("moe_intermediate_size"),
+    "S": lambda c: c.integer("shared_expert_intermediate_size"),
+    "1": lambda c: 1,
     "V": lambda c: c.integer("vocab_size"),
     "X": lambda c: c.integer("num_local_experts", "num_experts", high=1024),
     "D": head_dim,

@@ -1,7 +1,8 @@
 """Names of tensors: those of transformers' classes -> those of GGUF, with the shapes that they must have.
 
 A shape is written in letters, rows first: E hidden_size, F intermediate_size, V vocab_size, Q elements of all query
-heads, K of all key heads, D of one head, X experts, M moe_intermediate_size; of fused matrices, G is 2 F, A is Q + 2 K.
+heads, K of all key heads, D of one head, X experts, M moe_intermediate_size; S of the
+shared expert; of fused matrices, G is 2 F, A is Q + 2 K.
 """
 
 from __future__ import annotations
@@ -65,6 +66,24 @@ QWEN_MOE = QWEN | {
     "mlp.experts.up_proj.weight": ("ffn_up_exps.weight", "ME"),
     "mlp.experts.down_proj.weight": ("ffn_down_exps.weight", "EM"),
 }
+QWEN2_MOE = QWEN_MOE | {
+    "mlp.shared_expert_gate.weight": ("ffn_gate_inp_shexp.weight", "1E"),
+    "mlp.shared_expert.gate_proj.weight": ("ffn_gate_shexp.weight", "SE"),
+    "mlp.shared_expert.up_proj.weight": ("ffn_up_shexp.weight", "SE"),
+    "mlp.shared_expert.down_proj.weight": ("ffn_down_shexp.weight", "ES"),
+}
+OLMOE = (
+    _ATTENTION
+    | _NORMS
+    | {
+        "self_attn.q_norm.weight": ("attn_q_norm.weight", "Q"),
+        "self_attn.k_norm.weight": ("attn_k_norm.weight", "K"),
+        "mlp.gate.weight": ("ffn_gate_inp.weight", "XE"),
+        "mlp.experts.gate_proj.weight": ("ffn_gate_exps.weight", "FE"),
+        "mlp.experts.up_proj.weight": ("ffn_up_exps.weight", "FE"),
+        "mlp.experts.down_proj.weight": ("ffn_down_exps.weight", "EF"),
+    }
+)
 MIXTRAL = (
     _ATTENTION
     | _NORMS
