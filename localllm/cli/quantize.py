@@ -111,6 +111,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         _tell_fallbacks(model, formats, row)
         metadata = _metadata(model, row, given, calibrated)
         made = method(name)(calibrated, encoder)
+        model = made.prepare(model, formats)
         if given["keep_grid"]:
             made = KeepGrid(made)
         if given["method"] is None and row.quantized and row is not COPY:

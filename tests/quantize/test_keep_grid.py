@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from localllm.cli.quantize import command
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.formats.table import FORMATS
+from localllm.quantize.methods import Method
 from localllm.quantize.methods.keep_grid import LIMITS, KeepGrid, keep_grid
 from localllm.quantize.source import SourceTensor
 from tests.quantize.folders import CASES, rounded, save, weights_of, write_folder
@@ -39,7 +40,7 @@ def decoded(format: str, raw: np.ndarray) -> np.ndarray:
     return x
 
 
-class Other:
+class Other(Method):
     """The method for the other blocks: bytes that tell where they are from."""
 
     def encode(self, tensor, x, format, matrix=0):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from localllm.errors import UsageError
 from localllm.kernels.formats.table import Format
-from localllm.quantize.source import SourceTensor
+from localllm.quantize.source import Source, SourceTensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 class Method(Protocol):
     """One way to round. An object serves one job: it may keep what tensors with the same input share."""
+
+    def prepare(self, source: Source, formats: Mapping[str, Format]) -> Source:
+        """What is rounded in place of the source: the same model, whose tensors may be others. Raises LocalllmError."""
+        return source
 
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """Rows of a matrix as uint8 [n, row_bytes].
@@ -48,7 +52,8 @@ METHODS: dict[str, Row] = {
     "plain": Row("plain", "nearest values: the least squared error of the weights", calibrated=False),
     "imatrix": Row("imatrix", "columns with large inputs weigh more", calibrated=True),
     "gptq": Row("gptq", "later columns make up for the errors of earlier ones (GPTQ)", calibrated=True),
-    "auto": Row("auto", "for each matrix the nearest of these on text held back", calibrated=True),
+    "awq": Row("awq", "columns with large inputs are enlarged, what makes these inputs reduced (AWQ)", calibrated=True),
+    "auto": Row("auto", "for each matrix the nearest of plain, imatrix and gptq on text held back", calibrated=True),
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from localllm.errors import UsageError
 from localllm.kernels.formats.table import Format
 from localllm.quantize.feedback import output_error
+from localllm.quantize.methods import Method
 from localllm.quantize.methods.gptq import WithFeedback, hessian_of
 from localllm.quantize.methods.imatrix import ByImportance
 from localllm.quantize.methods.plain import Plain
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
     from localllm.quantize.calibration import Calibration
     from localllm.quantize.encode import Encoder
-    from localllm.quantize.methods import Method
 
 
-class Nearest:
+class Nearest(Method):
     """Tensors without a Hessian are rounded by importance."""
 
     def __init__(self, calibration: Calibration, encoder: Encoder) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from localllm.errors import FormatError, UsageError
 from localllm.kernels.formats.table import Format
 from localllm.quantize.feedback import Factor, corrected, factorize
+from localllm.quantize.methods import Method
 from localllm.quantize.methods.imatrix import importance_of
 from localllm.quantize.source import SourceTensor
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from localllm.quantize.encode import Encoder
 
 
-class WithFeedback:
+class WithFeedback(Method):
     """Tensors without a Hessian are rounded by importance, as embeddings that are looked up, not multiplied."""
 
     def __init__(self, calibration: Calibration, encoder: Encoder) -> None:

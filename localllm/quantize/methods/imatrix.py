@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from localllm.errors import FormatError, UsageError
 from localllm.kernels.formats.table import Format
+from localllm.quantize.methods import Method
 from localllm.quantize.source import SourceTensor
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from localllm.quantize.encode import Encoder
 
 
-class ByImportance:
+class ByImportance(Method):
     """Tensors that the calibration does not have, such as embeddings, are rounded plainly."""
 
     def __init__(self, calibration: Calibration, encoder: Encoder) -> None:
@@ -29,10 +30,6 @@ class ByImportance:
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """See Method."""
         return self._encoder.encode(format, x, importance_of(self._calibration, tensor, matrix))
-
-    def notes(self) -> list[str]:
-        """See Method."""
-        return []
 
 
 def importance_of(calibration: Calibration, tensor: SourceTensor, matrix: int) -> np.ndarray | None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from localllm.quantize.methods import Method
 from localllm.quantize.sources.grids import blocks
 
 if TYPE_CHECKING:
     from localllm.kernels.formats.table import Format
-    from localllm.quantize.methods import Method
     from localllm.quantize.source import SourceTensor
 
 LIMITS = {"Q4_0": (-8, 7), "Q5_0": (-16, 15)}
@@ -101,7 +101,7 @@ def _try(
     return exact, q.astype(np.int32), d
 
 
-class KeepGrid:
+class KeepGrid(Method):
     """Another method, but for blocks that lie on a grid."""
 
     def __init__(self, other: Method) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localllm.kernels.formats.table import Format
+from localllm.quantize.methods import Method
 from localllm.quantize.source import SourceTensor
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from localllm.quantize.encode import Encoder
 
 
-class Plain:
+class Plain(Method):
     """Needs no calibration."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -23,10 +24,6 @@ class Plain:
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """See Method."""
         return self._encoder.encode(format, x)
-
-    def notes(self) -> list[str]:
-        """See Method."""
-        return []
 
 
 def method(calibration: Calibration | None, encoder: Encoder) -> Plain:
