@@ -211,8 +211,8 @@ def _refuse_split(metadata: Metadata) -> None:
     if count > 1:
         part = metadata.get_typed("split.no", int, 0) + 1
         raise UnsupportedError(
-            f"{metadata.path}: is part {part} of {count} of a split model, which is not read yet: "
-            "merge the parts (llama-gguf-split --merge) or use a model in one file"
+            f"{metadata.path}: is part {part} of {count} of a split model: "
+            "merge the parts (localllm quantize PART OUT.gguf COPY)"
         )
 
 
