@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from importlib.resources import files
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from localllm.quantize.calibration import Calibration
 from localllm.quantize.calibration_text import ids_of_file, parts
 from localllm.quantize.imatrix import write_imatrix
 from tests import tiny_models
+from tests.quantize import record_imatrix
 from tests.recorded import models
 
 IDS = [int(i) for i in np.random.default_rng(11).integers(0, tiny_models.N_VOCAB, 335)]
@@ -121,6 +123,22 @@ def test_experts_heads_and_others(name, tmp_path):
                     assert np.allclose(importance.reshape(n, k)[used], means[used], rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", record_imatrix.NAMES)
+def test_sums_are_those_of_llamacpp(name, tmp_path):
+    """Names, counts and sums, of experts and of the matrices of heads, too."""
+    with np.load(record_imatrix.FILE) as file:
+        exact = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
+    options = Options(record_imatrix.N_CTX)
+    path = models.write(tmp_path / "m.gguf", models.cases()[name])
+    with LoadedModel.load(path, n_ctx=options.n_ctx, n_threads=2) as model:
+        found = calibrate(model, record_imatrix.ids_of_text().ravel().tolist(), options)
+    assert sorted(found.entries) == sorted(key for key in exact if not key.endswith("/counts"))
+    for tensor, entry in found.entries.items():
+        assert np.array_equal(entry.counts, exact[f"{tensor}/counts"])
+        error = np.abs(entry.sums.ravel() - exact[tensor].ravel()).sum() / exact[tensor].sum()
+        assert error < 1e-4, tensor
+
+
 def test_a_layer_that_is_gone_through_again(tmp_path):
     """All times count."""
     path = models.write(tmp_path / "m.gguf", models.cases()["nanbeige"])  # num_loops is 3
@@ -170,3 +188,13 @@ def test_texts(tmp_path):
         ids_of_file(model, str(tmp_path / "t.txt"))
     with pytest.raises(FileError, match="No such file"):
         ids_of_file(model, str(tmp_path / "none.txt"))
+
+
+def test_a_disk_that_fills_up(llama, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("localllm.quantize.calibrate.HessianWriter.add", full)
+    with pytest.raises(FileError, match=r"h\.gguf: cannot be written: No space left on device"):
+        calibrate(llama, IDS, OPTIONS, tmp_path / "h.gguf")
+    assert os.listdir(tmp_path) == ["m.gguf"]
