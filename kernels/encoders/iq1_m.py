@@ -4,7 +4,7 @@ from ..formats.grids import IQ1
 from ..simd import f32, i64, load, store, u8, u16, u32
 from .super_grid import DELTAS, NUMBERS, SCALES, Grid, encoder
 
-SIGMA, PLAIN = 2.0, "squares"
+SIGMA = 2.0
 _GRID = Grid(
     "IQ1_S", IQ1, entries=2048, levels=(-1.0, 0.0, 1.0), elements=8, group=2, top=7, factor=1.0, size=56, step=0.125,
     base=-1.125, signed=True, deltas=(0.125, -0.125), shared=False, fits=(1.0, 1.4, 1.8, 2.2, 2.7, 3.3),

@@ -4,7 +4,7 @@ from ..formats.grids import IQ3_S
 from ..simd import load, store, u8, u32
 from .super_grid import NUMBERS, SIGNS, Grid, encoder, store_nibbles
 
-SIGMA, PLAIN = 2.0, "squares"
+SIGMA = 2.0
 _GRID = Grid(
     "IQ3_S", IQ3_S, entries=512, levels=(1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0), elements=4, group=8, top=15,
     factor=1.0, size=110, fits=(15.0, 14.0, 16.0, 13.0, 17.0, 12.0, 18.5),

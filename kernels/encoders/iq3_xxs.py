@@ -4,7 +4,7 @@ from ..formats.grids import IQ3_XXS
 from ..simd import load, store, u8, u32
 from .super_grid import NUMBERS, Grid, encoder, signs_and_scale
 
-SIGMA, PLAIN = 2.0, "squares"
+SIGMA = 2.0
 _GRID = Grid(
     "IQ3_XXS", IQ3_XXS, entries=256, levels=(4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0), elements=4, group=8,
     top=15, factor=0.25, size=98, parity=True, fits=(62.0, 57.0, 67.0, 52.0, 72.0, 46.0, 78.0),

@@ -5,7 +5,7 @@ from ..simd import cast, f32x16, load, store, u8x16
 from .levels import chain, inverse_of, middles, search
 from .one_scale import encoder
 
-SIGMA, PLAIN = 2.0, "squares"
+SIGMA = 2.0
 _THRESHOLDS = middles(VALUES)
 LEVEL = chain(_THRESHOLDS, tuple(float(v) for v in VALUES))
 NUMBER = chain(_THRESHOLDS, tuple(float(i) for i in range(16)))

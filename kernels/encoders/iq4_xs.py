@@ -6,12 +6,11 @@ alone; for it, integer scales around these are compared; d becomes the best one 
 
 from ..simd import absolute, cast, f32, f32x16, i32, i32x16, less, load, select, splat, store, u8, u16
 from .across import add, greater, over
-from .block32 import half
 from .iq4_nl import CANDIDATES, LEVEL, codes
-from .lanes import clamped, greatest, inverse, multiply, power_of, transpose
+from .lanes import clamped, greatest, half, inverse, multiply, power_of, transpose
 from .levels import gain_of, search, sums
 
-SIGMA, PLAIN = 2.0, "squares"
+SIGMA = 2.0
 _W, _SCALES, _UNITS, _BITS = 2048, 4096, 4160, 4224
 _find, _sums, _total, _most = search(32, LEVEL, CANDIDATES, 2), sums(32, LEVEL), over(8, add), over(8, greater)
 

@@ -1,8 +1,7 @@
 """Formats with one binary16 scale a block: 16 blocks are searched side by side, then packed one by one."""
 
 from ..simd import f32, f32x16, load, select, splat, store, u16
-from .block32 import half
-from .lanes import greatest, is_nothing, multiply, power_of, transpose
+from .lanes import greatest, half, is_nothing, multiply, power_of, transpose
 
 
 def encoder(size, elements, scale_at, find, pack):

@@ -36,7 +36,6 @@ from ..simd import (
 from ..simd.types import Vec
 from . import points
 from .across import add, greater, over
-from .block32 import half
 from .grid import ROWS, copy, halves, least, number
 from .grid_layout import (
     BASE,
@@ -63,7 +62,7 @@ from .grid_layout import (
     X,
 )
 from .grid_signs import preparation
-from .lanes import clamped, inverse, power_of
+from .lanes import clamped, half, inverse, power_of
 from .levels import chain, middles
 
 _LOW, _HIGH, _JOIN = Lanes(tuple(range(8))), Lanes(tuple(range(8, 16))), Lanes(tuple(range(16)))
