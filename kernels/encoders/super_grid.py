@@ -132,7 +132,7 @@ def _estimate(g):
                     xl, ll = xl + weighted * a, ll + weighted * level
                 xl = total(xl)
                 found = xl * inverse(total(ll))
-                better = less(best, found * xl)
+                better = less(best * 1.0001, found * xl)
                 best, scale = select(better, found * xl, best), select(better, found, scale)
             scale = maximum(scale, splat(f32x16, 0.0))
             store(scratch + BASE + 64 * v, scale)
