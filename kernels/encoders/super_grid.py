@@ -3,6 +3,9 @@
 First each group's scale is estimated as if every entry were allowed, which gives the super-block's d. Then the nearest
 entries for a few integer scales around the estimate are compared, group by group; d becomes the best one for what was
 chosen, and this is repeated with it.
+
+Without an importance vector all elements count the same. llama.cpp weighs them by their squares in most of these
+formats: with a search as close as this one that made IQ3_S eight times worse (KL divergence of SmolLM2-135M).
 """
 
 from ..formats.grids import eight_entries

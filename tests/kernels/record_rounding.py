@@ -16,6 +16,9 @@ from tests import reference
 from tests.kernels import rounding_cases as cases
 from tests.kernels import rounding_real as real
 
+NEED_IMPORTANCE = ("IQ2_XXS", "IQ2_XS", "IQ1_S")
+"""llama.cpp refuses to write them without: all columns count the same here."""
+
 
 def quantizer(path: str):
     """f(format, x, importance or None): uint8 [n, row_bytes], as llama.cpp makes them."""
@@ -28,6 +31,8 @@ def quantizer(path: str):
     def quantize(fmt: Format, x: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         n, k = x.shape
         out = np.zeros((n, fmt.row_bytes(k)), np.uint8)
+        if importance is None and fmt.name in NEED_IMPORTANCE:
+            importance = np.ones(k, np.float32)
         weights = None if importance is None else importance.ctypes.data
         chunk(fmt.id, x.ctypes.data, out.ctypes.data, 0, n, k, weights)
         return out

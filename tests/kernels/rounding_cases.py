@@ -41,17 +41,23 @@ def means(x: np.ndarray, n: int) -> np.ndarray:
     return np.broadcast_to(squares.mean(2, keepdims=True), squares.shape).reshape(x.shape)
 
 
-RECORDED = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+RECORDED = (
+    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "IQ1_M",
+    "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0",
+)  # fmt: skip
 """Formats that have figures."""
 
 SIGMAS = {
     "Q8_0": (1, K), "Q4_0": (1, K), "Q4_1": (1, K), "Q5_0": (1, K), "Q5_1": (1, K), "Q2_K": (1, 256),
+    "IQ2_XXS": (1, 256), "IQ2_XS": (1, 256), "IQ4_NL": (2, 32),
 }  # fmt: skip
 """Factor and run of the mean under the root; (2, 256) for others."""
 
 
 def weights(name: str, x: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
-    """What ggml-quants.c weighs squared errors by, for a format."""
+    """What ggml-quants.c weighs squared errors by, for a format; without importance, where it weighs IQ formats by the
+    squares of elements, equal weights all the same: see kernels/encoders."""
     squares = np.square(x, dtype=np.float64)
     if importance is not None:
         factor, run = SIGMAS.get(name, (2, 256))

@@ -68,7 +68,8 @@ def assert_no_worse(name: str, cases) -> None:
     for title, x, importance in cases:
         decoded = reference.dequantize(name, encode(name, x, importance))
         ratios = np.divide(rounding_cases.errors(name, x, decoded, importance), figures[f"{name} {title}"])
-        assert (ratios <= 1.0).all(), (title, ratios)
+        # Figures are recorded with six digits.
+        assert (ratios <= 1 + 1e-5).all(), (title, ratios)
 
 
 @pytest.mark.parametrize("name", rounding_cases.RECORDED)

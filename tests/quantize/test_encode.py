@@ -8,7 +8,7 @@ from localllm.kernels.formats.table import FORMATS
 from localllm.quantize.encode import Encoder
 from tests import reference
 
-NAMES = ("F32", "F16", "BF16", "Q8_0", "Q4_1", "Q4_K", "Q6_K")
+NAMES = ("F32", "F16", "BF16", "Q8_0", "Q4_1", "Q4_K", "Q6_K", "IQ4_XS", "NVFP4", "TQ1_0", "IQ3_XXS", "IQ2_S", "IQ1_M")
 
 
 @pytest.fixture(scope="module")
