@@ -192,8 +192,8 @@ def _add(writer: _Writer, metadata: Mapping[str, Typed], shards: Sequence[Sequen
         writer.data_alignment = _alignment(metadata["general.alignment"])
     for infos, shard in zip(writer.tensors, shards, strict=True):
         for tensor in shard:
-            kind = gguf.GGMLQuantizationType(tensor.format.id)
-            infos[tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape[::-1], kind, tensor.n_bytes)
+            # The number in place of GGMLQuantizationType, which lacks the newest formats.
+            infos[tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape[::-1], tensor.format.id, tensor.n_bytes)
 
 
 def _alignment(entry: Typed) -> int:

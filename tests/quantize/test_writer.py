@@ -30,6 +30,13 @@ def data(tensor):
     return np.frombuffer(np.random.default_rng(tensor.n_bytes).bytes(tensor.n_bytes), np.uint8)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_can_be_written(tmp_path, format):
+    write(tmp_path / "m.gguf", [Planned("a.weight", (512, 2), FORMATS[format])])
+    with open_gguf(tmp_path / "m.gguf") as file:
+        assert file.tensors["a.weight"].format == FORMATS[format]
+
+
 def bytes_of(source, tensor):
     raw = source.encoded(tensor.name, tensor.format)
     return raw.tobytes()
