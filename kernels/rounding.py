@@ -5,12 +5,14 @@ The way back of each format stands in `encoders`; here the work is cut, and the 
 
 from . import encoders
 from .formats.table import FORMATS
-from .simd import Struct, absolute, f32, f32x16, fma, hmax, hsum, i64, load, maximum, splat, sqrt, store
+from .simd import Struct, absolute, f32, f32x16, fma, hmax, hsum, i32, i32x16, i64, load, maximum, splat, sqrt, store
 from .thread import Thread, claim
 
-Params = Struct("Rounding", ("n_rows_at", "k", "x", "importance", "out"))
+Params = Struct("Rounding", ("n_rows_at", "k", "x", "importance", "out", "greatest"))
 """n_rows_at: address of the number of rows; x: f32 [n_rows, k], k whole blocks; importance: f32 [k], at least 0, or 0
-(every element counts the same); out: [n_rows] rows of blocks."""
+(every element counts the same); out: [n_rows] rows of blocks; greatest: i32 [n_rows * k / UNIT, rounded up][16], of
+each unit the greatest bits of magnitudes, in 16 parts: those of NaN and infinity are greater than all others. Where
+there are such, out holds nothing of use."""
 
 UNIT = 4096
 """Elements that a thread claims at a time: whole blocks, which may belong to several rows."""
@@ -37,6 +39,7 @@ def rows(fmt: str):
             first = unit * step
             n = min(step, n_blocks - first)
             x = p.x + 4 * block * first
+            store(p.greatest + 64 * unit, greatest_bits(x, n * block))
             if weighs or p.importance != 0:
                 weigh(p, first, n, w)
                 encode(x, w, p.out + size * first, n, scratch)
@@ -45,6 +48,16 @@ def rows(fmt: str):
             unit = claim(thread, 1)
 
     return kernel
+
+
+def greatest_bits(x, n):
+    """The greatest bits of magnitudes among n elements, in 16 parts: i32x16."""
+    whole, top = n // 16 * 16, splat(i32x16, 0)
+    for i in range(0, whole, 16):
+        top = maximum(load(i32x16, x + 4 * i) & 0x7FFFFFFF, top)
+    for i in range(whole, n):
+        top = maximum(splat(i32x16, load(i32, x + 4 * i)) & 0x7FFFFFFF, top)
+    return top
 
 
 def _unweighted(encoder, block):
@@ -117,12 +130,6 @@ def _ones(x, w, n):
         store(w + 4 * i, splat(f32x16, 1.0))
 
 
-def _squares(x, w, n):
-    for i in range(0, n, 16):
-        v = load(f32x16, x + 4 * i)
-        store(w + 4 * i, v * v)
-
-
 def _spread(share):
     """The magnitude, and `share` of the root mean square of a group of 32."""
 
@@ -147,7 +154,7 @@ def _raised(x, w, n):
 
 
 PLAIN = {
-    "ones": _ones, "squares": _squares, "raised": _raised, "spread": _spread(1.0), "leaning": _spread(0.25),
+    "ones": _ones, "raised": _raised, "spread": _spread(1.0), "leaning": _spread(0.25),
 }  # fmt: skip
 """Weights without an importance vector."""
 

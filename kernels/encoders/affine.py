@@ -9,23 +9,22 @@ from ..simd import f32x16, fma, less, load, maximum, minimum, select, splat, sto
 from .lanes import clamped, inverse
 
 
-def floor(x, group, high):
-    """Subtract from x: f32 [group][16] each lane's least element, or `high` where that is less: that, and the range."""
+def bounds(x, group):
+    """The least and the greatest element of each lane, of x: f32 [group][16]."""
     low, top = load(f32x16, x), load(f32x16, x)
     for j in range(1, group):
         v = load(f32x16, x + 64 * j)
         low, top = minimum(v, low), maximum(v, top)
-    low = minimum(low, high)
-    for j in range(group):
-        store(x + 64 * j, load(f32x16, x + 64 * j) - low)
-    return low, top - low
+    return low, top
 
 
-def totals(x, w, group, weighted=True):
-    """Sums of w, w x, w x**2."""
+def raised(x, w, group, low, factor, weighted=True):
+    """x: f32 [group][16] becomes x * factor - low, in place. Returns the sums of w, w x, w x**2 after that."""
+    shift = splat(f32x16, 0.0) - low
     sw, sx, sxx = splat(f32x16, 0.0), splat(f32x16, 0.0), splat(f32x16, 0.0)
     for j in range(group):
-        v, a = load(f32x16, x + 64 * j), splat(f32x16, 1.0)
+        v, a = fma(load(f32x16, x + 64 * j), factor, shift), splat(f32x16, 1.0)
+        store(x + 64 * j, v)
         if weighted:
             a = load(f32x16, w + 64 * j)
         much = v * a
@@ -65,27 +64,27 @@ def fit(l1, l2, xl, sw, sx, sxx, limit):
 
 
 def given_scale(group, high, weighted=True):
-    """f(x, w, scale, low): the best low for a scale, and for the codes that it gives with the `low` at hand."""
+    """f(x, w, scale, low, sw, sx): the best low for a scale, and for the codes that it gives with the `low` at hand."""
     of = sums(group, high, weighted)
 
-    def refit(x, w, scale, low):
+    def refit(x, w, scale, low, sw, sx):
         one = inverse(scale)
         l1, _, _ = of(x, w, one, low * one * -1.0)
-        sw, sx, _ = totals(x, w, group, weighted)
         return (sx - scale * l1) / sw
 
     return refit
 
 
 def search(group, high, candidates, refinements, weighted=True):
-    """f(x, w, span, limit): scale and low of 16 groups; x: f32 [group][16] from 0 to span; low is at most `limit`.
+    """f(x, w, span, limit, of_all): scale and low of 16 groups; x: f32 [group][16] from 0 to span; low is at most
+    `limit`; of_all: the sums that `raised` gives.
 
     candidates: pairs of codes, not whole ones, that the least element and the greatest one get.
     """
     of = sums(group, high, weighted)
 
-    def find(x, w, span, limit):
-        sw, sx, sxx = totals(x, w, group, weighted)
+    def find(x, w, span, limit, of_all):
+        sw, sx, sxx = of_all
         low = minimum(sx / sw, limit)
         scale = splat(f32x16, 0.0)
         best = sxx - low * (sx + sx - low * sw)

@@ -1,8 +1,8 @@
 """Formats with blocks of 32 elements and binary16 scales: 16 blocks are searched side by side."""
 
-from ..simd import f32, f32x16, load, select, splat, store, u16
-from .affine import floor, given_scale
-from .lanes import absolute_top, greatest, half, half_scale, is_nothing, multiply, power_of, transpose
+from ..simd import absolute, f32, f32x16, load, maximum, select, splat, store, u16
+from .affine import bounds, given_scale, raised
+from .lanes import greatest, half, half_scale, is_nothing, multiply, power_of, transpose
 
 _W, _MADE = 2048, 4096
 _NO_LIMIT = 1e30
@@ -51,12 +51,14 @@ def affine(size, high, find, pack, weighted=True):
             transpose(x + 128 * first, 32, here, lanes)
             if weighted:
                 transpose(w + 128 * first, 32, here, lanes + _W)
-            power = power_of(absolute_top(lanes, 32))
-            multiply(lanes, 32, splat(f32x16, 1.0) / power)
-            least, span = floor(lanes, 32, splat(f32x16, _NO_LIMIT))
-            scale, low = find(lanes, lanes + _W, span, splat(f32x16, _NO_LIMIT))
+            least, top = bounds(lanes, 32)
+            power = power_of(maximum(absolute(least), absolute(top)))
+            one = splat(f32x16, 1.0) / power
+            least, top = least * one, top * one
+            of_all = raised(lanes, lanes + _W, 32, least, one, weighted)
+            scale, low = find(lanes, lanes + _W, top - least, splat(f32x16, _NO_LIMIT), of_all)
             bits, scale = half_scale(scale * power)
-            low = refit(lanes, lanes + _W, scale / power, low)
+            low = refit(lanes, lanes + _W, scale / power, low, of_all[0], of_all[1])
             low_bits, low = half((least + low) * power)
             store(made, scale)
             store(made + 64, low)

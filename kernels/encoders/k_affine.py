@@ -5,15 +5,15 @@ neighbours are tried with the codes that they give, and d and dmin fitted to the
 super-block or two, are searched side by side.
 """
 
-from ..simd import f32x16, fma, less, load, maximum, minimum, select, splat, store
-from .affine import floor, search, sums, totals
-from .lanes import absolute_top, clamped, inverse, multiply, power_of, spread_max, spread_sum, stored, transpose
+from ..simd import absolute, f32x16, fma, less, load, maximum, minimum, select, splat, store
+from .affine import bounds, raised, search, sums
+from .lanes import clamped, inverse, power_of, spread_max, spread_sum, stored, transpose
 
 _W = 4096
 
 
 def levels(group, high, most, tries):
-    """f(x, w, least, scale, low, power): scale and minimum numbers (up to `most`), d and dmin of 16 groups."""
+    """f(x, w, least, scale, low, power, of_all): scale and minimum numbers (up to `most`), d and dmin of 16 groups."""
     of = sums(group, high)
     per = 256 // group
     sum_of, max_of = spread_sum(per), spread_max(per)
@@ -61,8 +61,8 @@ def levels(group, high, most, tries):
         d_of_both, dmin_of_both = (e * c - b * f) * one, (b * e - a * f) * one
         return select(sound, d_of_both, (e + dmin * b) * inverse(a)), select(sound, dmin_of_both, dmin)
 
-    def find(x, w, least, scale, low, power):
-        sw, sx, _ = totals(x, w, group)
+    def find(x, w, least, scale, low, power, of_all):
+        sw, sx, _ = of_all
         zero = splat(f32x16, 0.0)
         m = maximum(zero - least - low, zero)
         d, dmin = stored(max_of(scale) / most, power), stored(max_of(m) / most, power)
@@ -96,11 +96,13 @@ def encoder(size, group, high, most, candidates, refinements, tries, pack):
             here = min(per_tile, n - first)
             transpose(x + 1024 * first, group, here * per, lanes)
             transpose(w + 1024 * first, group, here * per, lanes + _W)
-            power = power_of(max_of(absolute_top(lanes, group)))
-            multiply(lanes, group, splat(f32x16, 1.0) / power)
-            least, span = floor(lanes, group, zero)
-            scale, low = find(lanes, lanes + _W, span, zero - least)
-            k, number, d, dmin = settle(lanes, lanes + _W, least, scale, low, power)
+            least, top = bounds(lanes, group)
+            power = power_of(max_of(maximum(absolute(least), absolute(top))))
+            one = splat(f32x16, 1.0) / power
+            least, top = minimum(least, zero) * one, top * one
+            of_all = raised(lanes, lanes + _W, group, least, one)
+            scale, low = find(lanes, lanes + _W, top - least, zero - least, of_all)
+            k, number, d, dmin = settle(lanes, lanes + _W, least, scale, low, power, of_all)
             d, dmin = d * power, dmin * power
             store(made, k * d)
             store(made + 64, number * dmin)

@@ -5,6 +5,7 @@ from ..simd import (
     absolute,
     bitcast,
     f32x16,
+    fma,
     from_half,
     i32x16,
     less,
@@ -38,22 +39,30 @@ _LOW4, _HIGH4 = _keep(4)
 _LOW8, _HIGH8 = _keep(8)
 
 
-def _stage(out, d, low, high):
-    for i in range(16):
-        if i & d == 0:
-            a, b = load(f32x16, out + 64 * i), load(f32x16, out + 64 * (i + d))
-            store(out + 64 * i, shuffle(low, a, b))
-            store(out + 64 * (i + d), shuffle(high, a, b))
+def _four(a, b, c, e, low, high, lower, higher):
+    """Two stages of a transposition for four rows, those of distance d and of 2 d."""
+    a, b, c, e = shuffle(low, a, b), shuffle(high, a, b), shuffle(low, c, e), shuffle(high, c, e)
+    return shuffle(lower, a, c), shuffle(lower, b, e), shuffle(higher, a, c), shuffle(higher, b, e)
 
 
 def square(x, stride, n, out):
     """16 elements of 16 groups, `stride` bytes apart, to out: f32 [element][group]. The last of n < 16 is repeated."""
-    for i in range(16):
-        store(out + 64 * i, load(f32x16, x + stride * min(i, n - 1)))
-    _stage(out, 1, _LOW1, _HIGH1)
-    _stage(out, 2, _LOW2, _HIGH2)
-    _stage(out, 4, _LOW4, _HIGH4)
-    _stage(out, 8, _LOW8, _HIGH8)
+    for i in range(0, 16, 4):
+        a, b = load(f32x16, x + stride * min(i, n - 1)), load(f32x16, x + stride * min(i + 1, n - 1))
+        c, e = load(f32x16, x + stride * min(i + 2, n - 1)), load(f32x16, x + stride * min(i + 3, n - 1))
+        a, b, c, e = _four(a, b, c, e, _LOW1, _HIGH1, _LOW2, _HIGH2)
+        store(out + 64 * i, a)
+        store(out + 64 * i + 64, b)
+        store(out + 64 * i + 128, c)
+        store(out + 64 * i + 192, e)
+    for i in range(4):
+        at = out + 64 * i
+        a, b, c, e = load(f32x16, at), load(f32x16, at + 256), load(f32x16, at + 512), load(f32x16, at + 768)
+        a, b, c, e = _four(a, b, c, e, _LOW4, _HIGH4, _LOW8, _HIGH8)
+        store(at, a)
+        store(at + 256, b)
+        store(at + 512, c)
+        store(at + 768, e)
 
 
 def transpose(x, group, n, out):
@@ -68,14 +77,6 @@ def greatest(x, group):
     for j in range(1, group):
         v = load(f32x16, x + 64 * j)
         top = select(less(absolute(top), absolute(v)), v, top)
-    return top
-
-
-def absolute_top(x, group):
-    """The greatest magnitude of each lane, of x: f32 [group][16]."""
-    top = absolute(load(f32x16, x))
-    for j in range(1, group):
-        top = maximum(absolute(load(f32x16, x + 64 * j)), top)
     return top
 
 
@@ -99,6 +100,12 @@ def nearest(v):
 def clamped(v, low, high):
     """Nearest integers from low to high, as floats."""
     return nearest(minimum(maximum(v, splat(f32x16, low)), splat(f32x16, high)))
+
+
+def nearest_code(v, factor, low, high):
+    """Nearest integers to v * factor, from low to high, as floats: one operation less than `clamped`."""
+    rounded = fma(v, factor, splat(f32x16, _MAGIC))
+    return minimum(maximum(rounded, splat(f32x16, _MAGIC + low)), splat(f32x16, _MAGIC + high)) - _MAGIC
 
 
 def inverse(v):

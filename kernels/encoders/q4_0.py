@@ -7,7 +7,7 @@ from .symmetric import search
 
 SIGMA, MEAN = 1.0, "row"
 CANDIDATES = tuple(-8.0 - 0.1 * i for i in range(-9, 10)) + tuple(7.0 + 0.1 * i for i in range(-9, 10))
-FEW = (-8.0, -8.6, -7.4, 7.4, 7.0, 6.4)
+FEW = (-8.0, -8.6, 7.2)
 
 
 def pack(x, scale, out):
@@ -16,4 +16,4 @@ def pack(x, scale, out):
 
 
 encode = symmetric(18, search(32, -8.0, 7.0, CANDIDATES, 2), pack)
-plain = symmetric(18, search(32, -8.0, 7.0, FEW, 2, weighted=False), pack, weighted=False)
+plain = symmetric(18, search(32, -8.0, 7.0, FEW, 1, weighted=False), pack, weighted=False)

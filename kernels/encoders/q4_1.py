@@ -7,7 +7,7 @@ from .packing import codes_over
 
 SIGMA, MEAN = 1.0, "row"
 CANDIDATES = tuple((a * 0.4, 15.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
-FEW = ((0.0, 15.0), (-0.4, 15.4), (-0.4, 15.0), (0.0, 15.4), (-0.2, 15.2))
+FEW = ((0.0, 15.0), (-0.4, 15.4), (-0.4, 14.9))
 
 
 def pack(x, scale, low, out):
@@ -16,4 +16,4 @@ def pack(x, scale, low, out):
 
 
 encode = affine(20, 15.0, search(32, 15.0, CANDIDATES, 3), pack)
-plain = affine(20, 15.0, search(32, 15.0, FEW, 2, weighted=False), pack, weighted=False)
+plain = affine(20, 15.0, search(32, 15.0, FEW, 1, weighted=False), pack, weighted=False)

@@ -7,7 +7,7 @@ from .symmetric import search
 
 SIGMA, MEAN = 1.0, "row"
 CANDIDATES = tuple(-16.0 - 0.1 * i for i in range(-9, 10)) + tuple(15.0 + 0.1 * i for i in range(-9, 10))
-FEW = (-16.0, -16.6, -15.4, 15.4, 15.0, 14.6)
+FEW = (-16.0, -16.6, 15.2)
 
 
 def pack(x, scale, out):
@@ -18,4 +18,4 @@ def pack(x, scale, out):
 
 
 encode = symmetric(22, search(32, -16.0, 15.0, CANDIDATES, 2), pack)
-plain = symmetric(22, search(32, -16.0, 15.0, FEW, 2, weighted=False), pack, weighted=False)
+plain = symmetric(22, search(32, -16.0, 15.0, FEW, 1, weighted=False), pack, weighted=False)

@@ -7,7 +7,7 @@ from .packing import codes_over, fifth_bits
 
 SIGMA, MEAN = 1.0, "row"
 CANDIDATES = tuple((a * 0.4, 31.0 + b * 0.4) for a in range(-2, 3) for b in range(-2, 3))
-FEW = ((0.0, 31.0), (-0.4, 31.4), (-0.4, 31.0), (0.0, 31.4), (-0.2, 31.2))
+FEW = ((0.0, 31.0), (-0.4, 31.4), (-0.4, 30.9))
 
 
 def pack(x, scale, low, out):
@@ -19,4 +19,4 @@ def pack(x, scale, low, out):
 
 
 encode = affine(24, 31.0, search(32, 31.0, CANDIDATES, 3), pack)
-plain = affine(24, 31.0, search(32, 31.0, FEW, 2, weighted=False), pack, weighted=False)
+plain = affine(24, 31.0, search(32, 31.0, FEW, 1, weighted=False), pack, weighted=False)

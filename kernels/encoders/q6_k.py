@@ -4,7 +4,7 @@ from ..simd import cast, f32, f32x16, i8x16, load, store, u8x16
 from .k_symmetric import encoder
 from .packing import codes16, half_of
 
-PLAIN = "squares"
+PLAIN = "raised"
 CANDIDATES = tuple(-32.0 - 0.2 * i for i in range(-4, 5)) + tuple(31.0 + 0.2 * i for i in range(-4, 5))
 STARTS = (1.0, 128 / 127, 32 / 31, 128 / 126, 33 / 32)
 

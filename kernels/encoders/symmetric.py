@@ -7,7 +7,7 @@ tries candidates likewise, of one sign).
 """
 
 from ..simd import f32x16, fma, less, load, select, splat
-from .lanes import clamped, inverse
+from .lanes import inverse, nearest_code
 
 
 def gains(group, low, high, weighted=True):
@@ -16,10 +16,11 @@ def gains(group, low, high, weighted=True):
     weighted: false where all weights are 1, and w is not read."""
 
     def of(x, w, inverse_):
-        xl, ll = splat(f32x16, 0.0), splat(f32x16, 0.0)
+        zero = splat(f32x16, 0.0)
+        xl, ll = zero, zero
         for j in range(group):
             v = load(f32x16, x + 64 * j)
-            code = clamped(v * inverse_, low, high)
+            code = nearest_code(v, inverse_, low, high)
             much = code
             if weighted:
                 much = code * load(f32x16, w + 64 * j)

@@ -53,15 +53,17 @@ class Encoder:
         out = np.empty((n, format.row_bytes(k)), np.uint8)
         if not x.size:
             return out
-        _check_values(format, x)
         if importance is not None:
             importance = _checked_importance(importance, k)
         count = np.array([n], np.int64)
+        greatest = np.zeros((-(-x.size // rounding.UNIT), 16), np.int32)
         self._run(
             Key("rounding", "rows", (format.module,)), rounding.Params, (n, k),
             n_rows_at=count.ctypes.data, k=k, x=x.ctypes.data,
             importance=0 if importance is None else importance.ctypes.data, out=out.ctypes.data,
+            greatest=greatest.ctypes.data,
         )  # fmt: skip
+        _check_values(format, x, float(greatest.max().view(np.float32)))
         return out
 
     def decode(self, format: Format, raw: np.ndarray, k: int) -> np.ndarray:
@@ -94,15 +96,13 @@ def _check_supported(format: Format) -> None:
         raise UnsupportedError(f"{format.name}: tensors of this format can be neither read nor written")
 
 
-def _check_values(format: Format, x: np.ndarray) -> None:
-    """Two reductions, no copy: a NaN passes through both."""
-    low, high = float(x.min()), float(x.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
+def _check_values(format: Format, x: np.ndarray, greatest: float) -> None:
+    if not np.isfinite(greatest):
         bad = int(np.count_nonzero(~np.isfinite(x)))
         raise LocalllmError(f"{bad} of {x.size} values are not finite: they cannot be written as {format.name}")
-    if format.name not in _WIDE and max(-low, high) > _GREATEST_HALF:
+    if format.name not in _WIDE and greatest > _GREATEST_HALF:
         raise LocalllmError(
-            f"a value of {max(-low, high):.6g} is too great for {format.name} (at most {_GREATEST_HALF:.0f}): "
+            f"a value of {greatest:.6g} is too great for {format.name} (at most {_GREATEST_HALF:.0f}): "
             "write the tensor as BF16 or F32"
         )
 
