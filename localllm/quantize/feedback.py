@@ -49,11 +49,14 @@ def factorize(hessian: np.ndarray, block: int) -> Factor:
     blocks = np.argsort(-by_block.sum(axis=1), kind="stable")
     inside = np.argsort(-by_block, axis=1, kind="stable")
     order = (block * blocks[:, None] + inside[blocks]).ravel()
-    h = hessian[np.ix_(order, order)].astype(np.float64) * (1 - SHRINKAGE)
-    h[np.arange(k), np.arange(k)] = diagonal[order] + _DAMPING * mean
-    root = np.linalg.cholesky(h[::-1, ::-1])[::-1, ::-1]
+    last_first = order[::-1]
+    h = hessian[np.ix_(last_first, last_first)].astype(np.float64)
+    h *= 1 - SHRINKAGE
+    h[np.arange(k), np.arange(k)] = diagonal[last_first] + _DAMPING * mean
+    root = np.linalg.cholesky(h)[::-1, ::-1]
+    del h
     scale = np.diag(root).copy()
-    upper = (root / scale).astype(np.float32)
+    upper = np.divide(root, scale, out=np.empty((k, k), np.float32), casting="same_kind")
     return Factor(order, upper, np.square(scale).astype(np.float32))
 
 
