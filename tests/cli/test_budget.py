@@ -58,7 +58,8 @@ def test_a_real_model_within_its_size(call, tmp_path):
     assert call("calibrate", REAL, "-o", calib, "--chunks", "2", "-c", "64", "--process-output").status == 0
     done = call("quantize", REAL, out, "--max-size", "88M", "--imatrix", calib, "--allow-requantize")
     assert done.status == 0, done.err
-    assert 87_000_000 < os.path.getsize(out) <= 88_000_000
+    # Q4_1 is exact here: more bits gain nothing.
+    assert 80_000_000 < os.path.getsize(out) <= 88_000_000
     assert "predicted divergence" in done.out
     table = (tmp_path / "out.budget.md").read_text()
     with open_gguf(out) as file:
