@@ -31,13 +31,14 @@ class Grid:
     """Levels have signs themselves; otherwise an element has one."""
     parity: bool = False
     """The number of signs of eight elements is even."""
-    deltas: tuple[float, ...] = (0.0,)
+    delta: float = 0.0
+    """Or less than nothing."""
     shared: bool = True
     """A group shares its delta; otherwise each entry has one."""
     fits: tuple[float, ...] = ()
     """Estimates of a scale: quotients of the greatest element and the scale."""
-    shifts: tuple[tuple[float, ...], ...] = ((0.0, -1.0, 1.0), (0.0, -1.0, 1.0))
-    """Of each round: what is added to the l that stands."""
+    tries: int = 3
+    """Scales that are compared the second time."""
 
 
 RUNS, X, W, NORMAL = 0, 8192, 12288, 16384
@@ -45,6 +46,7 @@ SIGNS, NUMBERS, SCALES, DELTAS = 18432, 18688, 18944, 19200
 """Where a search leaves its results in scratch, for each entry in order: u32 signs, u32 numbers of the grid, f32 l,
 f32 deltas."""
 BASE, TRIED, ERRORS, PICKS, BEST, CHOSEN = (19456 + 256 * i for i in range(6))
-OTHER_ERRORS, OTHER_PICKS, MERGED = (21504 + 256 * i for i in range(3))
+OTHER, MERGED = 2048, 22016
+"""OTHER: from ERRORS and PICKS to those for the other delta."""
 LEVELS, WEIGHTS, WORK, LOWER, UPPER = 22528, 23040, 24576, 32768, 32768 + 4 * ROWS
 BIG = 1e30

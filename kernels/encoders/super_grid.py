@@ -51,8 +51,7 @@ from .grid_layout import (
     LOWER,
     MERGED,
     NUMBERS,
-    OTHER_ERRORS,
-    OTHER_PICKS,
+    OTHER,
     PICKS,
     RUNS,
     SCALES,
@@ -75,9 +74,9 @@ _u64x8 = Vec(u64, 8)
 def encoder(g: Grid, pack):
     """encode of a format. pack(scratch, d, out): writes a super-block but for its d, and d's bits where they belong."""
     read_runs = copy(points.runs(g.name), -(-(points.STARTS + 2 * g.entries) // 64) * 64)
-    prepare, estimate, attempts, refit = preparation(g), _estimate(g), _attempts(g), _refit(g)
+    prepare, estimate, attempt, refit = preparation(g), _estimate(g), _ATTEMPT[g.shared](g), _refit(g)
     factor, most, size = g.factor, 2.0 * g.top + 1.0, g.size
-    begin, again, first, last = _begin(g), _again(g), attempts[0], attempts[-1]
+    begin, again, tries = _begin(g), _again(g), g.tries
 
     def one(x, w, out, scratch):
         top = splat(f32x16, 0.0)
@@ -90,12 +89,13 @@ def encoder(g: Grid, pack):
             bits, d = half(splat(f32x16, estimate(scratch)) * (1.0 / most) * to_d)
             unit = d / to_d
             begin(unit, scratch)
-            first(unit, scratch)
-            bits, d = half(splat(f32x16, refit(scratch)) * to_d)
-            unit = d / to_d
-            again(scratch)
-            last(unit, scratch)
-            bits, d = half(splat(f32x16, refit(scratch)) * to_d)
+            # Loops, so that the search is compiled once: it is long.
+            for round_ in range(2):
+                for i in range(tries if round_ else 3):
+                    attempt(unit, shift(i), scratch)
+                bits, d = half(splat(f32x16, refit(scratch)) * to_d)
+                unit = d / to_d
+                again(scratch)
             if lane(absolute(d), 0) > f32(0.0):
                 pack(scratch, lane(bits, 0), out)
                 return
@@ -153,6 +153,8 @@ def _begin(g):
         for v in range(vectors):
             nearest = (load(f32x16, scratch + BASE + 64 * v) * inverse(unit) - 1.0) * 0.5
             store(scratch + BASE + 64 * v, clamped(nearest, 0.0, top))
+            # An entry there must be, even where no error is less than another: elements may be NaN.
+            store(scratch + CHOSEN + 64 * v, splat(u32x16, 0))
             store(scratch + BEST + 64 * v, splat(f32x16, BIG))
 
     return begin
@@ -169,51 +171,56 @@ def _again(g):
     return again
 
 
-def _attempts(g):
-    """Of each round, f(unit, scratch): the best l, entries and deltas of all groups, for scales (2 * l + 1) * unit."""
-    return tuple(_round(g, shifts, _shared(g) if g.shared else _apart(g)) for shifts in g.shifts)
-
-
-def _round(g, shifts, attempt):
-    def round_(unit, scratch):
-        for shift in shifts:
-            attempt(unit, shift, scratch)
-
-    return round_
+def shift(i):
+    """What is added to the l that stands, try after try: 0, -1, 1."""
+    if i == 0:
+        return f32(0.0)
+    if i == 1:
+        return f32(-1.0)
+    return f32(1.0)
 
 
 def _shared(g):
-    """One delta a group."""
-    search, commit, deltas, vectors = _search(g), _commit(g), g.deltas, 16 // g.elements
+    """attempt(unit, shift, scratch): keeps what is better of all groups for scales (2 * l + 1) * unit.
+
+    A group has one delta.
+    """
+    search, commit, delta, vectors = _search(g), _commit(g), g.delta, 16 // g.elements
+    sides = 2 if delta else 1
 
     def attempt(unit, shift, scratch):
-        for delta in deltas:
-            search(unit, shift, delta, scratch, scratch + ERRORS, scratch + PICKS)
+        side = f32(delta)
+        for _ in range(sides):
+            search(unit, shift, side, scratch, scratch + ERRORS, scratch + PICKS)
             for v in range(vectors):
-                store(scratch + MERGED + 64 * v, splat(f32x16, delta))
+                store(scratch + MERGED + 64 * v, splat(f32x16, side))
             commit(scratch)
+            side = f32(f32(0.0) - side)
 
     return attempt
 
 
 def _apart(g):
-    """One delta an entry, of two."""
-    search, commit, vectors = _search(g), _commit(g), 16 // g.elements
-    a, b = g.deltas
+    """The same where each entry has a delta of its own."""
+    search, commit, delta, vectors = _search(g), _commit(g), g.delta, 16 // g.elements
 
     def attempt(unit, shift, scratch):
-        search(unit, shift, a, scratch, scratch + ERRORS, scratch + PICKS)
-        search(unit, shift, b, scratch, scratch + OTHER_ERRORS, scratch + OTHER_PICKS)
-        for at in range(0, 64 * vectors, 64):
-            error, other = load(f32x16, scratch + ERRORS + at), load(f32x16, scratch + OTHER_ERRORS + at)
-            better = less(other, error)
-            store(scratch + ERRORS + at, select(better, other, error))
-            picks = load(u32x16, scratch + PICKS + at)
-            store(scratch + PICKS + at, select(better, load(u32x16, scratch + OTHER_PICKS + at), picks))
-            store(scratch + MERGED + at, select(better, splat(f32x16, b), splat(f32x16, a)))
+        side = f32(delta)
+        for other in range(0, 2 * OTHER, OTHER):
+            search(unit, shift, side, scratch, scratch + ERRORS + other, scratch + PICKS + other)
+            side = f32(f32(0.0) - side)
+        for at in range(scratch, scratch + 64 * vectors, 64):
+            error, other_error = load(f32x16, at + ERRORS), load(f32x16, at + ERRORS + OTHER)
+            better = less(other_error, error)
+            store(at + ERRORS, select(better, other_error, error))
+            store(at + PICKS, select(better, load(u32x16, at + PICKS + OTHER), load(u32x16, at + PICKS)))
+            store(at + MERGED, select(better, splat(f32x16, -delta), splat(f32x16, delta)))
         commit(scratch)
 
     return attempt
+
+
+_ATTEMPT = {True: _shared, False: _apart}
 
 
 def _search(g):

@@ -58,12 +58,15 @@ def test_no_rows(encoder):
     assert encoder.decode(FORMATS["Q4_K"], np.zeros((0, 144), np.uint8), 256).shape == (0, 256)
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite(encoder, value):
+def test_values_that_are_not_finite(encoder, value, name):
     x = matrix(3, 512)
     x[1, 500] = value
     with pytest.raises(LocalllmError, match="1 of 1536 values are not finite"):
-        encoder.encode(FORMATS["Q4_K"], x)
+        encoder.encode(FORMATS[name], x)
+    with pytest.raises(LocalllmError, match="1536 of 1536 values are not finite"):
+        encoder.encode(FORMATS[name], np.full_like(x, value))
 
 
 @pytest.mark.parametrize("name", ["F16", "Q4_K"])
