@@ -46,4 +46,5 @@ def test_wheel() -> None:
     sources |= {f"localllm/kernels/{p.relative_to(ROOT / 'kernels')}" for p in (ROOT / "kernels").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
     others = {n for n in names if not n.endswith(".py") and ".dist-info/" not in n}
-    assert others == {"localllm/py.typed", "localllm/store/models/catalog.toml"}
+    texts = {"localllm/quantize/calibration.txt", "localllm/tools/evaluation.txt"}
+    assert others == {"localllm/py.typed", "localllm/store/models/catalog.toml", *texts}
