@@ -139,11 +139,15 @@ class Hessians:
         """Matrices of a tensor (experts), and k; None for a tensor that has no Hessian. Raises FormatError."""
         if name not in self._stored:
             return None
-        info = self._file.tensors.get(f"{self._stored[name]}.hessian")
-        n_elements, *n = info.shape if info else (0,)
+        stored, held_back = (self._file.tensors.get(f"{self._stored[name]}.hessian{part}") for part in PARTS)
+        n_elements, *n = stored.shape if stored else (0,)
         k = (math.isqrt(8 * n_elements + 1) - 1) // 2
         if not k or triangle(k) != n_elements or len(n) > 1:
             raise FormatError(f"{self._file.path}: tensor {self._stored[name]}.hessian: is missing, or no triangle")
+        if held_back is None or stored is None or held_back.shape != stored.shape:
+            raise FormatError(
+                f"{self._file.path}: tensor {self._stored[name]}.hessian.held_back: is missing, or not as large"
+            )
         return (n[0] if n else 1), k
 
     def hessian(self, name: str, held_back: bool = False, matrix: int | None = None) -> np.ndarray | None:

@@ -21,7 +21,11 @@ SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 IDENTITY = "localllm.calibration"
 _MAX_ENTRIES = 1 << 17
+_MAX_DAT = 1 << 30
+"""Bytes of a .dat file; those of the largest mixtures of experts have some 400 MB."""
 _MAX_NAME = 1 << 10
+_MAX_COUNT = float(1 << 62)
+"""Counts are stored as float32, and read as int64."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
         if file.get("general.type", str, "imatrix") != "imatrix":
             raise FormatError(f"{path}: metadata key general.type: is {file.get('general.type', str)!r}, not 'imatrix'")
         entries = {
-            name.removesuffix(SUMS): _entry(file, name.removesuffix(SUMS)) for name in file.tensors if SUMS in name
+            name.removesuffix(SUMS): _entry(file, name.removesuffix(SUMS))
+            for name in file.tensors
+            if name.endswith(SUMS)
         }
         if not entries:
             raise FormatError(f"{path}: holds no importance matrix (tensors NAME{SUMS})")
@@ -115,6 +121,8 @@ def _entry(file: GGUFFile, name: str) -> Entry:
     for what, values in ((SUMS, sums), (COUNTS, counts)):
         if not (np.isfinite(values).all() and (values >= 0).all()):
             raise FormatError(f"{file.path}: tensor {name}{what}: has elements that are negative or no numbers")
+    if counts.max() > _MAX_COUNT:
+        raise FormatError(f"{file.path}: tensor {name}{COUNTS}: has {counts.max():g}, must be at most {_MAX_COUNT:g}")
     return Entry(sums.reshape(counts.size, -1), np.rint(counts).astype(np.int64))
 
 
@@ -130,9 +138,11 @@ def _read_dat(path: str) -> Imatrix:
     """The older form: entries as (length, name, calls, n, f32 [n]), then calls and the text's name."""
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(_MAX_DAT + 1)
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_DAT:
+        raise FormatError(f"{path}: no importance matrix (GGUF or .dat): is larger than {_MAX_DAT >> 20} MiB")
     at = 0
 
     def take(n: int, what: str) -> bytes:

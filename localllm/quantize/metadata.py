@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -32,7 +33,8 @@ def with_format(metadata: Mapping[str, Typed], file_type: int) -> dict[str, Type
 def with_calibration(metadata: Mapping[str, Typed], path: str, calibration: Calibration) -> dict[str, Typed]:
     """With the keys of llama-quantize (tools/quantize/quantize.cpp) that name the importance matrix."""
     imatrix = calibration.imatrix
-    added = {"file": Typed(path, "str"), "entries_count": Typed(len(imatrix.entries), "u32")}
+    name = os.fsencode(path).decode("utf-8", "replace")
+    added = {"file": Typed(name, "str"), "entries_count": Typed(len(imatrix.entries), "u32")}
     if imatrix.datasets:
         added["dataset"] = Typed(imatrix.datasets[0], "str")
     if imatrix.chunk_count > 0:

@@ -28,6 +28,7 @@ _KINDS = {
     "i64": "INT64", "f32": "FLOAT32", "f64": "FLOAT64", "bool": "BOOL", "str": "STRING", "arr": "ARRAY",
 }  # fmt: skip
 """Our name of a type -> gguf's."""
+_CODES = {kind.name: kind.code for kind in SCALARS.values()}
 _AHEAD = 2
 """Pieces that wait to be written while the next one is computed."""
 
@@ -187,6 +188,7 @@ def _add(writer: _Writer, metadata: Mapping[str, Typed], shards: Sequence[Sequen
         kind, element = (_KINDS.get(name) for name in (entry.type, entry.element))
         if kind is None or (kind == "ARRAY") != (element is not None):
             raise FormatError(f"metadata key {key}: type {entry.type} {entry.element} cannot be written")
+        _check_value(key, entry)
         writer.add_key_value(key, entry.value, gguf.GGUFValueType[kind], element and gguf.GGUFValueType[element])
     if "general.alignment" in metadata:
         writer.data_alignment = _alignment(metadata["general.alignment"])
@@ -194,6 +196,20 @@ def _add(writer: _Writer, metadata: Mapping[str, Typed], shards: Sequence[Sequen
         for tensor in shard:
             # The number in place of GGMLQuantizationType, which lacks the newest formats.
             infos[tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape[::-1], tensor.format.id, tensor.n_bytes)
+
+
+def _check_value(key: str, entry: Typed) -> None:
+    """Raises FormatError for numbers out of a type's range, and for text that is no Unicode: JSON may hold halves of
+    surrogate pairs."""
+    name, values = (entry.element, entry.value) if entry.type == "arr" else (entry.type, [entry.value])
+    try:
+        if name == "str":
+            "".join(values).encode()
+        else:
+            struct.pack(f"<{len(values)}{_CODES[name]}", *values)
+    except (UnicodeEncodeError, OverflowError, struct.error):
+        what = f"{entry.value!r:.60}" if entry.type != "arr" else "an element"
+        raise FormatError(f"metadata key {key}: {what} cannot be written as {name}") from None
 
 
 def _alignment(entry: Typed) -> int:

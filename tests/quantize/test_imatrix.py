@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 
 from localllm.errors import FileError, FormatError
 from localllm.quantize.calibration import Calibration
-from localllm.quantize.hessians import HessianWriter, Stored, beside, packed, unpacked
+from localllm.quantize.hessians import NAMES, PARTS, STORED, Hessians, HessianWriter, Stored, beside, packed, unpacked
 from localllm.quantize.imatrix import Entry, Imatrix, read_imatrix, write_imatrix
 
 RNG = np.random.default_rng(3)
@@ -100,6 +101,10 @@ def test_wrong_files(tmp_path):
     write_imatrix(tmp_path / "i.gguf", Imatrix({"a": Entry(np.full((1, 8), np.nan, np.float32), np.array([1]))}))
     with pytest.raises(FormatError, match="tensor a\\.in_sum2"):
         read_imatrix(tmp_path / "i.gguf")
+    counts = np.array([1 << 63], np.uint64)
+    write_imatrix(tmp_path / "i.gguf", Imatrix({"a": Entry(np.ones((1, 8), np.float32), counts)}))
+    with pytest.raises(FormatError, match="tensor a\\.counts: has 9"):
+        read_imatrix(tmp_path / "i.gguf")
     (tmp_path / beside("j.gguf")).write_bytes((tmp_path / "i.gguf").read_bytes())
     write_imatrix(tmp_path / "j.gguf", WHOLE)
     with pytest.raises(FormatError, match="not 'hessians'"):
@@ -132,6 +137,24 @@ def test_hessians_beside(tmp_path):
         assert calibration.hessian_shape(names[1]) == (1, 12)
         assert calibration.hessian_shape("output.weight") is None
         assert calibration.hessian("output.weight") is None
+
+
+def test_parts_of_second_moments_have_one_shape(tmp_path):
+    path = str(tmp_path / "c.hessians.gguf")
+    writer = GGUFWriter(path, "none")
+    for key, values in {NAMES: ["a"], STORED: ["a"]}.items():
+        writer.add_array(key, values)
+    writer.add_type("hessians")
+    for part, n_elements in zip(PARTS, (10, 6), strict=True):
+        writer.add_tensor(f"a.hessian{part}", np.ones((1, n_elements), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = Hessians(path)
+    with pytest.raises(FormatError, match=r"tensor a\.hessian\.held_back"):
+        found.hessian("a")
+    found.close()
 
 
 @pytest.mark.parametrize("k", [1, 2, 33])

@@ -224,6 +224,7 @@ def test_a_checkpoint_becomes_a_model_that_computes_with_its_numbers(tmp_path):
     ("change", "message"),
     [
         ({"qweight": np.zeros((32, 48), np.int64)}, r"qweight: is I64, must be I32"),
+        ({"qweight": np.zeros((0, 48), np.int32)}, r"the matrix x has no columns"),
         ({"qweight": np.zeros(32, np.int32)}, r"qweight: has 1 dimensions, must have 2"),
         ({"qzeros": np.zeros((4, 5), np.int32)}, r"qzeros: is \[4, 5\], for 4 groups of 48 rows"),
         ({"scales": np.zeros((3, 48), np.float16)}, r"scales: must be \[4, 48\]"),

@@ -163,6 +163,22 @@ class TestFailures:
             pass
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Typed("\ud800", "str"), r"key x: '\\ud800' cannot be written as str"),
+        (Typed(["a", "\ud800"], "arr", "str"), "key x: an element cannot be written as str"),
+        (Typed(1e39, "f32"), r"key x: 1e\+39 cannot be written as f32"),
+        (Typed(1 << 32, "u32"), "key x: 4294967296 cannot be written as u32"),
+        (Typed([1, 1 << 31], "arr", "i32"), "key x: an element cannot be written as i32"),
+    ],
+)
+def test_values_that_their_types_do_not_hold(tmp_path, value, words):
+    with pytest.raises(FormatError, match=words), written(str(tmp_path / "m.gguf"), {"x": value}, []):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pieces_wait_for_one_another(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "_AHEAD", 1)
     write(tmp_path / "m.gguf")

@@ -14,7 +14,7 @@ import numpy as np
 from localllm.errors import FormatError, UnsupportedError
 from localllm.quantize.sources.bits import take_columns, unpack_columns
 from localllm.quantize.sources.checkpoint import FLOATS, Checkpoint
-from localllm.quantize.sources.grids import Matrix
+from localllm.quantize.sources.grids import Matrix, grouped
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.weights import to_float32
 
@@ -34,16 +34,14 @@ def open_matrices(checkpoint: Checkpoint, config: Config) -> dict[str, Matrix]:
     return {module: _LAYOUTS[version](checkpoint, module, config) for module in modules}
 
 
-def _group(config: Config, k: int) -> int:
-    group = config.integer("group_size", "q_group_size", low=-1)
-    return k if group in (-1, 0) else group
+def _grouped(checkpoint: Checkpoint, module: str, config: Config, k: int) -> tuple[int, int]:
+    return grouped(checkpoint.folder, module, k, config.integer("group_size", "q_group_size", low=-1))
 
 
 def _gemm(checkpoint: Checkpoint, module: str, config: Config) -> Matrix:
     packed = _packed(checkpoint, module)
     k, n = packed[0], packed[1] * _PER_WORD
-    group = _group(config, k)
-    groups = -(-k // group)
+    group, groups = _grouped(checkpoint, module, config, k)
     _require(checkpoint, f"{module}.qzeros", (groups, packed[1]), "I32")
     _require(checkpoint, f"{module}.scales", (groups, n), *FLOATS)
     codes, scales = partial(_gemm_codes, checkpoint, module), partial(_gemm_scales, checkpoint, module)
@@ -65,8 +63,7 @@ def _gemm_scales(checkpoint: Checkpoint, module: str, rows: np.ndarray) -> tuple
 def _gemv(checkpoint: Checkpoint, module: str, config: Config) -> Matrix:
     packed = _packed(checkpoint, module)
     n, k = packed[0], packed[1] * _PER_WORD
-    group = _group(config, k)
-    groups = -(-k // group)
+    group, groups = _grouped(checkpoint, module, config, k)
     for part, least, dtypes in (("qzeros", -(-groups // _PER_WORD), ("I32",)), ("scales", groups, FLOATS)):
         shape = checkpoint.stored(f"{module}.{part}", *dtypes).shape
         if len(shape) != 2 or shape[0] != n or shape[1] < least:

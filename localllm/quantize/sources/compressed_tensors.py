@@ -17,7 +17,7 @@ from localllm.errors import FormatError, UnsupportedError
 from localllm.quantize.sources import fp8
 from localllm.quantize.sources.bits import unpack_columns, unpack_rows
 from localllm.quantize.sources.checkpoint import FLOATS, Checkpoint
-from localllm.quantize.sources.grids import Matrix
+from localllm.quantize.sources.grids import Matrix, grouped
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.weights import to_float32
 
@@ -61,8 +61,7 @@ def _matrix(checkpoint: Checkpoint, module: str, bits: int, group: int, packed: 
     if len(shape) != 2:
         raise FormatError(f"{checkpoint.folder}: tensor {module}.weight: has {len(shape)} dimensions, must have 2")
     n, k = shape
-    group = k if group in (-1, 0) else group
-    groups = -(-k // group)
+    group, groups = grouped(checkpoint.folder, module, k, group)
     scale = checkpoint.stored(f"{module}.weight_scale", *FLOATS).shape
     if scale not in ((n, groups), (groups,), ()) or (scale != (n, groups) and groups != 1):
         raise FormatError(

@@ -14,7 +14,7 @@ import numpy as np
 from localllm.errors import FormatError, UnsupportedError
 from localllm.quantize.sources.bits import take_columns, unpack_rows
 from localllm.quantize.sources.checkpoint import FLOATS, Checkpoint
-from localllm.quantize.sources.grids import Matrix
+from localllm.quantize.sources.grids import Matrix, grouped
 from localllm.quantize.sources.json_file import Config
 from localllm.quantize.sources.weights import to_float32
 
@@ -38,9 +38,7 @@ def _matrix(checkpoint: Checkpoint, module: str, bits: int, config: Config, shif
     if len(packed) != 2:
         raise FormatError(f"{checkpoint.folder}: tensor {module}.qweight: has {len(packed)} dimensions, must have 2")
     k, n = packed[0] * per_word, packed[1]
-    group = config.integer("group_size", low=-1)
-    group = k if group in (-1, 0) else group
-    groups = -(-k // group)
+    group, groups = grouped(checkpoint.folder, module, k, config.integer("group_size", low=-1))
     if n % per_word or zeros != (groups, n // per_word):
         raise FormatError(
             f"{checkpoint.folder}: tensor {module}.qzeros: is {list(zeros)}, for {groups} groups of {n} rows"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from localllm.errors import FormatError
+
 if TYPE_CHECKING:
     from localllm.quantize.sources.weights import Index
 
@@ -66,6 +68,15 @@ class Matrix:
     def nearest(self) -> str:
         """The smallest GGUF format that holds the matrix exactly; F16 where none does."""
         return next((format for format in _FORMATS if self.fits(format)), "F16")
+
+
+def grouped(path: object, module: str, k: int, group: int) -> tuple[int, int]:
+    """(columns that share a scale, groups of a row) of a matrix of k columns, where a configuration says `group`: -1
+    or 0 is one group for all. Raises FormatError for a matrix that has no columns."""
+    if k < 1:
+        raise FormatError(f"{path}: the matrix {module[:120]} has no columns")
+    group = k if group in (-1, 0) else group
+    return group, -(-k // group)
 
 
 def blocks(format: str, codes: np.ndarray, d: np.ndarray, zero: np.ndarray) -> np.ndarray:

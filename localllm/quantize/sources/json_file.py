@@ -75,9 +75,12 @@ class Config:
             value = default
         if value is None:
             raise self.fail(key, "is missing")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.fail(key, f"is {value!r:.40}, must be a finite number")
-        return float(value)
+        try:
+            if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+                return float(value)
+        except OverflowError:  # an integer that no float holds
+            pass
+        raise self.fail(key, f"is {value!r:.40}, must be a finite number")
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key, default)
