@@ -87,6 +87,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
             return
         from localllm.quantize.encode import Encoder
         from localllm.quantize.job import plan, quantize
+        from localllm.quantize.methods.few_bits import FewBits
         from localllm.quantize.methods.keep_grid import KeepGrid
         from localllm.quantize.writer import shard_paths
 
@@ -114,6 +115,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         model = made.prepare(model, formats)
         if given["keep_grid"]:
             made = KeepGrid(made)
+        made = FewBits(made, encoder)
         if given["method"] is None and row.quantized and row is not COPY:
             note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
         summary = quantize(
