@@ -3,14 +3,17 @@
 A format's file says its KIND, by which matvec, matmul and embed choose how to use it:
 
 * "float": `values(address)` gives 16 elements as f32x16, `value(address)` one; SIZE bytes an element;
-* "block32": blocks of 32 elements with a float scale; `codes(a, b)` gives the elements of two blocks. Where a block
+* "block32": blocks of 32 elements with a float scale; `codes(a, b)` gives the elements of two blocks, `scale(p)` and
+  `minimum(p)` numbers of the block at p, f32 (without HAS_MIN the latter is not used, but must be there). Where a block
   has PER times 32 elements, `codes(a, i, b, j)` gives part i of one and part j of another; where 32 elements have
   SCALES = 2 scales, `scale(p, part, group)` gives one, and matvec_sixteens says what else it takes;
 * "super": super-blocks of 256 elements with integer scales of GROUP elements; `codes(p, run)` gives 64 elements.
   WIDE = 1 where four products of a code with an int8 can pass 2**15.
 
 A format may also give its codes as the matrix-vector product likes them: `quarters(p)` (matvec_k), or, of nibbles in
-blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matvec_nibbles).
+blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matvec_nibbles): qs holds the nibbles of
+four blocks, one in each 128 bits; elements 0-15 and 16-31 of each block are returned in these quarters. It makes such a
+format three times as fast; nibbles in another order are brought into this one by a shuffle.
 
 Codes are unsigned bytes in the order of the elements, MAX_CODE the greatest possible one. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.

@@ -1,7 +1,8 @@
 """The operations of the vector vocabulary, by name and meaning. `lowering` says what each becomes.
 
 An address is an int64. Loads and stores need no alignment. Operators + - * & | ^ << >> work lane by lane on two vectors
-of one type, or on a vector and a scalar; >> is logical on unsigned lanes and arithmetic on signed ones.
+of one type, or on a vector and a scalar; >> is logical on unsigned lanes and arithmetic on signed ones. A scalar is cut
+to the lane's type without a warning: `u8x64 & 0x1FF` is `& 0xFF`.
 """
 
 from __future__ import annotations
