@@ -4,6 +4,10 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells report it: 128 + SIGINT."""
 
 
+TERMINATED = 143
+"""Exit status after SIGTERM: 128 + SIGTERM."""
+
+
 class LocalllmError(Exception):
     """Base of every error this package raises on purpose. The command line prints it and exits with `status`."""
 

@@ -42,9 +42,7 @@ def check(format: str | None, given: Mapping[str, Any]) -> bool:
     return True
 
 
-def search(
-    source: Source, max_size: int, given: Mapping[str, Any], calibration: Calibration, encoder: Encoder
-) -> Budget:
+def search(source: Source, given: Mapping[str, Any], calibration: Calibration, encoder: Encoder) -> Budget:
     """Find the mixture. Raises UsageError."""
     from localllm.quantize.budget import allowed_bytes, find
     from localllm.quantize.calibration_text import our_own_ids
@@ -55,7 +53,7 @@ def search(
             f"{source.path}: sensitivities are measured by running the model: make one GGUF file of it first "
             f"(`localllm quantize {source.path} f16.gguf F16`)"
         )
-    limit = allowed_bytes(source, given["bits"], max_size or None, os.path.getsize(source.files[0]))
+    limit = allowed_bytes(source, given["bits"], given["max_size"], os.path.getsize(source.files[0]))
     with load_model(source.files[0], n_threads=given["threads"]) as model:
         ids = our_own_ids(model)
         step = max(1, len(ids) // _CHUNKS)

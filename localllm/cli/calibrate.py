@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 @click.command("calibrate", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
-@click.option("-f", "--file", "text", metavar="FILE", help="The text. [default: one that comes with localllm]")
-@click.option("-o", "--output", default="calib.gguf", show_default=True, metavar="FILE", help="What to write.")
+@click.option("-f", "--file", "text", metavar="FILE", help="The text, UTF-8. [default: one that comes with localllm]")
+@click.option(
+    "-o",
+    "--output",
+    default="calib.gguf",
+    show_default=True,
+    metavar="FILE",
+    help="The file to write; an older one is replaced.",
+)
 @click.option(
     "--hessians", is_flag=True, help="Second moments, too, which the methods gptq and auto need: calib.hessians.gguf."
 )
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
     "-c", "--ctx-size", type=click.IntRange(16), default=512, show_default=True, metavar="N", help="Tokens of a chunk."
 )
 @click.option("--chunks", type=click.IntRange(1), metavar="N", help="Maximum number of chunks. [default: all]")
-@click.option("--process-output", is_flag=True, help="The output matrix, too.")
+@click.option("--process-output", is_flag=True, help="Calibrate output.weight, too.")
 @options("threads")
 def command(
     model: str,
@@ -59,8 +66,11 @@ def _calibrate(
     from localllm.quantize.calibration_text import OUR_OWN, ids_of_file, our_own_ids
     from localllm.quantize.hessians import beside
     from localllm.quantize.imatrix import write_imatrix
+    from localllm.quantize.whole import check_writable
 
     second = beside(output)
+    for path in (output, second) if with_hessians else (output,):
+        check_writable(path, [model.path, *([text] if text else [])])
     if not with_hessians and os.path.exists(second):
         raise UsageError(f"{second} is of an earlier calibration: delete it, add --hessians, or take another name (-o)")
     wanted = Options(n_ctx, n_chunks, outputs)

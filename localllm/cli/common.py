@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -88,6 +89,22 @@ GENERATION = (
     "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type",
     "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed",
 )  # fmt: skip
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments there
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B?", str(value), re.IGNORECASE)
+        n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+        if n_bytes < 1:
+            self.fail(f"{value!r} is no size: write 900M or 1.5G", param, ctx)
+        return n_bytes
+
+
+_UNITS = {"M": 10**6, "G": 10**9}
+SIZE = _Size()
+"""The type of an option that is a number of bytes, at least one: 900M, 1.5G."""
 
 
 def options(*names: str) -> Callable[[_Command], _Command]:

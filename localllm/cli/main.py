@@ -5,16 +5,19 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
 
-from localllm.errors import INTERRUPTED, LocalllmError
+from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -104,12 +107,34 @@ def _printable(stream: object) -> None:
         stream.reconfigure(errors="replace")
 
 
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """While the block runs, SIGTERM ends it by an exception, as Ctrl-C does: what is half-written goes away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     _printable(sys.stdout)
     _printable(sys.stderr)
     try:
-        result = cli.main(args=args, prog_name="localllm", standalone_mode=False)
+        with _sigterm_raises():
+            result = cli.main(args=args, prog_name="localllm", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
@@ -119,6 +144,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except _Terminated:
+        return TERMINATED
     except LocalllmError as error:
         _complain(str(error))
         return error.status

@@ -34,7 +34,9 @@ DEFAULT_N_CTX = 512
     "--kl-divergence: the file of the base model's predictions.",
 )  # fmt: skip
 @click.option("--kl-divergence", is_flag=True, help="Compare with the predictions of a base model.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What is printed."
+)
 @options("threads", "kv_type")
 def command(
     model: str, text: str | None, ctx_size: int | None, chunks: int | None, ppl_stride: int, logits: str | None,
@@ -76,8 +78,11 @@ def _measure(
 ) -> None:
     import numpy as np
 
+    from localllm.quantize.whole import check_writable
     from localllm.tools import likelihood, perplexity
 
+    if logits:
+        check_writable(logits, [model.path, text])
     ids = likelihood.text_ids(model, likelihood.read_text(text))
     if logits:
         nll = perplexity.save_logits(model, ids, n_ctx, logits, n_chunks, Progress())

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli import budget
-from localllm.cli.common import Progress, note, options
+from localllm.cli.common import SIZE, Progress, note, options
 from localllm.errors import FileError, UsageError
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.quantize.methods import METHODS, method
 from localllm.quantize.mixture import COPY, MIXTURES, Mixture, Overrides, choose, describe, mixture, needs_importance
+from localllm.quantize.whole import check_writable
 
 if TYPE_CHECKING:
     from localllm.quantize.calibration import Calibration
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from localllm.quantize.source import Source, Typed
     from localllm.quantize.writer import Planned
 
-_UNITS = {"M": 10**6, "G": 10**9}
 _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 
 
@@ -47,10 +47,10 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 @click.option("--token-embedding-type", metavar="FORMAT", help="Format of the token embeddings.")
 @click.option("--leave-output-tensor", is_flag=True, help="Leave output.weight as it is.")
 @click.option("--bits", type=click.FloatRange(1, 16), metavar="N", help="Instead of FORMAT: at most N bits per weight.")
-@click.option("--max-size", metavar="N(M|G)", help="Instead of FORMAT: a file of at most N million or billion bytes.")
+@click.option("--max-size", type=SIZE, metavar="SIZE", help="Instead of FORMAT: a file of at most SIZE, such as 900M.")
 @click.option("--pure", is_flag=True, help="No mixture: all matrices get the same format.")
 @click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already; the errors add up.")
-@click.option("--split-max-size", metavar="N(M|G)", help="Write several files of at most N million or billion bytes.")
+@click.option("--split-max-size", type=SIZE, metavar="SIZE", help="Write several files, each of at most SIZE.")
 @click.option("--vocab-only", is_flag=True, help="Write metadata and vocabulary alone; takes no FORMAT.")
 @click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one.")
 @click.option("--keep-grid", is_flag=True, help="QAT checkpoints: blocks that lie on the format's grid stay exact.")
@@ -65,15 +65,15 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
     llama.cpp, such as Q4_K_M, Q8_0 or IQ4_XS, and gives each tensor the format that llama-quantize gives it; COPY
     leaves all formats as they are. In place of FORMAT, --bits or --max-size give a size, and each matrix gets the
     format that serves the model best within it; OUT.budget.md says why. PATTERN is a regular expression. TYPE is str,
-    bool, u32, i32, f32, ..., or arr:TYPE with a JSON array.
+    bool, u32, i32, f32, ..., or arr:TYPE with a JSON array. SIZE counts in millions (900M) or billions (1.5G) of
+    bytes.
     """
     # Before NumPy is imported: one thread, so that sums have one order; small products are faster so, too.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     searched = budget.check(format, given)
     row = COPY if searched else _mixture(format, given["vocab_only"])
     name = _method(given)
-    overrides, split_max_size = _overrides(given), _bytes("--split-max-size", given["split_max_size"])
-    max_size = _bytes("--max-size", given["max_size"])
+    overrides, split_max_size = _overrides(given), given["split_max_size"] or 0
     if not given["dry_run"]:
         _check_free(out, given["force"], [source])
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
         model = _open(source, encoder, given, stack)
         if searched:
             assert calibration
-            found = budget.search(model, max_size, given, calibration, encoder)
+            found = budget.search(model, given, calibration, encoder)
             row, formats = budget.mixture_of(found), dict(found.formats)
             budget.report(found)
             if given["dry_run"]:
@@ -173,23 +173,9 @@ def _format(option: str, name: str) -> Format:
     return found
 
 
-def _bytes(option: str, text: str | None) -> int:
-    if text is None:
-        return 0
-    match = re.fullmatch(r"([1-9]\d{0,9})([MG])", text.upper())
-    if match is None:
-        raise UsageError(f"{option} {text!r}: must be a whole number and M or G, such as 2G")
-    return int(match[1]) * _UNITS[match[2]]
-
-
 def _check_free(path: str, force: bool, sources: Sequence[str]) -> None:
-    if os.path.isdir(path):
-        raise FileError(f"{path}: is a directory; name the file to write")
-    if not os.path.exists(path):
-        return
-    if any(os.path.exists(source) and os.path.samefile(path, source) for source in sources):
-        raise FileError(f"{path}: is the source; write to another file")
-    if not force:
+    check_writable(path, sources)
+    if os.path.exists(path) and not force:
         raise FileError(f"{path}: exists already; --force overwrites it")
 
 

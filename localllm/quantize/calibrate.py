@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,14 +17,14 @@ from typing import Protocol
 
 import numpy as np
 
-from localllm.errors import FileError, NotEnoughMemoryError, UnsupportedError, UsageError
+from localllm.errors import NotEnoughMemoryError, UnsupportedError, UsageError
 from localllm.gguf.config import Config
 from localllm.gguf.reader import GGUFFile
 from localllm.model.network import Network
 from localllm.model.trace import Trace
 from localllm.quantize.hessians import HessianWriter, Stored
 from localllm.quantize.imatrix import Entry, Imatrix
-from localllm.quantize.whole import written_whole
+from localllm.quantize.whole import check_space, written_whole
 from localllm.runtime.system import available_memory
 from localllm.text.tokenizer import Tokenizer
 
@@ -304,7 +303,7 @@ def _with_moments(
 ) -> None:
     groups = _groups(inputs, available_memory() // 2 if options.memory is None else options.memory)
     stored = [_stored(one) for one in inputs if _has_moments(one)]
-    _check_disk(path, sum(one.n_bytes for one in stored))
+    check_space(path, sum(one.n_bytes for one in stored))
     with written_whole(path) as temporary, ThreadPoolExecutor(model.n_threads) as pool:
         writer = HessianWriter(temporary, stored, identity)
         for i, group in enumerate(groups):
@@ -338,12 +337,3 @@ def _groups(inputs: Sequence[_Input], memory: int) -> list[list[_Input]]:
         groups[-1].append(one)
         used += n
     return groups
-
-
-def _check_disk(path: str, n_bytes: int) -> None:
-    try:
-        free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
-    if n_bytes > free:
-        raise FileError(f"{path}: needs {n_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free there")

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from localllm.errors import FileError
+
+
+def check_writable(path: str | os.PathLike[str], sources: Sequence[str] = ()) -> None:
+    """Raises FileError for what could only be refused after long work: a path that no file can be written at, or that
+    is one of `sources`, which are read."""
+    path = os.fspath(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise FileError(f"{path}: is a directory; name the file to write")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"{path}: cannot be written: is a device or a pipe; name a file")
+    if not os.path.isdir(folder):
+        raise FileError(f"{path}: cannot be written: {folder} is no directory")
+    if any(os.path.exists(source) and os.path.exists(path) and os.path.samefile(path, source) for source in sources):
+        raise FileError(f"{path}: is a file that is read; write to another one")
+
+
+def check_space(path: str | os.PathLike[str], n_bytes: int) -> None:
+    """Raises FileError where the disk has no place for a file."""
+    path = os.fspath(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+    if free < n_bytes:
+        raise FileError(f"{path}: needs {n_bytes / 1e6:,.0f} MB, {folder} has {free / 1e6:,.0f} MB free")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +15,12 @@ from typing import Any
 import gguf
 import numpy as np
 
-from localllm.errors import FileError, FormatError
+from localllm.errors import FormatError
 from localllm.gguf.reader import MAX_ALIGNMENT, MIN_ALIGNMENT
 from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
-from localllm.quantize.whole import written_whole
+from localllm.quantize.whole import check_space, written_whole
 
 _KINDS = {
     "u8": "UINT8", "i8": "INT8", "u16": "UINT16", "i16": "INT16", "u32": "UINT32", "i32": "INT32", "u64": "UINT64",
@@ -164,7 +163,7 @@ def written(
     """
     shards = _shards(tensors, split_max_size)
     paths = shard_paths(path, tensors, split_max_size)
-    _check_space(path, sum(tensor.n_bytes for tensor in tensors))
+    check_space(path, sum(tensor.n_bytes for tensor in tensors))
     with contextlib.ExitStack() as stack:
         writer = _Writer([stack.enter_context(written_whole(shard)) for shard in paths])
         stack.callback(writer.close)
@@ -218,13 +217,3 @@ def _alignment(entry: Typed) -> int:
         limits = f"a power of two from {MIN_ALIGNMENT} to {MAX_ALIGNMENT}, of type u32"
         raise FormatError(f"metadata key general.alignment: is {value} ({entry.type}), must be {limits}")
     return int(value)
-
-
-def _check_space(path: str, n_bytes: int) -> None:
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
-    if free < n_bytes:
-        raise FileError(f"{path}: needs {n_bytes / 1e6:,.0f} MB, {folder} has {free / 1e6:,.0f} MB free")

@@ -9,17 +9,14 @@ rows         [n_chunk][n_ctx - 1 - n_ctx / 2], each: scale and least log-probabi
 
 from __future__ import annotations
 
-import os
-import shutil
+import contextlib
 import struct
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from localllm.errors import FileError, FormatError
+from localllm.quantize.whole import check_space, written_whole
 from localllm.tools.likelihood import log_softmax
 
 MAGIC = b"_logits_"
@@ -54,45 +51,25 @@ def decode(rows: np.ndarray, n_vocab: int) -> np.ndarray:
     return log_p
 
 
-class LogitsWriter:
-    """Writes a file, whole or not at all: under its name once `close` was reached."""
+Add = Callable[[np.ndarray], None]
+"""Writes the logits of the next chunk's scored rows, float32 [n, n_vocab]."""
 
-    def __init__(self, path: str, n_ctx: int, n_vocab: int, tokens: np.ndarray) -> None:
-        """tokens: int [n_chunk, n_ctx], as they were before BOS took the first's place. Raises FileError."""
-        self.path = path
-        self._part = f"{path}.part"
-        n_bytes = _HEADER.size + tokens.size * 4 + len(tokens) * (n_ctx - 1 - n_ctx // 2) * 2 * _row_codes(n_vocab)
-        try:
-            free = shutil.disk_usage(Path(path).absolute().parent).free
-            if free < n_bytes:
-                raise FileError(f"{path}: takes {n_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB of the disk are free")
-            self._file = open(self._part, "wb")  # noqa: SIM115 (closed by __exit__)
-            self._file.write(_HEADER.pack(MAGIC, n_ctx, n_vocab, len(tokens)))
-            self._file.write(tokens.astype("<i4").tobytes())
-        except OSError as error:
-            raise FileError(f"{path}: {error.strerror or error}") from None
 
-    def add(self, logits: np.ndarray) -> None:
-        """The logits of the next chunk's scored rows, float32 [n, n_vocab]."""
-        try:
-            self._file.write(encode(logits).tobytes())
-        except OSError as error:
-            raise FileError(f"{self.path}: {error.strerror or error}") from None
+@contextlib.contextmanager
+def written_logits(path: str, n_ctx: int, n_vocab: int, tokens: np.ndarray) -> Iterator[Add]:
+    """Writes a file, whole or not at all: under its name once the block has ended without an exception.
 
-    def __enter__(self) -> Self:
-        return self
+    tokens: int [n_chunk, n_ctx], as they were before BOS took the first's place. Raises FileError.
+    """
+    check_space(path, _HEADER.size + tokens.size * 4 + len(tokens) * (n_ctx - 1 - n_ctx // 2) * 2 * _row_codes(n_vocab))
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(_HEADER.pack(MAGIC, n_ctx, n_vocab, len(tokens)))
+        file.write(tokens.astype("<i4").tobytes())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                os.replace(self._part, self.path)
-        except OSError as late:
-            raise FileError(f"{self.path}: {late.strerror or late}") from None
-        finally:
-            Path(self._part).unlink(missing_ok=True)
+        def add(logits: np.ndarray) -> None:
+            file.write(encode(logits).tobytes())
+
+        yield add
 
 
 class LogitsFile:

@@ -11,20 +11,20 @@ from localllm.errors import UsageError
 from localllm.generate.session import Model
 from localllm.tools.divergence import Divergence, divergence
 from localllm.tools.likelihood import Chunk, chunks, log_softmax, logits_of, taken
-from localllm.tools.logits_file import LogitsFile, LogitsWriter
+from localllm.tools.logits_file import Add, LogitsFile, written_logits
 
 Progress = Callable[[str, int, int], None]
 
 
 def negative_log_likelihoods(
-    model: Model, parts: Sequence[Chunk], progress: Progress | None = None, writer: LogitsWriter | None = None
+    model: Model, parts: Sequence[Chunk], progress: Progress | None = None, keep: Add | None = None
 ) -> Iterator[np.ndarray]:
-    """Of each chunk the negative log-likelihoods of its targets, float64 [n]. writer: keeps the predictions."""
+    """Of each chunk the negative log-likelihoods of its targets, float64 [n]. keep: gets the logits."""
     with closing(model.context(n_ctx=len(parts[0].tokens))) as context:
         for i, chunk in enumerate(parts):
             logits = logits_of(context, chunk)
-            if writer:
-                writer.add(logits)
+            if keep:
+                keep(logits)
             yield -taken(log_softmax(logits), chunk.targets)
             if progress:
                 progress("Chunks", i + 1, len(parts))
@@ -37,8 +37,8 @@ def save_logits(
     """Write a base model's predictions for a text; the negative log-likelihoods, float64 [n]."""
     parts = chunks(model, ids, n_ctx, n_chunks)
     tokens = np.array(ids[: len(parts) * n_ctx], np.int64).reshape(len(parts), n_ctx)
-    with LogitsWriter(path, n_ctx, model.config.n_vocab, tokens) as writer:
-        return np.concatenate(list(negative_log_likelihoods(model, parts, progress, writer)))
+    with written_logits(path, n_ctx, model.config.n_vocab, tokens) as keep:
+        return np.concatenate(list(negative_log_likelihoods(model, parts, progress, keep)))
 
 
 def divergences(

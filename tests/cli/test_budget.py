@@ -23,7 +23,7 @@ def source(tmp_path):
         (["Q4_0", "--bits", "4"], "--bits and --max-size choose the formats: give no FORMAT, not 'Q4_0'"),
         (["--bits", "4", "--pure"], "--bits and --max-size choose the formats: --pure has no use"),
         (["--max-size", "9M"], "--bits and --max-size need a file of calibration"),
-        (["--max-size", "9.5M", "--imatrix", "calib"], "--max-size '9.5M': must be a whole number and M or G"),
+        (["--max-size", "9.5", "--imatrix", "calib"], "'9.5' is no size: write 900M or 1.5G"),
     ],
 )
 def test_what_does_not_go_together(call, source, tmp_path, more, problem):

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from localllm.cli import common
-from localllm.cli.common import GENERATION, OPTIONS, Generation, Progress, note, one_model, statistics
+from localllm.cli.common import GENERATION, OPTIONS, SIZE, Generation, Progress, note, one_model, statistics
 from localllm.errors import UsageError
 from localllm.generate.loop import Stats
 from localllm.generate.params import Sampling
@@ -126,3 +126,14 @@ def test_colours(monkeypatch, terminal, no_color, dim):
         monkeypatch.setenv("NO_COLOR", no_color)
     note("hi")
     assert ("\x1b[2m" in stream.getvalue()) == dim
+
+
+@pytest.mark.parametrize(("text", "n_bytes"), [("4G", 4 * 10**9), ("1.5 gb", 1_500_000_000), ("900m", 900_000_000)])
+def test_sizes(text, n_bytes):
+    assert SIZE.convert(text, None, None) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["4T", "0M", "-1G", "7", "", "9" * 400 + "G", "nanG"])
+def test_what_is_no_size(text):
+    with pytest.raises(click.BadParameter, match="is no size: write 900M or 1"):
+        SIZE.convert(text, None, None)

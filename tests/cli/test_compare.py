@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from localllm.cli.compare import parse_size
-from localllm.errors import UsageError
 from tests.tools.test_compare import TEXT, paths  # noqa: F401 (a fixture)
 
 
@@ -39,8 +37,10 @@ def test_wrong_usage(call, paths, text, tmp_path):  # noqa: F811
     for arguments, status, what in (
         ((paths[0],), 2, "nothing to be compared"),
         ((*paths, "-f", "missing.txt"), 1, "missing.txt"),
+        ((*paths, "--html", paths[0]), 1, "is a file that is read"),
+        ((*paths, "--html", tmp_path / "none" / "x.html"), 1, "cannot be written"),
         ((*paths, "--memory", "much"), 2, "no size"),
-        ((*paths, "--memory", "10K", "-f", text, "-c", "32", "-r", "1"), 2, "fits into"),
+        ((*paths, "--memory", "0.01M", "-f", text, "-c", "32", "-r", "1"), 2, "fits into"),
         ((*paths, tmp_path / "no.gguf"), 1, "no.gguf"),
     ):
         done = call("compare", *arguments)
@@ -52,11 +52,3 @@ def test_without_matplotlib(call, paths, monkeypatch):  # noqa: F811
     done = call("compare", *paths, "--html", "x.html")
     assert done.status == 1
     assert "pip install 'localllm[plots]'" in done.err
-
-
-def test_sizes():
-    assert parse_size("4G") == 4_000_000_000
-    assert parse_size("1.5 gb") == 1_500_000_000
-    assert parse_size("900M") == 900_000_000
-    with pytest.raises(UsageError):
-        parse_size("4T")

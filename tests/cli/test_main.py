@@ -14,7 +14,7 @@ import pytest
 
 from localllm.cli import main as cli_main
 from localllm.cli.main import VERBS, main
-from localllm.errors import INTERRUPTED, Cancelled, FormatError, LocalllmError, UsageError
+from localllm.errors import INTERRUPTED, TERMINATED, Cancelled, FormatError, LocalllmError, UsageError
 
 HEAVY = ("numpy", "numba", "llvmlite", "prompt_toolkit", "jinja2", "sentencepiece", "gguf")
 
@@ -167,5 +167,6 @@ def test_main_returns(capsys):
     assert main(["--version"]) == 0
 
 
-def test_interrupted_is_the_shells_number():
+def test_statuses_of_signals_are_the_shells_numbers():
     assert INTERRUPTED == 128 + signal.SIGINT
+    assert TERMINATED == 128 + signal.SIGTERM

@@ -1,6 +1,9 @@
 """`localllm quantize`: files that load and answer, options, and one clear line for what cannot be."""
 
+import os
 import resource
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -195,7 +198,7 @@ class TestErrors:
         before = source.read_bytes()
         (tmp_path / "link.gguf").symlink_to(source)
         for path in (source, tmp_path / "link.gguf"):
-            wrong(call("quantize", source, path, "Q8_0", "--force"), 1, "is the source; write to another file")
+            wrong(call("quantize", source, path, "Q8_0", "--force"), 1, "is a file that is read; write to another one")
         assert source.read_bytes() == before
 
     def test_a_part_that_is_there(self, call, source, tmp_path):
@@ -226,7 +229,7 @@ class TestErrors:
             (("Q8_0", "--tensor-type", "(=Q8_0"), ("'(' is no regular expression",)),
             (("Q8_0", "--tensor-type", "a=Q8_1"), ("there is no tensor format 'Q8_1'; formats are F32",)),
             (("Q8_0", "--output-tensor-type", "x"), ("--output-tensor-type: there is no tensor format 'x'",)),
-            (("Q8_0", "--split-max-size", "1T"), ("--split-max-size '1T': must be a whole number and M or G",)),
+            (("Q8_0", "--split-max-size", "1T"), ("--split-max-size", "'1T' is no size: write 900M or 1.5G")),
             (("Q8_0", "--metadata", "x=1"), ("--metadata x: the source has no such key",)),
         ],
     )
@@ -264,6 +267,19 @@ class TestErrors:
         monkeypatch.setattr(Encoder, "encode", stopped)
         assert call("quantize", source, tmp_path / "out.gguf", "Q8_0").status == 130
         assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+    def test_sigterm(self, call, source, tmp_path, monkeypatch):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def ended(self, *arguments):
+            assert len(list(tmp_path.glob(".out.gguf.*.part"))) == 1
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+        monkeypatch.setattr(Encoder, "encode", ended)
+        assert call("quantize", source, tmp_path / "out.gguf", "Q8_0").status == 143
+        assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+        assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_tensor_with_no_numbers(call, tmp_path):

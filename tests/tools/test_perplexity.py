@@ -14,7 +14,7 @@ import localllm
 from localllm.errors import FormatError, UsageError
 from localllm.tools import likelihood, perplexity
 from localllm.tools.divergence import Divergence, divergence
-from localllm.tools.logits_file import LogitsFile, LogitsWriter, decode, encode
+from localllm.tools.logits_file import LogitsFile, decode, encode, written_logits
 from tests.generate.test_chat_states import LETTERS, VOCABULARY
 from tests.recorded import models
 
@@ -134,9 +134,9 @@ def test_the_layout_of_a_file(tmp_path):
     rng = np.random.default_rng(2)
     logits = rng.standard_normal((2, 3, 5)).astype(np.float32) * 2
     tokens = np.array([[0, 1, 2, 3, 4, 0, 1, 2], [4, 3, 2, 1, 0, 4, 3, 2]])
-    with LogitsWriter(path, 8, 5, tokens) as writer:
+    with written_logits(path, 8, 5, tokens) as add:
         for chunk in logits:
-            writer.add(chunk)
+            add(chunk)
     raw = Path(path).read_bytes()
     assert raw[:20] == b"_logits_" + struct.pack("<iii", 8, 5, 2)
     assert np.array_equal(np.frombuffer(raw, "<i4", 16, 20), tokens.ravel())
@@ -170,9 +170,9 @@ def test_codes_of_extreme_logits():
 )
 def test_damaged_files(tmp_path, change, what):
     path = tmp_path / "base.kld"
-    with LogitsWriter(str(path), 8, 5, np.zeros((2, 8), np.int64)) as writer:
-        writer.add(np.zeros((3, 5), np.float32))
-        writer.add(np.zeros((3, 5), np.float32))
+    with written_logits(str(path), 8, 5, np.zeros((2, 8), np.int64)) as add:
+        add(np.zeros((3, 5), np.float32))
+        add(np.zeros((3, 5), np.float32))
     LogitsFile(str(path))
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(FormatError, match=what):
@@ -181,14 +181,14 @@ def test_damaged_files(tmp_path, change, what):
 
 def test_nothing_is_half_written(tmp_path):
     path = tmp_path / "base.kld"
-    with pytest.raises(KeyboardInterrupt), LogitsWriter(str(path), 8, 5, np.zeros((2, 8), np.int64)):
+    with pytest.raises(KeyboardInterrupt), written_logits(str(path), 8, 5, np.zeros((2, 8), np.int64)):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_vocabulary_is_refused(model, tmp_path):
     path = str(tmp_path / "base.kld")
-    with LogitsWriter(path, 8, 5, np.zeros((1, 8), np.int64)) as writer:
-        writer.add(np.zeros((3, 5), np.float32))
+    with written_logits(path, 8, 5, np.zeros((1, 8), np.int64)) as add:
+        add(np.zeros((3, 5), np.float32))
     with pytest.raises(UsageError, match="vocabulary of 5"):
         list(perplexity.divergences(model, LogitsFile(path)))
