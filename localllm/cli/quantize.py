@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,8 +21,10 @@ from localllm.quantize.mixture import COPY, MIXTURES, Mixture, Overrides, choose
 from localllm.quantize.whole import check_writable
 
 if TYPE_CHECKING:
+    from localllm.quantize.budget import Budget
     from localllm.quantize.calibration import Calibration
     from localllm.quantize.encode import Encoder
+    from localllm.quantize.methods import Method
     from localllm.quantize.source import Source, Typed
     from localllm.quantize.writer import Planned
 
@@ -72,61 +75,92 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     searched = budget.check(format, given)
     row = COPY if searched else _mixture(format, given["vocab_only"])
-    name = _method(given)
-    overrides, split_max_size = _overrides(given), given["split_max_size"] or 0
+    name, overrides = _method(given), _overrides(given)
     if not given["dry_run"]:
         _check_free(out, given["force"], [source])
     with ExitStack() as stack:
         calibration = _calibration(given["imatrix"], stack)
         calibrated = calibration if METHODS[name].calibrated else None
-        if given["dry_run"] and not searched:
-            model = _open(source, None, given, stack)
-            formats = choose(model, row.name, calibrated is not None, overrides)
-            _show(model, formats)
-            _tell_fallbacks(model, formats, row)
-            return
-        from localllm.quantize.encode import Encoder
-        from localllm.quantize.job import plan, quantize
-        from localllm.quantize.methods.few_bits import FewBits
-        from localllm.quantize.methods.keep_grid import KeepGrid
-        from localllm.quantize.writer import shard_paths
-
-        line = Progress()
-        encoder = Encoder(given["threads"], lambda done, total: line("Compiling kernels", done, total))
-        stack.enter_context(encoder)
+        encoder = None if given["dry_run"] and not searched else _encoder(given["threads"], stack)
         model = _open(source, encoder, given, stack)
         if searched:
             assert calibration
-            found = budget.search(model, given, calibration, encoder)
-            row, formats = budget.mixture_of(found), dict(found.formats)
-            budget.report(found)
-            if given["dry_run"]:
-                _show(model, formats)
-                return
+            assert encoder
+            chosen = _Chosen.within(budget.search(model, given, calibration, encoder))
         else:
             formats = {} if given["vocab_only"] else choose(model, row.name, calibrated is not None, overrides)
-        paths = shard_paths(out, plan(model, formats), split_max_size)
-        for path in paths:
-            _check_free(path, given["force"], model.files)
-        _check_calibrated(formats, row, calibrated, given["method"])
-        _tell_fallbacks(model, formats, row)
-        metadata = _metadata(model, row, given, calibrated)
-        made = method(name)(calibrated, encoder)
-        model = made.prepare(model, formats)
-        if given["keep_grid"]:
-            made = KeepGrid(made)
-        made = FewBits(made, encoder)
-        if given["method"] is None and row.quantized and row is not COPY:
-            note(f"method: {name}" + ("" if calibrated else "; with --imatrix FILE, weights that matter are nearer"))
-        summary = quantize(
-            model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown()
-        )
-    if searched:
-        budget.write(found, out)
-    size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
+            chosen = _Chosen(row, formats)
+        if given["dry_run"]:
+            _show(model, chosen.formats)
+            _tell_fallbacks(model, chosen.formats, chosen.row)
+        else:
+            assert encoder
+            _write(model, out, chosen, name, given, calibrated, encoder)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is written: a mixture, the format of each tensor, and how they were found where a size was given."""
+
+    row: Mixture
+    formats: Mapping[str, Format]
+    found: Budget | None = None
+
+    @classmethod
+    def within(cls, found: Budget) -> _Chosen:
+        budget.report(found)
+        return cls(budget.mixture_of(found), dict(found.formats), found)
+
+
+def _write(
+    model: Source,
+    out: str,
+    chosen: _Chosen,
+    name: str,
+    given: Mapping[str, Any],
+    calibration: Calibration | None,
+    encoder: Encoder,
+) -> None:
+    """Checks what can be checked before, quantizes by the method `name`, and tells what was written."""
+    from localllm.quantize.job import plan, quantize
+    from localllm.quantize.writer import shard_paths
+
+    row, formats, split_max_size = chosen.row, chosen.formats, given["split_max_size"] or 0
+    paths = shard_paths(out, plan(model, formats), split_max_size)
+    for path in paths:
+        _check_free(path, given["force"], model.files)
+    _check_calibrated(formats, row, calibration, given["method"])
+    _tell_fallbacks(model, formats, row)
+    metadata = _metadata(model, row, given, calibration)
+    made, model = _prepared(name, given["keep_grid"], model, formats, calibration, encoder)
+    if given["method"] is None and row.quantized and row is not COPY:
+        note(f"method: {name}" + ("" if calibration else "; with --imatrix FILE, weights that matter are nearer"))
+    summary = quantize(model, out, metadata, formats, made, encoder, split_max_size=split_max_size, progress=_Shown())
+    if chosen.found:
+        budget.write(chosen.found, out)
     for text in made.notes():
         note(text)
+    size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
     click.echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
+
+
+def _prepared(
+    name: str,
+    keep_grid: bool,
+    model: Source,
+    formats: Mapping[str, Format],
+    calibration: Calibration | None,
+    encoder: Encoder,
+) -> tuple[Method, Source]:
+    """The method, with what is done around each; and the source as the method wants it."""
+    from localllm.quantize.methods.few_bits import FewBits
+    from localllm.quantize.methods.keep_grid import KeepGrid
+
+    made = method(name)(calibration, encoder)
+    model = made.prepare(model, formats)
+    if keep_grid:
+        made = KeepGrid(made)
+    return FewBits(made, encoder), model
 
 
 def _mixture(format: str | None, vocab_only: bool) -> Mixture:
@@ -185,6 +219,13 @@ def _calibration(path: str | None, stack: ExitStack) -> Calibration | None:
     from localllm.quantize.calibration import Calibration
 
     return stack.enter_context(Calibration.open(path))
+
+
+def _encoder(n_threads: int | None, stack: ExitStack) -> Encoder:
+    from localllm.quantize.encode import Encoder
+
+    line = Progress()
+    return stack.enter_context(Encoder(n_threads, lambda done, total: line("Compiling kernels", done, total)))
 
 
 def _open(path: str, encoder: Encoder | None, given: Mapping[str, Any], stack: ExitStack) -> Source:
