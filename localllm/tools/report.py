@@ -117,10 +117,13 @@ def _plot(
     for c in candidates:
         x, y = at(c), max(least, c.divergence.mean_kld.value)
         axes.plot(x, y, "o", color="tab:red" if c.path == best else "tab:blue")
-        axes.annotate(Path(c.path).stem, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
+        name = Path(c.path).stem
+        # A file's name may hold dollar signs, which are no formula.
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8, parse_math=False)
     line = sorted((at(c), max(least, c.divergence.mean_kld.value)) for c in candidates if c.path in on)
     axes.plot([x for x, _ in line], [y for _, y in line], color="tab:gray", linewidth=1, zorder=0, label="frontier")
     axes.set(title=title, xlabel=axis, ylabel="mean KLD, nats", yscale="log")
+    axes.margins(0.15)  # room for names
     axes.legend(fontsize=8)
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})

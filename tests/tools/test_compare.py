@@ -141,5 +141,10 @@ def test_the_page(found, paths):
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
+def test_names_are_no_formulas():
+    rows = [candidate("a$\\frac$.gguf", 10, 0.1, 1), candidate("b.gguf", 20, 0, 1)]
+    assert report.page(rows, "b.gguf", ("?",), "Take it.", "b.gguf").count("<svg") == 2
+
+
 def test_the_text_of_the_package():
     assert 6000 < len(compare.evaluation_text()) < 20000
