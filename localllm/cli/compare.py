@@ -62,6 +62,8 @@ def command(
         check_writable(page, [*paths, base_path, *([text] if text else [])])
     if len({os.path.realpath(path) for path in (*paths, base_path)}) < 2:
         raise UsageError("one file alone has nothing to be compared with: name several, or --base")
+    if memory is not None:
+        recommend.check_memory({path: compare.memory_of(path) for path in (*paths, base_path)}, memory)
     words = likelihood.read_text(text) if text else compare.evaluation_text()
     plan = compare.Plan(n_ctx=ctx_size, n_chunks=chunks, repetitions=repetitions)
 

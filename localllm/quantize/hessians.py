@@ -158,10 +158,12 @@ class Hessians:
             return None
         n, k = shape
         tensor = f"{self._stored[name]}.hessian{PARTS[held_back]}"
+        upper = floats(self._file, tensor, matrix if n > 1 else None)
+        if not np.isfinite(upper).all():
+            raise FormatError(f"{self._file.path}: tensor {tensor}: has elements that are no finite numbers")
         if matrix is not None or n == 1:
-            upper = floats(self._file, tensor, matrix if n > 1 else None)
             return unpacked(upper.ravel(), k)
-        return np.stack([unpacked(row, k) for row in floats(self._file, tensor)])
+        return np.stack([unpacked(row, k) for row in upper])
 
     def counts(self, name: str, held_back: bool = False) -> np.ndarray | None:
         """Rows that `hessian` is the mean of, int64 [n_expert or 1]."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from localllm.errors import UsageError
 from localllm.generate.session import Model
-from localllm.gguf.reader import open_gguf
+from localllm.gguf.reader import GGUFFile, open_gguf
 from localllm.model.memory import state_bytes
 from localllm.tools import bench
 from localllm.tools.divergence import Divergence, divergence
@@ -83,6 +83,16 @@ def largest(paths: Sequence[str]) -> str:
     return max(paths, key=bits)
 
 
+def memory_of(path: str) -> int:
+    """Bytes that a file takes with a context of MEMORY_N_CTX tokens. Raises LocalllmError."""
+    with open_gguf(path) as file:
+        return _memory(file)
+
+
+def _memory(file: GGUFFile) -> int:
+    return sum(t.n_bytes for t in file.tensors.values()) + state_bytes(file, MEMORY_N_CTX).total
+
+
 def _bits(n_bytes: int, n_params: int) -> float:
     return 8 * n_bytes / max(1, n_params)
 
@@ -103,7 +113,7 @@ def compare(
         first_tokens = [_first_token(path, load, plan) for path in every]  # last: all kernels are compiled by now
         return [
             Candidate(
-                path, model.description, model.n_bytes, model.n_bytes + state_bytes(model.file, MEMORY_N_CTX).total,
+                path, model.description, model.n_bytes, _memory(model.file),
                 _bits(model.n_bytes, model.n_params), speed[0], speed[1], first, distance, answer,
             )
             for path, model, speed, first, distance, answer in zip(

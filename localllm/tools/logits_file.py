@@ -104,8 +104,11 @@ class LogitsFile:
         return len(self.tokens)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Of each chunk the log-probabilities, float32 [n, n_vocab]."""
+        """Of each chunk the log-probabilities, float32 [n, n_vocab]. Raises FormatError where they are no numbers."""
         row = _row_codes(self.n_vocab)
         rows = self._map[self._rows_at :].view("<u2").reshape(len(self), self._n_rows, row)
-        for chunk in rows:
-            yield decode(chunk, self.n_vocab)
+        for i, chunk in enumerate(rows):
+            log_p = decode(chunk, self.n_vocab)
+            if not np.isfinite(log_p).all():
+                raise FormatError(f"{self.path}: chunk {i}: has log-probabilities that are not finite")
+            yield log_p

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.errors import UsageError
-from localllm.tools.compare import Candidate
+from localllm.tools.compare import MEMORY_N_CTX, Candidate
 
 GRADES = ((0.01, "hardly differs"), (0.05, "differs little"), (0.2, "differs visibly"), (float("inf"), "differs much"))
 """Up to which mean divergence (nats a token) from the base what is said of a file."""
@@ -53,6 +53,16 @@ def frontier(candidates: Sequence[Candidate], cost: Callable[[Candidate], float]
     return {c.path for c in candidates if not beaten(c)}
 
 
+def check_memory(needs: Mapping[str, int], memory: int) -> None:
+    """needs: bytes that each file takes, by path. Raises UsageError where none fits into `memory` bytes."""
+    path, least = min(needs.items(), key=lambda item: item[1])
+    if least > memory:
+        raise UsageError(
+            f"none of these files fits into {memory_text(memory)}: {Path(path).name} takes the least, "
+            f"{memory_text(least)} with a context of {MEMORY_N_CTX} tokens"
+        )
+
+
 def recommend(
     candidates: Sequence[Candidate], base: str, need: str, memory: int | None = None
 ) -> tuple[Candidate, str]:
@@ -60,13 +70,9 @@ def recommend(
 
     The base is a candidate like the others: where quality alone counts and it fits, it is taken.
     """
+    if memory is not None:
+        check_memory({c.path: c.memory for c in candidates}, memory)
     fitting = [c for c in candidates if memory is None or c.memory <= memory]
-    if not fitting:
-        least = min(candidates, key=lambda c: c.memory)
-        raise UsageError(
-            f"none of these files fits into {memory_text(memory or 0)}: {Path(least.path).name} takes the least, "
-            f"{memory_text(least.memory)} with a context of 4096 tokens"
-        )
     row = NEEDS[need]
     good = [c for c in fitting if c.divergence.mean_kld.value <= _GOOD]
     best = min(good if row.only_good and good else fitting, key=row.best)

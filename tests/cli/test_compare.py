@@ -52,3 +52,10 @@ def test_without_matplotlib(call, paths, monkeypatch):  # noqa: F811
     done = call("compare", *paths, "--html", "x.html")
     assert done.status == 1
     assert "pip install 'localllm[plots]'" in done.err
+
+
+def test_what_never_fits_is_said_before_anything_is_measured(call, paths, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("localllm.tools.compare.compare", lambda *_: pytest.fail("was measured"))
+    done = call("compare", *paths, "--memory", "0.01M")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "none of these files fits into 0 MB: " in done.err

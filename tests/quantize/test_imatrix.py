@@ -139,6 +139,18 @@ def test_hessians_beside(tmp_path):
         assert calibration.hessian("output.weight") is None
 
 
+def test_second_moments_are_numbers(tmp_path):
+    path = str(tmp_path / "c.hessians.gguf")
+    writer = HessianWriter(path, [Stored(["a"], 2)], "x")
+    writer.add([(np.full((1, 2, 2), value, np.float32), np.array([1])) for value in (1, np.nan)])
+    writer.close()
+    found = Hessians(path)
+    assert np.array_equal(there(found.hessian("a")), np.ones((2, 2)))
+    with pytest.raises(FormatError, match=r"tensor a\.hessian\.held_back: has elements"):
+        found.hessian("a", held_back=True)
+    found.close()
+
+
 def test_parts_of_second_moments_have_one_shape(tmp_path):
     path = str(tmp_path / "c.hessians.gguf")
     writer = GGUFWriter(path, "none")

@@ -179,6 +179,18 @@ def test_damaged_files(tmp_path, change, what):
         LogitsFile(str(path))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_predictions_that_are_no_numbers(tmp_path, value):
+    path = tmp_path / "base.kld"
+    with written_logits(str(path), 8, 5, np.zeros((1, 8), np.int64)) as add:
+        add(np.zeros((3, 5), np.float32))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 20 + 8 * 4 + 4, value)
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match="chunk 0: has log-probabilities that are not finite"):
+        next(iter(LogitsFile(str(path))))
+
+
 def test_nothing_is_half_written(tmp_path):
     path = tmp_path / "base.kld"
     with pytest.raises(KeyboardInterrupt), written_logits(str(path), 8, 5, np.zeros((2, 8), np.int64)):
