@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     help="The file to write; an older one is replaced.",
 )
 @click.option(
-    "--hessians", is_flag=True, help="Second moments, too, which the methods gptq and auto need: calib.hessians.gguf."
+    "--hessians",
+    is_flag=True,
+    help="Write second moments, too, which the methods gptq, awq and auto need, into a file beside: "
+    "calib.hessians.gguf for calib.gguf.",
 )
 @click.option(
     "-c", "--ctx-size", type=click.IntRange(16), default=512, show_default=True, metavar="N", help="Tokens of a chunk."

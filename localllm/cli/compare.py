@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.command("compare", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--base", metavar="MODEL", help="The file that stands for the exact model. [default: most bits a weight]")
-@click.option("-f", "--file", "text", metavar="FILE", help="Text that is predicted. [default: a text of the package]")
+@click.option(
+    "-f",
+    "--file",
+    "text",
+    metavar="FILE",
+    help="Text that is predicted, UTF-8. [default: one that comes with localllm]",
+)
 @click.option(
     "-c", "--ctx-size", type=click.IntRange(4), default=512, show_default=True, metavar="N", help="Tokens of a chunk."
 )

@@ -18,7 +18,7 @@ DEFAULT_N_CTX = 512
 
 @click.command("perplexity", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
-@click.option("-f", "--file", "text", metavar="FILE", help="The text.")
+@click.option("-f", "--file", "text", metavar="FILE", help="The text, UTF-8.")
 @click.option(
     "-c", "--ctx-size", type=click.IntRange(4), metavar="N",
     help="Tokens of a chunk; the second half of each is scored. [default: 512]",
@@ -30,10 +30,10 @@ DEFAULT_N_CTX = 512
 )  # fmt: skip
 @click.option(
     "--kl-divergence-base", "--save-all-logits", "logits", metavar="FILE",
-    help="Write the predictions into FILE, about two bytes a token of the text and of the vocabulary; with "
-    "--kl-divergence: the file of the base model's predictions.",
+    help="Write the predictions into FILE, for each scored token of the text two bytes a token of the vocabulary, and "
+    "replace an older file; with --kl-divergence: read the base model's predictions from it.",
 )  # fmt: skip
-@click.option("--kl-divergence", is_flag=True, help="Compare with the predictions of a base model.")
+@click.option("--kl-divergence", is_flag=True, help="Compare with a base model's predictions, in place of -f.")
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What is printed."
 )

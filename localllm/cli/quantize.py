@@ -44,7 +44,10 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
     "--method", metavar="NAME", help=f"How to round: {_METHODS}. [default: imatrix with --imatrix, else plain]"
 )
 @click.option(
-    "--tensor-type", metavar="PATTERN=FORMAT", multiple=True, help="Format of tensors by a part of their name."
+    "--tensor-type",
+    metavar="PATTERN=FORMAT",
+    multiple=True,
+    help="Format of the tensors whose names hold PATTERN; may be repeated, the first that fits counts.",
 )
 @click.option("--output-tensor-type", metavar="FORMAT", help="Format of output.weight.")
 @click.option("--token-embedding-type", metavar="FORMAT", help="Format of the token embeddings.")
@@ -55,7 +58,9 @@ _METHODS = "; ".join(f"{name} ({row.about})" for name, row in METHODS.items())
 @click.option("--allow-requantize", is_flag=True, help="Quantize what is quantized already; the errors add up.")
 @click.option("--split-max-size", type=SIZE, metavar="SIZE", help="Write several files, each of at most SIZE.")
 @click.option("--vocab-only", is_flag=True, help="Write metadata and vocabulary alone; takes no FORMAT.")
-@click.option("--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one.")
+@click.option(
+    "--metadata", metavar="KEY=VALUE", multiple=True, help="Change a key; KEY:TYPE=VALUE adds one. May be repeated."
+)
 @click.option("--keep-grid", is_flag=True, help="QAT checkpoints: blocks that lie on the format's grid stay exact.")
 @click.option("--pre", metavar="NAME", help="Pre-tokenizer of a folder whose tokenizer.json is not recognised.")
 @click.option("--dry-run", is_flag=True, help="Show the format of each tensor, and the size; write nothing.")
