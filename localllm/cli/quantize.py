@@ -178,6 +178,8 @@ def _mixture(format: str | None, vocab_only: bool) -> Mixture:
 
 def _method(given: Mapping[str, Any]) -> str:
     """The method that was asked for, or the one that suits what is given."""
+    if given["vocab_only"] and given["method"]:
+        raise UsageError("--vocab-only writes no tensors: --method has no use")
     name = given["method"] or ("imatrix" if given["imatrix"] else "plain")
     method(name)
     if METHODS[name].calibrated and not given["imatrix"]:

@@ -223,6 +223,7 @@ class TestErrors:
             (("Q9",), ("there is no format 'Q9'; formats are F32, F16,", "Q4_K_M", "and COPY")),
             ((), ("give a format: one of F32",)),
             (("Q8_0", "--vocab-only"), ("--vocab-only writes no tensors",)),
+            (("--vocab-only", "--method", "awq", "--imatrix", "x"), ("--method has no use",)),
             (("Q8_0", "--method", "best"), ("no method 'best'; methods are plain, imatrix",)),
             (("Q8_0", "--method", "imatrix"), ("--method imatrix needs a file of calibration: --imatrix FILE",)),
             (("Q8_0", "--tensor-type", "a"), ("'a': must be PATTERN=FORMAT",)),

@@ -190,6 +190,7 @@ def test_experts_are_all_there(tmp_path):
         ),
         ({"num_attention_heads": 5}, FormatError, "num_attention_heads: is 5, must divide hidden_size, 64"),
         ({"rms_norm_eps": 10**400}, FormatError, "key rms_norm_eps: is 10+, must be a finite number"),
+        ({"rms_norm_eps": 1e39}, FormatError, "key rms_norm_eps: is 1e\\+39, must be a finite number"),
         ({"rms_norm_eps": "small"}, FormatError, "key rms_norm_eps: is 'small', must be a finite number"),
         ({"rope_scaling": {"rope_type": "mystery"}}, UnsupportedError, "rope_type 'mystery' is not supported"),
         ({"rope_scaling": {"rope_type": "yarn"}}, FormatError, "key factor: is missing"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from localllm.errors import FileError, FormatError
 
 MAX_BYTES = 256 << 20
 """The largest tokenizer.json of the hub has 36 MB, the largest index of shards 9 MB."""
+_MOST = 3.4e38
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:
@@ -69,18 +69,15 @@ class Config:
         return value
 
     def number(self, *keys: str, default: float | None = None) -> float:
-        """A finite number."""
+        """A finite number that float32 holds, as GGUF keys do."""
         key, value = self.find(*keys)
         if value is None:
             value = default
         if value is None:
             raise self.fail(key, "is missing")
-        try:
-            if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
-                return float(value)
-        except OverflowError:  # an integer that no float holds
-            pass
-        raise self.fail(key, f"is {value!r:.40}, must be a finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST <= value <= _MOST:
+            raise self.fail(key, f"is {value!r:.40}, must be a finite number, at most {_MOST}")
+        return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key, default)
