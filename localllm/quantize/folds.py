@@ -7,6 +7,7 @@ activated gate, element by element), the rows of attn_v before attn_output (atte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ ARCHITECTURES = (
     "llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "granite", "olmo2", "smollm3",
 )  # fmt: skip
 """Whose layers are known to be built like this. Others are left as they are."""
+_LAYER = re.compile(r"blk\.\d+\.")
 _ATTENTION, _GATED = ("attn_q", "attn_k", "attn_v", "attn_qkv"), ("ffn_gate", "ffn_up")
 
 
@@ -45,11 +47,20 @@ class Fold:
 
 def folds(source: Source) -> list[Fold]:
     """All that a model has; none for an architecture that is not known."""
-    architecture = str(source.metadata["general.architecture"].value)
-    if architecture not in ARCHITECTURES:
+    stated = source.metadata.get("general.architecture")
+    if stated is None or stated.value not in ARCHITECTURES:
         return []
-    n_layer = int(source.metadata[f"{architecture}.block_count"].value)
-    return [fold for i in range(n_layer) for fold in _of_layer(source, architecture, f"blk.{i}.")]
+    layers = dict.fromkeys(match[0] for name in source.tensors if (match := _LAYER.match(name)))
+    found = [fold for layer in layers for fold in _of_layer(source, stated.value, layer)]
+    return [fold for fold in found if _fits(source, fold)]
+
+
+def _fits(source: Source, fold: Fold) -> bool:
+    """Whether lengths agree: a damaged file may say anything."""
+    tensors = [source.tensors[name] for name in fold.producers]
+    lengths = {tensor.k if len(tensor.shape) == 1 else tensor.n_rows for tensor in tensors}
+    columns = {source.tensors[name].k for name in fold.consumers}
+    return all(n % fold.head == 0 and columns == {n * fold.repeats} for n in lengths) and len(lengths) == 1
 
 
 def _of_layer(source: Source, architecture: str, layer: str) -> Iterator[Fold]:
@@ -71,7 +82,7 @@ def _of_layer(source: Source, architecture: str, layer: str) -> Iterator[Fold]:
     v, out = tensors.get(f"{layer}attn_v.weight"), tensors.get(f"{layer}attn_output.weight")
     if v and out and out.k % v.n_rows == 0:
         n_heads = source.metadata.get(f"{architecture}.attention.head_count")
-        if n_heads and isinstance(n_heads.value, int) and out.k % n_heads.value == 0:
+        if n_heads and isinstance(n_heads.value, int) and n_heads.value > 0 and out.k % n_heads.value == 0:
             yield Fold(present([v.name, f"{layer}attn_v.bias"]), [out.name], out.k // v.n_rows, out.k // n_heads.value)
 
 

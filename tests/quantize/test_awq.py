@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from localllm.quantize.imatrix import Imatrix
 from localllm.quantize.job import quantize
 from localllm.quantize.methods import awq
 from localllm.quantize.methods.plain import Plain
+from localllm.quantize.source import Typed
 from localllm.quantize.sources import open_source
 from tests import tiny_models
 
@@ -125,6 +127,31 @@ def test_unknown_structures_are_refused(tmp_path, encoder):
 
         with pytest.raises(UnsupportedError, match="does not know where scales can go in mamba; it knows llama"):
             awq.method(Known(lambda name: 32), encoder).prepare(Other(source), {})
+
+
+def test_lengths_that_do_not_agree_are_left_alone(tmp_path, encoder):
+    with closing(open_source(str(tiny_models.write(tmp_path / "source.gguf", "llama")), encoder.decode)) as source:
+        metadata, tensors = dict(source.metadata), dict(source.tensors)
+        metadata["llama.attention.head_count"] = Typed(0, "u32")
+        metadata["llama.block_count"] = Typed(1 << 32, "u64")
+        tensors["blk.0.ffn_norm.weight"] = replace(tensors["blk.0.ffn_norm.weight"], shape=(5,))
+
+        class Other(Scaled):
+            @property
+            def metadata(self):
+                return metadata
+
+            @property
+            def tensors(self):
+                return tensors
+
+        found = [fold.producers[0] for fold in folds(Other(source))]
+        assert "blk.0.attn_norm.weight" in found
+        assert "blk.1.ffn_norm.weight" in found
+        assert "blk.0.ffn_norm.weight" not in found
+        assert "blk.0.attn_v.weight" not in found
+        del metadata["general.architecture"]
+        assert folds(Other(source)) == []
 
 
 def test_hessians_are_needed(encoder):
