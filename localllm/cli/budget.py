@@ -82,12 +82,17 @@ def report(budget: Budget) -> None:
         click.echo(f"  {choice.tensor.name:{width}}  {choice.format.name:7} {1000 * choice.cost:8.3f}")
 
 
+def table_path(out: str) -> str:
+    """Where the table goes that stands beside the file `out`."""
+    return f"{out.removesuffix('.gguf')}.budget.md"
+
+
 def write(budget: Budget, out: str) -> None:
     """Write the table beside the file: OUT.budget.md."""
     from localllm.quantize.budget import table
     from localllm.quantize.whole import written_whole
 
-    path = f"{out.removesuffix('.gguf')}.budget.md"
+    path = table_path(out)
     with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("\n".join(table(budget)) + "\n")
     note(f"{path} says what was chosen, and why")

@@ -83,6 +83,8 @@ def command(source: str, out: str, format: str | None, **given: Any) -> None:
     name, overrides = _method(given), _overrides(given)
     if not given["dry_run"]:
         _check_free(out, given["force"], [source])
+        if searched:
+            _check_free(budget.table_path(out), given["force"], [source])
     with ExitStack() as stack:
         calibration = _calibration(given["imatrix"], stack)
         calibrated = calibration if METHODS[name].calibrated else None
@@ -136,7 +138,7 @@ def _write(
         _check_free(path, given["force"], model.files)
     _check_calibrated(formats, row, calibration, given["method"])
     _tell_fallbacks(model, formats, row)
-    metadata = _metadata(model, row, given, calibration)
+    metadata = _metadata(model, row, formats, given, calibration)
     made, model = _prepared(name, given["keep_grid"], model, formats, calibration, encoder)
     if given["method"] is None and row.quantized and row is not COPY:
         note(f"method: {name}" + ("" if calibration else "; with --imatrix FILE, weights that matter are nearer"))
@@ -162,10 +164,10 @@ def _prepared(
     from localllm.quantize.methods.keep_grid import KeepGrid
 
     made = method(name)(calibration, encoder)
-    model = made.prepare(model, formats)
     if keep_grid:
         made = KeepGrid(made)
-    return FewBits(made, encoder), model
+    made = FewBits(made, encoder)
+    return made, made.prepare(model, formats)
 
 
 def _mixture(format: str | None, vocab_only: bool) -> Mixture:
@@ -274,14 +276,19 @@ def _tell_fallbacks(model: Source, formats: Mapping[str, Format], row: Mixture) 
 
 
 def _metadata(
-    model: Source, row: Mixture, given: Mapping[str, Any], calibration: Calibration | None
+    model: Source,
+    row: Mixture,
+    formats: Mapping[str, Format],
+    given: Mapping[str, Any],
+    calibration: Calibration | None,
 ) -> dict[str, Typed]:
     from localllm.quantize.metadata import with_calibration, with_changes, with_format
 
     metadata = dict(model.metadata)
     if row is not COPY:
         metadata = with_format(metadata, row.file_type)
-    if calibration is not None:
+    rounded = any(model.tensors[name].format != format.name for name, format in formats.items())
+    if calibration is not None and rounded:
         metadata = with_calibration(metadata, given["imatrix"], calibration)
     return with_changes(metadata, given["metadata"])
 

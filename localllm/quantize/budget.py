@@ -20,7 +20,7 @@ from localllm.errors import UsageError
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.quantize.calibration import Calibration
 from localllm.quantize.encode import Encoder
-from localllm.quantize.feedback import output_error
+from localllm.quantize.feedback import output_error, sampled_rows
 from localllm.quantize.knapsack import Option, knapsack
 from localllm.quantize.methods.gptq import hessian_of
 from localllm.quantize.methods.imatrix import importance_of
@@ -111,6 +111,8 @@ def find(
     Raises UsageError where even the smallest formats take more.
     """
     tensors = quantizable(source)
+    if not tensors:
+        raise UsageError(f"{source.path}: has no matrices that could be quantized")
     names = {tensor.name for tensor in tensors}
     kept = [tensor for name, tensor in source.tensors.items() if name not in names]
     left = limit - sum(_size(tensor, FORMATS[tensor.format]) for tensor in kept)
@@ -120,7 +122,7 @@ def find(
         smallest = limit - left + least
         raise UsageError(
             f"{source.path}: the smallest mixture has {smallest / 1e6:.1f} MB of tensors, "
-            f"{8 * smallest / n_weights:.2f} bits per weight; {limit / 1e6:.1f} MB are too few"
+            f"{8 * smallest / n_weights:.2f} bits per weight; {max(0, limit) / 1e6:.1f} MB are left for them"
         )
     bits = 8 * left / sum(tensor.n_weights for tensor in tensors)
     errors = {}
@@ -156,9 +158,7 @@ def _size(tensor: SourceTensor, format: Format) -> int:
 
 def _errors(source: Source, tensor: SourceTensor, calibration: Calibration, encoder: Encoder) -> dict[str, float]:
     """Format -> tr(ΔW H ΔWᵀ) of a sample of rows, rounded by importance; of experts, the first ones'."""
-    n = tensor.shape[1]
-    rows = np.unique(np.linspace(0, n - 1, _SAMPLED_ROWS).astype(np.int64))
-    x = np.concatenate([source.rows(tensor.name, int(i), int(i) + 1) for i in rows])
+    x = sampled_rows(source, tensor.name, tensor.shape[1], _SAMPLED_ROWS)
     hessian, importance = hessian_of(calibration, tensor, 0), importance_of(calibration, tensor, 0)
     if hessian is None:
         hessian = np.diag(np.ones(tensor.k, np.float32) if importance is None else importance)

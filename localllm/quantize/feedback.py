@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.errors import FormatError
 from localllm.kernels.formats.table import Format
 from localllm.quantize.encode import Encoder
 from localllm.quantize.grid import GRIDS, Grid
+from localllm.quantize.source import Source
 
 _CHUNK, _PIECE = 256, 32
-"""Columns whose corrections are products of matrices: of all columns before a chunk, and of those
-of a block before a piece. Blocks divide chunks."""
+"""Columns whose corrections are products of matrices: of all columns before a chunk, and of those of a block before a
+piece. Blocks divide chunks."""
 SHRINKAGE = 0.25
 """Part of the Hessian's elements off the diagonal that is taken away: they are estimated from a text, and another text
 has others. 1 would be rounding by importance. Chosen by measurement: docs/quantization.md."""
@@ -40,7 +42,8 @@ def factorize(hessian: np.ndarray, block: int) -> Factor:
     """hessian: float32 [k, k], symmetric. block: columns whose scales are chosen together.
 
     Columns with large inputs come first, while others are left that can take up their errors: whole blocks by the sum
-    of their inputs' squares, and columns likewise within a block.
+    of their inputs' squares, and columns likewise within a block. Raises FormatError for a matrix that cannot be a mean
+    of x xᵀ.
     """
     k = len(hessian)
     diagonal = np.diag(hessian).astype(np.float64)
@@ -53,7 +56,10 @@ def factorize(hessian: np.ndarray, block: int) -> Factor:
     h = hessian[np.ix_(last_first, last_first)].astype(np.float64)
     h *= 1 - SHRINKAGE
     h[np.arange(k), np.arange(k)] = diagonal[last_first] + _DAMPING * mean
-    root = np.linalg.cholesky(h)[::-1, ::-1]
+    try:
+        root = np.linalg.cholesky(h)[::-1, ::-1]
+    except np.linalg.LinAlgError:
+        raise FormatError("its second moments are not those of any inputs: the file of Hessians is damaged") from None
     del h
     scale = np.diag(root).copy()
     upper = np.divide(root, scale, out=np.empty((k, k), np.float32), casting="same_kind")
@@ -121,3 +127,9 @@ def _round(
 def output_error(difference: np.ndarray, hessian: np.ndarray) -> float:
     """tr(ΔW H ΔWᵀ): mean squared errors of a matrix's output, summed over its rows. difference: ΔW, float32 [n, k]."""
     return float(np.einsum("ij,ij->", difference @ hessian, difference, dtype=np.float64))
+
+
+def sampled_rows(source: Source, name: str, n_rows: int, n: int) -> np.ndarray:
+    """At most n of a tensor's first n_rows rows, evenly spread, whose errors stand for all: float32 [<= n, k]."""
+    rows = np.unique(np.linspace(0, n_rows - 1, n).astype(np.int64))
+    return np.concatenate([source.rows(name, int(i), int(i) + 1) for i in rows])

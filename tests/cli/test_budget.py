@@ -50,6 +50,16 @@ def np_ones():
     return np.ones((1, 32), np.float32)
 
 
+def test_the_table_of_an_earlier_file_is_not_overwritten(call, source, tmp_path):
+    entry = Entry(np_ones(), np_ones().astype(int)[:, 0])
+    write_imatrix(tmp_path / "calib.gguf", Imatrix({"blk.0.attn_q.weight": entry}))
+    (tmp_path / "out.budget.md").write_text("mine")
+    done = call("quantize", source, tmp_path / "out.gguf", "--bits", "4", "--imatrix", tmp_path / "calib.gguf")
+    assert done.status == 1
+    assert "out.budget.md: exists already; --force overwrites it" in done.err
+    assert (tmp_path / "out.budget.md").read_text() == "mine"
+
+
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.exists(), reason="needs SmolLM2")

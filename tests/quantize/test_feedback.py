@@ -142,3 +142,14 @@ def test_a_hessian_of_another_model_is_refused(encoder):
     made = gptq.method(Known({"a": correlated(32)}), encoder)
     with pytest.raises(FormatError, match=r"Hessian of tensor a has shape .* belongs to another model"):
         made.encode(SourceTensor("a", (64, 8), "F32"), np.zeros((8, 64), np.float32), FORMATS["Q4_0"])
+
+
+@pytest.mark.parametrize("damage", ["off the diagonal", "a negative square"])
+def test_a_matrix_that_is_no_mean_of_squares_is_refused(damage):
+    hessian = np.eye(32, dtype=np.float32)
+    if damage == "off the diagonal":
+        hessian += 9 * (1 - hessian)
+    else:
+        hessian[3, 3] = -1
+    with pytest.raises(FormatError, match="Hessians is damaged"):
+        factorize(hessian, 32)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from localllm.kernels.formats.table import FORMATS as TABLE
 from localllm.quantize.encode import Encoder
 from localllm.quantize.methods.few_bits import FORMATS, FewBits
+from localllm.quantize.methods.keep_grid import KeepGrid
 from localllm.quantize.methods.plain import Plain
 from localllm.quantize.source import SourceTensor
 
@@ -41,3 +44,16 @@ def test_trained_weights_are_exact_and_others_lose(encoder, format):
 
 def test_other_formats_are_not_looked_at(encoder):
     assert notes(encoder, "Q4_0", np.random.default_rng(0).standard_normal((N, K)).astype(np.float32)) == []
+
+
+def test_a_method_behind_others_prepares_the_source(encoder):
+    seen: list[object] = []
+
+    class Prepares(Plain):
+        def prepare(self, source, formats):
+            seen.append(source)
+            return source
+
+    source: Any = object()
+    assert FewBits(KeepGrid(Prepares(encoder)), encoder).prepare(source, {}) is source
+    assert seen == [source]

@@ -35,24 +35,26 @@ class Nearest(Method):
             "imatrix": ByImportance(calibration, encoder),
             "plain": Plain(encoder),
         }
-        self._taken: Counter[str] = Counter()
+        self._best: dict[tuple[str, int], str] = {}
+        """Of each matrix the rival that was the nearest for its first rows."""
 
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """See Method."""
         judge = hessian_of(self._calibration, tensor, matrix, held_back=True)
         if judge is None:
             return self._rivals["gptq"].encode(tensor, x, format, matrix)
+        if known := self._best.get((tensor.name, matrix)):
+            return self._rivals[known].encode(tensor, x, format, matrix)
         raws = {name: rival.encode(tensor, x, format, matrix) for name, rival in self._rivals.items()}
         errors = {
             name: output_error(self._encoder.decode(format, raw, tensor.k) - x, judge) for name, raw in raws.items()
         }
-        best = min(errors, key=errors.__getitem__)
-        self._taken[best] += 1
+        best = self._best[tensor.name, matrix] = min(errors, key=errors.__getitem__)
         return raws[best]
 
     def notes(self) -> list[str]:
         """See Method."""
-        taken = ", ".join(f"{name} for {n}" for name, n in self._taken.most_common())
+        taken = ", ".join(f"{name} for {n}" for name, n in Counter(self._best.values()).most_common())
         return [f"nearest on held-back text: {taken} matrices", *self._rivals["gptq"].notes()] if taken else []
 
 

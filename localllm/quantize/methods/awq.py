@@ -15,7 +15,7 @@ import numpy as np
 
 from localllm.errors import UnsupportedError, UsageError
 from localllm.kernels.formats.table import Format
-from localllm.quantize.feedback import output_error
+from localllm.quantize.feedback import output_error, sampled_rows
 from localllm.quantize.folds import ARCHITECTURES, Fold, Scaled, folds
 from localllm.quantize.methods import Method
 from localllm.quantize.methods.gptq import hessian_of
@@ -43,9 +43,10 @@ class Scaling(Method):
         """See Method. Raises UnsupportedError for architectures whose structure is not known."""
         found = folds(source)
         if not found:
-            architecture = source.metadata["general.architecture"].value
+            architecture = source.metadata.get("general.architecture")
+            name = architecture.value if architecture else "a file without general.architecture"
             raise UnsupportedError(
-                f"{source.path}: the method awq does not know where scales can go in {architecture}; it knows "
+                f"{source.path}: the method awq does not know where scales can go in {name}; it knows "
                 f"{', '.join(ARCHITECTURES)}"
             )
         self._scaled = Scaled(source)
@@ -75,7 +76,9 @@ class Scaling(Method):
             return
         squares = fold.of_rows(np.diag(hessian).astype(np.float64))
         root = np.sqrt(squares + 1e-4 * squares.mean())
-        samples = {name: _sample(source, source.tensors[name]) for name in fold.consumers}
+        samples = {
+            name: sampled_rows(source, name, source.tensors[name].n_rows, _SAMPLED_ROWS) for name in fold.consumers
+        }
         errors = []
         for alpha in _ALPHAS:
             scales = _normed(root**alpha)
@@ -90,11 +93,6 @@ class Scaling(Method):
     def _error(self, x: np.ndarray, by: np.ndarray, hessian: np.ndarray, format: Format) -> float:
         raw = self._encoder.encode(format, x * by, (np.diag(hessian) / np.square(by)).astype(np.float32))
         return output_error(self._encoder.decode(format, raw, x.shape[1]) / by - x, hessian)
-
-
-def _sample(source: Source, tensor: SourceTensor) -> np.ndarray:
-    rows = np.unique(np.linspace(0, tensor.n_rows - 1, _SAMPLED_ROWS).astype(np.int64))
-    return np.concatenate([source.rows(tensor.name, int(i), int(i) + 1) for i in rows])
 
 
 def _normed(scales: np.ndarray) -> np.ndarray:

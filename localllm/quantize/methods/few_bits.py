@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from localllm.quantize.methods import Method
 if TYPE_CHECKING:
     from localllm.kernels.formats.table import Format
     from localllm.quantize.encode import Encoder
-    from localllm.quantize.source import SourceTensor
+    from localllm.quantize.source import Source, SourceTensor
 
 FORMATS = ("TQ1_0", "TQ2_0", "Q1_0", "Q2_0")
 _EXACT = 0.001
@@ -28,6 +29,10 @@ class FewBits(Method):
         self._encoder = encoder
         self._losses: dict[str, dict[str, float]] = {}
         """By format and tensor: the share of the squares, of the last piece that was looked at."""
+
+    def prepare(self, source: Source, formats: Mapping[str, Format]) -> Source:
+        """See Method."""
+        return self._other.prepare(source, formats)
 
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """See Method."""

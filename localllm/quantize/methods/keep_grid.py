@@ -7,7 +7,7 @@ very weights. Blocks that have none are left to another method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from localllm.quantize.sources.grids import blocks
 
 if TYPE_CHECKING:
     from localllm.kernels.formats.table import Format
-    from localllm.quantize.source import SourceTensor
+    from localllm.quantize.source import Source, SourceTensor
 
 LIMITS = {"Q4_0": (-8, 7), "Q5_0": (-16, 15)}
 """Formats whose elements are d * q: the codes q that they have."""
@@ -107,6 +107,10 @@ class KeepGrid(Method):
     def __init__(self, other: Method) -> None:
         self._other = other
         self._exact = self._all = 0
+
+    def prepare(self, source: Source, formats: Mapping[str, Format]) -> Source:
+        """See Method."""
+        return self._other.prepare(source, formats)
 
     def encode(self, tensor: SourceTensor, x: np.ndarray, format: Format, matrix: int = 0) -> np.ndarray:
         """See Method."""
