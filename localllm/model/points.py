@@ -9,6 +9,7 @@ to which x + -0.0 is x: the sum is made here, by the same addition.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,27 +56,23 @@ def plain_view(value: Value, n: int) -> View:
     return View(value, (n,), (n * F32, F32))
 
 
-class Point:
+class Point(ABC):
     """A name, and how the array is read and written. at: operations that are done by then; begin: those that are done
     when the point wants to be told (None: it does not)."""
 
-    writable = True
     begin: int | None = None
 
     def __init__(self, name: str, shape: Shape, at: int) -> None:
         self.name, self.shape, self.at = name, shape, at
 
-    def start(self, batch: Batch) -> None:
+    def start(self, batch: Batch) -> None:  # noqa: B027 (most points need nothing then)
         """Called at `begin`."""
 
+    @abstractmethod
     def read(self, batch: Batch) -> np.ndarray:
         """A copy."""
-        raise NotImplementedError
 
-    def write(self, batch: Batch, x: np.ndarray) -> None:
-        raise NotImplementedError
-
-    def finish(self, batch: Batch) -> None:
+    def finish(self, batch: Batch) -> None:  # noqa: B027 (the same)
         """Called at `at`, before anything else there is read."""
 
     @property
@@ -84,7 +81,15 @@ class Point:
         return id(self)
 
 
-class Rows(Point):
+class Editable(Point):
+    """A point whose array is memory that the plan goes on with."""
+
+    @abstractmethod
+    def write(self, batch: Batch, x: np.ndarray) -> None:
+        """Put x in its place."""
+
+
+class Rows(Editable):
     """Pieces of each row, side by side."""
 
     def __init__(self, name: str, views: Sequence[View], at: int, rows: str = "n_rows") -> None:
@@ -138,7 +143,7 @@ class Added(Rows):
         super().write(batch, x + self._kept)
 
 
-class Copies(Point):
+class Copies(Editable):
     """Rows in order of experts, given as [n_rows, n_used, n]: a row for each expert that it goes to."""
 
     def __init__(self, name: str, value: Value, n: int, at: int, group: Operation, begin: int) -> None:
@@ -175,8 +180,6 @@ class Copies(Point):
 class Scores(Point):
     """Shares of attention, computed from the queries and the cells; they exist nowhere else."""
 
-    writable = False
-
     def __init__(self, name: str, operation: Operation, at: int) -> None:
         super().__init__(name, ("n_rows", int(operation.values["n_head"]), "n_seen"), at)  # type: ignore[arg-type]
         self._operation = operation
@@ -187,7 +190,7 @@ class Scores(Point):
         return scores_of(values, o.key.arguments, batch.positions, batch.seqs)
 
 
-class Logits(Point):
+class Logits(Editable):
     def read(self, batch: Batch) -> np.ndarray:
         assert batch.logits is not None
         return batch.logits.copy()

@@ -19,7 +19,7 @@ from localllm.errors import UnsupportedError, UsageError
 from localllm.kernels.thread import Step
 from localllm.model.context import Context, Loaded
 from localllm.model.find_points import points_of
-from localllm.model.points import Batch, Copies, Point, Shape, check
+from localllm.model.points import Batch, Copies, Editable, Point, Shape, check
 from localllm.model.recorder import MATVEC_MAX_ROWS
 
 Edit = Callable[[np.ndarray], np.ndarray]
@@ -50,9 +50,13 @@ class TracedContext(Context):
         """Those of the batch under way, or of the last one, by name."""
         self._points: dict[tuple[str, int], list[Point]] = {}
 
+    def found(self) -> dict[str, Point]:
+        """All points by name, in the order in which they come."""
+        return {p.name: p for part in self._traced_parts() for p in self._points_of(part, MATVEC_MAX_ROWS)}
+
     def shapes(self) -> dict[str, Shape]:
-        """Of all points, in the order in which they come."""
-        return {p.name: p.shape for part in self._traced_parts() for p in self._points_of(part, MATVEC_MAX_ROWS)}
+        """Of all points."""
+        return {name: point.shape for name, point in self.found().items()}
 
     def head_is_wanted(self) -> bool:
         """A wish lies behind the body."""
@@ -106,6 +110,7 @@ class TracedContext(Context):
         x = point.read(batch)
         for edit in wish.edits:
             x = check(point, edit(x.copy()), x)
+            assert isinstance(point, Editable)  # `Trace.edit` refuses others
             point.write(batch, x)
         for callback in wish.callbacks:
             callback(point.name, x)
@@ -123,7 +128,7 @@ class Trace:
 
     def __init__(self, context: TracedContext, patterns: Sequence[str], n_batch: int, path: str) -> None:
         self.context, self.n_batch, self._path = context, n_batch, path
-        self._shapes = context.shapes()
+        self._found = context.found()
         for pattern in patterns:
             self._wishes(pattern, keep=True)
 
@@ -136,9 +141,9 @@ class Trace:
 
     def matching(self, pattern: str) -> list[str]:
         """Points of this name or pattern. Raises UsageError where there are none."""
-        found = fnmatch.filter(self._shapes, pattern)
+        found = fnmatch.filter(self._found, pattern)
         if not found:
-            near = difflib.get_close_matches(pattern, self._shapes, n=4, cutoff=0.5) or list(self._shapes)[:4]
+            near = difflib.get_close_matches(pattern, self._found, n=4, cutoff=0.5) or list(self._found)[:4]
             raise UsageError(
                 f"{self._path}: has no point {pattern!r} to look at; near are {', '.join(near)} (taps() lists all; "
                 "what a kernel keeps to itself has no name)"
@@ -158,7 +163,7 @@ class Trace:
         reads the same memory sees the change: the input of attn_q is that of attn_k, too. Raises UsageError for points
         that exist only when asked for."""
         for name in self.matching(pattern):
-            if name.endswith(".attn_scores"):
+            if not isinstance(self._found[name], Editable):
                 raise UsageError(f"{name} cannot be edited: it is computed for whoever reads it")
         for wish in self._wishes(pattern):
             wish.edits.append(fn)
@@ -229,7 +234,7 @@ class Trace:
 
     def shape(self, name: str) -> Shape:
         """As `Model.taps` has it."""
-        return self._shapes[name]
+        return self._found[name].shape
 
     def n_experts(self, name: str) -> int:
         """Of how many these are; 0 for a point without experts."""

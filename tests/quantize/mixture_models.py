@@ -24,7 +24,7 @@ class Described(Source):
         self.metadata, self.tensors = metadata, tensors
 
     def read(self, name: str) -> np.ndarray:
-        raise NotImplementedError
+        raise AssertionError(f"{name}: formats are chosen without reading weights")
 
     def encoded(self, name: str, format: Format) -> None:
         return None

@@ -302,10 +302,12 @@ class TestHostile:
 
     @pytest.mark.parametrize("key", ["token_type", "scores", "tokens"])
     def test_a_short_array(self, model: str, key: str) -> None:
-        if key == "scores" and model not in ("t5", "llama"):
-            pytest.skip("no scores")
+        data = HOSTILE[model] | prefixed({key: [] if key == "tokens" else [1]})
+        if key == "scores" and model not in ("t5", "llama"):  # these kinds have none: what a file says is not read
+            assert load(data).encode("the dog") == load(HOSTILE[model]).encode("the dog")
+            return
         with pytest.raises(TokenizerError, match=r"entries for|empty"):
-            load(HOSTILE[model] | prefixed({key: [] if key == "tokens" else [1]}))
+            load(data)
 
     def test_a_token_twice(self, model: str) -> None:
         with pytest.raises(TokenizerError, match="twice"):
