@@ -1,0 +1,1 @@
+"""Conversations with tools and thinking: what goes into a template, and what the parts of an answer are."""
