@@ -16,8 +16,8 @@ from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 
 if TYPE_CHECKING:
-    from localllm.generate.loop import Stats
     from localllm.generate.session import Model
+    from localllm.generate.stats import Stats
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Sampling()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from localllm.errors import LocalllmError
 from localllm.generate.constraint import NewConstraint
-from localllm.generate.loop import Stats
 from localllm.generate.params import Sampling
 from localllm.generate.piece import Piece, TokenLogprob
+from localllm.generate.stats import Stats
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from localllm.errors import UnsupportedError
-from localllm.generate.loop import Decoder, Engine, Stats, Tape, answer_ids, answer_text, check_prompt
+from localllm.generate.constraint import NewConstraint
+from localllm.generate.loop import Engine, Tape, drive
+from localllm.generate.piece import TokenLogprob
 from localllm.generate.sampling import Sampler
+from localllm.generate.sequence import AnswerSequence, Decoder
+from localllm.generate.stats import Stats
 
 Message = dict[str, str]
 """One turn: {"role": "system" | "user" | "assistant", "content": text}."""
@@ -23,7 +27,7 @@ class TextTokenizer(Protocol):
     @property
     def eog_ids(self) -> frozenset[int]: ...
     def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]: ...
-    def stream(self) -> Decoder: ...
+    def stream(self, special: bool = False) -> Decoder: ...
 
 
 class TextTemplate(Protocol):
@@ -61,9 +65,12 @@ class TextModel(Protocol):
 class Answer(Iterator[str]):
     """The pieces of an answer, each computed when it is requested. Closing it early stops the work."""
 
-    def __init__(self, pieces: Iterator[str], stats: Stats, on_end: Callable[[Answer], None]) -> None:
-        self.stats = stats
-        self._pieces = pieces
+    def __init__(self, tape: Tape, sequence: AnswerSequence, on_end: Callable[[Answer], None]) -> None:
+        self.stats: Stats = sequence.stats
+        self.logprobs: list[TokenLogprob] = []
+        """Of `ids`, where they were asked for."""
+        self._sequence = sequence
+        self._pieces = drive(tape, sequence)
         self._shown: list[str] = []
         self._on_end: Callable[[Answer], None] | None = on_end
 
@@ -72,22 +79,31 @@ class Answer(Iterator[str]):
         """What has been said so far."""
         return "".join(self._shown)
 
+    @property
+    def ids(self) -> list[int]:
+        """The tokens of the answer so far, without the model's end token."""
+        return self._sequence.ids[self._sequence.n_prompt :]
+
     def __next__(self) -> str:
         try:
-            piece = next(self._pieces)
+            while True:
+                piece = next(self._pieces)
+                self.logprobs += piece.logprobs
+                if piece.text:
+                    break
         except BaseException:  # the end, Ctrl-C or an error: in each case nothing follows
             self.close()
             raise
-        self._shown.append(piece)
-        return piece
+        self._shown.append(piece.text)
+        return piece.text
 
     def close(self) -> None:
         """Stop here. Does nothing when the answer has ended already."""
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
-        getattr(self._pieces, "close", lambda: None)()
-        self.stats.stop_reason = self.stats.stop_reason or "cancelled"
+        self._pieces.close()
+        self._sequence.end("cancelled")  # of one that was not begun
         on_end(self)
 
     def __enter__(self) -> Answer:
@@ -100,6 +116,27 @@ class Answer(Iterator[str]):
         self.close()
 
 
+def new_sequence(
+    model: TextModel,
+    ids: Sequence[int],
+    sampler: Sampler,
+    n_ctx: int,
+    max_tokens: int | None = None,
+    stop: Sequence[str] = (),
+    constraint: NewConstraint | None = None,
+    logprobs: int | None = None,
+    show_special: bool = False,
+    ignore_eog: bool = False,
+) -> AnswerSequence:
+    """The answer of a model to a prompt of ids, not begun: what each door to it makes of the same parameters, which are
+    those of localllm.engine.request's Request. Raises ContextFullError if the prompt does not fit."""
+    tokenizer = vocabulary(model)
+    return AnswerSequence(
+        ids, sampler, tokenizer.stream(show_special), n_ctx=n_ctx, eog_ids=tokenizer.eog_ids, max_tokens=max_tokens,
+        stop=stop, constraint=constraint and constraint(), logprobs=logprobs, ignore_eog=ignore_eog,
+    )  # fmt: skip
+
+
 def begin_answer(
     model: TextModel,
     tape: Tape,
@@ -108,13 +145,12 @@ def begin_answer(
     max_tokens: int | None,
     stop: Sequence[str],
     on_end: Callable[[Answer], None],
+    constraint: NewConstraint | None = None,
+    logprobs: int | None = None,
 ) -> Answer:
     """The answer to a prompt of ids. Raises ContextFullError here, before anything is computed, if it does not fit."""
-    check_prompt(len(ids), tape.engine.n_ctx)
-    tokenizer = vocabulary(model)
-    stats = Stats()
-    tokens = answer_ids(tape, ids, sampler, stats, tokenizer.eog_ids, max_tokens)
-    return Answer(answer_text(tokens, tokenizer.stream(), stats, stop), stats, on_end)
+    sequence = new_sequence(model, ids, sampler, tape.engine.n_ctx, max_tokens, stop, constraint, logprobs)
+    return Answer(tape, sequence, on_end)
 
 
 def vocabulary(model: TextModel) -> TextTokenizer:

@@ -9,6 +9,7 @@ from typing import Unpack
 
 from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, prompt_ids
 from localllm.generate.chat import Chat
+from localllm.generate.constraint import NewConstraint
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions
 from localllm.generate.sampling import Sampler
@@ -65,9 +66,15 @@ class TextGeneration:
         stop: Sequence[str] = (),
         n_ctx: int | None = None,
         n_batch: int = 512,
+        constraint: NewConstraint | None = None,
+        logprobs: int | None = None,
     ) -> Answer:
-        """What `generate` and `chat` are made of: the answer to ids, in a context of its own, released at its end."""
-        return single_answer(self, ids, sampling, max_tokens, stop, n_ctx, n_batch)
+        """What `generate` and `chat` are made of: the answer to ids, in a context of its own, released at its end.
+
+        constraint: what may come next. logprobs: how many of the likeliest tokens `Answer.logprobs` tells at each place
+        (0: the chosen one alone; None: it stays empty).
+        """
+        return single_answer(self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs)
 
 
 class Model(TextGeneration, LoadedModel):
@@ -87,12 +94,16 @@ def single_answer(
     stop: Sequence[str] = (),
     n_ctx: int | None = None,
     n_batch: int = 512,
+    constraint: NewConstraint | None = None,
+    logprobs: int | None = None,
 ) -> Answer:
     """The answer to ids, in a context of its own, which is closed at its end."""
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
     try:
         sampler = Sampler(sampling, model.suppressed)
-        return begin_answer(model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close())
+        return begin_answer(
+            model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close(), constraint, logprobs
+        )
     except BaseException:
         context.close()
         raise

@@ -8,8 +8,8 @@ import pytest
 from localllm.cli import common
 from localllm.cli.common import GENERATION, OPTIONS, SIZE, Generation, Progress, note, one_model, statistics
 from localllm.errors import UsageError
-from localllm.generate.loop import Stats
 from localllm.generate.params import Sampling
+from localllm.generate.stats import Stats
 
 TEXT = "Compiling kernels for this processor (happens once)"
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from localllm.errors import ContextFullError, LocalllmError
-from localllm.generate.loop import Stats, Tape, answer_ids, answer_text
+from localllm.generate.loop import Tape, drive
 from localllm.generate.params import Sampling
+from localllm.generate.piece import Piece
 from localllm.generate.sampling import Sampler
+from localllm.generate.sequence import AnswerSequence
 from tests.generate.fake import ALPHABET, BOS, N_VOCAB, FakeContext, FakeModel, FakeStream
 
 GREEDY = Sampling(temperature=0)
@@ -19,10 +21,19 @@ def ids_of(text):
     return [BOS] + [ALPHABET.index(c) for c in text]
 
 
-def run(context, prompt="say:", eog=EOG, max_tokens=None, sampling=GREEDY, tape=None):
-    stats = Stats()
-    ids = list(answer_ids(tape or Tape(context), ids_of(prompt), Sampler(sampling), stats, eog, max_tokens))
-    return "".join(ALPHABET[i] for i in ids), stats
+def sequence_of(context, prompt="say:", eog=EOG, max_tokens=None, sampling=GREEDY):
+    return AnswerSequence(
+        ids_of(prompt), Sampler(sampling), FakeStream(), n_ctx=context.n_ctx, eog_ids=eog, max_tokens=max_tokens
+    )
+
+
+def run(context, *arguments, tape=None, **options):
+    sequence = sequence_of(context, *arguments, **options)
+    pieces = list(drive(tape or Tape(context), sequence))
+    ids = [token for piece in pieces for token in piece.tokens]
+    assert ids == sequence.ids[sequence.n_prompt :]
+    assert "".join(piece.text for piece in pieces) == "".join(ALPHABET[i] for i in ids)
+    return "".join(ALPHABET[i] for i in ids), sequence.stats
 
 
 def test_until_the_model_ends():
@@ -69,7 +80,7 @@ def test_a_prompt_that_does_not_fit_names_both_numbers():
 
 def test_an_empty_prompt():
     with pytest.raises(LocalllmError, match="empty"):
-        list(answer_ids(Tape(FakeContext(FakeModel())), [], Sampler(GREEDY), Stats()))
+        AnswerSequence([], Sampler(GREEDY), FakeStream(), n_ctx=64)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -99,23 +110,25 @@ def test_the_repeat_penalty_sees_the_prompt():
 
 
 def test_closing_stops_the_work():
-    context, stats = FakeContext(FakeModel("hello")), Stats()
-    ids = answer_ids(Tape(context), ids_of("say:"), Sampler(GREEDY), stats, EOG)
-    assert isinstance(ids, Generator)
-    next(ids)
+    context = FakeContext(FakeModel("hello"))
+    sequence = sequence_of(context)
+    pieces = drive(Tape(context), sequence)
+    assert isinstance(pieces, Generator)
+    next(pieces)
     n_calls = len(context.calls)
-    ids.close()
-    assert stats.stop_reason == "cancelled"
+    pieces.close()
+    assert sequence.stats.stop_reason == "cancelled"
     assert len(context.calls) == n_calls
 
 
 def test_cancel_ends_quietly():
-    context, stats = FakeContext(FakeModel("hello")), Stats()
-    ids = answer_ids(Tape(context), ids_of("say:"), Sampler(GREEDY), stats, EOG)
-    next(ids)
+    context = FakeContext(FakeModel("hello"))
+    sequence = sequence_of(context)
+    pieces = drive(Tape(context), sequence)
+    next(pieces)
     context.cancel()
-    assert list(ids) == []
-    assert stats.stop_reason == "cancelled"
+    assert list(pieces) == [Piece()]
+    assert sequence.stats.stop_reason == "cancelled"
 
 
 def test_ctrl_c_propagates_and_the_tape_stays_true():
@@ -164,26 +177,6 @@ class TestReuse:
         context.cells.append(1)
         assert tape.reuse(ids_of("abcd")) == 0
         assert context.cells == []
-
-
-class TestText:
-    def test_stop_string_is_not_shown(self):
-        stats = Stats()
-        assert "".join(answer_text(ids_of("hello. bye")[1:], FakeStream(), stats, [". b"])) == "hello"
-        assert stats.stop_reason == "stop"
-
-    def test_what_was_held_back_comes_at_the_end(self):
-        assert "".join(answer_text(ids_of("hello.")[1:], FakeStream(), Stats(), [". b"])) == "hello."
-
-    def test_the_decoders_rest_is_searched_too(self):
-        stream, stats = FakeStream(), Stats()
-        stream.tail = "!!x"
-        assert "".join(answer_text(ids_of("a")[1:], stream, stats, ["!x"])) == "a!"
-        assert stats.stop_reason == "stop"
-
-    def test_pieces_come_as_they_are_made(self):
-        pieces = answer_text(iter(ids_of("abc")[1:]), FakeStream(), Stats())
-        assert next(pieces) == "a"
 
 
 def test_the_alphabet_of_the_fake_is_whole():

@@ -1,0 +1,34 @@
+"""What an answer took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Stats:
+    """Times are wall seconds of model and sampler, without the time of who reads the pieces."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Tokens of the prompt that the context held already."""
+    prompt_seconds: float = 0.0
+    answer_tokens: int = 0
+    answer_seconds: float = 0.0
+    steps: int = 0
+    """Tokens that were evaluated within answer_seconds (the first token of an answer comes out of the prompt)."""
+    stop_reason: str = ""
+    """"stop" (the model's end, a stop string, or the end of a constraint), "length", "context" (it is full),
+    "cancelled" or "deadline"; "" while running."""
+    queue_seconds: float = 0.0
+    """Before the prompt was begun, while other requests were served."""
+
+    @property
+    def prompt_rate(self) -> float:
+        """Prompt tokens a second; 0 when there was nothing to measure."""
+        return (self.prompt_tokens - self.cached_tokens) / self.prompt_seconds if self.prompt_seconds else 0.0
+
+    @property
+    def answer_rate(self) -> float:
+        """Answer tokens a second; 0 when there was nothing to measure."""
+        return self.steps / self.answer_seconds if self.steps and self.answer_seconds else 0.0
