@@ -153,7 +153,16 @@ def begin_answer(
     return Answer(tape, sequence, on_end)
 
 
-def vocabulary(model: TextModel) -> TextTokenizer:
+class HasVocabulary(Protocol):
+    """A model that may have a tokenizer."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def tokenizer(self) -> TextTokenizer | None: ...
+
+
+def vocabulary(model: HasVocabulary) -> TextTokenizer:
     """The model's tokenizer; UnsupportedError for a model that runs on ids alone."""
     if model.tokenizer is None:
         raise UnsupportedError(
@@ -170,13 +179,16 @@ def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:
 
 
 def chat_ids(model: TextModel, messages: Sequence[Message]) -> list[int]:
-    """Messages as ids, through the model's template, ready for the assistant's turn.
+    """Messages as ids, through the model's template, ready for the assistant's turn. Raises TemplateError."""
+    return template_ids(vocabulary(model), model.template.render(list(messages), add_generation_prompt=True))
+
+
+def template_ids(tokenizer: TextTokenizer, text: str) -> list[int]:
+    """What a template wrote, as ids.
 
     Most templates write the beginning-of-text token themselves: it is added only where the model wants it and the
-    template left it out. Raises TemplateError.
+    template left it out.
     """
-    tokenizer = vocabulary(model)
-    text = model.template.render(list(messages), add_generation_prompt=True)
     ids = tokenizer.encode(text, add_special=False, parse_special=True)
     if tokenizer.add_bos and tokenizer.bos_id is not None and ids[:1] != [tokenizer.bos_id]:
         ids.insert(0, tokenizer.bos_id)
