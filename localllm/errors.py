@@ -38,6 +38,10 @@ class ContextFullError(LocalllmError):
     """The prompt or the answer does not fit into the context; names both sizes."""
 
 
+class QueueFullError(LocalllmError):
+    """More requests wait than are let in: try again later."""
+
+
 class NotEnoughMemoryError(LocalllmError):
     """More memory is needed than is free; raised before anything is allocated."""
 

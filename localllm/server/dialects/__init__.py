@@ -1,1 +1,9 @@
-"""What clients speak: a file for each dialect, which translates between its messages and the engine's."""
+"""The table of dialects: each is a file of this folder."""
+
+from __future__ import annotations
+
+from localllm.server.dialects import llamacpp
+from localllm.server.endpoint import Dialect
+
+DIALECTS: tuple[Dialect, ...] = (llamacpp.DIALECT,)
+"""The first one's errors are those of paths that belong to none."""

@@ -1,0 +1,117 @@
+"""The application: routes from the table of dialects, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from localllm.errors import LocalllmError
+from localllm.server.call import Call, Server, read_body
+from localllm.server.dialects import DIALECTS
+from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
+from localllm.server.models import Models
+from localllm.server.options import ServerOptions
+
+log = logging.getLogger("localllm.server")
+_json = msgspec.json.Encoder().encode
+
+
+def create_app(
+    models: Models, options: ServerOptions | None = None, dialects: Sequence[Dialect] = DIALECTS
+) -> Starlette:
+    """An ASGI application that serves `models`, which are closed when it ends."""
+    server = Server(models, options or ServerOptions())
+    routes = [
+        Route(endpoint.path, _run(server, dialect, endpoint), methods=[endpoint.method])
+        for dialect in dialects
+        for endpoint in dialect.endpoints
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(models.close)
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        dialect = _dialect_of(dialects, request.url.path)
+        text = {404: "no such path", 405: f"{request.method} is not among the methods of this path"}
+        told = ApiError(error.status_code, text.get(error.status_code, error.detail))
+        return error_response(dialect, told, dict(error.headers or {}))
+
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: unknown})
+
+
+def _dialect_of(dialects: Sequence[Dialect], path: str) -> Dialect:
+    """The dialect whose prefix is the longest that fits; the first where none does."""
+    fitting = [(len(prefix), dialect) for dialect in dialects for prefix in dialect.prefixes if path.startswith(prefix)]
+    return max(fitting, key=lambda found: found[0], default=(0, dialects[0]))[1]
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(_json(value), status, headers, media_type="application/json")
+
+
+def error_response(dialect: Dialect, error: ApiError, headers: dict[str, str] | None = None) -> Response:
+    """The error in the dialect's shape."""
+    headers = headers or {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    return json_response(dialect.error_body(error), error.status, headers)
+
+
+def _run(server: Server, dialect: Dialect, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    """What Starlette calls for an endpoint: body in, answer or error out; given up when the client goes away."""
+
+    async def answer(request: Request) -> Response:
+        user = request.client.host if request.client else ""
+        call = Call(server, dialect, endpoint, request, user, os.urandom(8).hex())
+        try:
+            if endpoint.body is not None:
+                call.body = await read_body(call)
+            result = await _while_connected(request, endpoint.handler(call))
+        except ApiError as error:
+            return error_response(dialect, server.models.without_paths(error))
+        except LocalllmError as error:
+            return error_response(dialect, server.models.without_paths(api_error(error)))
+        except Exception:
+            log.exception("request %s: %s", call.id, endpoint.path)
+            text = f"an error within the server (request {call.id}); its log says more"
+            return error_response(dialect, ApiError(500, text))
+        return result if isinstance(result, Response) else json_response(result)
+
+    return answer
+
+
+async def _while_connected(request: Request, work: Awaitable[Any]) -> Any:
+    """The result of `work`, which is cancelled when the client hangs up: nobody is left to answer."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            raise ApiError(400, "the client hung up")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

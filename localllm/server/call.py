@@ -1,0 +1,121 @@
+"""One request to the server, as handlers see it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from localllm.server.endpoint import ApiError, Dialect, Endpoint
+from localllm.server.options import ServerOptions
+
+if TYPE_CHECKING:
+    from localllm.server.models import Models, Served
+
+log = logging.getLogger("localllm.server")
+_OPENERS, _CLOSERS = b"[{", b"]}"
+_MAX_TOLD = 1000
+_MAX_NAME = 64
+
+
+@dataclass
+class Server:
+    """What all calls share."""
+
+    models: Models
+    options: ServerOptions
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Unknown fields that were logged: (path, name)."""
+
+
+@dataclass
+class Call:
+    """`body`: the decoded Struct (None where the endpoint takes none); `user`: who asks, by key or address."""
+
+    server: Server
+    dialect: Dialect
+    endpoint: Endpoint
+    request: Request
+    user: str
+    id: str
+    body: Any = None
+
+    def model(self, name: str | None = None) -> AbstractAsyncContextManager[Served]:
+        """`async with call.model(name) as served`: the model stays loaded within the block. None: the default.
+
+        Raises ApiError: 404 for a name that is unknown, 503 while it cannot be loaded.
+        """
+        return self.server.models.open(name)
+
+    def path(self, name: str) -> str:
+        """A parameter of the path."""
+        return str(self.request.path_params[name])
+
+
+async def read_body(call: Call) -> Any:
+    """The body as the endpoint's Struct. ApiError: 413 for one too long (before it is read), 400 for bad JSON."""
+    assert call.endpoint.body
+    raw = await _raw(call.request, call.server.options)
+    _check_depth(raw, call.server.options.max_depth)
+    kind = call.endpoint.body
+    try:
+        body = msgspec.json.decode(raw or b"{}", type=kind)
+        _tell_unknown(call, raw, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        param = place.strip("`").removeprefix("$.") or None
+        raise ApiError(400, f"{param or 'body'}: {message[:1].lower()}{message[1:]}", param=param) from None
+    except UnicodeDecodeError as error:
+        raise ApiError(400, f"the body is not UTF-8 text: {error.reason}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+    return body
+
+
+async def _raw(request: Request, options: ServerOptions) -> bytes:
+    too_long = ApiError(413, f"the body is longer than {options.max_body} bytes (--max-body)")
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > options.max_body:
+        raise too_long
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > options.max_body:
+                raise too_long
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise ApiError(400, "the body ended early") from None
+    return b"".join(chunks)
+
+
+def _check_depth(raw: bytes, limit: int) -> None:
+    """ApiError for JSON of too many levels; brackets within texts do not count."""
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return
+    depth = 0
+    for part in raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]:
+        for byte in part.translate(None, _NO_BRACKETS):
+            if byte in _OPENERS:
+                depth += 1
+                if depth > limit:
+                    raise ApiError(400, f"the body has more than {limit} levels of arrays and objects")
+            else:
+                depth -= 1
+
+
+_NO_BRACKETS = bytes(set(range(256)) - set(_OPENERS + _CLOSERS))
+
+
+def _tell_unknown(call: Call, raw: bytes, kind: type[msgspec.Struct]) -> None:
+    """Log names of fields that this server does not know, once each."""
+    known = {f.encode_name for f in msgspec.structs.fields(kind)}
+    told = call.server.told
+    for name in msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw]).keys() - known:
+        if len(told) < _MAX_TOLD and (call.endpoint.path, name[:_MAX_NAME]) not in told:
+            told.add((call.endpoint.path, name[:_MAX_NAME]))
+            log.info("%s: the field %r is not known; it is ignored", call.endpoint.path, name[:_MAX_NAME])
