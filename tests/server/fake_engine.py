@@ -6,8 +6,8 @@ import threading
 
 from localllm.engine.request import Ended, Failed, PromptRead, Reading, Said
 from localllm.errors import ContextFullError, QueueFullError
-from localllm.generate.stats import Stats
 from localllm.generate.piece import Piece, TokenLogprob
+from localllm.generate.stats import Stats
 from tests.generate.fake import ALPHABET, N_VOCAB
 
 
