@@ -34,7 +34,7 @@ class Events:
         self._is_waking = False
         self._overrun = False
         self._left = request.n
-        self._handle = served.engine.submit(request, self._on_event)
+        self._handle = served.generating().submit(request, self._on_event)
 
     def _on_event(self, event: Event) -> None:
         """In the engine's thread. The loop is woken once, however many events arrive until it runs."""

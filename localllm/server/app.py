@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,6 +20,7 @@ from localllm.errors import LocalllmError
 from localllm.server.call import Call, Server, read_body
 from localllm.server.dialects import DIALECTS
 from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
+from localllm.server.guard import Guard
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
 
@@ -52,7 +53,16 @@ def create_app(
         told = ApiError(error.status_code, text.get(error.status_code, error.detail))
         return error_response(dialect, told, dict(error.headers or {}))
 
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: unknown})
+    def tell(path: str, error: ApiError, headers: Mapping[str, str]) -> Response:
+        return error_response(_dialect_of(dialects, path), error, dict(headers))
+
+    open_paths = [endpoint.path for dialect in dialects for endpoint in dialect.endpoints if endpoint.open]
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Guard, options=server.options, open_paths=open_paths, tell=tell)],
+        exception_handlers={HTTPException: unknown},
+    )
 
 
 def _dialect_of(dialects: Sequence[Dialect], path: str) -> Dialect:
@@ -77,8 +87,8 @@ def _run(server: Server, dialect: Dialect, endpoint: Endpoint) -> Callable[[Requ
     """What Starlette calls for an endpoint: body in, answer or error out; given up when the client goes away."""
 
     async def answer(request: Request) -> Response:
-        user = request.client.host if request.client else ""
-        call = Call(server, dialect, endpoint, request, user, os.urandom(8).hex())
+        request.scope["shown_path"] = endpoint.path
+        call = Call(server, dialect, endpoint, request, request.scope["user"], request.scope["request_id"])
         try:
             if endpoint.body is not None:
                 call.body = await read_body(call)

@@ -44,12 +44,9 @@ class Call:
     id: str
     body: Any = None
 
-    def model(self, name: str | None = None) -> AbstractAsyncContextManager[Served]:
-        """`async with call.model(name) as served`: the model stays loaded within the block. None: the default.
-
-        Raises ApiError: 404 for a name that is unknown, 503 while it cannot be loaded.
-        """
-        return self.server.models.open(name)
+    def model(self, name: str | None = None, keep_alive: float | None = None) -> AbstractAsyncContextManager[Served]:
+        """`async with call.model(name) as served`: the model stays loaded within the block. See Models.open."""
+        return self.server.models.open(name, keep_alive)
 
     def path(self, name: str) -> str:
         """A parameter of the path."""

@@ -1,0 +1,92 @@
+"""Which models there are: files that were named, those of a folder, and those of the store."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from localllm.store.catalog import catalog, files_here
+
+_FRESH_SECONDS = 2.0
+"""Folders are not read again before."""
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
+_FIRST_PART = re.compile(r"-00001-of-\d{5}$")
+_NO_MODELS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+"""Files beside models that are none (llama.cpp's naming)."""
+
+
+class Library:
+    """Names -> files. `given`: paths by name, which come first; `folder`: searched with all folders in it; `store`:
+    whether the models that `localllm pull` fetched are among them."""
+
+    def __init__(self, given: Mapping[str, str], folder: str | None = None, store: bool = False) -> None:
+        self._given, self._folder, self._store = dict(given), folder, store
+        self._files: dict[str, str] = {}
+        self._read = -_FRESH_SECONDS
+
+    def files(self) -> dict[str, str]:
+        """Name -> path of every model, those given first. A path has one name but where several were given for it."""
+        if time.monotonic() - self._read >= _FRESH_SECONDS:
+            self._files = dict(self._given)
+            known = {os.path.realpath(path) for path in self._given.values()}
+            for name, path in [*self._of_folder(), *self._of_store()]:
+                if os.path.realpath(path) not in known:
+                    known.add(os.path.realpath(path))
+                    self._files.setdefault(name, path)
+            self._read = time.monotonic()
+        return self._files
+
+    def refresh(self) -> None:
+        """Read the folders again at the next look: a model was added."""
+        self._read = -_FRESH_SECONDS
+
+    def find(self, name: str) -> str | None:
+        """The name as `files` has it: whatever its case, and without Ollama's tag ":latest"."""
+        wanted = name.lower().removesuffix(":latest")
+        return next((known for known in self.files() if known.lower() == wanted), None)
+
+    def near(self, name: str) -> list[str]:
+        """Names like this one."""
+        return difflib.get_close_matches(name, list(self.files()), 3, 0.4)
+
+    def _of_folder(self) -> Iterable[tuple[str, str]]:
+        if self._folder is None:
+            return
+        found = [path for path in sorted(Path(self._folder).rglob("*.gguf")) if is_model(path)]
+        stems = [_stem(path) for path in found]
+        for path, stem in zip(found, stems, strict=True):
+            name = stem if stems.count(stem) == 1 else str(path.relative_to(self._folder).with_name(stem))
+            yield name, str(path)
+
+    def _of_store(self) -> Iterable[tuple[str, str]]:
+        if not self._store:
+            return
+        entries = {entry.file: entry for entry in catalog().entries.values()}
+        for path in files_here():
+            entry = entries.get(path.name)
+            if entry is not None and not entry.is_here:
+                continue  # a file that is not whole
+            yield (entry.name if entry else _stem(path)), str(path)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a file is a model by its name; of one in parts the first stands for all."""
+    whole = not _PART.search(path.stem) or bool(_FIRST_PART.search(path.stem))
+    return whole and not _NO_MODELS.search(path.stem) and path.is_file()
+
+
+def _stem(path: Path) -> str:
+    return _PART.sub("", path.stem)
+
+
+def given(paths: Sequence[str], aliases: Sequence[str] = ()) -> dict[str, str]:
+    """Name -> path of files that were named; `aliases` are the names of the first in place of its own."""
+    named = {_stem(Path(path)): path for path in paths}
+    if not aliases or not paths:
+        return named
+    first, *others = paths
+    return dict.fromkeys(aliases, first) | {_stem(Path(path)): path for path in others}
