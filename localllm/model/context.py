@@ -86,7 +86,7 @@ class Context:
         self._arena_bytes = max(plan.place() for plan in self._recorded.values())
         """Plans share one arena, one after another; none of them leaves anything there for another."""
         _check_memory(model, options, self._arena_bytes)
-        self._cancel = np.zeros(1, np.int64)
+        self._cancel = self._stop = np.zeros(1, np.int64)
         self._closed = False
 
     def n_past(self, seq_id: int = 0) -> int:
@@ -105,6 +105,10 @@ class Context:
         if not 0 <= position <= track.past:
             raise UsageError(f"sequence {seq_id} holds {track.past} tokens: it cannot be cut at {position}")
         return self._sequences.cut(track, position)
+
+    def reach(self, seq_id: int, position: int) -> int:
+        """Where a sequence would go on after `cut(seq_id, position)`; nothing is changed."""
+        return self._sequences.reach(self._track(seq_id), position)
 
     def checkpoint(self, seq_id: int = 0) -> None:
         """Keep a sequence's recurrent states as they are, so that `cut` can come back here."""
@@ -173,12 +177,14 @@ class Context:
         positions: Sequence[int] | None = None,
         seq_ids: Sequence[int] | None = None,
         want_logits: Sequence[bool] | None = None,
+        stop: np.ndarray | None = None,
     ) -> np.ndarray:
         """Evaluate a batch of at most n_batch rows; float32 [n_wanted, n_vocab], a fresh array.
 
         positions: None, or each row's place in its sequence: a sequence goes on where it ended, without holes.
         seq_ids: None (all rows belong to sequence 0), or a sequence a row. want_logits: None (the last row's), or a
-        flag a row.
+        flag a row. stop: None, or an int64 [1] that any thread may set to 1, before the call or while it lasts, to the
+        effect of `cancel`.
         Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, UnsupportedError for an encoder (it
         has no logits), Cancelled after `cancel`; whatever it raises, the sequences hold what they held before.
         """
@@ -192,7 +198,7 @@ class Context:
         n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
-        self._evaluate(ids, "head" if n_out else "", n_out, logits)
+        self._evaluate(ids, "head" if n_out else "", n_out, logits, stop)
         return logits
 
     def embed(
@@ -216,7 +222,9 @@ class Context:
         self.model.team.run(self._plan(part, self._phase(n_rows)), self._cancel, n_rows)
         return self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
 
-    def _evaluate(self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None) -> None:
+    def _evaluate(
+        self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None, stop: np.ndarray | None = None
+    ) -> None:
         """Run the plans of a batch whose rows were filled in and belong to these sequences: the body, and `part`."""
         self.model.file.check_unchanged()
         n_rows, n_runs = len(ids), self._sequences.begin(ids)
@@ -224,6 +232,7 @@ class Context:
         for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", at)):
             self._step[Step.offset(field) // 8] = int(value)
         self._cancel[0] = 0
+        self._stop = self._cancel if stop is None else stop
         try:
             self._run(n_rows, part, n_out, logits)
         except BaseException:
@@ -232,7 +241,7 @@ class Context:
         self._sequences.commit()
 
     def _run(self, n_rows: int, part: str, n_out: int, logits: np.ndarray | None) -> None:
-        self.model.team.run(self._whole(n_rows, part, n_out), self._cancel, n_rows)
+        self.model.team.run(self._whole(n_rows, part, n_out), self._stop, n_rows)
 
     def _fill(
         self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None

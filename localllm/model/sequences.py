@@ -99,14 +99,19 @@ class Sequences:
 
     def cut(self, track: Track, position: int) -> int:
         """Go back to the last position, at most `position`, that all states can go on from; what it is."""
-        before = -1
-        while position != before:
-            before = position
-            position = min((state.rewind(track, position) for state in self._all), default=position)
+        position = self.reach(track, position)
         self._slots.cut(track, position)
         track.past = position
         if not position:
             track.written = 0
+        return position
+
+    def reach(self, track: Track, position: int) -> int:
+        """The last position, at most `position`, that all states can go on from."""
+        before = -1
+        while position != before:
+            before = position
+            position = min((state.rewind(track, position) for state in self._all), default=position)
         return position
 
     def copy(self, source: Track, target: Track) -> None:

@@ -96,7 +96,7 @@ class TracedContext(Context):
         done = 0
         for at in sorted({*reads, *starts, *([len(plan)] if to_end else [])}):
             if at > done:
-                self.model.team.run(plan.part(done, at), self._cancel, batch.n_rows)
+                self.model.team.run(plan.part(done, at), self._stop, batch.n_rows)
             done = at
             for point in reads[at]:
                 point.finish(batch)

@@ -56,45 +56,72 @@ class FakeTemplate:
 
 
 class FakeContext:
-    """Keeps what it was fed in `cells`, and every call in `calls`."""
+    """Keeps what each sequence was fed, `cells` of sequence 0, and in `calls` the tokens of every pass, in `batches`
+    each pass as (sequence, token) rows. `before_pass(context)` is called in each forward, before anything changes."""
 
-    def __init__(self, model, n_ctx=64, n_batch=8, can_cut=True):
+    def __init__(self, model, n_ctx=64, n_batch=8, can_cut=True, n_seq=1):
         self.model, self.n_ctx, self.n_batch, self.can_cut = model, n_ctx, n_batch, can_cut
-        self.n_seq = 1
-        self.cells: list[int] = []
+        self.n_seq = n_seq
+        self.held: list[list[int]] = [[] for _ in range(n_seq)]
         self.calls: list[list[int]] = []
+        self.batches: list[list[tuple[int, int]]] = []
+        self.copies: list[tuple[int, int]] = []
         self.closed = False
         self.interrupt_at = None
         self.cancelled = False
+        self.before_pass = lambda context: None
 
-    def forward(self, tokens, positions=None, seq_ids=None, want_logits=None):
+    @property
+    def cells(self):
+        return self.held[0]
+
+    def forward(self, tokens, positions=None, seq_ids=None, want_logits=None, stop=None):
         assert not self.closed
         assert 0 < len(tokens) <= self.n_batch
-        if len(self.cells) + len(tokens) > self.n_ctx:
-            raise ContextFullError(f"{len(self.cells)} + {len(tokens)} > {self.n_ctx}")
-        if self.interrupt_at is not None and len(self.cells) + len(tokens) > self.interrupt_at:
-            self.interrupt_at = None
-            raise KeyboardInterrupt
-        if self.cancelled:
+        seq_ids = [0] * len(tokens) if seq_ids is None else seq_ids
+        want = [False] * (len(tokens) - 1) + [True] if want_logits is None else want_logits
+        assert len(seq_ids) == len(want) == len(tokens)
+        for seq in set(seq_ids):
+            n = len(self.held[seq]) + seq_ids.count(seq)
+            if n > self.n_ctx:
+                raise ContextFullError(f"sequence {seq}: {n} > {self.n_ctx}")
+            if self.interrupt_at is not None and n > self.interrupt_at:
+                self.interrupt_at = None
+                raise KeyboardInterrupt
+        self.before_pass(self)
+        if self.cancelled or (stop is not None and stop[0]):
             self.cancelled = False
             raise Cancelled("stopped")
         self.calls.append(list(tokens))
-        self.cells += tokens
-        return self.model.logits_after(self.cells)[None, :]
+        self.batches.append(list(zip(seq_ids, tokens, strict=True)))
+        logits = []
+        for token, seq, wanted in zip(tokens, seq_ids, want, strict=True):
+            self.held[seq].append(token)
+            if wanted:
+                logits.append(self.model.logits_after(self.held[seq]))
+        return np.array(logits, np.float32).reshape(-1, N_VOCAB)
 
     def n_past(self, seq_id=0):
-        return len(self.cells)
+        return len(self.held[seq_id])
+
+    def reach(self, seq_id, position):
+        return position if self.can_cut or position == len(self.held[seq_id]) else 0
 
     def cut(self, seq_id, position):
-        position = position if self.can_cut else 0
-        del self.cells[position:]
+        position = self.reach(seq_id, position)
+        del self.held[seq_id][position:]
         return position
+
+    def copy(self, source, target):
+        self.copies.append((source, target))
+        self.held[target] = list(self.held[source])
 
     def checkpoint(self, seq_id=0):
         pass
 
     def clear(self):
-        self.cells.clear()
+        for cells in self.held:
+            cells.clear()
 
     def cancel(self):
         self.cancelled = True
@@ -135,7 +162,7 @@ class FakeModel(TextGeneration):
         return (10.0 - distance).astype(np.float32)
 
     def context(self, n_ctx=None, n_seq=1, n_batch=8):
-        made = FakeContext(self, n_ctx or self.default_n_ctx, min(n_batch, 8), self.can_cut)
+        made = FakeContext(self, n_ctx or self.default_n_ctx, min(n_batch, 8), self.can_cut, n_seq)
         self.contexts.append(made)
         return made
 

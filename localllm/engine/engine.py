@@ -1,0 +1,238 @@
+"""The engine: requests come in from any thread, one thread of its own answers many of them at once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from localllm.engine.lane import Handle, Job, Lane
+from localllm.engine.options import EngineOptions, EngineStatus
+from localllm.engine.queue import FairQueue
+from localllm.engine.request import Ended, Event, Failed, OnEvent, Request
+from localllm.engine.turns import ABORT_SECONDS, EngineContext, Turns
+from localllm.errors import LocalllmError, QueueFullError, UsageError
+from localllm.generate.answer import TextModel, new_sequence
+from localllm.generate.params import Sampling
+from localllm.generate.sampling import Sampler
+from localllm.generate.sequence import AnswerSequence
+
+MAX_ANSWERS = 128
+"""Of one request."""
+_log = logging.getLogger("localllm.engine")
+
+
+class Vocabulary(Protocol):
+    """What the engine needs of a model's configuration."""
+
+    @property
+    def n_vocab(self) -> int: ...
+
+
+class EngineModel(TextModel, Protocol):
+    """What the engine needs of a model (localllm.generate.session's Model is one)."""
+
+    @property
+    def config(self) -> Vocabulary: ...
+    def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> EngineContext: ...
+
+
+class Engine:
+    """Answers requests with one context of a model. An answer is the same, bit for bit, whatever runs beside it."""
+
+    def __init__(self, model: EngineModel, options: EngineOptions | None = None) -> None:
+        """Raises NotEnoughMemoryError for a context that does not fit."""
+        self.model, self.options = model, options or EngineOptions()
+        wanted = self.options
+        self._context = model.context(n_ctx=wanted.n_ctx, n_seq=wanted.n_seq, n_batch=wanted.n_batch)
+        self.n_ctx = self._context.n_ctx
+        self._turns = Turns(self._context, wanted)
+        self._queue = FairQueue()
+        self._leaving: list[Job] = []
+        """Cancelled, and not ended yet."""
+        self._numbers = itertools.count(1)
+        self._news = threading.Condition()
+        """Guards the queue, `_leaving`, `_draining`, `_closing` and the flag that stops a pass."""
+        self._draining = self._closing = False
+        self._error = ""
+        self._moved = time.monotonic()
+        """When the loop last came to the end of a turn, or had nothing to do."""
+        self._thread = threading.Thread(target=self._run, name="localllm-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, on_event: OnEvent) -> Handle:
+        """Have a request answered; any thread may call this. on_event is called in the engine's thread.
+
+        Raises ContextFullError for a prompt that does not fit, UsageError for an impossible request, QueueFullError
+        where too many wait, LocalllmError where the engine is closed.
+        """
+        job = Job(request, on_event, self._sequences(request), next(self._numbers))
+        with self._news:
+            self._check_open()
+            if len(self._queue) >= self.options.max_queue and self._busy():
+                self._turns.totals.refused += 1
+                raise QueueFullError(
+                    f"{len(self._queue)} requests are waiting, which is as many as are taken: try again later"
+                )
+            self._turns.totals.requests += 1
+            self._queue.push(job.lanes[0])
+            self._news.notify_all()
+        return Handle(lambda: self._cancel(job))
+
+    def answer(self, request: Request) -> Iterator[Event]:
+        """Submit a request and yield its events; the last one is a Failed, or the Ended of the last answer. Closing the
+        iterator cancels it."""
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        handle = self.submit(request, events.put)
+        n_open = request.n
+        try:
+            while n_open:
+                event = events.get()
+                n_open = 0 if isinstance(event, Failed) else n_open - isinstance(event, Ended)
+                yield event
+        finally:
+            handle.cancel()
+
+    def status(self) -> EngineStatus:
+        """How things stand; any thread may ask."""
+        turns = self._turns
+        with self._news:
+            n_queue, stalled = len(self._queue), self._busy() and self._quiet() > self.options.stall_seconds
+        alive = self._thread.is_alive() and not self._error and not stalled
+        return EngineStatus(
+            alive, self.n_ctx, turns.status(), n_queue, replace(turns.totals), turns.last_rows, turns.last_seconds,
+            self._error,
+        )  # fmt: skip
+
+    def drain(self, seconds: float) -> bool:
+        """Take no more requests, and wait until those that were taken are answered; False if they are not in time."""
+        end = time.monotonic() + seconds
+        with self._news:
+            self._draining = True
+            self._news.notify_all()
+            return self._news.wait_for(lambda: not self._busy(), max(0.0, end - time.monotonic()))
+
+    def close(self) -> None:
+        """End all answers as cancelled, and release the context. May be called twice."""
+        with self._news:
+            self._closing = True
+            self._turns.stop[0] = 1
+            self._news.notify_all()
+        self._thread.join()
+
+    # --- for other threads
+
+    def _sequences(self, request: Request) -> list[AnswerSequence]:
+        if not 1 <= request.n <= MAX_ANSWERS:
+            raise UsageError(f"n is {request.n}: it must lie between 1 and {MAX_ANSWERS}")
+        n_vocab = self.model.config.n_vocab
+        for token in request.ids:
+            if not 0 <= token < n_vocab:
+                raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
+        return [
+            new_sequence(
+                self.model, request.ids, Sampler(_seeded(request.sampling, index), self.model.suppressed), self.n_ctx,
+                request.max_tokens, request.stop, request.constraint, request.logprobs, request.show_special,
+                request.ignore_eog,
+            )
+            for index in range(request.n)
+        ]  # fmt: skip
+
+    def _cancel(self, job: Job) -> None:
+        with self._news:
+            if job.done or job.end_reason:
+                return
+            job.end_reason = "cancelled"
+            self._leaving.append(job)
+            left = self._turns.pass_ends - time.perf_counter()
+            if self._turns.pass_ends and left > ABORT_SECONDS and any(lane.slot for lane in job.lanes):
+                self._turns.stop[0] = 1
+            self._news.notify_all()
+
+    def _check_open(self) -> None:
+        if self._error:
+            raise LocalllmError(f"the engine has stopped: {self._error}")
+        if self._draining or self._closing:
+            raise LocalllmError("the engine is shutting down: it takes no more requests")
+
+    def _busy(self) -> bool:
+        return bool(self._turns.lanes or self._leaving) or not self._queue.empty
+
+    def _quiet(self) -> float:
+        return time.monotonic() - self._moved
+
+    # --- the engine's thread
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:
+            _log.critical("the engine's loop has failed", exc_info=error)
+            self._error = (
+                f"{type(error).__name__}: {error}" if isinstance(error, LocalllmError) else type(error).__name__
+            )
+            self._abandon(error)
+        finally:
+            self._context.close()
+
+    def _turn(self) -> bool:
+        """One round; False once the engine is closed."""
+        with self._news:
+            while not (self._closing or self._busy()):
+                self._news.notify_all()  # for `drain`
+                self._news.wait()
+                self._moved = time.monotonic()
+            leaving, self._leaving = self._leaving, []
+            closing = self._closing
+            expired = self._queue.remove(lambda lane: lane.job.done or bool(lane.job.end_reason) or _late(lane.job))
+        jobs = {lane.job for lane in (*self._turns.lanes, *expired)}
+        if closing:
+            self._turns.end([*jobs, *leaving, *self._left()], "cancelled")
+            return False
+        self._turns.end(leaving, "cancelled")
+        self._turns.end([job for job in jobs if _late(job)], "deadline")
+        self._turns.admit(self._pop)
+        parts = self._turns.pick()
+        if parts:
+            with self._news:
+                if self._leaving or self._closing:  # came meanwhile
+                    return True
+                self._turns.stop[0] = 0
+                self._turns.expect(parts)
+            ready = self._turns.run(parts)
+            with self._news:
+                self._queue.push_first(ready)
+        self._moved = time.monotonic()
+        return True
+
+    def _pop(self) -> Lane | None:
+        with self._news:
+            return self._queue.pop()
+
+    def _left(self) -> list[Job]:
+        with self._news:
+            return [lane.job for lane in self._queue.remove(lambda _: True)]
+
+    def _abandon(self, error: BaseException) -> None:
+        """Tell every request that the loop has failed."""
+        told = LocalllmError(f"the engine has stopped: {self._error}")
+        for job in {lane.job for lane in self._turns.lanes} | set(self._left()) | set(self._leaving):
+            job.fail(told)
+        self._turns.lanes = []
+        with self._news:
+            self._leaving = []
+            self._news.notify_all()
+
+
+def _seeded(sampling: Sampling, index: int) -> Sampling:
+    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
+
+
+def _late(job: Job) -> bool:
+    return job.expires is not None and time.perf_counter() > job.expires

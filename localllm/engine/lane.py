@@ -1,0 +1,150 @@
+"""Requests under way: a job for each, a lane for each of its answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localllm.engine.request import Ended, Event, Failed, OnEvent, Reading, Request, Said
+from localllm.errors import LocalllmError
+from localllm.generate.piece import Piece, TokenLogprob
+from localllm.generate.sequence import AnswerSequence
+
+_log = logging.getLogger("localllm.engine")
+
+
+@dataclass(eq=False)
+class Slot:
+    """Sequence `seq` of the context, the tokens that it holds, and the answer that it serves."""
+
+    seq: int
+    _ids: NDArray[np.int32]
+    n_held: int = 0
+    lane: Lane | None = None
+    job: int = 0
+    """Number of the job that it served last."""
+    used: int = 0
+    """When it was last used: a number that grows."""
+
+    @property
+    def held(self) -> NDArray[np.int32]:
+        return self._ids[: self.n_held]
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """These were evaluated."""
+        self._ids[self.n_held : self.n_held + len(tokens)] = tokens
+        self.n_held += len(tokens)
+
+    def become(self, ids: NDArray[np.int32]) -> None:
+        self.n_held = len(ids)
+        self._ids[: self.n_held] = ids
+
+
+@dataclass(eq=False)
+class Lane:
+    """One answer of a job."""
+
+    job: Job
+    index: int
+    """Of the answer. The first lane reads the prompt for all."""
+    sequence: AnswerSequence
+    slot: Slot | None = None
+    admitted: float = 0.0
+    first_token: float = 0.0
+
+    @property
+    def n_held(self) -> int:
+        """Tokens of the sequence that were evaluated."""
+        return self.slot.n_held if self.slot else 0
+
+    @property
+    def reading(self) -> bool:
+        """The prompt has not been read."""
+        return self.n_held < self.sequence.n_prompt
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are to be evaluated next."""
+        return len(self.sequence.ids) - self.n_held
+
+
+@dataclass(eq=False)
+class Job:
+    """A request, its answers, and who is told of them."""
+
+    request: Request
+    on_event: OnEvent
+    sequences: Sequence[AnswerSequence]
+    number: int
+    """Its own, above 0."""
+    submitted: float = field(default_factory=time.perf_counter)
+    end_reason: str = ""
+    """Why it is to end before its answers do; set by any thread."""
+    done: bool = False
+    """Nothing is emitted any more."""
+    lanes: list[Lane] = field(default_factory=list)
+    prompt: NDArray[np.int32] = field(init=False)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prompt = np.asarray(self.request.ids, np.int32)
+        self.lanes = [Lane(self, i, sequence) for i, sequence in enumerate(self.sequences)]
+        self.n_open = len(self.lanes)
+
+    @property
+    def expires(self) -> float | None:
+        """The moment of its deadline."""
+        return None if self.request.deadline is None else self.submitted + self.request.deadline
+
+    def emit(self, event: Event) -> None:
+        """Tell it. Raises what the callback raises."""
+        if not self.done:
+            self.on_event(event)
+
+    def say(self, lane: Lane, piece: Piece) -> None:
+        """Tell a piece, and the end of its answer where it has come."""
+        if piece.text or piece.tokens:
+            self.emit(Said(lane.index, piece))
+        if lane.sequence.finished:
+            self.emit(Ended(lane.index, lane.sequence.stats, lane.sequence.stop_text))
+            self.n_open -= 1
+            self.done = not self.n_open
+
+    def read(self, n_held: int, cached: int) -> None:
+        """Tell how far the prompt has been read."""
+        self.emit(Reading(n_held, len(self.prompt), cached))
+
+    def end(self, reason: str) -> None:
+        """End all answers that are not finished."""
+        for lane in self.lanes:
+            if not lane.sequence.finished:
+                self.say(lane, lane.sequence.end(reason))
+
+    def fail(self, error: BaseException) -> None:
+        """Tell an error; nothing follows."""
+        if self.done:
+            return
+        if not isinstance(error, LocalllmError):
+            _log.error("a request failed", exc_info=error)
+            error = LocalllmError(f"this request failed: {type(error).__name__} (the log has more)")
+        try:
+            self.on_event(Failed(error))
+        except Exception:  # it may be the callback that has failed
+            _log.exception("a request's callback failed")
+        self.done = True
+
+
+class Handle:
+    """A request that was submitted."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel = cancel
+
+    def cancel(self) -> None:
+        """End it, from any thread: its answers end with the reason "cancelled". Nothing happens to one that is over."""
+        self._cancel()
