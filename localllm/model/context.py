@@ -24,7 +24,7 @@ from localllm.kernels.thread import Step
 from localllm.model.forward import record_body, record_head, record_norm, record_projection
 from localllm.model.network import Network
 from localllm.model.recorder import MATVEC_MAX_ROWS
-from localllm.model.sequences import Sequences
+from localllm.model.sequences import Moment, Sequences, Span
 from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
@@ -106,10 +106,6 @@ class Context:
             raise UsageError(f"sequence {seq_id} holds {track.past} tokens: it cannot be cut at {position}")
         return self._sequences.cut(track, position)
 
-    def reach(self, seq_id: int, position: int) -> int:
-        """Where a sequence would go on after `cut(seq_id, position)`; nothing is changed."""
-        return self._sequences.reach(self._track(seq_id), position)
-
     def checkpoint(self, seq_id: int = 0) -> None:
         """Keep a sequence's recurrent states as they are, so that `cut` can come back here."""
         self._sequences.checkpoint(self._track(seq_id))
@@ -129,6 +125,48 @@ class Context:
         if not 0 <= n_past <= self.n_ctx:
             raise UsageError(f"n_past is {n_past}, must be 0 to n_ctx, {self.n_ctx}")
         self._sequences.restore(track, n_past, content)
+
+    def reach(self, seq_id: int, position: int) -> int:
+        """Where a sequence would go on after `cut(seq_id, position)`; nothing is changed."""
+        track = self._track(seq_id)
+        return self._sequences.reach(track, min(max(position, 0), track.past))
+
+    def span(self, seq_id: int, start: int, stop: int) -> Span:
+        """A copy of what a sequence keeps of each position from start to stop alone. Raises UsageError."""
+        track = self._track(seq_id)
+        if not 0 <= start <= stop <= track.past:
+            raise UsageError(f"sequence {seq_id} holds {track.past} tokens: there is nothing from {start} to {stop}")
+        return self._sequences.span(track, start, stop)
+
+    def moment(self, seq_id: int, position: int) -> Moment:
+        """A copy of all else that a sequence held at a position, which `reach` must give. Raises UsageError."""
+        if self.reach(seq_id, position) != position:
+            raise UsageError(f"sequence {seq_id} cannot go back to {position}, but to {self.reach(seq_id, position)}")
+        return self._sequences.moment(self._track(seq_id), position)
+
+    def resume(self, seq_id: int, n_past: int, spans: Sequence[Span], moment: Moment | None = None) -> None:
+        """Make a sequence what another was after n_past tokens, from spans (the first begins at 0, each where those
+        before it end, or earlier) and a moment (needed where `moment_is_needed`).
+
+        Raises UsageError for content that is not of this kind of context and n_past; nothing has changed then.
+        """
+        track = self._track(seq_id)
+        if not 1 <= n_past <= self.n_ctx:
+            raise UsageError(f"n_past is {n_past}, must be 1 to n_ctx, {self.n_ctx}")
+        self._sequences.resume(track, n_past, spans, moment)
+
+    @property
+    def moment_is_needed(self) -> bool:
+        """Some states (windows, recurrent ones) do not keep every position: spans alone do not say what was."""
+        return self._sequences.moment_is_needed
+
+    def reach_of(self, moment: Moment, position: int) -> int:
+        """The last n_past, at most `position`, that a moment of this kind of context allows `resume`; of its parts
+        nothing is read."""
+        return self._sequences.reach_of(moment, position)
+
+    def span_bytes(self, start: int, stop: int) -> int:
+        return self._sequences.span_bytes(start, stop)
 
     def clear(self) -> None:
         """Forget all sequences."""

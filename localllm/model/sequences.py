@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +12,26 @@ from localllm.kernels.thread import Run
 from localllm.model.blocks import Mixer
 from localllm.model.states.cells import Cells
 from localllm.model.states.slots import EVERY, Slots
-from localllm.model.states.state import State, StateOptions, Track
+from localllm.model.states.state import Checkpoint, State, StateOptions, Track
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a sequence held after `position` tokens of the states that do not keep every position: windows (of which
+    `written` positions had been written), recurrent states. parts: a state each."""
+
+    position: int
+    written: int
+    parts: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cells of positions from start to stop, of the states that keep every position: uint8 [n_bytes]."""
+
+    start: int
+    stop: int
+    content: np.ndarray
 
 
 class Sequences:
@@ -107,12 +127,8 @@ class Sequences:
         return position
 
     def reach(self, track: Track, position: int) -> int:
-        """The last position, at most `position`, that all states can go on from."""
-        before = -1
-        while position != before:
-            before = position
-            position = min((state.rewind(track, position) for state in self._all), default=position)
-        return position
+        """Where `cut` would go back to."""
+        return _reach(self._all, track, position)
 
     def copy(self, source: Track, target: Track) -> None:
         if source is target:
@@ -146,6 +162,91 @@ class Sequences:
         for state, part in zip(self._all, content, strict=True):
             state.restore(track, part)
         self.checkpoint(track)
+
+    # --- beginnings that many sequences share
+
+    @property
+    def _kept(self) -> list[Cells]:
+        return [state for state in self._all if isinstance(state, Cells) and state.by_position]
+
+    @property
+    def _passing(self) -> list[State]:
+        """The states that a moment holds."""
+        return [state for state in self._all if not state.by_position]
+
+    def span_bytes(self, start: int, stop: int) -> int:
+        return sum(state.span_bytes(start, stop) for state in self._kept)
+
+    @property
+    def moment_is_needed(self) -> bool:
+        return bool(self._passing)
+
+    def span(self, track: Track, start: int, stop: int) -> Span:
+        content, at = np.empty(self.span_bytes(start, stop), np.uint8), 0
+        for state in self._kept:
+            n = state.span_bytes(start, stop)
+            state.read_span(track.seq, start, stop, content[at : at + n])
+            at += n
+        return Span(start, stop, content)
+
+    def moment(self, track: Track, position: int) -> Moment:
+        """As of a position that `reach` gives."""
+        slots = {c.position: c.slot for c in track.checkpoints} | {track.past: track.slot}
+        then = Track(track.seq, position, track.written, slots.get(position, -1))
+        return Moment(position, track.written, tuple(state.save(then) for state in self._passing))
+
+    def reach_of(self, moment: Moment, position: int) -> int:
+        """The last position, at most `position`, that a moment lets a sequence go on from."""
+        then = Track(-1, moment.position, moment.written, checkpoints=[Checkpoint(moment.position, -1)])
+        return _reach(self._passing, then, min(position, moment.position))
+
+    def resume(self, track: Track, past: int, spans: Sequence[Span], moment: Moment | None) -> None:
+        """Make a sequence what it was after `past` tokens. Raises UsageError, nothing changed."""
+        if wrong := self._wrong(past, spans, moment):
+            raise UsageError(f"a saved beginning of {past} tokens {wrong}")
+        self._slots.forget(track)
+        track.past = track.written = moment.position if moment else past
+        self._slots.advance(track, self._slots.take())
+        for state, part in zip(self._passing, moment.parts if moment else (), strict=True):
+            state.restore(track, part)
+        for span in spans:
+            at, end = 0, min(span.stop, past)
+            for cells in self._kept if end > span.start else ():
+                n = cells.span_bytes(span.start, span.stop)
+                cells.write_span(track.seq, span.start, span.stop, span.content[at : at + n], end)
+                at += n
+        self.checkpoint(track)
+        self.cut(track, past)
+
+    def _wrong(self, past: int, spans: Sequence[Span], moment: Moment | None) -> str:
+        reached = 0
+        for span in spans:
+            if not 0 <= span.start <= reached or span.stop < span.start:
+                return f"has cells from {span.start} to {span.stop} after those to {reached}"
+            if len(span.content) != (need := self.span_bytes(span.start, span.stop)):
+                return f"has {len(span.content)} bytes from {span.start} to {span.stop}, must have {need}"
+            reached = max(reached, span.stop)
+        if reached < past and self._kept:
+            return f"has cells of {reached}"
+        if moment is None:
+            return "has no states" if self._passing else ""
+        if len(moment.parts) != len(self._passing):
+            return f"has {len(moment.parts)} states, must have {len(self._passing)}"
+        for i, (state, part) in enumerate(zip(self._passing, moment.parts, strict=True)):
+            if wrong := state.check(moment.position, part):
+                return f"has a state {i} that {wrong}"
+        if (at := self.reach_of(moment, past)) != past:
+            return f"has states of {moment.position}, from which it goes on at {at}"
+        return ""
+
+
+def _reach(states: Iterable[State], track: Track, position: int) -> int:
+    """The last position, at most `position`, that all these states can go on from."""
+    before = -1
+    while position != before:
+        before = position
+        position = min((state.rewind(track, position) for state in states), default=position)
+    return position
 
 
 def _states(mixers: Sequence[Mixer], options: StateOptions) -> dict[int, tuple[State, ...]]:

@@ -54,6 +54,7 @@ class Cells:
         self.n_cells = n_cells(max(1, options.n_ctx // ratio))
         if window and not options.swa_full:
             self.n_cells = min(self.n_cells, n_cells(window + MAX_ROWS))
+        self.by_position = not window or options.swa_full
         if self.kv_type == "q8_0" and any(plane.dim % GROUP for plane in planes):
             raise UnsupportedError(
                 f"{name} has heads of {' and '.join(str(p.dim) for p in planes)} elements: "
@@ -116,14 +117,47 @@ class Cells:
         for of, to in zip(*views, strict=True):
             to[...] = of
 
+    def span_bytes(self, start: int, stop: int) -> int:
+        """Of the cells of positions from start to stop; of tiles whole ones."""
+        return sum(p.n_head * (b - a) for p, (a, b) in zip(self.planes, self._spans(start, stop), strict=True))
+
+    def read_span(self, seq: int, start: int, stop: int, out: np.ndarray) -> None:
+        """Copy these cells, plane after plane, to uint8 [span_bytes]."""
+        at = 0
+        for rows, (a, b) in zip(self._whole(seq), self._spans(start, stop), strict=True):
+            n = len(rows) * (b - a)
+            out[at : at + n].reshape(len(rows), b - a)[...] = rows[:, a:b]
+            at += n
+
+    def write_span(self, seq: int, start: int, stop: int, content: np.ndarray, end: int) -> None:
+        """Put back what `read_span` gave for start and stop, as far as positions before `end`."""
+        at = 0
+        pieces = zip(self._whole(seq), self._spans(start, stop), self._spans(start, end), strict=True)
+        for rows, (a, b), (_, last) in pieces:
+            n = len(rows) * (b - a)
+            rows[:, a:last] = content[at : at + n].reshape(len(rows), b - a)[:, : last - a]
+            at += n
+
+    def _spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Each plane's bytes of a head from `start` to `stop`."""
+        start, stop = start // self.ratio, stop // self.ratio
+        out = []
+        for plane, size in zip(self.planes, self._cell_bytes, strict=True):
+            a, b = (start // 16 * 16, -(-stop // 16) * 16) if plane.tiled else (start, stop)
+            out.append((a * size, max(a, b) * size))
+        return out
+
     def _cells(self, i: int, past: int) -> int:
         past = min(past // self.ratio, self.n_cells)
         return -(-past // 16) * 16 if self.planes[i].tiled else past
 
     def _views(self, seq: int, past: int) -> list[np.ndarray]:
         """Each plane's bytes of a sequence of `past` tokens."""
-        out = []
-        for i, (plane, array) in enumerate(zip(self.planes, self._arrays, strict=True)):
-            whole = array[:-_SLACK].reshape(self.n_seq, plane.n_head, self.n_cells * self._cell_bytes[i])
-            out.append(whole[seq, :, : self._cells(i, past) * self._cell_bytes[i]])
-        return out
+        return [rows[:, : self._cells(i, past) * self._cell_bytes[i]] for i, rows in enumerate(self._whole(seq))]
+
+    def _whole(self, seq: int) -> list[np.ndarray]:
+        """Each plane's bytes of a sequence, [n_head][n_cells * cell_bytes]."""
+        return [
+            array[:-_SLACK].reshape(self.n_seq, plane.n_head, self.n_cells * size)[seq]
+            for plane, array, size in zip(self.planes, self._arrays, self._cell_bytes, strict=True)
+        ]

@@ -20,6 +20,7 @@ class Recurrent:
     def __init__(self, *sizes: int) -> None:
         self.sizes = sizes
         self.slot_bytes = 4 * sum(sizes)
+        self.by_position = False
         self._n_slots = 0
         self._arrays: list[np.ndarray] = []
 

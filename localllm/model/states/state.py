@@ -45,6 +45,9 @@ class State(Protocol):
 
     slot_bytes: int
     """Of these, what each slot takes; 0: it is not kept in slots."""
+    by_position: bool
+    """It keeps every position's own, for as long as the sequence lasts (then it is `Cells`): what was saved of some
+    positions serves any sequence that begins alike."""
 
     @property
     def n_bytes(self) -> int:

@@ -1,0 +1,231 @@
+"""Beginnings of prompts that were read once, kept in memory within a budget: who reads one again gets it back.
+
+A driver (generate.loop, the engine) asks `find` before it reads a prompt, and `save`s what it has read. What comes back
+is what the context held, so answers keep their bits. A cache belongs to one context, and `find`, `save` and
+`restore_into` to the thread that runs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from localllm.generate.prefix_tree import Found, Ids, Kept, KeptMoment, Node, PrefixTree
+from localllm.model.sequences import Moment, Span
+from localllm.runtime.system import available_memory
+
+MIN_TOKENS = 256
+"""Shorter beginnings are not kept: they are read in no time."""
+MIN_GAIN = 32
+"""A beginning is kept, and restored, where it saves at least so many tokens more than what is there already."""
+SPAN_TOKENS = 1024
+"""Of a node: the oldest go by such pieces."""
+MARK = 32
+"""Moments are taken at multiples of it: beginnings that are shared end shortly after them."""
+_MOST_MEMORY = 1 << 30
+_NEAR = 64
+"""Nodes below a way that are searched for moments that a sequence can go back from."""
+
+
+class Keeper(Protocol):
+    """What the cache needs of a context (localllm.model's Context is one)."""
+
+    @property
+    def moment_is_needed(self) -> bool: ...
+    def n_past(self, seq_id: int = 0) -> int: ...
+    def reach(self, seq_id: int, position: int) -> int: ...
+    def reach_of(self, moment: Moment, position: int) -> int: ...
+    def span(self, seq_id: int, start: int, stop: int) -> Span: ...
+    def moment(self, seq_id: int, position: int) -> Moment: ...
+    def resume(self, seq_id: int, n_past: int, spans: Sequence[Span], moment: Moment | None = None) -> None: ...
+
+
+def default_memory() -> int:
+    """Bytes: a tenth of what is free, at most 1 GB."""
+    return min(_MOST_MEMORY, available_memory() // 10)
+
+
+@dataclass(frozen=True)
+class CacheStatus:
+    """What a cache holds, in bytes, and what it was good for."""
+
+    memory_bytes: int
+    memory_limit: int
+    entries: int
+    """Pieces that are kept: cells of up to SPAN_TOKENS tokens, states of one position."""
+    lookups: int
+    hits: int
+    restored_tokens: int
+    """Tokens that did not have to be read again."""
+    saved_tokens: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """How much of a prompt is kept."""
+
+    n_past: int
+    """Tokens that need not be read; 0: none. At least one of the prompt is left."""
+    mark: int
+    """Where the driver should stop reading for a moment and `save`, since other prompts go that far together, and what
+    is kept does not let a context go on from there; 0: nowhere."""
+    _cache: PromptCache
+    _path: tuple[Node, ...]
+    _moment: KeptMoment | None
+
+    def restore_into(self, context: Keeper, seq_id: int) -> int:
+        """Give the sequence what is kept, in place of what it holds; n_past. 0: it is gone, and nothing has changed."""
+        return self._cache._restore(self, context, seq_id)
+
+
+class PromptCache:
+    def __init__(self, context: Keeper, memory: int | None = None) -> None:
+        """memory: bytes; None: `default_memory`."""
+        self._context = context
+        self.memory_limit = default_memory() if memory is None else memory
+        self._tree = PrefixTree()
+        self._lock = threading.RLock()
+        self._lookups = self._hits = self._restored = self._saved = 0
+
+    def find(self, ids: Sequence[int], known: int = 0) -> Match:
+        """The longest beginning of a prompt that can be restored: 0 tokens where nothing is worth it. known: tokens
+        that the driver has already, to which it must add something."""
+        if len(ids) <= known + MIN_GAIN:
+            return Match(0, 0, self, (), None)
+        with self._lock:
+            self._lookups += 1
+            prompt = np.asarray(ids, np.int32)
+            found = self._tree.longest(prompt)
+            n_past, moment = self._usable(found, len(ids) - 1)
+            if n_past < known + MIN_GAIN:
+                n_past, moment = 0, None
+            mark = min(found.n_common, len(ids) - 1) // MARK * MARK if self._context.moment_is_needed else 0
+            if mark < max(MIN_TOKENS, n_past + MIN_GAIN, known + MIN_GAIN):
+                mark = 0
+            return Match(n_past, mark, self, _covering(found.path, n_past), moment)
+
+    def save(self, context: Keeper, seq_id: int, ids: Sequence[int]) -> int:
+        """Keep what a sequence holds of `ids`, its first tokens, where that is worth it; how many tokens are new.
+
+        It is copied at once: 25 ms for 100 MB.
+        """
+        n = min(len(ids), context.n_past(seq_id))
+        if n < MIN_TOKENS:
+            return 0
+        prompt = np.asarray(ids[:n], np.int32)
+        with self._lock:
+            found = self._tree.longest(prompt)
+            at = _moment_position(context, seq_id, n) if context.moment_is_needed else n
+            gain = at - self._usable(found, at)[0]
+            if gain < MIN_GAIN:
+                self._tree.touch(found.path)
+                return 0
+            path, moment = self._add_spans(context, seq_id, prompt, found), None
+            if context.moment_is_needed:
+                content = context.moment(seq_id, at)
+                moment = KeptMoment(sum(map(len, content.parts)), content, then=replace(content, parts=()))
+                self._tree.add_moment(next(node for node in reversed(path) if node.start < at), moment)
+            self._tree.touch(path, moment)
+            self._saved += gain
+            self._evict()
+        return gain
+
+    def status(self) -> CacheStatus:
+        with self._lock:
+            kept = list(self._tree.all())
+        return CacheStatus(
+            _memory(kept), self.memory_limit, len(kept), self._lookups, self._hits, self._restored, self._saved
+        )
+
+    def clear(self) -> None:
+        """Forget everything that is in memory."""
+        with self._lock:
+            self._tree = PrefixTree()
+
+    def _usable(self, found: Found, most: int) -> tuple[int, KeptMoment | None]:
+        """From where a way can be gone on from, at most `most`, and by which moment."""
+        most = min(most, found.n_common)
+        if not self._context.moment_is_needed:
+            return most, None
+        best: tuple[int, KeptMoment | None] = (0, None)
+        for kept, limit in _moments(found.path, most):
+            if kept.then.position > best[0]:
+                at = self._context.reach_of(kept.then, limit)
+                best = max(best, (at, kept), key=lambda pair: pair[0])
+        return best
+
+    def _add_spans(self, context: Keeper, seq_id: int, prompt: Ids, found: Found) -> tuple[Node, ...]:
+        """Nodes for what the way does not cover; the whole way."""
+        path = list(found.path)
+        for start in range(found.n_common, len(prompt), SPAN_TOKENS):
+            stop = min(len(prompt), start + SPAN_TOKENS)
+            span = context.span(seq_id, start, stop)
+            tokens = prompt[start:stop].copy()
+            node = Node(span.content.nbytes + tokens.nbytes, span, start=start, ids=tokens)
+            path.append(self._tree.add(path[-1] if path else self._tree.root, node))
+        return tuple(path)
+
+    def _restore(self, match: Match, context: Keeper, seq_id: int) -> int:
+        with self._lock:
+            spans = [node.content for node in match._path]
+            moment = match._moment.content if match._moment else None
+            if not all(isinstance(span, Span) for span in spans) or (match._moment and not isinstance(moment, Moment)):
+                return 0
+            self._tree.touch(match._path, match._moment)
+        context.resume(
+            seq_id,
+            match.n_past,
+            [span for span in spans if isinstance(span, Span)],
+            moment if isinstance(moment, Moment) else None,
+        )
+        self._hits += 1
+        self._restored += match.n_past
+        return match.n_past
+
+    def _evict(self) -> None:
+        """Forget the oldest until the rest fits the budget."""
+        oldest = self._tree.oldest_first()
+        excess = _memory(oldest) - self.memory_limit
+        for kept in oldest:
+            if excess <= 0:
+                return
+            if kept.content is not None:
+                kept.content = None
+                excess -= kept.n_bytes
+                if kept.is_gone:
+                    self._tree.prune(kept)
+
+
+def _covering(path: tuple[Node, ...], n_past: int) -> tuple[Node, ...]:
+    return tuple(node for node in path if node.start < n_past)
+
+
+def _moments(path: tuple[Node, ...], most: int) -> list[tuple[KeptMoment, int]]:
+    """Those along a way of `most` tokens, and some that hang on its end, since windows can be gone back from them; with
+    the position up to which their tokens are the way's."""
+    limits = [*(node.start for node in path[1:]), most]
+    along = [(node, min(limit, most)) for node, limit in zip(path, limits, strict=False)]
+    waiting = along[-1:]
+    for _ in range(_NEAR):
+        if not waiting:
+            break
+        node, limit = waiting.pop()
+        below = [(child, min(limit, child.start)) for child in node.below()]
+        along += below
+        waiting += below
+    return [(moment, limit) for node, limit in along for moment in node.moments]
+
+
+def _moment_position(context: Keeper, seq_id: int, n: int) -> int:
+    """Where a moment of a sequence's first n tokens is taken: one token before, where the same prompt would be answered
+    again; or as near to it as can be."""
+    at = context.reach(seq_id, n - 1)
+    return n if at < n - 1 and context.reach(seq_id, n) == n else at
+
+
+def _memory(kept: Sequence[Kept]) -> int:
+    return sum(k.n_bytes for k in kept if k.content is not None)
