@@ -60,6 +60,15 @@ class UsageError(LocalllmError):
     status = 2
 
 
+class GrammarError(UsageError):
+    """A grammar or a JSON schema that no answer can be held to. `where` is the place in it: a JSON pointer into the
+    schema ("/properties/age"), "line 3, column 7", or "" for all of it."""
+
+    def __init__(self, kind: str, where: str, what: str) -> None:
+        super().__init__(f"{kind}{', ' if where else ''}{where}: {what}")
+        self.where, self.what = where, what
+
+
 class Cancelled(LocalllmError):
     """The work was stopped on request."""
 

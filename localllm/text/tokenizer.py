@@ -118,22 +118,21 @@ class Tokenizer:
         (`<|im_start|>`) for what they are; user-defined tokens always are. A lone surrogate, which UTF-8 cannot hold,
         is read as U+FFFD.
         """
-        pieces = self._specials.cut(_encodable(text), parse_special)
-        prefix = " " if self._space_prefix else ""
-        plain = [
-            prefix + piece if i == 0 or isinstance(pieces[i - 1], int) else piece
-            for i, piece in enumerate(pieces)
-            if isinstance(piece, str)
-        ]
-        encoded = iter(self._encoder.encode(plain))
+        inner = self._encoded(text, parse_special, " " if self._space_prefix else "")
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
-        for piece in pieces:
-            ids += (piece,) if isinstance(piece, int) else next(encoded)
+        ids += inner
         if add_special and self.add_eos and self.eos_id is not None:
             ids.append(self.eos_id)
         if add_special and self.add_sep and self.sep_id is not None:
             ids.append(self.sep_id)
         return ids
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Ids of a text that continues another: no space goes before it, and control tokens in it are plain text.
+
+        Tokenizers that put spaces before words themselves (of T5 and BERT) do so here, too.
+        """
+        return self._encoded(text, False, "")
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of `ids`. Control tokens are shown only with `special`; bytes that are no UTF-8 become U+FFFD.
@@ -162,6 +161,20 @@ class Tokenizer:
     def is_control(self, token_id: int) -> bool:
         """Whether the token is one that texts do not show."""
         return self._vocab.types[self._checked(token_id)] in (CONTROL, UNKNOWN)
+
+    def _encoded(self, text: str, parse_special: bool, prefix: str) -> list[int]:
+        """Ids of a text; `prefix` goes before it, and after each special token."""
+        pieces = self._specials.cut(_encodable(text), parse_special)
+        plain = [
+            prefix + piece if i == 0 or isinstance(pieces[i - 1], int) else piece
+            for i, piece in enumerate(pieces)
+            if isinstance(piece, str)
+        ]
+        encoded = iter(self._encoder.encode(plain))
+        ids: list[int] = []
+        for piece in pieces:
+            ids += (piece,) if isinstance(piece, int) else next(encoded)
+        return ids
 
     def _make_piece(self, token_id: int) -> bytes:
         kind = self._vocab.types[token_id]

@@ -1,0 +1,125 @@
+"""What a grammar is given as, and what it may cost.
+
+Grammars come from strangers: each of these limits has an input that would run away. llguidance bounds regular
+expressions and parsers by fuel, which is counted work; what it does not bound is the size of what it is given.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from localllm.errors import GrammarError
+
+if TYPE_CHECKING:
+    from llguidance import LLParserLimits
+
+Kind = Literal["json_schema", "json", "regex", "lark", "gbnf", "llguidance"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+MAX_BYTES = 256 * 1024
+"""Of a source."""
+MAX_PROPERTIES = 1_000
+"""Of one object in a schema: their cost is quadratic (0.1 s for this many)."""
+MAX_VALUES = 20_000
+"""JSON values in a schema."""
+MAX_DEPTH = 100
+"""Levels of nesting in a schema (llguidance itself takes 126)."""
+MAX_COMPILED = 64
+"""Grammars of one vocabulary that are kept."""
+
+NAMES = {
+    "json_schema": "JSON schema", "json": "JSON", "regex": "regular expression", "lark": "Lark grammar",
+    "gbnf": "GBNF grammar", "llguidance": "grammar",
+}  # fmt: skip
+"""Of the kinds, in messages."""
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What an answer may be, as a text of some kind.
+
+    kind and source: "json_schema", a schema (draft 2020-12) as JSON text; "json", any JSON value ("value") or any
+    object ("object" or ""); "regex", which the whole answer matches (the syntax is that of Rust's regex package);
+    "lark", llguidance's variant of Lark's grammars (its docs/syntax.md); "gbnf", llama.cpp's (its grammars/README.md);
+    "llguidance", several of these by name, as JSON text: {"grammars": [{"name": ..., "lark_grammar": ...}, ...]}.
+    Raises GrammarError for another kind, and for a source that is too long.
+    """
+
+    kind: Kind
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise GrammarError(f"grammar of the kind {self.kind!r:.40}", "", f"the kinds are {', '.join(KINDS)}")
+        _check_source(NAMES[self.kind], self.source)
+
+
+def parser_limits() -> LLParserLimits:
+    """llguidance's limits.
+
+    initial_lexer_fuel: regular expressions, when they are compiled (20 ms). step_lexer_fuel and step_max_items: a mask
+    (15 ms and 3 ms). max_items_in_row: alternatives at one place. max_lexer_states: 1 to 2 kB each. max_grammar_size:
+    symbols.
+    """
+    import llguidance
+
+    return llguidance.LLParserLimits(
+        initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000, max_items_in_row=2_000,
+        max_lexer_states=50_000, max_grammar_size=200_000, verbose_errors=False,
+    )  # fmt: skip
+
+
+def _check_source(name: str, source: str) -> None:
+    try:
+        size = len(source.encode())
+    except UnicodeEncodeError as error:
+        raise GrammarError(name, f"character {error.start + 1}", "is half of a character (a surrogate)") from None
+    if size > MAX_BYTES:
+        raise GrammarError(name, "", f"has {size} bytes: at most {MAX_BYTES} are taken")
+    if "\0" in source:
+        raise GrammarError(name, f"character {source.index(chr(0)) + 1}", "is NUL, which no grammar may hold")
+
+
+def parse_json(kind: str, source: str) -> Any:
+    """JSON text, checked for its size and depth; GrammarError says where it is wrong."""
+    name = NAMES[kind]
+    try:
+        value = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise GrammarError(name, f"line {error.lineno}, column {error.colno}", f"no valid JSON: {error.msg}") from None
+    except (RecursionError, ValueError):  # ValueError: an integer of thousands of digits
+        raise GrammarError(name, "", f"is nested deeper than {MAX_DEPTH} levels, or has a number too long") from None
+    check_size(name, value)
+    return value
+
+
+def check_size(name: str, value: Any) -> None:
+    count, level = 0, [("", value)]
+    for _ in range(MAX_DEPTH + 1):
+        count += len(level)
+        if count > MAX_VALUES:
+            raise GrammarError(name, "", f"holds more than {MAX_VALUES} values")
+        level = [
+            (f"{where}/{escaped(key)}", child)
+            for where, parent in level
+            for key, child in _children(name, where, parent)
+        ]
+        if not level:
+            return
+    raise GrammarError(name, level[0][0][:80], f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(name: str, where: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        if len(value) > MAX_PROPERTIES:
+            raise GrammarError(name, where, f"has {len(value)} members: at most {MAX_PROPERTIES} are taken")
+        return list(value.items())
+    return [(str(i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
+
+
+def escaped(key: str) -> str:
+    """A member's name in a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
