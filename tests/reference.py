@@ -161,3 +161,15 @@ def scan(
         states.append(states[-1] * np.exp(step * a) + step * x[t][:, None] * b[t])
         out.append(((states[-1] * c[t]).sum(-1) + d * x[t]) * silu(z[t]))
     return np.array(out), states
+
+
+# --- masks of tokens
+
+
+def masked(logits: np.ndarray, bits: np.ndarray, n_bits: int) -> np.ndarray:
+    """Logits f32 [n], -inf where bit i % 32 of word i // 32 is not set, and from n_bits on."""
+    out = logits.copy()
+    for i in range(len(out)):
+        if i >= n_bits or not int(bits[i // 32]) >> (i % 32) & 1:
+            out[i] = -np.inf
+    return out
