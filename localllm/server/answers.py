@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from localllm.engine.request import Ended, Event, Failed, Request
 from localllm.server.endpoint import ApiError, api_error
+from localllm.server.logs import log_prompt
 
 if TYPE_CHECKING:
     from localllm.server.call import Call
@@ -106,5 +107,7 @@ def events(served: Served, request: Request, call: Call) -> Events:
     Use it as `with events(...) as answer: async for event in answer: ...`. Raises ContextFullError, QueueFullError or
     UsageError at once, before anything is computed.
     """
+    if call.server.options.log_prompts and served.model.tokenizer is not None:
+        log_prompt(call.id, served.model.tokenizer.decode(request.ids, special=True))
     deadline = request.deadline if request.deadline is not None else call.server.options.timeout
     return Events(served, replace(request, user=request.user or call.user, deadline=deadline))

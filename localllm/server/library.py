@@ -6,7 +6,8 @@ import difflib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from localllm.store.catalog import catalog, files_here
@@ -21,10 +22,12 @@ _NO_MODELS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 
 class Library:
     """Names -> files. `given`: paths by name, which come first; `folder`: searched with all folders in it; `store`:
-    whether the models that `localllm pull` fetched are among them."""
+    whether the models that `localllm pull` fetched are among them; `any_name`: every name means the first one."""
 
-    def __init__(self, given: Mapping[str, str], folder: str | None = None, store: bool = False) -> None:
-        self._given, self._folder, self._store = dict(given), folder, store
+    def __init__(
+        self, given: Mapping[str, str], folder: str | None = None, store: bool = False, any_name: bool = False
+    ) -> None:
+        self._given, self._folder, self._store, self._any_name = dict(given), folder, store, any_name
         self._files: dict[str, str] = {}
         self._read = -_FRESH_SECONDS
 
@@ -47,7 +50,8 @@ class Library:
     def find(self, name: str) -> str | None:
         """The name as `files` has it: whatever its case, and without Ollama's tag ":latest"."""
         wanted = name.lower().removesuffix(":latest")
-        return next((known for known in self.files() if known.lower() == wanted), None)
+        first = next(iter(self.files()), None) if self._any_name else None
+        return next((known for known in self.files() if known.lower() == wanted), first)
 
     def near(self, name: str) -> list[str]:
         """Names like this one."""
@@ -57,10 +61,10 @@ class Library:
         if self._folder is None:
             return
         found = [path for path in sorted(Path(self._folder).rglob("*.gguf")) if is_model(path)]
-        stems = [_stem(path) for path in found]
-        for path, stem in zip(found, stems, strict=True):
-            name = stem if stems.count(stem) == 1 else str(path.relative_to(self._folder).with_name(stem))
-            yield name, str(path)
+        stems = Counter(stem(path) for path in found)
+        for path in found:
+            name = stem(path)
+            yield (name if stems[name] == 1 else str(path.relative_to(self._folder).with_name(name))), str(path)
 
     def _of_store(self) -> Iterable[tuple[str, str]]:
         if not self._store:
@@ -70,7 +74,7 @@ class Library:
             entry = entries.get(path.name)
             if entry is not None and not entry.is_here:
                 continue  # a file that is not whole
-            yield (entry.name if entry else _stem(path)), str(path)
+            yield (entry.name if entry else stem(path)), str(path)
 
 
 def is_model(path: Path) -> bool:
@@ -79,14 +83,6 @@ def is_model(path: Path) -> bool:
     return whole and not _NO_MODELS.search(path.stem) and path.is_file()
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """The name of a file, without the number of a part."""
     return _PART.sub("", path.stem)
-
-
-def given(paths: Sequence[str], aliases: Sequence[str] = ()) -> dict[str, str]:
-    """Name -> path of files that were named; `aliases` are the names of the first in place of its own."""
-    named = {_stem(Path(path)): path for path in paths}
-    if not aliases or not paths:
-        return named
-    first, *others = paths
-    return dict.fromkeys(aliases, first) | {_stem(Path(path)): path for path in others}

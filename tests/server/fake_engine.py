@@ -81,9 +81,6 @@ class FakeEngine:
         stats.stop_reason = stats.stop_reason or ("stop" if len(said) == len(self.model.script) else "length")
         on_event(Ended(index, stats, stop_text))
 
-    def drain(self, seconds):
-        return all(handle.ended.wait(seconds) for handle in self.handles)
-
     def status(self):
         raise NotImplementedError
 

@@ -1,0 +1,208 @@
+"""The sockets: uvicorn as this server wants it. Clients that are slow, silent or too many cost little and end in time;
+a first signal lets answers come to their end, a second one ends the process at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from localllm.errors import LocalllmError, UsageError
+
+_BACKLOG = 2048
+_CLOSING_SECONDS = 10.0
+"""After so long a connection that was closed, and whose client does not read the rest, is cut."""
+_LAST_SECONDS = 5.0
+"""What answers that were ended have for their last words."""
+
+
+class Life(Protocol):
+    """What happens around the serving. `begin(stop)`: the socket is about to answer; calling `stop` ends the server.
+    `draining()`: nothing more is accepted. `end_answers()`: their time is over. `is_stuck()`: a thread still works
+    when all is over, and is not to be waited for."""
+
+    def begin(self, stop: Callable[[], None]) -> None: ...
+    def draining(self) -> None: ...
+    async def end_answers(self) -> None: ...
+    def is_stuck(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds, bytes and numbers that one client may take."""
+
+    header_seconds: float = 15.0
+    """Until the head of a request is complete."""
+    idle_seconds: float = 75.0
+    """Between two requests of a connection."""
+    write_seconds: float = 60.0
+    """That a client reads nothing of what is sent, while more waits than a buffer holds."""
+    header_bytes: int = 32 << 10
+    connections: int = 512
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0: any that is free. LocalllmError in one line where it cannot be had."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError):
+        raise UsageError(f"--host {host}: there is no such address on this machine") from None
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise LocalllmError(f"port {port} of {host} is in use: end what listens there, or choose another --port") from None
+        raise LocalllmError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
+    """Uvicorn's protocol with times for what it has none: heads of requests, and readers that do not read."""
+
+    class Watched(H11Protocol):
+        _head: asyncio.TimerHandle | None = None
+        _write: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > 2 * limits.connections:
+                transport.abort()
+            elif len(self.connections) > limits.connections:
+                self.app = cast(Any, busy)
+            self._watch_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head = _cancelled(self._head)
+            self._write = _cancelled(self._write)
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if not self._is_busy():
+                self._watch_head()
+            super().data_received(data)
+            if self._is_busy():
+                self._head = _cancelled(self._head)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._write = self._write or self.loop.call_later(limits.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._write = _cancelled(self._write)
+            super().resume_writing()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+
+        def _is_busy(self) -> bool:
+            """A request is being read or answered."""
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _watch_head(self) -> None:
+            self._head = self._head or self.loop.call_later(limits.header_seconds, self.transport.abort)
+
+    return Watched
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Signals as this program wants them."""
+
+    def __init__(self, config: uvicorn.Config, drain: float, life: Life) -> None:
+        super().__init__(config)
+        self._drain, self._life = drain, life
+        self._signals = 0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + sig)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        async def end_late() -> None:
+            await asyncio.sleep(self._drain)
+            await self._life.end_answers()
+
+        self._life.draining()
+        late = asyncio.ensure_future(end_late())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+
+def run(app: ASGIApp, sock: socket.socket, limits: Limits, drain: float, life: Life, busy: ASGIApp) -> None:
+    """Serve an application until a signal comes, and then let what runs come to its end.
+
+    drain: seconds that answers have for it, before they are ended. busy: what connections beyond the limit are told.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_protocol(limits, busy),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=int(limits.idle_seconds),
+        timeout_graceful_shutdown=int(drain + _LAST_SECONDS),
+        h11_max_incomplete_event_size=limits.header_bytes,
+        backlog=_BACKLOG,
+    )
+    server = _Server(config, drain, life)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    async def serve() -> None:
+        life.begin(stop)
+        await server.serve(sockets=[sock])
+        if life.is_stuck():
+            os._exit(0)  # asyncio would wait for the thread
+
+    asyncio.run(serve())
