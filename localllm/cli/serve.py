@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import asyncio
 import os
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,12 @@ from localllm.cli.common import SIZE, Progress, note, one_model, options
 from localllm.errors import FileError, LocalllmError, UsageError
 
 if TYPE_CHECKING:
+    from localllm.server.library import Library
     from localllm.server.models import Models, Served
 
 _UNITS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GB = 1e9
-_CONTEXTS = (32768, 16384, 8192, 4096)
-"""Sizes of contexts that are tried where none is asked for, as far as the model has learned them."""
-_SHARE = 0.25
-"""Of the free memory, that contexts may take then."""
+_KEEP_ALIVE = 300.0
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -43,33 +42,70 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 @click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", required=False, metavar="[MODEL]")
-@options("model")
+@click.option("model_option", "-m", "--model", metavar="MODEL", help="The model, as an option.")
 @_option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @_option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any that is free.")
 @_option("--models-dir", metavar="FOLDER", help="Serve the models of this folder, and of the folders in it, by name.")
 @_option("-a", "--alias", metavar="NAME", multiple=True, help="Name of MODEL for clients; more than one may be given.")
 @_option("--only", is_flag=True, help="Serve MODEL alone, whatever name clients ask for.")
 @options("ctx_size", "threads", "batch_size", "kv_type", "swa_full")
-@_option("-np", "--parallel", type=click.IntRange(1, 256), default=4, show_default=True, metavar="N",
-         help="Answers at the same time; each has a context of its own.")
+@_option(
+    "-np",
+    "--parallel",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Answers at the same time; each has a context of its own.",
+)
 @_option("--embedding", "--embeddings", is_flag=True, help="Embed only: no memory is kept for answers.")
-@_option("--keep-alive", type=_Seconds(), metavar="TIME",
-         help="Drop a model that nobody asked for so long; -1: never. [default: 5m; MODEL: never]")
-@_option("--max-queue", type=click.IntRange(0), default=256, show_default=True, metavar="N",
-         help="Requests that may wait; more are refused (429).")
+@_option(
+    "--keep-alive",
+    type=_Seconds(),
+    metavar="TIME",
+    help="Drop a model that nobody asked for so long; -1: never. [default: 5m; MODEL: never]",
+)
+@_option(
+    "--max-queue",
+    type=click.IntRange(0),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Requests that may wait; more are refused (429).",
+)
 @_option("--timeout", type=_Seconds(), metavar="TIME", help="End answers after so long. [default: never]")
-@_option("--drain", type=_Seconds(), default="30s", show_default=True, metavar="TIME",
-         help="What answers have to come to their end after SIGTERM or Ctrl-C; a second one ends at once.")
+@_option(
+    "--drain",
+    type=_Seconds(),
+    default="30s",
+    show_default=True,
+    metavar="TIME",
+    help="What answers have to come to their end after SIGTERM or Ctrl-C; a second one ends at once.",
+)
 @_option("--api-key", metavar="KEY", multiple=True, help="Ask clients for this key; more than one may be given.")
 @_option("--api-key-file", metavar="FILE", help="Keys, one a line; lines that begin with # are comments.")
 @_option("--without-key", is_flag=True, help="Let others on the network in without a key.")
-@_option("--allowed-host", metavar="NAME", multiple=True,
-         help="Name by which the server may be reached, beside addresses and local names; *: any.")
-@_option("--allowed-origin", metavar="ORIGIN", multiple=True,
-         help="Let pages of this origin use the server (CORS), such as https://example.org; *: of any.")
+@_option(
+    "--allowed-host",
+    metavar="NAME",
+    multiple=True,
+    help="Name by which the server may be reached, beside addresses and local names; *: any.",
+)
+@_option(
+    "--allowed-origin",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Let pages of this origin use the server (CORS), such as https://example.org; *: of any.",
+)
 @_option("--max-body", type=SIZE, default="32M", show_default=True, help="Size of a request, at most.")
-@_option("--max-connections", type=click.IntRange(1), default=512, show_default=True, metavar="N",
-         help="Connections at the same time.")
+@_option(
+    "--max-connections",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="Connections at the same time.",
+)
 @_option("--slots/--no-slots", default=True, help="Tell at /slots what the slots do. [default: slots]")
 @_option("--metrics/--no-metrics", default=True, help="Count at /metrics, for Prometheus. [default: metrics]")
 @_option("--log-requests", is_flag=True, help="Log a line for each request.")
@@ -80,14 +116,167 @@ def command(model: str | None, **given: Any) -> None:
     MODEL is the path of a GGUF file or a name of `localllm list`. It is loaded at once; other models, those of the
     store and of --models-dir, when a client names them.
     """
-    raise NotImplementedError
+    given["model"] = one_model(model, given.pop("model_option"))
+    _need_extra()
+    from localllm.server.guard import check_exposure
+    from localllm.server.listener import bind
+
+    keys = _keys(given)
+    check_exposure(given["host"], bool(keys), given["without_key"])
+    models, name = _models(given)
+    sock = bind(given["host"], given["port"])
+    _serve(models, name, sock, keys, given)
 
 
-def _need(extra: str = "server") -> None:
+def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
+    """What is served, and the name of the model that is loaded at once, if any."""
+    from localllm.engine.options import EngineOptions
+    from localllm.runtime.system import available_memory
+    from localllm.server.library import Library
+    from localllm.server.loading import ModelSettings, load
+    from localllm.server.models import FOREVER, Models
+
+    engine = EngineOptions(given["ctx_size"], given["parallel"], given["batch_size"], given["max_queue"])
+    settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"])
+    named = _named(given["model"], _parts(given["alias"]))
+    folder = given["models_dir"]
+    if folder is not None and not os.path.isdir(folder):
+        raise FileError(f"--models-dir {folder}: no such folder")
+    if given["only"] and not named:
+        raise UsageError("--only needs a MODEL")
+    library = Library(named, folder, store=not given["only"], any_name=given["only"])
+    if not library.files():
+        raise UsageError("there is no model to serve: name one, fetch one (`localllm pull`), or give --models-dir")
+    default = next(iter(named), None)
+    keep_alive = given["keep_alive"]
+    models = Models(
+        library, lambda path: load(path, settings, Progress()), default or _default(library),
+        _KEEP_ALIVE if keep_alive is None else keep_alive if keep_alive >= 0 else FOREVER, available_memory(),
+        pinned=default if keep_alive is None else None,
+    )  # fmt: skip
+    return models, default
+
+
+def _named(model: str | None, aliases: Sequence[str]) -> dict[str, str]:
+    """Names of the model on the command line -> its path."""
+    if model is None:
+        if aliases:
+            raise UsageError("--alias names MODEL, and none is given")
+        return {}
+    from localllm.server.library import stem
+    from localllm.store.catalog import find_entry, resolve
+
+    path = resolve(model, fetch=True)
+    entry = None if os.path.isfile(model) else find_entry(model)
+    return dict.fromkeys(aliases or [entry.name if entry else stem(Path(path))], path)
+
+
+def _default(library: Library) -> str | None:
+    """Which model is meant where a client names none: the catalog's default, if it is here."""
+    from localllm.store.catalog import catalog
+
+    return library.find(catalog().default.name)
+
+
+def _keys(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """From options, the file and the variable. Raises FileError and UsageError."""
+    keys = _parts(given["api_key"])
+    path = given["api_key_file"]
+    if path is not None:
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(f"--api-key-file {path}: {getattr(error, 'strerror', None) or error}") from None
+        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not found:
+            raise UsageError(f"--api-key-file {path}: there is no key in it")
+        keys += found
+    return tuple(keys)
+
+
+def _parts(values: Sequence[str]) -> list[str]:
+    """Values of an option that may be given several times, and may hold several with commas between them."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _serve(
+    models: Models, name: str | None, sock: socket.socket, keys: tuple[str, ...], given: Mapping[str, Any]
+) -> None:
+    from localllm.server import logs
+    from localllm.server.app import busy_app, create_app
+    from localllm.server.listener import Limits, address, run
+    from localllm.server.options import ServerOptions
+
+    logs.configure(given["log_requests"])
+    settings = ServerOptions(
+        keys, tuple(_parts(given["allowed_host"])), tuple(_parts(given["allowed_origin"])), given["max_body"],
+        timeout=given["timeout"], log_prompts=given["log_prompts"], slots=given["slots"], metrics=given["metrics"],
+    )  # fmt: skip
+    life = _Life(models, name, address(sock))
+    run(
+        create_app(models, settings),
+        sock,
+        Limits(connections=given["max_connections"]),
+        given["drain"],
+        life,
+        busy_app(),
+    )
+    if life.failed is not None:
+        raise life.failed
+
+
+class _Life:
+    """Loads the model at the start, and tells of it in one line; see localllm.server.listener's Life."""
+
+    def __init__(self, models: Models, name: str | None, url: str) -> None:
+        self._models, self._name, self._url = models, name, url
+        self._task: asyncio.Task[None] | None = None
+        self.failed: LocalllmError | None = None
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        self._task = asyncio.ensure_future(self._load(stop))
+
+    async def _load(self, stop: Callable[[], None]) -> None:
+        from localllm.server.endpoint import ApiError
+
+        if self._name is None:
+            note(f"{self._url} serves {len(self._models.names())} models, loaded when they are asked for")
+            return
+        try:
+            async with self._models.open(self._name) as served:
+                note(f"{self._url} serves {described(served)}")
+        except ApiError as error:
+            cause = error.__cause__
+            self.failed = cause if isinstance(cause, LocalllmError) else LocalllmError(error.message)
+            stop()
+
+    def draining(self) -> None:
+        self._models.draining()
+
+    async def end_answers(self) -> None:
+        await self._models.end_answers()
+
+    def is_stuck(self) -> bool:
+        return bool(self._models.loading())
+
+
+def described(served: Served) -> str:
+    """A model that is loaded: "smollm2-135m: 4 × 8192 tokens, 0.1 GB, and 0.4 GB for contexts that are full"."""
+    from localllm.server.loading import context_bytes
+
+    text = f"{served.name}: {served.model.n_bytes / _GB:.1f} GB"
+    if served.engine is None:
+        return f"{text}, embeds only"
+    n_ctx, n_seq = served.engine.n_ctx, served.engine.options.n_seq
+    contexts = context_bytes(served.model, n_ctx, n_seq) / _GB
+    return f"{text}, {n_seq} × {n_ctx} tokens of context ({contexts:.1f} GB when full)"
+
+
+def _need_extra() -> None:
     try:
         import msgspec  # noqa: F401
         import prometheus_client  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise LocalllmError(f"serving needs {error.name}: pip install 'localllm[{extra}]'") from None
+        raise LocalllmError(f"serving needs {error.name}: pip install 'localllm[server]'") from None

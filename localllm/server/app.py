@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from localllm.errors import LocalllmError
 from localllm.server.call import Call, Server, read_body
@@ -81,6 +82,12 @@ def error_response(dialect: Dialect, error: ApiError, headers: dict[str, str] | 
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     return json_response(dialect.error_body(error), error.status, headers)
+
+
+def busy_app() -> ASGIApp:
+    """What connections are told that are too many."""
+    error = ApiError(503, "there are too many connections: try again later", retry_after=5.0)
+    return error_response(DIALECTS[0], error, {"connection": "close"})
 
 
 def _run(server: Server, dialect: Dialect, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

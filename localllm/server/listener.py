@@ -69,7 +69,9 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise LocalllmError(f"port {port} of {host} is in use: end what listens there, or choose another --port") from None
+            raise LocalllmError(
+                f"port {port} of {host} is in use: end what listens there, or choose another --port"
+            ) from None
         raise LocalllmError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
     return sock
 
@@ -96,8 +98,8 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
             self._watch_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._head = _cancelled(self._head)
-            self._write = _cancelled(self._write)
+            self._unwatch_head()
+            self._unwatch_write()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -105,14 +107,14 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
                 self._watch_head()
             super().data_received(data)
             if self._is_busy():
-                self._head = _cancelled(self._head)
+                self._unwatch_head()
 
         def pause_writing(self) -> None:
             super().pause_writing()
             self._write = self._write or self.loop.call_later(limits.write_seconds, self.transport.abort)
 
         def resume_writing(self) -> None:
-            self._write = _cancelled(self._write)
+            self._unwatch_write()
             super().resume_writing()
 
         def on_response_complete(self) -> None:
@@ -131,12 +133,17 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
         def _watch_head(self) -> None:
             self._head = self._head or self.loop.call_later(limits.header_seconds, self.transport.abort)
 
+        def _unwatch_head(self) -> None:
+            if self._head is not None:
+                self._head.cancel()
+                self._head = None
+
+        def _unwatch_write(self) -> None:
+            if self._write is not None:
+                self._write.cancel()
+                self._write = None
+
     return Watched
-
-
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -148,7 +155,7 @@ class _Server(uvicorn.Server):
         self._signals = 0
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -88,7 +88,8 @@ Load = Callable[[str], tuple[Any, ServedEngine | None]]
 
 class Models:
     """default: the name that is meant where none is given (None: the library's first). keep_alive: seconds that a model
-    stays after its last answer. n_bytes: what files of loaded models may take together; one alone always may."""
+    stays after its last answer. n_bytes: what files of loaded models may take together; one alone always may.
+    pinned: the name of a model that stays, but for want of memory."""
 
     def __init__(
         self,
@@ -97,9 +98,10 @@ class Models:
         default: str | None = None,
         keep_alive: float = FOREVER,
         n_bytes: float = math.inf,
+        pinned: str | None = None,
     ) -> None:
         self.library, self._load, self._keep_alive, self._n_bytes = library, load, keep_alive, n_bytes
-        self._default = default
+        self._default, self._pinned = default, pinned
         self._loaded: dict[str, Loaded] = {}
         self._draining = False
         self._lock: asyncio.Lock | None = None
@@ -216,7 +218,8 @@ class Models:
             raise self.without_paths(api_error(error)) from error
         log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
         served = Served(name, model, engine, self.created(name), Embeddings(model))
-        return Loaded(served, path, n_bytes, self._keep_alive, last_used=time.monotonic())
+        keep_alive = FOREVER if name == self._pinned else self._keep_alive
+        return Loaded(served, path, n_bytes, keep_alive, last_used=time.monotonic())
 
     async def _make_room(self, name: str) -> None:
         """Drop the model that was used least recently, and is not answering."""
@@ -266,242 +269,6 @@ class Models:
         """End all answers that run, as cancelled."""
         engines = [loaded.served.engine for loaded in self.loaded() if loaded.served.engine is not None]
         await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model that is loaded: `model` (localllm.Model); `engine`, None for one that writes no text; `created`: when its
-    file was made, in seconds since 1970."""
-
-    name: str
-    model: Any
-    engine: Any
-    created: int
-    embeddings: Embeddings
-
-    def generating(self) -> Any:
-        """The engine. ApiError for a model that has none."""
-        if self.engine is None:
-            text = f"the model {self.name!r} embeds texts, it does not write any"
-            raise ApiError(400, text, "not_supported_error", param="model")
-        return self.engine
-
-    def tokenizer(self) -> Any:
-        """The model's tokenizer. ApiError for a model that runs on ids."""
-        if self.model.tokenizer is None:
-            text = f"the model {self.name!r} has no vocabulary: it takes ids, not text"
-            raise ApiError(400, text, "not_supported_error", param="model")
-        return self.model.tokenizer
-
-    async def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]:
-        """Ids of a text; other requests are answered while a long one is tokenized."""
-        encode = self.tokenizer().encode
-        if len(text) <= _SHORT:
-            return list(encode(text, add_special, parse_special))
-        return list(await asyncio.to_thread(encode, text, add_special, parse_special))
-
-
-@dataclass
-class Loaded:
-    """A model in memory: `users`: calls that use it; `expires`: when it is dropped (monotonic seconds), unless a call
-    comes before; `n_bytes`: of its file."""
-
-    served: Served
-    path: str
-    n_bytes: int
-    keep_alive: float
-    users: int = 0
-    last_used: float = 0.0
-
-    @property
-    def expires(self) -> float:
-        return self.last_used + self.keep_alive
-
-
-Load = Callable[[str], tuple[Any, ServedEngine | None]]
-"""Path -> model and engine; it may take long, and runs in a thread."""
-
-
-class Models:
-    """default: the name that is meant where none is given (None: the library's first). keep_alive: seconds that a model
-    stays after its last answer. n_bytes: what files of loaded models may take together; one alone always may."""
-
-    def __init__(
-        self,
-        library: Library,
-        load: Load,
-        default: str | None = None,
-        keep_alive: float = FOREVER,
-        n_bytes: float = math.inf,
-    ) -> None:
-        self.library, self._load, self._keep_alive, self._n_bytes = library, load, keep_alive, n_bytes
-        self._default = default
-        self._loaded: dict[str, Loaded] = {}
-        self._draining = False
-        self._lock: asyncio.Lock | None = None
-        self._reaper: asyncio.Task[None] | None = None
-        self._loading: dict[str, asyncio.Task[None]] = {}
-
-    @property
-    def default(self) -> str:
-        """The name of the model that is meant where none is given; "" where there is none."""
-        return self._default or next(iter(self.library.files()), "")
-
-    def names(self) -> list[str]:
-        """All that may be asked for."""
-        return list(self.library.files())
-
-    def created(self, name: str) -> int:
-        """When the file of a name was made, in seconds since 1970; 0 where it is gone."""
-        try:
-            return int(os.stat(self.library.files()[name]).st_mtime)
-        except (OSError, KeyError):
-            return 0
-
-    def n_bytes(self, name: str) -> int:
-        """Size of the file of a name; 0 where it is gone."""
-        try:
-            return os.stat(self.library.files()[name]).st_size
-        except (OSError, KeyError):
-            return 0
-
-    def loading(self) -> Sequence[str]:
-        """What is on its way into memory."""
-        return list(self._loading)
-
-    def loaded(self) -> Sequence[Loaded]:
-        """What is in memory."""
-        return list(self._loaded.values())
-
-    def name(self, name: str | None) -> str:
-        """The name as the library has it. ApiError (404) for one that is unknown, naming those near it."""
-        found = self.library.find(name or self.default)
-        if found is None:
-            near = self.library.near(name or "")
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            text = f"the model {name or '':.100} is not here{hint}" if name else "there is no model here"
-            raise ApiError(404, text, param="model", code="model_not_found")
-        return found
-
-    @asynccontextmanager
-    async def open(self, name: str | None = None, keep_alive: float | None = None) -> AsyncIterator[Served]:
-        """The model of a name, which stays loaded within the block, and for keep_alive seconds after it (None: as the
-        server is set; negative: for ever).
-
-        ApiError: 404 for a name that is unknown, 503 where there is no memory for it, others where it cannot be loaded.
-        """
-        if self._draining:
-            raise ApiError(503, "the server is shutting down", retry_after=5.0)
-        loaded = await self._get(self.name(name))
-        loaded.users += 1
-        if keep_alive is not None:
-            loaded.keep_alive = FOREVER if keep_alive < 0 else keep_alive
-        try:
-            yield loaded.served
-        finally:
-            loaded.users -= 1
-            loaded.last_used = time.monotonic()
-            self._reap_later()
-
-    async def unload(self, name: str) -> None:
-        """Drop a model, unless it is answering."""
-        async with self._turn():
-            loaded = self._loaded.get(name)
-            if loaded is not None and not loaded.users:
-                await self._drop(name)
-
-    def _turn(self) -> asyncio.Lock:
-        """One model is loaded or dropped at a time."""
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        return self._lock
-
-    async def _get(self, name: str) -> Loaded:
-        while (loaded := self._loaded.get(name)) is None:
-            if name not in self._loading:
-                self._loading[name] = asyncio.ensure_future(self._load_in_turn(name))
-            # Who waits may go away; the model comes all the same, and the next one finds it.
-            await asyncio.shield(self._loading[name])
-        return loaded
-
-    async def _load_in_turn(self, name: str) -> None:
-        try:
-            async with self._turn():
-                self._loaded[name] = await self._load_now(name)
-        finally:
-            del self._loading[name]
-        self._reap_later()
-
-    async def _load_now(self, name: str) -> Loaded:
-        path = self.library.files()[name]
-        n_bytes = self.n_bytes(name)
-        while self._loaded and sum(loaded.n_bytes for loaded in self._loaded.values()) + n_bytes > self._n_bytes:
-            await self._make_room(name)
-        try:
-            while True:
-                begun = time.monotonic()
-                try:
-                    model, engine = await asyncio.to_thread(self._load, path)
-                except NotEnoughMemoryError:
-                    if not any(not loaded.users for loaded in self._loaded.values()):
-                        raise
-                    await self._make_room(name)
-                else:
-                    break
-        except LocalllmError as error:
-            raise self.without_paths(api_error(error)) from error
-        log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
-        served = Served(name, model, engine, self.created(name), Embeddings(model))
-        return Loaded(served, path, n_bytes, self._keep_alive, last_used=time.monotonic())
-
-    async def _make_room(self, name: str) -> None:
-        """Drop the model that was used least recently, and is not answering."""
-        idle = [loaded for loaded in self._loaded.values() if not loaded.users]
-        if not idle:
-            text = f"there is no room for {name} while {', '.join(self._loaded)} answer; try again later"
-            raise ApiError(503, text, retry_after=5.0)
-        await self._drop(min(idle, key=lambda loaded: loaded.last_used).served.name)
-
-    async def _drop(self, name: str) -> None:
-        loaded = self._loaded.pop(name)
-        await asyncio.to_thread(_close, loaded.served)
-        log.info("%s is dropped", name)
-
-    def _reap_later(self) -> None:
-        if self._reaper is None or self._reaper.done():
-            self._reaper = asyncio.ensure_future(self._reap())
-
-    async def _reap(self) -> None:
-        """Drop models whose time is over, until none can be."""
-        while True:
-            idle = [loaded for loaded in self._loaded.values() if not loaded.users and loaded.expires < FOREVER]
-            if not idle:
-                return
-            first = min(idle, key=lambda loaded: loaded.expires)
-            left = first.expires - time.monotonic()
-            if left > 0:
-                await asyncio.sleep(min(left, 1.0))  # it may be told to go sooner
-                continue
-            await self.unload(first.served.name)
-
-    def without_paths(self, error: ApiError) -> ApiError:
-        """The error with names in the place of paths."""
-        for name, path in self.library.files().items():
-            for shown in (path, os.path.realpath(path)):
-                error.message = error.message.replace(shown, name)
-                folder = os.path.dirname(shown)
-                if len(folder) > 1:
-                    error.message = error.message.replace(folder + os.sep, "")
-        return error
-
-    def drain(self, seconds: float) -> bool:
-        """Let what runs come to its end, at most so long; whether it did. From then on nothing is accepted."""
-        end = time.monotonic() + seconds
-        engines = [loaded.served.engine for loaded in self.loaded() if loaded.served.engine is not None]
-        ended = [engine.drain(max(0.0, end - time.monotonic())) for engine in engines]  # each is told to
-        return all(ended)
 
     def close(self) -> None:
         """Drop all models, from whichever thread."""

@@ -1,0 +1,67 @@
+"""From a file to a model with its engine, as the command line wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from localllm.engine.engine import Engine
+from localllm.engine.options import EngineOptions
+from localllm.generate.session import Model
+from localllm.model.memory import state_bytes
+from localllm.runtime.system import available_memory
+
+_CONTEXTS = (32768, 16384, 8192)
+"""Sizes that are tried where none is asked for, as far as the model has learned so many positions."""
+_SHARE = 0.25
+"""Of the free memory, that contexts may take then."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """See LoadedModel.load and EngineOptions (whose n_ctx None means: as large as memory allows for). embed_only: no
+    engine is made."""
+
+    engine: EngineOptions
+    n_threads: int | None = None
+    kv_type: str = "f16"
+    swa_full: bool = False
+    embed_only: bool = False
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def load(path: str, settings: ModelSettings, progress: Progress | None = None) -> tuple[Model, Engine | None]:
+    """A model and its engine; None for one that embeds texts only. Raises LocalllmError."""
+    wanted = settings.engine
+    model = Model.load(
+        path,
+        n_ctx=wanted.n_ctx,
+        n_threads=settings.n_threads,
+        kv_type=settings.kv_type,
+        swa_full=settings.swa_full,
+        progress=progress,
+    )
+    try:
+        network = model.network
+        if settings.embed_only or not network.causal or network.output is None:
+            return model, None
+        return model, Engine(model, replace(wanted, n_ctx=wanted.n_ctx or roomy_context(model, wanted.n_seq)))
+    except BaseException:
+        model.close()
+        raise
+
+
+def roomy_context(model: Model, n_seq: int) -> int:
+    """Tokens of a context, n_seq of which take a moderate part of the free memory."""
+    budget = _SHARE * available_memory()
+    for n_ctx in _CONTEXTS:
+        if n_ctx <= model.config.n_ctx_train and context_bytes(model, n_ctx, n_seq) <= budget:
+            return n_ctx
+    return model.default_n_ctx
+
+
+def context_bytes(model: Model, n_ctx: int, n_seq: int) -> int:
+    """Bytes that contexts of a model take, once they are full."""
+    return state_bytes(model.file, n_ctx, n_seq, model.kv_type, model.swa_full).total
