@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 
@@ -30,7 +30,7 @@ async def get_json(host: str, port: int, path: str) -> Any:
         await _close(writer)
 
 
-async def events(host: str, port: int, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def events(host: str, port: int, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """The JSON of each `data:` line of a POST's answer; closing the iterator closes the connection."""
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
     try:
