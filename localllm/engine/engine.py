@@ -19,7 +19,7 @@ from localllm.engine.turns import ABORT_SECONDS, EngineContext, Turns
 from localllm.errors import LocalllmError, QueueFullError, UsageError
 from localllm.generate.answer import TextModel, new_sequence
 from localllm.generate.params import Sampling
-from localllm.generate.sampling import Sampler
+from localllm.generate.sampling import sampler_of
 from localllm.generate.sequence import AnswerSequence
 
 MAX_ANSWERS = 128
@@ -136,7 +136,7 @@ class Engine:
                 raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
         return [
             new_sequence(
-                self.model, request.ids, Sampler(_seeded(request.sampling, index), self.model.suppressed), self.n_ctx,
+                self.model, request.ids, sampler_of(self.model, _seeded(request.sampling, index)), self.n_ctx,
                 request.max_tokens, request.stop, request.constraint, request.logprobs, request.show_special,
                 request.ignore_eog,
             )

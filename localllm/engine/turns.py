@@ -16,7 +16,7 @@ from localllm.engine.pace import Pace
 from localllm.engine.slots import Sequences, Slots
 from localllm.errors import Cancelled
 from localllm.generate.answer import TextContext
-from localllm.generate.sampling import Floats
+from localllm.generate.samplers.candidates import Floats
 
 ABORT_SECONDS = 0.06
 """A pass is broken off for a cancellation where it would go on for longer."""

@@ -8,7 +8,9 @@ from typing import Protocol
 from localllm.errors import UnsupportedError
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.loop import Engine, Tape, drive
+from localllm.generate.params import Sampling
 from localllm.generate.piece import TokenLogprob
+from localllm.generate.samplers.stage import Vocabulary
 from localllm.generate.sampling import Sampler
 from localllm.generate.sequence import AnswerSequence, Decoder
 from localllm.generate.stats import Stats
@@ -17,7 +19,7 @@ Message = dict[str, str]
 """One turn: {"role": "system" | "user" | "assistant", "content": text}."""
 
 
-class TextTokenizer(Protocol):
+class TextTokenizer(Vocabulary, Protocol):
     """What an answer needs of a tokenizer (localllm.text's Tokenizer is one)."""
 
     @property
@@ -26,7 +28,6 @@ class TextTokenizer(Protocol):
     def add_bos(self) -> bool: ...
     @property
     def eog_ids(self) -> frozenset[int]: ...
-    def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]: ...
     def stream(self, special: bool = False) -> Decoder: ...
 
 
@@ -59,6 +60,8 @@ class TextModel(Protocol):
     def template(self) -> TextTemplate: ...
     @property
     def suppressed(self) -> Sequence[int]: ...
+    @property
+    def default_sampling(self) -> Sampling: ...
     def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> TextContext: ...
 
 

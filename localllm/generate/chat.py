@@ -8,7 +8,7 @@ from localllm.errors import UsageError
 from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, vocabulary
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling
-from localllm.generate.sampling import Sampler
+from localllm.generate.sampling import sampler_of
 
 
 class Chat:
@@ -28,7 +28,7 @@ class Chat:
         self.model = model
         self.max_tokens = max_tokens
         # One for all turns: a seed gives one conversation.
-        self._sampler = Sampler(sampling or Sampling(), model.suppressed)
+        self._sampler = sampler_of(model, sampling or model.default_sampling)
         self.stop = (*stop, *model.template.stop)
         self.messages: list[Message] = []
         self.context = model.context(n_ctx=n_ctx, n_batch=n_batch)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from localllm.errors import Cancelled
 from localllm.generate.piece import Piece
-from localllm.generate.sampling import Floats
+from localllm.generate.samplers.candidates import Floats
 from localllm.generate.sequence import AnswerSequence
 
 

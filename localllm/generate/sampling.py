@@ -1,149 +1,167 @@
-"""From logits to a token: penalties, top-k, top-p, min-p, temperature, in llama.cpp's order.
+"""From logits to a token: the whole chain of samplers, in llama.cpp's order.
 
-After the first stage only the surviving candidates are touched: a vocabulary of 151,936 costs well under a
-millisecond a token. Candidates are always sorted: likelier first, lower id first among equals, so that the
-result never depends on how a sort treats ties.
+After the first truncation only what survived it is touched: a vocabulary of 151,936 costs well under a millisecond a
+token. Candidates are sorted by logit, the lower id first among equals, so that the result never depends on how a sort
+treats ties.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from localllm.errors import LocalllmError, UsageError
 from localllm.generate.params import Sampling
+from localllm.generate.samplers import KEEP_THE_BEST, STAGES
+from localllm.generate.samplers.adaptive import Adaptive
+from localllm.generate.samplers.candidates import Candidates, Floats, weights
+from localllm.generate.samplers.chance import Chance
+from localllm.generate.samplers.dry import Dry
+from localllm.generate.samplers.ends import End, Plain
+from localllm.generate.samplers.mirostat import Mirostat1, Mirostat2
+from localllm.generate.samplers.penalties import Penalties
+from localllm.generate.samplers.stage import Means, Stage, Vocabulary
 
-Floats = NDArray[np.float32]
-_SEED_BITS = 2**64 - 1
-
-
-class Candidates(NamedTuple):
-    """Tokens still in play, best first."""
-
-    ids: NDArray[np.int64]
-    logits: Floats
-
-
-def penalize(logits: Floats, recent: Sequence[int], penalty: float) -> Floats:
-    """Make the tokens of `recent` less likely: a positive logit is divided by `penalty`, another multiplied.
-
-    logits: float32 [n_vocab], left as they are. After the CTRL paper (arXiv:1909.05858), as llama.cpp does it.
-    """
-    if penalty == 1.0 or not recent:
-        return logits
-    ids = np.unique(np.asarray(recent, np.int64))
-    chosen = logits[ids]
-    out = logits.copy()
-    out[ids] = np.where(chosen > 0, chosen / np.float32(penalty), chosen * np.float32(penalty))
-    return out
+Processor = Callable[[Sequence[int], Floats], "Floats | None"]
+"""processor(ids, logits): the tokens so far and float32 [n_vocab], which it may change in place or answer by others."""
 
 
-def best(logits: Floats, k: int) -> Candidates:
-    """The k likeliest tokens, or all of them for k <= 0.
+class SampledModel(Protocol):
+    """What a sampler needs of a model."""
 
-    A partial selection finds the k-th value; only what reaches it is sorted.
-    """
-    n = len(logits)
-    if 0 < k < n:
-        threshold = np.partition(logits, n - k)[n - k]
-        ids = np.flatnonzero(logits >= threshold)
-        order = np.argsort(-logits[ids], kind="stable")[:k]
-        return Candidates(ids[order], logits[ids[order]])
-    ids = _descending(logits)
-    return Candidates(ids, logits[ids])
+    @property
+    def suppressed(self) -> Sequence[int]: ...
+    @property
+    def tokenizer(self) -> Vocabulary | None: ...
 
 
-def _descending(logits: Floats) -> NDArray[np.int64]:
-    """Ids by falling logit, then rising id: one sort of 64-bit keys, five times faster than a stable argsort."""
-    bits = (-logits + np.float32(0)).view(np.int32).astype(np.int64)  # adding 0 makes -0.0 and 0.0 the same bits
-    rising = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)  # floats as integers of the same order
-    keys = (rising << 32) + np.arange(len(logits), dtype=np.int64)
-    keys.sort()
-    return keys & 0xFFFFFFFF
-
-
-def _probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Softmax of sorted logits, in float64; the largest is taken off first, lest a temperature near zero overflow."""
-    with np.errstate(over="ignore"):  # -inf is right: the token has no chance
-        weights = np.exp((logits.astype(np.float64) - float(logits[0])) / temperature)
-    result: NDArray[np.float64] = weights / weights.sum()
-    return result
-
-
-def top_p(candidates: Candidates, params: Sampling) -> Candidates:
-    """The fewest candidates, likeliest first, whose probabilities reach top_p; at least one."""
-    if params.top_p >= 1.0:
-        return candidates
-    reached = np.cumsum(_probabilities(candidates.logits))
-    n = int(np.searchsorted(reached, params.top_p, side="left")) + 1
-    return Candidates(candidates.ids[:n], candidates.logits[:n])
-
-
-def min_p(candidates: Candidates, params: Sampling) -> Candidates:
-    """The candidates at least min_p times as likely as the likeliest."""
-    if params.min_p <= 0.0:
-        return candidates
-    floor = float(candidates.logits[0]) + float(np.log(params.min_p))
-    n = max(1, int(np.count_nonzero(candidates.logits.astype(np.float64) >= floor)))
-    return Candidates(candidates.ids[:n], candidates.logits[:n])
-
-
-STAGES: tuple[Callable[[Candidates, Sampling], Candidates], ...] = (top_p, min_p)
-"""What follows top-k, in order; each keeps a head of the sorted candidates."""
+def sampler_of(model: SampledModel, params: Sampling, processors: Sequence[Processor] = ()) -> Sampler:
+    """The sampler of one answer of a model. Raises UsageError for tokens that the model does not have."""
+    n_vocab = model.tokenizer.n_vocab if model.tokenizer else None
+    if n_vocab is not None:
+        _check_tokens(params, n_vocab)
+    return Sampler(params, model.suppressed, processors, model.tokenizer)
 
 
 @dataclass
 class Sampler:
-    """Picks tokens; holds the state of the random generator, so that a seed gives one text."""
+    """Picks the tokens of one answer (or of one conversation), and holds all state of it: a seed gives one text."""
 
     params: Sampling
     suppressed: Sequence[int] = ()
     """Tokens that are never picked."""
+    processors: Sequence[Processor] = ()
+    """Called before everything else, one after the other."""
+    vocabulary: Vocabulary | None = None
+    """In which DRY finds its sequence breakers."""
 
     def __post_init__(self) -> None:
-        self._suppressed = np.asarray(self.suppressed, np.int64)
-        self.seed = int.from_bytes(os.urandom(4), "little") if self.params.seed is None else self.params.seed
-        self._random: np.random.Generator | None = None
+        biases = {**dict(self.params.biases), **{int(token): -np.inf for token in self.suppressed}}
+        self._biased = np.fromiter(biases, np.int64, len(biases))
+        self._bias = np.fromiter(biases.values(), np.float32, len(biases))
+        self._means = Means(Chance(self.params.seed), self.vocabulary)
+        self._end = _end(self.params)
+        self._stages = _stages(self.params, self._means)
+        self._followers = [stage for stage in self._stages if isinstance(stage, Penalties | Dry)]
+        self._seen: Sequence[int] = ()
+        self._n_seen = 0
 
     @property
-    def greedy(self) -> bool:
-        return self.params.temperature <= 0.0
+    def seed(self) -> int:
+        """The one that was given, or taken."""
+        return self._means.chance.seed
 
-    def pick(self, logits: Floats, recent: Sequence[int] = ()) -> int:
+    def pick(self, logits: Floats, ids: Sequence[int] = ()) -> int:
         """The next token.
 
-        logits: float32 [n_vocab], finite. recent: the tokens so far, of which the last `repeat_last_n` count.
+        logits: float32 [n_vocab], finite or -inf, left as they are. ids: the tokens so far; where it is the list of the
+        call before, only what was appended is looked at. Raises LocalllmError where no token may follow, UsageError for
+        a bias of a token that does not exist and for what a processor must not answer.
         """
-        params = self.params
-        if params.repeat_penalty != 1.0:
-            logits = penalize(logits, _last(recent, params.repeat_last_n), params.repeat_penalty)
-        if self._suppressed.size:
+        with np.errstate(over="ignore"):
+            candidates = self.candidates(logits, ids)
+            weight = weights(candidates)
+            place = self._means.chance.draw(weight)
+            self._end.learn(weight, place)
+        return place if candidates.ids is None else int(candidates.ids[place])
+
+    def candidates(self, logits: Floats, ids: Sequence[int] = ()) -> Candidates:
+        """What `pick` draws from, each by exp of its logit."""
+        self._follow(ids)
+        candidates = Candidates(None, self._directed(logits, ids))
+        for stage in self._stages:
+            candidates = stage(candidates)
+        return self._end.shape(candidates)
+
+    def _directed(self, logits: Floats, ids: Sequence[int]) -> Floats:
+        """The logits after processors and biases."""
+        if self.processors or self._biased.size:
             logits = logits.copy()
-            logits[self._suppressed] = -np.inf
-        if self.greedy:
-            return int(np.argmax(logits))  # the first of equals
-        candidates = best(logits, params.top_k)
-        for stage in STAGES:
-            candidates = stage(candidates, params)
-        if len(candidates.ids) == 1:
-            return int(candidates.ids[0])
-        reached = np.cumsum(_probabilities(candidates.logits, params.temperature))
-        place = int(np.searchsorted(reached, self._draw() * reached[-1], side="right"))
-        last = int(np.searchsorted(reached, reached[-1]))  # what follows has no chance
-        return int(candidates.ids[min(place, last)])
+        for processor in self.processors:
+            logits = _processed(processor, ids, logits)
+        if self._biased.size:
+            if self._biased.max() >= len(logits):
+                _check_tokens(self.params, len(logits))
+            logits[self._biased] += self._bias
+            if logits.max() == -np.inf:
+                raise LocalllmError("no token may follow: all that are left are banned, by bans or by logit_bias")
+        return logits
 
-    def _draw(self) -> float:
-        """Uniform in [0, 1). numpy.random is imported only when chance is needed: greedy text starts sooner."""
-        if self._random is None:
-            self._random = np.random.Generator(np.random.PCG64(self.seed & _SEED_BITS))
-        return float(self._random.random())
+    def _follow(self, ids: Sequence[int]) -> None:
+        """Let the stages that look at the text see what is new."""
+        if not self._followers:
+            return
+        known = self._n_seen if ids is self._seen and self._n_seen <= len(ids) else 0
+        for follower in self._followers:
+            if known:
+                for token in ids[known:]:
+                    follower.push(token)
+            else:
+                follower.restart(ids)
+        self._seen, self._n_seen = ids, len(ids)
 
 
-def _last(tokens: Sequence[int], n: int) -> Sequence[int]:
-    if n < 0:
-        return tokens
-    return tokens[max(0, len(tokens) - n) :]
+def _end(params: Sampling) -> End:
+    if params.mirostat:
+        return (Mirostat1, Mirostat2)[params.mirostat - 1](params)
+    return Adaptive(params) if params.adaptive_target >= 0.0 else Plain()
+
+
+def _stages(params: Sampling, means: Means) -> list[Stage]:
+    """The stages that do something, in order."""
+    names = ("temperature",) if params.mirostat else params.samplers
+    made = [(name, STAGES[name](params, means)) for name in names if name in STAGES]
+    stages = [(name, stage) for name, stage in made if stage is not None]
+    greedy = params.temperature <= 0.0 and params.dynatemp_range <= 0.0
+    for at, (name, _) in enumerate(stages):
+        if greedy and name == "temperature":  # the likeliest is taken here: what would keep it anyway need not run
+            while at > 0 and stages[at - 1][0] in KEEP_THE_BEST:
+                at -= 1
+                del stages[at]
+            break
+    return [stage for _, stage in stages]
+
+
+def _processed(processor: Processor, ids: Sequence[int], logits: Floats) -> Floats:
+    answer = processor(ids, logits)
+    if answer is None:
+        answer = logits
+    result: NDArray[np.float32] = np.asarray(answer, np.float32)
+    if result.shape != logits.shape or not result.max() < np.inf:  # NaN spreads to the maximum
+        raise UsageError(
+            f"the logits processor {getattr(processor, '__name__', processor)!s} answers an array of shape "
+            f"{result.shape}, which must be {logits.shape}, with numbers or -inf"
+        )
+    if result.max() == -np.inf:
+        raise LocalllmError("no token may follow: a logits processor rules all of them out")
+    return result
+
+
+def _check_tokens(params: Sampling, n_vocab: int) -> None:
+    for token, _ in params.biases:
+        if token >= n_vocab:
+            raise UsageError(f"logit_bias or bans names token {token}: the model's go from 0 to {n_vocab - 1}")

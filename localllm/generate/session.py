@@ -11,8 +11,8 @@ from localllm.generate.answer import Answer, Message, TextModel, begin_answer, c
 from localllm.generate.chat import Chat
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.loop import Tape
-from localllm.generate.params import Sampling, SamplingOptions
-from localllm.generate.sampling import Sampler
+from localllm.generate.params import Sampling, SamplingOptions, defaults_of
+from localllm.generate.sampling import Processor, sampler_of
 from localllm.model.model import LoadedModel
 from localllm.text.template import ChatTemplate, PlainTurns, chat_template
 
@@ -29,6 +29,7 @@ class TextGeneration:
         *,
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
+        logits_processor: Processor | Sequence[Processor] = (),
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Continue a text, or token ids: an iterator of str, with `.stats` and `.close()`.
@@ -36,11 +37,15 @@ class TextGeneration:
         It ends at the model's end token, at max_tokens (None: no limit), before one of the strings of `stop`, or when
         the context is full (`stats.stop_reason` says which).
 
-        sampling: how tokens are chosen (None: localllm.generate.params.Sampling's defaults). Its fields may also be
-        given one by one: temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed.
+        sampling: how tokens are chosen (None: as the file's general.sampling keys say, or else as
+        localllm.generate.params.Sampling does). Its fields may also be given one by one: temperature=0, seed=1, ...
+        logits_processor: one or several callables (ids, logits) that may change the logits (float32 [n_vocab]) before
+        each choice, in place or by those that they return.
         Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range.
         """
-        return single_answer(self, prompt_ids(self, prompt), _sampling(sampling, options), max_tokens, stop)
+        chosen = replace(sampling or self.default_sampling, **options)
+        processors = _several(logits_processor)
+        return single_answer(self, prompt_ids(self, prompt), chosen, max_tokens, stop, processors=processors)
 
     def chat(
         self: TextModel,
@@ -49,6 +54,7 @@ class TextGeneration:
         *,
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
+        logits_processor: Processor | Sequence[Processor] = (),
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Answer messages ({"role": ..., "content": ...}) through the model's chat template; otherwise as `generate`.
@@ -56,7 +62,9 @@ class TextGeneration:
         For a conversation of several turns use `Chat`, which keeps its context. Raises TemplateError, too.
         """
         stop = (*stop, *self.template.stop)
-        return single_answer(self, chat_ids(self, messages), _sampling(sampling, options), max_tokens, stop)
+        chosen = replace(sampling or self.default_sampling, **options)
+        processors = _several(logits_processor)
+        return single_answer(self, chat_ids(self, messages), chosen, max_tokens, stop, processors=processors)
 
     def answer(
         self: TextModel,
@@ -85,6 +93,11 @@ class Model(TextGeneration, LoadedModel):
         """The file's own chat template, or plain dialogue (`is_fallback`) where it has none."""
         return chat_template(self.metadata, self.tokenizer)
 
+    @cached_property
+    def default_sampling(self) -> Sampling:
+        """How tokens are chosen where nobody says it: as the file's keys general.sampling do, or else by default."""
+        return defaults_of(self.metadata)
+
 
 def single_answer(
     model: TextModel,
@@ -96,11 +109,12 @@ def single_answer(
     n_batch: int = 512,
     constraint: NewConstraint | None = None,
     logprobs: int | None = None,
+    processors: Sequence[Processor] = (),
 ) -> Answer:
     """The answer to ids, in a context of its own, which is closed at its end."""
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
     try:
-        sampler = Sampler(sampling, model.suppressed)
+        sampler = sampler_of(model, sampling, processors)
         return begin_answer(
             model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close(), constraint, logprobs
         )
@@ -109,5 +123,5 @@ def single_answer(
         raise
 
 
-def _sampling(sampling: Sampling | None, options: SamplingOptions) -> Sampling:
-    return replace(sampling or Sampling(), **options)
+def _several(given: Processor | Sequence[Processor]) -> Sequence[Processor]:
+    return (given,) if callable(given) else given

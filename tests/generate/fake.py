@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from localllm.errors import Cancelled, ContextFullError
+from localllm.generate.params import Sampling
 from localllm.generate.session import TextGeneration
 
 ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
@@ -38,6 +39,9 @@ class FakeTokenizer:
 
     def encode(self, text, add_special=False, parse_special=False):
         return [BOS] * add_special + [ALPHABET.index(c) for c in text]
+
+    def token_bytes(self, token_id, special=False):
+        return ALPHABET[token_id].encode()
 
     def decode(self, ids, special=False):
         return "".join(ALPHABET[i] for i in ids if i != BOS)
@@ -143,6 +147,7 @@ class FakeModel(TextGeneration):
     def __init__(self, script="hello", can_cut=True):
         self.script, self.can_cut = script, can_cut
         self.suppressed: tuple[int, ...] = ()
+        self.default_sampling = Sampling()
         self.tokenizer: FakeTokenizer | None = FakeTokenizer()
         self.template = FakeTemplate()
         self.contexts: list[FakeContext] = []

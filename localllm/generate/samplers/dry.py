@@ -1,0 +1,149 @@
+"""DRY, "don't repeat yourself": a token that would prolong a repetition is penalised by the repetition's length
+(github.com/oobabooga/text-generation-webui/pull/5677), as llama_sampler_dry of llama.cpp (src/llama-sampler.cpp).
+
+llama.cpp measures all repetitions anew for each token (the Z-algorithm); here they are kept from token to token: one
+that ends at a position is one longer than what ended before it, if the token there is the newest one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from localllm.errors import UsageError
+from localllm.generate.params import Sampling
+from localllm.generate.samplers.candidates import Candidates, Places, by_id
+from localllm.generate.samplers.stage import Means, Stage, Vocabulary
+
+_MAX_TAIL = 20
+_SPARE = 64
+_LOG_MAX = 88.7228391
+"""About log of the greatest float32."""
+
+Breaker = tuple[int, ...]
+"""Tokens one after the other that break a repetition."""
+
+
+class Dry:
+    """Repetitions of the end of the text, kept up to date."""
+
+    def __init__(self, params: Sampling, breakers: Iterable[Breaker]) -> None:
+        self._multiplier, self._base = float(np.float32(params.dry_multiplier)), float(np.float32(params.dry_base))
+        self._allowed, self._last_n = params.dry_allowed_length, params.dry_penalty_last_n
+        self._max_exponent = int(_LOG_MAX / math.log(self._base)) if self._base > 1.000001 else 0
+        self._breakers: defaultdict[int, list[Breaker]] = defaultdict(list)
+        """By their last token."""
+        for breaker in set(breakers):
+            self._breakers[breaker[-1]].append(breaker)
+        self._spared = np.array([b[0] for ones in self._breakers.values() for b in ones if len(b) == 1], np.int64)
+        self.restart(())
+
+    def restart(self, ids: Sequence[int]) -> None:
+        ids = ids[-self._last_n :] if self._last_n > 0 else ids
+        self._n = 0
+        self._text = np.zeros(len(ids) + _SPARE, np.int64)
+        self._lengths = np.zeros(len(ids) + _SPARE, np.int64)
+        """Of each position how many tokens up to it are as the last ones of the text are."""
+        self._broken = (-1, -1)
+        """Where the last breaker begins and where it ends; of those with one beginning the longest."""
+        for token in ids:
+            self.push(token)
+
+    def push(self, token: int) -> None:
+        if self._n == len(self._text):
+            self._make_room()
+        n = self._n
+        text, lengths = self._text, self._lengths
+        if n:
+            lengths[1:n] = np.where(text[1:n] == token, lengths[: n - 1] + 1, 0)
+            lengths[0] = text[0] == token
+        text[n], lengths[n] = token, 0
+        self._n += 1
+        for breaker in self._breakers.get(token, ()):
+            begin = n + 1 - len(breaker)
+            if begin >= 0 and tuple(text[begin : n + 1].tolist()) == breaker:
+                self._broken = max(self._broken, (begin, n))
+
+    def _make_room(self) -> None:
+        """Forget what has left the window, or make the arrays longer."""
+        gone = max(0, self._n - self._last_n) if self._last_n > 0 else 0
+        kept = self._n - gone
+        for name in ("_text", "_lengths"):
+            longer = np.zeros(2 * kept + _SPARE, np.int64)
+            longer[:kept] = getattr(self, name)[gone : self._n]
+            setattr(self, name, longer)
+        self._n, self._broken = kept, (self._broken[0] - gone, self._broken[1] - gone)
+
+    def __call__(self, candidates: Candidates) -> Candidates:
+        ids, lengths = self._repeats()
+        if not len(ids):
+            return candidates
+        exponents = lengths - self._allowed
+        if self._max_exponent > 0:
+            exponents = np.minimum(exponents, self._max_exponent)
+        penalties = (self._multiplier * self._base ** exponents.astype(np.float64)).astype(np.float32)
+        if candidates.ids is not None:
+            _, ids, chosen = np.intersect1d(candidates.ids, ids, assume_unique=True, return_indices=True)
+            penalties = penalties[chosen]
+        logits = candidates.logits.copy()
+        logits[ids] -= penalties
+        return by_id(candidates, logits)
+
+    def _repeats(self) -> tuple[Places, Places]:
+        """Tokens, and the length of the longest repetition that each would prolong, where that is long enough."""
+        n, none = self._n, np.zeros(0, np.int64)
+        first = max(0, n - self._last_n) if self._last_n > 0 else 0
+        begin, end = self._broken
+        limit = n - 1 - end if begin >= first else n - first
+        if n - first <= self._allowed or limit < self._allowed:
+            return none, none
+        lengths = np.minimum(self._lengths[first : n - 1], np.arange(1, n - first))  # none begins before the window
+        found = np.flatnonzero(lengths >= self._allowed)
+        tokens, lengths = self._text[first + 1 + found], np.minimum(lengths[found], limit)
+        order = np.lexsort((lengths, tokens))
+        tokens, lengths = tokens[order], lengths[order]
+        longest = np.append(tokens[1:] != tokens[:-1], True)[: len(tokens)]
+        if self._spared.size:
+            longest &= ~np.isin(tokens, self._spared)
+        return tokens[longest], lengths[longest]
+
+
+def dry(params: Sampling, means: Means) -> Stage | None:
+    """What penalises the prolonging of repetitions. UsageError for breakers without a vocabulary to find them in."""
+    if params.dry_multiplier == 0.0 or params.dry_base < 1.0 or params.dry_penalty_last_n == 0:
+        return None
+    if params.dry_sequence_breakers and means.vocabulary is None:
+        raise UsageError("dry_sequence_breakers are texts: without a vocabulary there can be none, set them to ()")
+    breakers = [b for text in params.dry_sequence_breakers if means.vocabulary for b in ids_of(means.vocabulary, text)]
+    return Dry(params, breakers)
+
+
+_known: WeakKeyDictionary[Vocabulary, dict[str, frozenset[Breaker]]] = WeakKeyDictionary()
+
+
+def ids_of(vocabulary: Vocabulary, text: str) -> frozenset[Breaker]:
+    """What breaks a sequence for a text: tokens that hold it, and those that end in its head, with the rest's tokens.
+
+    As get_overlapping_token_sequences of llama.cpp. Found once for a vocabulary.
+    """
+    of_vocabulary = _known.setdefault(vocabulary, {})
+    if text not in of_vocabulary:
+        of_vocabulary[text] = frozenset(_search(vocabulary, text.encode()))
+    return of_vocabulary[text]
+
+
+def _search(vocabulary: Vocabulary, text: bytes) -> Iterable[Breaker]:
+    heads = [text[:n] for n in range(1, len(text))]
+    for token in range(vocabulary.n_vocab):
+        piece = vocabulary.token_bytes(token, special=True)
+        if text in piece:
+            yield (token,)
+            continue
+        for head in heads:
+            if piece.endswith(head):
+                rest = text[len(head) :].decode("utf-8", "ignore")
+                yield (token, *vocabulary.encode(rest)[:_MAX_TAIL])
