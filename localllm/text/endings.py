@@ -29,7 +29,7 @@ END_OF_GENERATION = (
     "<eos>",
     "<turn|>",
     "<|tool_response>",
-    "<｜end▁of▁sentence｜>",  # noqa: RUF001  DeepSeek writes it so
+    "<｜end▁of▁sentence｜>",
     "[e~[",
 )
 """A token of one of these names ends the answer, whatever its type."""
@@ -38,15 +38,15 @@ END_OF_GENERATION = (
 # another.
 _FIM = {
     "fim_pre_token_id": (
-        "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>",  # noqa: RUF001
+        "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>",
         "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>",
     ),
     "fim_suf_token_id": (
-        "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>",  # noqa: RUF001
+        "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>",
         "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>",
     ),
     "fim_mid_token_id": (
-        "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>",  # noqa: RUF001
+        "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>",
         "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>",
     ),
     "fim_pad_token_id": ("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"),

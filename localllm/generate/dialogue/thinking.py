@@ -1,0 +1,53 @@
+"""How models mark what they think before they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """Thinking stands between `opening` and `closing`."""
+
+    opening: str
+    closing: str
+    forced: str = ""
+    """What ends it by force, and begins the answer, where that is more than `closing`."""
+    anywhere: bool = False
+    """It may also come in the middle of an answer; otherwise only at its beginning."""
+
+    @property
+    def ending(self) -> str:
+        return self.forced or self.closing
+
+    def is_open(self, text: str) -> bool:
+        """Whether a text breaks off in the midst of thinking."""
+        return text.rfind(self.opening) > text.rfind(self.closing)
+
+
+HARMONY = Thinking(
+    "<|channel|>analysis<|message|>", "<|end|>", forced="<|end|><|start|>assistant<|channel|>final<|message|>"
+)
+THINKING = (
+    HARMONY,
+    Thinking("<|channel>thought", "<channel|>", anywhere=True),
+    Thinking("[THINK]", "[/THINK]"),
+    Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
+    Thinking("<seed:think>", "</seed:think>"),
+    Thinking("<|inner_prefix|>", "<|inner_suffix|>"),
+    Thinking("Here is my thought process:", "Here is my response:"),
+    Thinking("<think>", "</think>", forced="\n</think>\n\n"),
+)
+"""The first that stands in a model's template, or is in its vocabulary: Granite 3.2's is plain text."""
+
+
+def find_thinking(source: str, is_token: Callable[[str], bool]) -> Thinking | None:
+    """How the model of a template thinks; None if it does not. is_token: whether a text is one token."""
+    for thinking in THINKING:
+        if thinking.opening in source or (thinking is not HARMONY and thinking.closing in source):
+            return thinking
+    for thinking in THINKING:
+        if is_token(thinking.opening) and is_token(thinking.closing):
+            return thinking
+    return None
