@@ -6,6 +6,8 @@ those of llama.cpp (`llama_vocab::impl::load`, src/llama-vocab.cpp, "auto-detect
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from localllm.text.vocabulary import CONTROL, NORMAL, USER_DEFINED, Vocabulary
 
 END_OF_GENERATION = (
@@ -76,23 +78,30 @@ _END_IS_NOT_THE_END = (
 _S_IS_TEXT = ("<|tool_response>", "<|plamo:eos|>")
 
 
-def find_endings(vocab: Vocabulary, eos_id: int | None) -> frozenset[int]:
-    """Ids that end an answer. Sets the types of control tokens that the file calls something else.
-
-    `eos_id` is the end of sequence; `eot_token_id` and `eom_token_id` of the file count too.
-    """
-    ids, types = vocab.ids, vocab.types
-    ends: set[int] = set()
+def find_infill(vocab: Vocabulary) -> dict[str, int]:
+    """Fill-in-the-middle tokens that are there, by the names of their keys. Sets types where no key names them."""
+    tokens: dict[str, int] = {}
     for key, names in _FIM.items():
         found = vocab.special_id(key)
         if found is None and key in _OLD_KEYS:
             found = vocab.special_id(_OLD_KEYS[key])
         if found is None:
-            found = next((ids[name] for name in names if name in ids), None)
+            found = next((vocab.ids[name] for name in names if name in vocab.ids), None)
             if found is not None:
-                types[found] = CONTROL
-        if found is not None and key in _FIM_ENDS:
-            ends.add(found)
+                vocab.types[found] = CONTROL
+        if found is not None:
+            tokens[key] = found
+    return tokens
+
+
+def find_endings(vocab: Vocabulary, eos_id: int | None, infill: Mapping[str, int]) -> frozenset[int]:
+    """Ids that end an answer. Sets the types of control tokens that the file calls something else.
+
+    `eos_id` is the end of sequence; `eot_token_id` and `eom_token_id` of the file count too, and of `infill`'s tokens
+    those that begin what belongs to no answer.
+    """
+    ids, types = vocab.ids, vocab.types
+    ends = {infill[key] for key in _FIM_ENDS if key in infill}
     for name in END_OF_GENERATION:
         if name in ids:
             ends.add(ids[name])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from localllm.errors import TokenizerError, UnsupportedError
-from localllm.text.endings import find_endings
+from localllm.text.endings import find_endings, find_infill
 from localllm.text.specials import Specials
 from localllm.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
 
@@ -80,8 +80,9 @@ class Tokenizer:
     """Text to ids and back. Safe to share between threads.
 
     n_vocab; tokens [n_vocab] (the vocabulary's own texts); bos_id, eos_id, sep_id, unk_id (None where there is none);
-    eog_ids: ids that end an answer; add_bos, add_eos, add_sep: what `add_special` adds; pair_frame: ids before, between
-    and after the texts of a pair; kind: `tokenizer.ggml.model`.
+    eog_ids: ids that end an answer; infill_ids: fill-in-the-middle tokens by the names of their keys; add_bos, add_eos,
+    add_sep: what `add_special` adds; pair_frame: ids before, between and after the texts of a pair; kind:
+    `tokenizer.ggml.model`.
     """
 
     def __init__(self, vocab: Vocabulary, kind_name: str) -> None:
@@ -94,7 +95,8 @@ class Tokenizer:
         self.eos_id = vocab.special_id("eos_token_id", kind.eos)
         self.unk_id = vocab.special_id("unknown_token_id", kind.unk)
         self.sep_id = vocab.special_id("seperator_token_id", kind.sep)  # the specification spells it so
-        self.eog_ids = find_endings(vocab, self.eos_id)
+        self.infill_ids = find_infill(vocab)
+        self.eog_ids = find_endings(vocab, self.eos_id, self.infill_ids)
         self._encoder: Encoder = getattr(importlib.import_module(f"localllm.text.{kind.module}"), kind.maker)(vocab)
         bos, eos = vocab.flag("add_bos_token", self._encoder.add_bos), vocab.flag("add_eos_token", kind.add_eos)
         parts = kind.add_sep or vocab.metadata.get("tokenizer.ggml.pre") in _PARTED

@@ -6,12 +6,14 @@ After the ids [.., a] the likeliest next one is SCRIPT's, or (a + 1) % N_VOCAB; 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
 from localllm.errors import Cancelled, ContextFullError
 from localllm.generate.params import Sampling
 from localllm.generate.session import TextGeneration
+from localllm.gguf.metadata import Metadata
 
 ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
 N_VOCAB = len(ALPHABET)
@@ -36,6 +38,7 @@ class FakeTokenizer:
     bos_id = BOS
     add_bos = True
     eog_ids = frozenset({EOG})
+    infill_ids: ClassVar[dict[str, int]] = {}
 
     def encode(self, text, add_special=False, parse_special=False):
         return [BOS] * add_special + [ALPHABET.index(c) for c in text]
@@ -46,7 +49,7 @@ class FakeTokenizer:
     def decode(self, ids, special=False):
         return "".join(ALPHABET[i] for i in ids if i != BOS)
 
-    def stream(self, special=False):
+    def stream(self, special=False, at_start=False):
         return FakeStream()
 
 
@@ -142,9 +145,10 @@ class FakeModel(TextGeneration):
     description = "fake 64 F32"
     n_params, n_bytes, n_threads, target = 1_234_567, 4_938_268, 2, "generic"
     default_n_ctx = 64
-    config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64)
+    config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64, n_embd=8)
 
     def __init__(self, script="hello", can_cut=True):
+        self.metadata = Metadata(self.path)
         self.script, self.can_cut = script, can_cut
         self.suppressed: tuple[int, ...] = ()
         self.default_sampling = Sampling()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from localllm.engine.options import EngineOptions
 from localllm.engine.request import Ended, Failed, PromptRead, Reading, Said
 from localllm.errors import ContextFullError, QueueFullError
 from localllm.generate.piece import Piece, TokenLogprob
@@ -27,7 +28,7 @@ class FakeEngine:
     """
 
     def __init__(self, model, n_ctx=64):
-        self.model, self.n_ctx, self.n_seq = model, n_ctx, 2
+        self.model, self.n_ctx, self.options = model, n_ctx, EngineOptions(n_seq=2)
         self.gate = threading.Event()
         self.gate.set()
         self.full, self.error, self.closed = False, None, False

@@ -76,3 +76,13 @@ def tokenizer_of(data: Mapping[str, Any]) -> Tokenizer:
 
 def prefixed(keys: dict[str, Any]) -> dict[str, Any]:
     return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+
+
+def with_tokens(data: dict[str, Any], *more: tuple[str, int]) -> dict[str, Any]:
+    """The metadata with more (token, type) at the end."""
+    return data | prefixed(
+        {
+            "tokens": [*data["tokenizer.ggml.tokens"], *(token for token, _ in more)],
+            "token_type": [*data["tokenizer.ggml.token_type"], *(kind for _, kind in more)],
+        }
+    )

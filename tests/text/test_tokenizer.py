@@ -11,21 +11,11 @@ from hypothesis import strategies as st
 
 from localllm.errors import TokenizerError, UnsupportedError
 from localllm.text.tokenizer import KINDS, Tokenizer, load_tokenizer
-from tests.text.build import byte_level, metadata, prefixed, sentencepiece, tokenizer_of
+from tests.text.build import byte_level, metadata, prefixed, sentencepiece, tokenizer_of, with_tokens
 
 
 def build(**keys: Any) -> Tokenizer:
     return tokenizer_of(byte_level(**keys))
-
-
-def with_tokens(data: dict[str, Any], *more: tuple[str, int]) -> dict[str, Any]:
-    """The metadata with more (token, type) at the end."""
-    return data | prefixed(
-        {
-            "tokens": [*data["tokenizer.ggml.tokens"], *(token for token, _ in more)],
-            "token_type": [*data["tokenizer.ggml.token_type"], *(kind for _, kind in more)],
-        }
-    )
 
 
 class TestSpecials:

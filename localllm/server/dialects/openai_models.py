@@ -1,0 +1,80 @@
+"""/v1/models: what may be asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from localllm.server.call import Call
+from localllm.server.endpoint import Endpoint
+from localllm.server.models import Served
+
+
+class ModelMeta(msgspec.Struct):
+    """llama.cpp's; size: bytes of all tensors; n_ctx: tokens that a request may have."""
+
+    n_vocab: int
+    n_ctx_train: int
+    n_embd: int
+    n_params: int
+    size: int
+    n_ctx: int
+
+
+class ModelStatus(msgspec.Struct):
+    value: Literal["loaded", "unloaded", "loading"]
+
+
+class ModelBody(msgspec.Struct, kw_only=True):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "localllm"
+    status: ModelStatus
+    meta: ModelMeta | UnsetType = UNSET
+    """Of a model that is loaded."""
+
+
+class ModelList(msgspec.Struct):
+    data: list[ModelBody]
+    object: Literal["list"] = "list"
+
+
+async def models(call: Call) -> ModelList:
+    return ModelList([_body(call, name) for name in call.server.models.names()])
+
+
+async def model(call: Call) -> ModelBody:
+    return _body(call, call.server.models.name(call.path("model")))
+
+
+def _body(call: Call, name: str) -> ModelBody:
+    found = call.server.models
+    served = next((loaded.served for loaded in found.loaded() if loaded.served.name == name), None)
+    state: Literal["loaded", "unloaded", "loading"] = "loading" if name in found.loading() else "unloaded"
+    return ModelBody(
+        id=name,
+        created=found.created(name),
+        status=ModelStatus("loaded" if served else state),
+        meta=_meta(served) if served else UNSET,
+    )
+
+
+def _meta(served: Served) -> ModelMeta:
+    loaded, config = served.model, served.model.config
+    n_ctx = loaded.default_n_ctx if served.engine is None else served.engine.n_ctx
+    return ModelMeta(config.n_vocab, config.n_ctx_train, config.n_embd, loaded.n_params, loaded.n_bytes, n_ctx)
+
+
+ENDPOINTS = (
+    *(
+        Endpoint("GET", path, models, None, ModelList, "Models that may be asked for")
+        for path in ("/v1/models", "/models")
+    ),
+    *(
+        Endpoint("GET", path, model, None, ModelBody, "One of the models")
+        for path in ("/v1/models/{model:path}", "/models/{model:path}")
+    ),
+)
