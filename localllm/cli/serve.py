@@ -234,6 +234,7 @@ class _Life:
         self.failed: LocalllmError | None = None
 
     def begin(self, stop: Callable[[], None]) -> None:
+        self._models.is_starting = self._name is not None
         self._task = asyncio.ensure_future(self._load(stop))
 
     async def _load(self, stop: Callable[[], None]) -> None:
@@ -243,8 +244,7 @@ class _Life:
             note(f"{self._url} serves {len(self._models.names())} models, loaded when they are asked for")
             return
         try:
-            async with self._models.open(self._name) as served:
-                note(f"{self._url} serves {described(served)}")
+            note(f"{self._url} serves {described(await self._models.preload(self._name))}")
         except ApiError as error:
             cause = error.__cause__
             self.failed = cause if isinstance(cause, LocalllmError) else LocalllmError(error.message)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from localllm.engine.request import Ended, Event, Failed, Request
+from localllm.generate.stats import Stats
 from localllm.server.endpoint import ApiError, api_error
 from localllm.server.logs import log_prompt
 
@@ -27,14 +29,14 @@ class Events:
     cancels the request.
     """
 
-    def __init__(self, served: Served, request: Request) -> None:
+    def __init__(self, served: Served, request: Request, on_end: Callable[[Stats], None]) -> None:
         """Raises ContextFullError, QueueFullError or UsageError."""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Event] = deque()
         self._wake = asyncio.Event()
         self._is_waking = False
         self._overrun = False
-        self._left = request.n
+        self._left, self._on_end = request.n, on_end
         self._handle = served.generating().submit(request, self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -75,6 +77,7 @@ class Events:
             raise api_error(event.error)
         if isinstance(event, Ended):
             self._left -= 1
+            self._on_end(event.stats)
         return event
 
     @property
@@ -110,4 +113,8 @@ def events(served: Served, request: Request, call: Call) -> Events:
     if call.server.options.log_prompts and served.model.tokenizer is not None:
         log_prompt(call.id, served.model.tokenizer.decode(request.ids, special=True))
     deadline = request.deadline if request.deadline is not None else call.server.options.timeout
-    return Events(served, replace(request, user=request.user or call.user, deadline=deadline))
+
+    def ended(stats: Stats) -> None:
+        call.server.metrics.ended(served.name, stats)
+
+    return Events(served, replace(request, user=request.user or call.user, deadline=deadline), ended)

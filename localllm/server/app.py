@@ -22,6 +22,7 @@ from localllm.server.call import Call, Server, read_body
 from localllm.server.dialects import DIALECTS
 from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
 from localllm.server.guard import Guard
+from localllm.server.metrics import Metrics
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
 
@@ -33,7 +34,7 @@ def create_app(
     models: Models, options: ServerOptions | None = None, dialects: Sequence[Dialect] = DIALECTS
 ) -> Starlette:
     """An ASGI application that serves `models`, which are closed when it ends."""
-    server = Server(models, options or ServerOptions())
+    server = Server(models, options or ServerOptions(), Metrics(models))
     routes = [
         Route(endpoint.path, _run(server, dialect, endpoint), methods=[endpoint.method])
         for dialect in dialects
@@ -61,7 +62,9 @@ def create_app(
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Guard, options=server.options, open_paths=open_paths, tell=tell)],
+        middleware=[
+            Middleware(Guard, options=server.options, open_paths=open_paths, tell=tell, counted=server.metrics)
+        ],
         exception_handlers={HTTPException: unknown},
     )
 

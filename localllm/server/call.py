@@ -14,6 +14,7 @@ from localllm.server.endpoint import ApiError, Dialect, Endpoint
 from localllm.server.options import ServerOptions
 
 if TYPE_CHECKING:
+    from localllm.server.metrics import Metrics
     from localllm.server.models import Models, Served
 
 log = logging.getLogger("localllm.server")
@@ -28,6 +29,7 @@ class Server:
 
     models: Models
     options: ServerOptions
+    metrics: Metrics
     told: set[tuple[str, str]] = field(default_factory=set)
     """Unknown fields that were logged: (path, name)."""
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localllm.errors import UsageError
 from localllm.server.endpoint import ApiError
+from localllm.server.metrics import Metrics
 from localllm.server.options import ServerOptions
 
 log = logging.getLogger("localllm.server.access")
@@ -37,10 +38,12 @@ ErrorResponse = Callable[[str, ApiError, Mapping[str, str]], Response]
 
 
 class Guard:
-    """ASGI middleware. `open_paths` are answered without a key."""
+    """ASGI middleware. `open_paths` are answered without a key; `counted` counts all answers."""
 
-    def __init__(self, app: ASGIApp, options: ServerOptions, open_paths: Sequence[str], tell: ErrorResponse) -> None:
-        self._app, self._tell = app, tell
+    def __init__(
+        self, app: ASGIApp, options: ServerOptions, open_paths: Sequence[str], tell: ErrorResponse, counted: Metrics
+    ) -> None:
+        self._app, self._tell, self._counted = app, tell, counted
         self._keys = [_digest(key) for key in options.keys]
         self._hosts = {host.lower() for host in options.allowed_hosts} | {"localhost", socket.gethostname().lower()}
         self._origins = {origin.lower().rstrip("/") for origin in options.allowed_origins}
@@ -67,10 +70,9 @@ class Guard:
             app = self._answering(scope, headers, added)
             await app(scope, receive, send_with_headers)
         finally:
-            if log.isEnabledFor(logging.INFO):
-                seconds = time.monotonic() - started
-                shown = scope.get("shown_path", "(unknown)")
-                log.info("%s %s %s %d %.3f s", scope["request_id"], scope["method"], shown, status, seconds)
+            seconds, shown = time.monotonic() - started, scope.get("shown_path", "(unknown)")
+            self._counted.answered(shown, status, seconds)
+            log.info("%s %s %s %d %.3f s", scope["request_id"], scope["method"], shown, status, seconds)
 
     def _answering(self, scope: Scope, headers: Headers, added: dict[str, str]) -> ASGIApp:
         """The application, or what refuses the request. `added`: headers of the answer, for more."""

@@ -43,6 +43,11 @@ class Served:
     created: int
     embeddings: Embeddings
 
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of a context."""
+        return int(self.model.default_n_ctx if self.engine is None else self.engine.n_ctx)
+
     def generating(self) -> Any:
         """The engine. ApiError for a model that has none."""
         if self.engine is None:
@@ -104,6 +109,8 @@ class Models:
         self._default, self._pinned = default, pinned
         self._loaded: dict[str, Loaded] = {}
         self._draining = False
+        self.is_starting = False
+        """The model that is served from the start is not there yet."""
         self._lock: asyncio.Lock | None = None
         self._reaper: asyncio.Task[None] | None = None
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -148,6 +155,12 @@ class Models:
             text = f"the model {name or '':.100} is not here{hint}" if name else "there is no model here"
             raise ApiError(404, text, param="model", code="model_not_found")
         return found
+
+    async def preload(self, name: str) -> Served:
+        """Load a model before anybody asks; `is_starting` until then. Raises as `open`."""
+        async with self.open(name) as served:
+            self.is_starting = False
+            return served
 
     @asynccontextmanager
     async def open(self, name: str | None = None, keep_alive: float | None = None) -> AsyncIterator[Served]:

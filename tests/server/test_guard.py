@@ -24,7 +24,7 @@ KEYS = {"keys": ("first", "sécond")}
     ],
 )
 def test_keys(serve, headers, status):
-    got = serve(**KEYS).client.get("/props", headers=headers)
+    got = serve(**KEYS).client.get("/none", headers=headers)
     assert got.status_code == (404 if status == 200 else 401)  # nothing is known without a key, not even what is there
     if status == 401:
         assert got.json()["error"]["type"] == "authentication_error"
