@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from localllm.engine.options import EngineOptions
+from localllm.engine.options import EngineOptions, EngineStatus, SlotStatus, Totals
 from localllm.engine.request import Ended, Failed, PromptRead, Reading, Said
 from localllm.errors import ContextFullError, QueueFullError
 from localllm.generate.piece import Piece, TokenLogprob
@@ -32,6 +32,8 @@ class FakeEngine:
         self.gate = threading.Event()
         self.gate.set()
         self.full, self.error, self.closed = False, None, False
+        self.alive, self.totals = True, Totals()
+        self.options = EngineOptions(n_ctx=n_ctx, n_seq=self.n_seq)
         self.requests, self.handles = [], []
 
     def submit(self, request, on_event):
@@ -83,7 +85,8 @@ class FakeEngine:
         on_event(Ended(index, stats, stop_text))
 
     def status(self):
-        raise NotImplementedError
+        slots = tuple(SlotStatus(i, "idle", 0) for i in range(self.n_seq))
+        return EngineStatus(self.alive, self.n_ctx, slots, 0, self.totals)
 
     def close(self):
         self.closed = True
