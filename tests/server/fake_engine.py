@@ -28,12 +28,11 @@ class FakeEngine:
     """
 
     def __init__(self, model, n_ctx=64):
-        self.model, self.n_ctx, self.options = model, n_ctx, EngineOptions(n_seq=2)
+        self.model, self.n_ctx, self.options = model, n_ctx, EngineOptions(n_ctx=n_ctx, n_seq=2)
         self.gate = threading.Event()
         self.gate.set()
         self.full, self.error, self.closed = False, None, False
         self.alive, self.totals = True, Totals()
-        self.options = EngineOptions(n_ctx=n_ctx, n_seq=self.n_seq)
         self.requests, self.handles = [], []
 
     def submit(self, request, on_event):
@@ -85,7 +84,7 @@ class FakeEngine:
         on_event(Ended(index, stats, stop_text))
 
     def status(self):
-        slots = tuple(SlotStatus(i, "idle", 0) for i in range(self.n_seq))
+        slots = tuple(SlotStatus(i, "idle", 0) for i in range(self.options.n_seq))
         return EngineStatus(self.alive, self.n_ctx, slots, 0, self.totals)
 
     def close(self):
