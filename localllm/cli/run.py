@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
+from localllm.cli.grammars import grammar_of, grammar_options
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from localllm.generate.answer import Answer
+    from localllm.generate.grammar import Grammar
     from localllm.generate.session import Model
 
 _PATIENCE = 1.0
@@ -27,6 +29,7 @@ _PATIENCE = 1.0
 @options("model", "prompt", "system")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the model's chat template.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be given more than once.")
+@grammar_options
 @options(*GENERATION)
 @click.option(
     "-v/ ", "--stats/--no-stats", "stats", default=None,
@@ -42,15 +45,17 @@ def command(
     -m and -p leave no doubt. Without a model the catalog's default is used. What is piped into standard input follows
     the prompt, or is the prompt.
     """
-    settings = Generation.of(given)
+    settings, grammar = Generation.of(given), grammar_of(given)
     name, text = assign(first, second, model, prompt)
     if raw and system:
         raise UsageError("--system needs the chat template: it cannot be used with --raw")
     text = with_stdin(text)
     loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type)
     try:
-        answer = _start(loaded, text, system, raw, stop, settings)
+        answer = _start(loaded, text, system, raw, stop, settings, grammar)
         status = _show(answer)
+        if grammar and answer.stats.stop_reason != "stop":
+            note("The answer was cut: it is only the beginning of what the grammar asks for.")
         _report(answer, settings.n_ctx or loaded.default_n_ctx, sys.stderr.isatty() if stats is None else stats)
         return status
     finally:
@@ -105,8 +110,11 @@ def _piped() -> str:
         raise UsageError(f"standard input is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
 
 
-def _start(model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...], settings: Generation) -> Answer:
-    from localllm.generate.answer import chat_ids, prompt_ids
+def _start(
+    model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...], settings: Generation,
+    grammar: Grammar | None,
+) -> Answer:  # fmt: skip
+    from localllm.generate.answer import chat_ids, new_constraint, prompt_ids
 
     if raw:
         ids = prompt_ids(model, text)
@@ -116,7 +124,10 @@ def _start(model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...
         if model.template.is_fallback:
             note("This model has no chat template: plain dialogue is used. --raw continues the prompt as it is.")
         stop = (*stop, *model.template.stop)
-    return model.answer(ids, settings.sampling, settings.max_tokens, stop, settings.n_ctx, settings.n_batch)
+    return model.answer(
+        ids, settings.sampling, settings.max_tokens, stop, settings.n_ctx, settings.n_batch,
+        new_constraint(model, grammar),
+    )  # fmt: skip
 
 
 def _show(answer: Answer) -> int:

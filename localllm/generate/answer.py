@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from localllm.errors import UnsupportedError
+from localllm.errors import UnsupportedError, UsageError
 from localllm.generate.constraint import NewConstraint
+from localllm.generate.grammar import Grammar, JsonSchema, compile_grammar, schema_text
+from localllm.generate.grammar_vocabulary import TextTokenizer as GrammarTokenizer
 from localllm.generate.loop import Engine, Tape, drive
 from localllm.generate.params import Sampling
 from localllm.generate.piece import TokenLogprob
@@ -19,15 +21,13 @@ Message = dict[str, str]
 """One turn: {"role": "system" | "user" | "assistant", "content": text}."""
 
 
-class TextTokenizer(Vocabulary, Protocol):
+class TextTokenizer(Vocabulary, GrammarTokenizer, Protocol):
     """What an answer needs of a tokenizer (localllm.text's Tokenizer is one)."""
 
     @property
     def bos_id(self) -> int | None: ...
     @property
     def add_bos(self) -> bool: ...
-    @property
-    def eog_ids(self) -> frozenset[int]: ...
     def stream(self, special: bool = False) -> Decoder: ...
 
 
@@ -172,6 +172,17 @@ def vocabulary(model: HasVocabulary) -> TextTokenizer:
             f"{model.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it cannot make text; use model.logits"
         )
     return model.tokenizer
+
+
+def new_constraint(
+    model: HasVocabulary, grammar: Grammar | None = None, json_schema: JsonSchema | None = None
+) -> NewConstraint | None:
+    """What holds answers to a grammar, or to a schema; None for neither. Raises GrammarError, UsageError for both."""
+    if grammar is not None and json_schema is not None:
+        raise UsageError("grammar and json_schema: an answer is held to one of them")
+    if json_schema is not None:
+        grammar = Grammar("json_schema", schema_text(json_schema))
+    return None if grammar is None else compile_grammar(vocabulary(model), grammar)
 
 
 def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:

@@ -6,8 +6,11 @@ the same tokenizer costs nothing the second time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from localllm.errors import GrammarError
 from localllm.generate.grammar_input import Grammar
 from localllm.generate.grammar_source import new_prototype
 from localllm.generate.grammar_vocabulary import Prototype, TextTokenizer, Words, require_guidance, vocabulary_of
@@ -15,7 +18,17 @@ from localllm.generate.grammar_vocabulary import Prototype, TextTokenizer, Words
 if TYPE_CHECKING:
     from localllm.generate.grammar_constraint import GrammarConstraint
 
-__all__ = ["Compiled", "Grammar", "compile_grammar"]
+__all__ = ["Compiled", "Grammar", "JsonSchema", "compile_grammar", "schema_text"]
+
+
+@runtime_checkable
+class _HasSchema(Protocol):
+    """A class of pydantic's."""
+
+    def model_json_schema(self) -> Mapping[str, Any]: ...
+
+
+JsonSchema = str | Mapping[str, Any] | _HasSchema
 
 
 class Compiled:
@@ -51,3 +64,14 @@ def compile_grammar(tokenizer: TextTokenizer, grammar: Grammar) -> Compiled:
         prototype = new_prototype(words, grammar)
         words.prototypes.put(grammar, prototype)
     return Compiled(grammar, prototype, words)
+
+
+def schema_text(schema: JsonSchema) -> str:
+    """A JSON schema as text, from such a text, from an object, or from a class of pydantic's that describes itself."""
+    if isinstance(schema, str):
+        return schema
+    value = schema.model_json_schema() if isinstance(schema, _HasSchema) else schema
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise GrammarError("JSON schema", "", f"is no JSON: {error}") from None

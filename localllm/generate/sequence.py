@@ -124,7 +124,7 @@ class AnswerSequence:
     def _append(self, tokens: Sequence[int], logprobs: tuple[TokenLogprob, ...]) -> Piece:
         """Take tokens into the answer until something ends it."""
         said, text = [], ""
-        for token in tokens:
+        for i, token in enumerate(tokens, 1):
             if token in self._eog_ids:
                 self.stats.stop_reason = "stop"
                 break
@@ -132,20 +132,19 @@ class AnswerSequence:
             self.ids.append(token)
             self.stats.answer_tokens += 1
             text += self._stops.push(self._decoder.push(token))
-            self.stats.stop_reason = self._reason()
+            self.stats.stop_reason = self._reason(is_last=i == len(tokens))
             if self.finished:
                 break
-        else:
-            if self._constraint is not None and self._constraint.finished and not self._forced:
-                self.stats.stop_reason = "stop"
         if self.finished:
             text += self._rest()
         return Piece(text, tuple(said), logprobs[: len(said)])
 
-    def _reason(self) -> str:
-        """Why the answer ends after its last token; "" if it goes on."""
+    def _reason(self, is_last: bool) -> str:
+        """Why the answer ends after its newest token, the last one that is known; "" if it goes on."""
         if self._stops.found:
             return "stop"
+        if is_last and self._constraint is not None and self._constraint.finished and not self._forced:
+            return "stop"  # also where max_tokens is reached: nothing is missing
         if self._max_tokens is not None and self.stats.answer_tokens >= self._max_tokens:
             return "length"
         return "context" if len(self.ids) > self._n_ctx else ""

@@ -7,9 +7,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Unpack
 
-from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, prompt_ids
+from localllm.generate.answer import (
+    Answer,
+    Message,
+    TextModel,
+    begin_answer,
+    chat_ids,
+    new_constraint,
+    prompt_ids,
+)
 from localllm.generate.chat import Chat
 from localllm.generate.constraint import NewConstraint
+from localllm.generate.grammar import Grammar, JsonSchema
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions, defaults_of
 from localllm.generate.sampling import Processor, sampler_of
@@ -30,6 +39,8 @@ class TextGeneration:
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
         logits_processor: Processor | Sequence[Processor] = (),
+        grammar: Grammar | None = None,
+        json_schema: JsonSchema | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Continue a text, or token ids: an iterator of str, with `.stats` and `.close()`.
@@ -41,11 +52,18 @@ class TextGeneration:
         localllm.generate.params.Sampling does). Its fields may also be given one by one: temperature=0, seed=1, ...
         logits_processor: one or several callables (ids, logits) that may change the logits (float32 [n_vocab]) before
         each choice, in place or by those that they return.
-        Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range.
+        grammar: what the answer must be (localllm.generate.grammar.Grammar: a regular expression, Lark, GBNF, ...).
+        json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's). Both need
+        the package llguidance. An answer that is cut by max_tokens, or by the context, is only the beginning of one.
+        Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range,
+        GrammarError for a grammar or a schema that no answer can meet.
         """
+        constraint = new_constraint(self, grammar, json_schema)
         chosen = replace(sampling or self.default_sampling, **options)
         processors = _several(logits_processor)
-        return single_answer(self, prompt_ids(self, prompt), chosen, max_tokens, stop, processors=processors)
+        return single_answer(
+            self, prompt_ids(self, prompt), chosen, max_tokens, stop, constraint=constraint, processors=processors
+        )
 
     def chat(
         self: TextModel,
@@ -55,16 +73,20 @@ class TextGeneration:
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
         logits_processor: Processor | Sequence[Processor] = (),
+        grammar: Grammar | None = None,
+        json_schema: JsonSchema | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Answer messages ({"role": ..., "content": ...}) through the model's chat template; otherwise as `generate`.
 
         For a conversation of several turns use `Chat`, which keeps its context. Raises TemplateError, too.
         """
-        stop = (*stop, *self.template.stop)
+        constraint, stop = new_constraint(self, grammar, json_schema), (*stop, *self.template.stop)
         chosen = replace(sampling or self.default_sampling, **options)
         processors = _several(logits_processor)
-        return single_answer(self, chat_ids(self, messages), chosen, max_tokens, stop, processors=processors)
+        return single_answer(
+            self, chat_ids(self, messages), chosen, max_tokens, stop, constraint=constraint, processors=processors
+        )
 
     def answer(
         self: TextModel,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -184,3 +185,42 @@ class TestAssign:
     def test_twice(self, given):
         with pytest.raises(UsageError):
             assign(*given)
+
+
+def test_grammars(call, fake, tmp_path):
+    schema, lark = tmp_path / "s.json", tmp_path / "g.lark"
+    schema.write_text('{"enum": [12, 34]}')
+    lark.write_text("// numbers\nstart: N\nN: /[0-9]{3}/\n")
+    for flags, pattern in (
+        (("--json-schema", '{"enum": [12, 34]}'), "12|34"),
+        (("--json-schema", schema), "12|34"),
+        (("--regex", "[0-9]{2}x"), "[0-9]{2}x"),
+        (("--grammar", lark), "[0-9]{3}"),
+        (("--grammar", 'root ::= "yes" | "no"'), "yes|no"),
+    ):
+        result = call("run", "-p", "hi", *GREEDY, *flags)
+        assert (result.status, result.err) == (0, "")
+        assert re.fullmatch(pattern, result.out)
+
+
+def test_an_answer_that_is_cut_says_so(call, fake):
+    result = call("run", "-p", "hi", *GREEDY, "--regex", "[0-9]{5}", "-n", 2)
+    assert len(result.out) == 2
+    assert result.err == "The answer was cut: it is only the beginning of what the grammar asks for.\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--json", "--regex", "a"), "--json and --regex: an answer is held to one of them"),
+        (("--regex", "a("), "regular expression, column 2: unclosed group"),
+        (("--json-schema", "{"), "JSON schema, line 1, column 2: no valid JSON"),
+        (("--json-schema", "nowhere.json"), "is neither the text itself nor a file that is there"),
+        (("--grammar", "."), "cannot be read (Is a directory)"),
+    ],
+)
+def test_wrong_grammars(call, fake, flags, message):
+    result = call("run", "-p", "hi", *flags)
+    assert result.status != 0
+    assert message in result.err
+    assert result.err.count("\n") == 1

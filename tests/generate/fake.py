@@ -49,6 +49,12 @@ class FakeTokenizer:
     def decode(self, ids, special=False):
         return "".join(ALPHABET[i] for i in ids if i != BOS)
 
+    def encode_inside(self, text):
+        return [ALPHABET.index(c) for c in text if c in ALPHABET]
+
+    def is_control(self, token_id):
+        return token_id == EOG
+
     def stream(self, special=False, at_start=False):
         return FakeStream()
 
