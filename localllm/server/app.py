@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from localllm.errors import LocalllmError
+from localllm.server import page
 from localllm.server.call import Call, Server, read_body
 from localllm.server.dialects import DIALECTS
 from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
@@ -35,6 +36,7 @@ def create_app(
 ) -> Starlette:
     """An ASGI application that serves `models`, which are closed when it ends."""
     server = Server(models, options or ServerOptions(), Metrics(models))
+    dialects = (*dialects, page.DIALECT)
     routes = [
         Route(endpoint.path, _run(server, dialect, endpoint), methods=[endpoint.method])
         for dialect in dialects

@@ -1,0 +1,87 @@
+// Answers that are arriving: one a conversation, whichever is shown.
+
+import { applyChunk, ServerError } from "./answer.js";
+import { streamChat } from "./api.js";
+import { touch } from "./conversation.js";
+import { explain } from "./explain.js";
+import { requestBody } from "./request.js";
+
+const SAVE_EVERY = 2000; // milliseconds: so much of an answer may be lost when the browser is killed
+
+export class Runs extends EventTarget {
+  #active = new Map(); // id of a conversation -> {conversation, message, controller}
+
+  /** Events "update" and "end" (detail: {conversation, message}), and "unsaved" (detail: an Error). */
+  constructor(store) {
+    super();
+    this.store = store;
+  }
+
+  of(id) {
+    return this.#active.get(id);
+  }
+
+  get all() {
+    return [...this.#active.values()];
+  }
+
+  /** Have the last message of a conversation, of the assistant, written. prefill: go on with what it holds. */
+  async start(conversation, { prefill = false } = {}) {
+    const message = conversation.messages.at(-1);
+    const controller = new AbortController();
+    const run = { conversation, message, controller, begun: Date.now() };
+    this.#active.set(conversation.id, run);
+    const body = requestBody(conversation, { prefill });
+    delete message.finish;
+    delete message.error;
+    let saved = Date.now();
+    try {
+      await this.#save(conversation);
+      for await (const chunk of streamChat(body, controller.signal)) {
+        applyChunk(message, chunk);
+        this.#tell("update", run);
+        if (Date.now() - saved > SAVE_EVERY) {
+          saved = Date.now();
+          await this.#save(asBroken(conversation));
+        }
+      }
+      if (!message.finish) throw new ServerError("the answer broke off", { kind: "unreachable" });
+    } catch (error) {
+      if (controller.signal.aborted) message.finish = "stopped";
+      else message.error = explain(error);
+    }
+    delete message.progress;
+    this.#active.delete(conversation.id);
+    touch(conversation);
+    this.#tell("end", run);
+    await this.#save(conversation);
+  }
+
+  stop(id) {
+    this.#active.get(id)?.controller.abort();
+  }
+
+  /** The page is being closed: what has come stays. */
+  saveAll() {
+    for (const { conversation } of this.all) this.#save(asBroken(conversation));
+  }
+
+  /** An answer goes on where the browser has no room to keep it. */
+  async #save(conversation) {
+    try {
+      await this.store.save(conversation);
+    } catch (error) {
+      this.dispatchEvent(new CustomEvent("unsaved", { detail: error }));
+    }
+  }
+
+  #tell(name, { conversation, message }) {
+    this.dispatchEvent(new CustomEvent(name, { detail: { conversation, message } }));
+  }
+}
+
+/** The conversation as it is to be found if the page does not live to see the end of its last message. */
+function asBroken(conversation) {
+  const { messages } = conversation;
+  return { ...conversation, messages: [...messages.slice(0, -1), { ...messages.at(-1), finish: "broken", progress: undefined }] };
+}

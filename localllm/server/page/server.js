@@ -1,0 +1,44 @@
+// What the page knows of the server: its models, their sizes and defaults.
+
+import { ServerError } from "./answer.js";
+import { fetchModels, fetchProps } from "./api.js";
+import { FIELDS } from "./fields.js";
+
+export class ServerState {
+  models = [];
+  #props = new Map(); // name of a model -> what /props says, while it is asked for a promise
+
+  async refresh() {
+    this.models = await fetchModels();
+    this.#props.clear();
+  }
+
+  /** The name to ask for: the wished one if the server has it, else its first. */
+  choose(wished) {
+    return this.models.some(({ id }) => id === wished) ? wished : (this.models[0]?.id ?? "");
+  }
+
+  /** Tokens of a model's context, 0 where it is not known. */
+  async contextOf(model) {
+    const meta = this.models.find(({ id }) => id === model)?.meta;
+    return meta?.n_ctx || (await this.#propsOf(model))?.default_generation_settings?.n_ctx || 0;
+  }
+
+  /** The server's own settings of a model, of those that the page knows. */
+  async defaultsOf(model) {
+    const given = (await this.#propsOf(model))?.default_generation_settings;
+    const params = { ...given, ...given?.params };
+    return Object.fromEntries(FIELDS.filter(({ kind, name }) => kind === "number" && Number.isFinite(params[name])).map(({ name }) => [name, params[name]]));
+  }
+
+  #propsOf(model) {
+    if (!this.#props.has(model)) {
+      const asked = fetchProps(model).catch((error) => {
+        if (!(error instanceof ServerError)) throw error;
+        return null;
+      });
+      this.#props.set(model, asked);
+    }
+    return this.#props.get(model);
+  }
+}
