@@ -18,7 +18,7 @@ def xtc(params: Sampling, means: Means) -> Stage | None:
         if n < 2 or means.chance.uniform() > params.xtc_probability:
             return candidates
         weight = weights(candidates)
-        reach = np.flatnonzero(weight / total(weight) >= threshold)
+        reach = np.flatnonzero((candidates.logits > -np.inf) & (weight / total(weight) >= threshold))
         removed = len(reach) - 1
         if removed < 1 or n - removed < params.min_keep:
             return candidates
