@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -15,15 +16,19 @@ from localllm.engine.lane import Handle, Job, Lane
 from localllm.engine.options import EngineOptions, EngineStatus
 from localllm.engine.queue import FairQueue
 from localllm.engine.request import Ended, Event, Failed, OnEvent, Request
-from localllm.engine.turns import ABORT_SECONDS, EngineContext, Turns
+from localllm.engine.turns import EngineContext, Turns
 from localllm.errors import LocalllmError, QueueFullError, UsageError
 from localllm.generate.answer import TextModel, new_sequence
 from localllm.generate.params import Sampling
+from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.sampling import sampler_of
 from localllm.generate.sequence import AnswerSequence
+from localllm.runtime.system import available_memory
 
 MAX_ANSWERS = 128
 """Of one request."""
+SPARE_BYTES = 64 << 20
+"""Memory that has to be free for one more request."""
 _log = logging.getLogger("localllm.engine")
 
 
@@ -39,6 +44,8 @@ class EngineModel(TextModel, Protocol):
 
     @property
     def config(self) -> Vocabulary: ...
+    @property
+    def max_positions(self) -> int: ...
     def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> EngineContext: ...
 
 
@@ -50,14 +57,17 @@ class Engine:
         self.model, self.options = model, options or EngineOptions()
         wanted = self.options
         self._context = model.context(n_ctx=wanted.n_ctx, n_seq=wanted.n_seq, n_batch=wanted.n_batch)
-        self.n_ctx = self._context.n_ctx
-        self._turns = Turns(self._context, wanted)
+        self.n_ctx = min(self._context.n_ctx, model.max_positions)
+        self._cache = PromptCache(self._context, wanted.cache_bytes) if wanted.cache_bytes != 0 else None
+        self._turns = Turns(self._context, wanted, model.config.n_vocab, self._cache)
         self._queue = FairQueue()
         self._leaving: list[Job] = []
         """Cancelled, and not ended yet."""
         self._numbers = itertools.count(1)
         self._news = threading.Condition()
-        """Guards the queue, `_leaving`, `_draining`, `_closing` and the flag that stops a pass."""
+        """Guards what follows, the queue, `_leaving`, and the flag that stops a pass."""
+        self._next_deadline = math.inf
+        """The earliest of those that may come."""
         self._draining = self._closing = False
         self._error = ""
         self._moved = time.monotonic()
@@ -74,13 +84,10 @@ class Engine:
         job = Job(request, on_event, self._sequences(request), next(self._numbers))
         with self._news:
             self._check_open()
-            if len(self._queue) >= self.options.max_queue and self._busy():
-                self._turns.totals.refused += 1
-                raise QueueFullError(
-                    f"{len(self._queue)} requests are waiting, which is as many as are taken: try again later"
-                )
+            self._check_room()
             self._turns.totals.requests += 1
             self._queue.push(job.lanes[0])
+            self._next_deadline = min(self._next_deadline, job.expires)
             self._news.notify_all()
         return Handle(lambda: self._cancel(job))
 
@@ -104,9 +111,10 @@ class Engine:
         with self._news:
             n_queue, stalled = len(self._queue), self._busy() and self._quiet() > self.options.stall_seconds
         alive = self._thread.is_alive() and not self._error and not stalled
+        cache = self._cache.status() if self._cache else None
         return EngineStatus(
-            alive, self.n_ctx, turns.status(), n_queue, replace(turns.totals), turns.last_rows, turns.last_seconds,
-            self._error,
+            alive, self.n_ctx, turns.status(), n_queue, replace(turns.totals), cache,
+            turns.last_rows, turns.last_seconds, self._error,
         )  # fmt: skip
 
     def drain(self, seconds: float) -> bool:
@@ -149,9 +157,7 @@ class Engine:
                 return
             job.end_reason = "cancelled"
             self._leaving.append(job)
-            left = self._turns.pass_ends - time.perf_counter()
-            if self._turns.pass_ends and left > ABORT_SECONDS and any(lane.slot for lane in job.lanes):
-                self._turns.stop[0] = 1
+            self._turns.interrupt(job)
             self._news.notify_all()
 
     def _check_open(self) -> None:
@@ -159,6 +165,19 @@ class Engine:
             raise LocalllmError(f"the engine has stopped: {self._error}")
         if self._draining or self._closing:
             raise LocalllmError("the engine is shutting down: it takes no more requests")
+
+    def _check_room(self) -> None:
+        """Raise QueueFullError where one more request is too many."""
+        n_queue, limit = len(self._queue), self.options.max_queue
+        free = sum(slot.lane is None for slot in self._turns.slots.all)
+        if n_queue >= limit + free:
+            wrong = f"{n_queue} requests are waiting, which is as many as are taken"
+        elif available_memory() < SPARE_BYTES:
+            wrong = "memory is short"
+        else:
+            return
+        self._turns.totals.refused += 1
+        raise QueueFullError(f"{wrong}: try again later")
 
     def _busy(self) -> bool:
         return bool(self._turns.lanes or self._leaving) or not self._queue.empty
@@ -189,14 +208,16 @@ class Engine:
                 self._news.wait()
                 self._moved = time.monotonic()
             leaving, self._leaving = self._leaving, []
+            if leaving:
+                self._queue.remove(lambda lane: bool(lane.job.end_reason))
+            late = self._late()
             closing = self._closing
-            expired = self._queue.remove(lambda lane: lane.job.done or bool(lane.job.end_reason) or _late(lane.job))
-        jobs = {lane.job for lane in (*self._turns.lanes, *expired)}
-        if closing:
-            self._turns.end([*jobs, *leaving, *self._left()], "cancelled")
-            return False
         self._turns.end(leaving, "cancelled")
-        self._turns.end([job for job in jobs if _late(job)], "deadline")
+        self._turns.end(late, "deadline")
+        if closing:
+            self._turns.end([*(lane.job for lane in self._turns.lanes), *self._left()], "cancelled")
+            self._turns.keep_all()
+            return False
         self._turns.admit(self._pop)
         parts = self._turns.pick()
         if parts:
@@ -206,14 +227,29 @@ class Engine:
                 self._turns.stop[0] = 0
                 self._turns.expect(parts)
             ready = self._turns.run(parts)
-            with self._news:
-                self._queue.push_first(ready)
+            if ready:
+                with self._news:
+                    self._queue.push_first(ready)
         self._moved = time.monotonic()
         return True
 
+    def _late(self) -> list[Job]:
+        """Jobs whose deadline is over, taken out of the queue."""
+        now = time.perf_counter()
+        if now < self._next_deadline:
+            return []
+        gone = self._queue.remove(lambda lane: lane.job.expires <= now)
+        jobs = {lane.job for lane in (*gone, *self._turns.lanes)}
+        left = {lane.job for lane in self._queue} | {job for job in jobs if job.expires > now}
+        self._next_deadline = min((job.expires for job in left), default=math.inf)
+        return [job for job in jobs if job.expires <= now]
+
     def _pop(self) -> Lane | None:
         with self._news:
-            return self._queue.pop()
+            return self._queue.pop(self._ready)
+
+    def _ready(self, lane: Lane) -> bool:
+        return not self._turns.slots.waits(lane)
 
     def _left(self) -> list[Job]:
         with self._news:
@@ -232,7 +268,3 @@ class Engine:
 
 def _seeded(sampling: Sampling, index: int) -> Sampling:
     return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
-
-
-def _late(job: Job) -> bool:
-    return job.expires is not None and time.perf_counter() > job.expires

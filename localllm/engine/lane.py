@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Slot:
     lane: Lane | None = None
     job: int = 0
     """Number of the job that it served last."""
+    shared: bool = False
+    """What it holds may serve other jobs."""
     used: int = 0
     """When it was last used: a number that grows."""
 
@@ -56,6 +59,12 @@ class Lane:
     slot: Slot | None = None
     admitted: float = 0.0
     first_token: float = 0.0
+    marks: list[int] = field(default_factory=list)
+    """Positions of the prompt at which to stop for a moment, the last one first: others go on from there."""
+    save_at: int = 0
+    """The one of them at which what was read is worth keeping."""
+    follows: tuple[Lane, int] | None = None
+    """It waits until another lane, which reads the same beginning, has read so many tokens."""
 
     @property
     def n_held(self) -> int:
@@ -71,6 +80,15 @@ class Lane:
     def pending(self) -> int:
         """Tokens that are to be evaluated next."""
         return len(self.sequence.ids) - self.n_held
+
+    @property
+    def tells_prompt(self) -> bool:
+        """It reads the whole prompt, for the logits at each token."""
+        return self.index == 0 and self.job.request.prompt_logprobs is not None
+
+    def mark(self, position: int) -> None:
+        if position > self.n_held and position not in self.marks:
+            self.marks = sorted([*self.marks, position], reverse=True)
 
 
 @dataclass(eq=False)
@@ -97,9 +115,9 @@ class Job:
         self.n_open = len(self.lanes)
 
     @property
-    def expires(self) -> float | None:
+    def expires(self) -> float:
         """The moment of its deadline."""
-        return None if self.request.deadline is None else self.submitted + self.request.deadline
+        return math.inf if self.request.deadline is None else self.submitted + self.request.deadline
 
     def emit(self, event: Event) -> None:
         """Tell it. Raises what the callback raises."""

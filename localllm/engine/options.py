@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from localllm.errors import UsageError
+from localllm.generate.prompt_cache import CacheStatus
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,14 @@ class EngineOptions:
     """Rows of a pass, at most."""
     max_queue: int = 256
     """Requests that wait; one more is refused."""
-    max_gap: float = 0.25
+    cache_bytes: int | None = None
+    """Memory for beginnings of prompts that no slot holds any more; 0: none are kept; None: see
+    localllm.generate.prompt_cache."""
+    max_gap: float = 0.4
     """Seconds between two tokens of an answer that the reading of other prompts may cause, as far as it can be
     foreseen."""
+    abort_seconds: float = 0.06
+    """A pass is broken off for a cancellation where it would go on for longer."""
     stall_seconds: float = 120.0
     """An engine that has work and has not ended a pass for so long does not count as alive."""
 
@@ -30,13 +36,17 @@ class EngineOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} is {value}: it must lie between {low} and {high}")
+        if self.n_seq > self.n_batch:
+            raise UsageError(f"n_seq is {self.n_seq}: each needs a row of a pass, and n_batch is {self.n_batch}")
 
 
 _LIMITS = (
     ("n_seq", 1, 4096),
     ("n_batch", 1, 512),
     ("max_queue", 0, 1 << 20),
+    ("cache_bytes", 0, 1 << 50),
     ("max_gap", 0.0, 3600.0),
+    ("abort_seconds", 0.0, 3600.0),
     ("stall_seconds", 1.0, 1e6),
 )
 
@@ -64,8 +74,9 @@ class Totals:
     refused: int = 0
     """For a full queue."""
     ended: int = 0
-    """Requests that all answers of were given, in whole or up to a cancellation."""
+    """Requests whose answers have all come to their own end."""
     cancelled: int = 0
+    """By who asked, or by a deadline."""
     failed: int = 0
     prompt_tokens: int = 0
     """Evaluated tokens of prompts."""
@@ -76,9 +87,9 @@ class Totals:
     aborted: int = 0
     """Passes that a cancellation broke off; their rows were evaluated again."""
     prompt_seconds: float = 0.0
-    """In passes with pieces of prompts."""
+    """Of passes, the share of rows of prompts."""
     answer_seconds: float = 0.0
-    """In passes with nothing but tokens of answers."""
+    """Of passes, the share of rows of answers."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class EngineStatus:
     queue: int
     """Requests that wait for a slot."""
     totals: Totals = field(default_factory=Totals)
+    cache: CacheStatus | None = None
     last_pass_rows: int = 0
     last_pass_seconds: float = 0.0
     error: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from localllm.engine.lane import Lane
 
@@ -17,7 +17,11 @@ class FairQueue:
 
     def __len__(self) -> int:
         """Requests that wait; further answers of one that was begun do not count."""
-        return sum(lane.index == 0 for lanes in self._users.values() for lane in lanes)
+        return sum(lane.index == 0 for lane in self)
+
+    def __iter__(self) -> Iterator[Lane]:
+        for lanes in self._users.values():
+            yield from lanes
 
     @property
     def empty(self) -> bool:
@@ -46,7 +50,7 @@ class FairQueue:
 
     def remove(self, gone: Callable[[Lane], bool]) -> list[Lane]:
         """Take out the lanes of which `gone` is true."""
-        found = [lane for lanes in self._users.values() for lane in lanes if gone(lane)]
+        found = [lane for lane in self if gone(lane)]
         if found:
             for user, lanes in list(self._users.items()):
                 left = deque(lane for lane in lanes if lane not in found)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from localllm.engine.lane import Job, Lane, Slot
+from localllm.engine.lane import Lane, Slot
+from localllm.generate.prefix_tree import common
+from localllm.generate.prompt_cache import MIN_GAIN, Keeper, Match, PromptCache
 
 _WORTH_A_COPY = 8
 """Tokens that have to be shared before they are copied from another slot."""
@@ -15,7 +16,7 @@ _COPY_COST = 1 / 64
 """Of evaluating a token: what copying one costs, at most. A copy takes all that its source holds."""
 
 
-class Sequences(Protocol):
+class Sequences(Keeper, Protocol):
     """What slots need of a context."""
 
     @property
@@ -23,15 +24,16 @@ class Sequences(Protocol):
     @property
     def n_seq(self) -> int: ...
     def cut(self, seq_id: int, position: int) -> int: ...
-    def reach(self, seq_id: int, position: int) -> int: ...
     def copy(self, source: int, target: int) -> None: ...
+    def checkpoint(self, seq_id: int = 0) -> None: ...
 
 
 class Slots:
-    """All slots of a context. What an answer leaves in its slot stays there for prompts that begin with it."""
+    """All slots of a context. What an answer leaves in its slot stays there for prompts that begin with it; what is
+    displaced goes into the cache, if there is one."""
 
-    def __init__(self, context: Sequences) -> None:
-        self._context = context
+    def __init__(self, context: Sequences, cache: PromptCache | None = None) -> None:
+        self._context, self._cache = context, cache
         self.all = [Slot(seq, np.zeros(context.n_ctx, np.int32)) for seq in range(context.n_seq)]
         self._clock = 0
 
@@ -44,38 +46,97 @@ class Slots:
 
         At least one token of the prompt is left to be evaluated, since its logits are wanted.
         """
-        prompt, job = lane.job.prompt, lane.job
-        idle = [slot for slot in self.all if slot.lane is None]
-        source, kept = self._best(prompt, job)
-        if source is not None and (source not in idle or (len(idle) > 1 and kept < source.n_held // 2)):
-            # It is in use, or what it holds beyond is worth keeping.
-            target = min((slot for slot in idle if slot is not source), key=_value)
-            if kept < _WORTH_A_COPY or kept < source.n_held * _COPY_COST:
-                source, kept = None, 0
-        else:
-            target = source or min(idle, key=_value)
-        if source is not None and source is not target:
+        prompt, request = lane.job.prompt, lane.job.request
+        source, kept = self._best(lane)
+        target, copies = self._target(source, kept)
+        if not copies and source is not target:
+            kept = 0
+        match = self._find(lane, kept)
+        if match is not None and match.n_past:
+            target, copies = min(self._idle(), key=_value), False
+        self.save(target)
+        restored = match.restore_into(self._context, target.seq) if match is not None and match.n_past else 0
+        if restored:
+            target.become(prompt[:restored])
+        elif copies and source is not None:
             self._context.copy(source.seq, target.seq)
             target.become(source.held)
-        self.cut(target, kept if source is not None else 0)
-        lane.slot, target.lane, target.job = target, lane, job.number
-        self.touch(target)
+        if not restored:
+            self._cut(target, kept if copies or target is source else 0)
+        target.lane, target.job, target.shared = lane, lane.job.number, request.use_cache
+        lane.slot = target
+        if match is not None and match.mark:
+            lane.save_at = match.mark
+            lane.mark(match.mark)
+        self._touch(target)
         return target.n_held
 
-    def _best(self, prompt: NDArray[np.int32], job: Job) -> tuple[Slot | None, int]:
-        """The slot that most of a prompt can be had of, and how much."""
-        best, most = None, 0
+    def _idle(self) -> list[Slot]:
+        return [slot for slot in self.all if slot.lane is None]
+
+    def _best(self, lane: Lane) -> tuple[Slot | None, int]:
+        """The slot that most of a lane's prompt can be had of, and how much."""
+        best, most, prompt = None, 0, lane.job.prompt
         for slot in self.all:
-            if not _may_share(slot, job):
+            if not _may_share(slot, lane):
                 continue
             kept = min(common(slot.held, prompt), len(prompt) - 1)
             if kept > most and (kept := self._context.reach(slot.seq, kept)) > most:
                 best, most = slot, kept
         return best, most
 
-    def cut(self, slot: Slot, position: int) -> None:
-        """Forget what a slot holds from `position` on, or from before it."""
-        slot.n_held = self._context.cut(slot.seq, position)
+    def _target(self, source: Slot | None, kept: int) -> tuple[Slot, bool]:
+        """The idle slot for a prompt of which `source` holds `kept` tokens, and whether they are to be copied there."""
+        idle = self._idle()
+        if source is None:
+            return min(idle, key=_value), False
+        if source in idle and (len(idle) == 1 or kept >= source.n_held // 2):
+            return source, False
+        copies = kept >= max(_WORTH_A_COPY, source.n_held * _COPY_COST)  # else: in use, or worth keeping for others
+        return min((slot for slot in idle if slot is not source), key=_value), copies
+
+    def _find(self, lane: Lane, kept: int) -> Match | None:
+        """What the cache has beyond `kept` tokens."""
+        if self._cache is None or not lane.job.request.use_cache or lane.tells_prompt:
+            return None
+        return self._cache.find(lane.job.request.ids, kept)
+
+    def save(self, slot: Slot) -> None:
+        """Keep what a slot holds in the cache, where that is worth it."""
+        if self._cache is not None and slot.shared and slot.n_held:
+            self._cache.save(self._context, slot.seq, slot.held.tolist())
+
+    def waits(self, lane: Lane) -> bool:
+        """Another lane is just reading the same beginning: waiting for it is better than reading it, too."""
+        if lane.follows is not None:
+            leader, position = lane.follows
+            if leader.slot is not None and leader.n_held < position:
+                return True
+            lane.follows = None
+        prompt = lane.job.prompt
+        best: tuple[int, Lane] | None = None
+        for slot in self.all:
+            if slot.lane is not None and slot.lane.reading and _may_share(slot, lane):
+                shared = min(common(slot.lane.job.prompt, prompt), len(prompt) - 1)
+                if shared >= slot.n_held + MIN_GAIN and (best is None or shared > best[0]):
+                    best = shared, slot.lane
+        if best is None or best[0] < self._best(lane)[1] + MIN_GAIN:
+            return False
+        shared, leader = best
+        if self._context.moment_is_needed:
+            leader.mark(shared)
+        lane.follows = leader, shared
+        return True
+
+    def advanced(self, lane: Lane) -> None:
+        """A lane has come further in its prompt."""
+        slot = lane.slot
+        if slot is None or not lane.marks or lane.marks[-1] != slot.n_held:
+            return
+        lane.marks.pop()
+        self._context.checkpoint(slot.seq)
+        if slot.n_held == lane.save_at:
+            self.save(slot)
 
     def release(self, lane: Lane, keep: bool = True) -> None:
         """Take a lane's slot from it. keep: what it holds may serve others."""
@@ -83,11 +144,15 @@ class Slots:
         if slot is None:
             return
         slot.lane = None
-        self.touch(slot)
+        self._touch(slot)
         if not keep:
-            self.cut(slot, 0)
+            self._cut(slot, 0)
 
-    def touch(self, slot: Slot) -> None:
+    def _cut(self, slot: Slot, position: int) -> None:
+        """Forget what a slot holds from `position` on, or from before it."""
+        slot.n_held = self._context.cut(slot.seq, position)
+
+    def _touch(self, slot: Slot) -> None:
         self._clock += 1
         slot.used = self._clock
 
@@ -97,15 +162,8 @@ def _value(slot: Slot) -> tuple[bool, int]:
     return slot.n_held > 0, slot.used
 
 
-def _may_share(slot: Slot, job: Job) -> bool:
+def _may_share(slot: Slot, lane: Lane) -> bool:
     """A request without the cache shares among its own answers alone."""
-    if job.request.use_cache and job.request.prompt_logprobs is None:
-        return True
-    return slot.job == job.number
-
-
-def common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    """Length of the longest common beginning."""
-    n = min(len(a), len(b))
-    differ = a[:n] != b[:n]
-    return int(differ.argmax()) if differ.any() else n
+    if lane.tells_prompt:
+        return False
+    return slot.job == lane.job.number or (slot.shared and lane.job.request.use_cache)

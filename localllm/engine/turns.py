@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 from localllm.engine.lane import Job, Lane
 from localllm.engine.options import EngineOptions, SlotStatus, Totals
 from localllm.engine.pace import Pace
+from localllm.engine.parts import Part, pick
+from localllm.engine.request import PromptRead
 from localllm.engine.slots import Sequences, Slots
 from localllm.errors import Cancelled
 from localllm.generate.answer import TextContext
+from localllm.generate.logprobs import token_logprob
+from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.candidates import Floats
-
-ABORT_SECONDS = 0.06
-"""A pass is broken off for a cancellation where it would go on for longer."""
+from localllm.generate.sequence import check_finite
 
 
 class EngineContext(Sequences, TextContext, Protocol):
@@ -35,27 +36,14 @@ class EngineContext(Sequences, TextContext, Protocol):
     ) -> Floats: ...
 
 
-@dataclass(frozen=True)
-class Part:
-    """The rows of one lane in a pass: its next n_rows tokens."""
-
-    lane: Lane
-    n_rows: int
-    whole: bool
-    """With them all that is known of the sequence is evaluated: it can be fed."""
-
-    @classmethod
-    def of(cls, lane: Lane, room: int) -> Part:
-        pending = lane.pending
-        return cls(lane, min(room, pending), room >= pending)
-
-
 class Turns:
     """Jobs in slots. All but `stop` belongs to the engine's thread."""
 
-    def __init__(self, context: EngineContext, options: EngineOptions) -> None:
-        self.context, self.options = context, options
-        self.slots = Slots(context)
+    def __init__(
+        self, context: EngineContext, options: EngineOptions, n_vocab: int, cache: PromptCache | None = None
+    ) -> None:
+        self.context, self.options, self._n_vocab = context, options, n_vocab
+        self.slots = Slots(context, cache)
         self.pace = Pace()
         self.totals = Totals()
         self.lanes: list[Lane] = []
@@ -113,35 +101,34 @@ class Turns:
     # --- a pass
 
     def pick(self) -> list[Part]:
-        """The rows of the next pass: those of all answers, then pieces of the prompts that are read."""
-        room = self.context.n_batch
-        parts: list[Part] = []
-        for lane in self.lanes:
-            if not lane.reading and room:
-                parts.append(Part.of(lane, room))
-                room -= parts[-1].n_rows
-        n_answers = self.context.n_batch - room
-        gap = ABORT_SECONDS if self._hurry else self.options.max_gap
-        room = self.pace.piece(n_answers or int(self._hurry), self.context.n_batch, gap)
-        for lane in self.lanes:
-            if lane.reading and room > 0:
-                parts.append(Part.of(lane, room))
-                room -= parts[-1].n_rows
-        return parts
+        """The rows of the next pass."""
+        answering = [lane for lane in self.lanes if not lane.reading]
+        reading = [lane for lane in self.lanes if lane.reading]
+        gap = self.options.abort_seconds if self._hurry else self.options.max_gap
+        n_answers = len(answering) or int(self._hurry)
+        room = self.pace.piece(n_answers, self.context.n_batch, gap) if reading or answering else 0
+        return pick(answering, reading, room, self._n_vocab)
 
     def expect(self, parts: list[Part]) -> None:
         """A pass with these rows begins."""
         self.pass_ends = time.perf_counter() + self.pace.seconds(sum(part.n_rows for part in parts))
 
+    def interrupt(self, job: Job) -> None:
+        """Break off the pass under way, if it has rows of this job and would go on for long. Any thread may call it,
+        holding the lock that `expect` is called under."""
+        left = self.pass_ends - time.perf_counter()
+        if left > self.options.abort_seconds and any(lane.slot for lane in job.lanes):
+            self.stop[0] = 1
+
     def run(self, parts: list[Part]) -> list[Lane]:
         """Evaluate rows and feed the answers; lanes that may wait for a slot now: the prompt of their job is read."""
-        tokens, seqs, want = [], [], []
+        tokens: list[int] = []
+        seqs: list[int] = []
+        want: list[bool] = []
         for part in parts:
-            lane, slot = part.lane, part.lane.slot
-            assert slot is not None
-            tokens += lane.sequence.ids[slot.n_held : slot.n_held + part.n_rows]
-            seqs += [slot.seq] * part.n_rows
-            want += [False] * (part.n_rows - 1) + [part.whole]
+            tokens += part.tokens
+            seqs += [part.slot.seq] * part.n_rows
+            want += part.want
         start = time.perf_counter()
         try:
             logits = self.context.forward(tokens, seq_ids=seqs, want_logits=want, stop=self.stop)
@@ -151,46 +138,57 @@ class Turns:
             return []
         finally:
             self.pass_ends = 0.0
-        seconds = time.perf_counter() - start
-        self._count(parts, len(tokens), seconds)
-        return self._feed(parts, logits)
+        self._count(parts, len(tokens), time.perf_counter() - start)
+        return [lane for part, rows in _rows(parts, logits) for lane in self._feed(part, rows)]
 
     def _count(self, parts: list[Part], n_rows: int, seconds: float) -> None:
         self._hurry = False
         self.pace.note(n_rows, seconds)
         self.last_rows, self.last_seconds = n_rows, seconds
-        self.totals.passes += 1
-        if any(part.lane.reading for part in parts):
-            self.totals.prompt_seconds += seconds
-        else:
-            self.totals.answer_seconds += seconds
+        n_prompt = sum(part.n_rows for part in parts if part.reading)
+        totals = self.totals
+        totals.passes += 1
+        totals.prompt_tokens += n_prompt
+        totals.prompt_seconds += seconds * n_prompt / n_rows
+        totals.answer_seconds += seconds * (n_rows - n_prompt) / n_rows
 
-    def _feed(self, parts: list[Part], logits: Floats) -> list[Lane]:
-        """Hand out what a pass has computed."""
-        ready: list[Lane] = []
-        row = 0
-        for part in parts:
-            lane, slot = part.lane, part.lane.slot
-            if slot is None:  # its job has failed in another lane
-                row += part.whole
-                continue
-            was_reading = lane.reading
-            slot.add(lane.sequence.ids[slot.n_held : slot.n_held + part.n_rows])
-            try:
-                if was_reading:
-                    self.totals.prompt_tokens += part.n_rows
-                    if lane.index == 0:
-                        lane.job.read(lane.n_held, lane.sequence.stats.cached_tokens)
-                else:
-                    lane.sequence.stats.steps += part.n_rows
-                if part.whole:
-                    if was_reading and lane.index == 0:
-                        ready += lane.job.lanes[1:]
-                    self._say(lane, logits[row])
-            except Exception as error:
-                self.fail(lane.job, error)
-            row += part.whole
-        return [lane for lane in ready if not lane.job.done]
+    def _feed(self, part: Part, logits: Floats) -> list[Lane]:
+        """Hand a lane what a pass has computed of it; the lanes that were waiting for that.
+
+        logits: float32 [n_logits, n_vocab]."""
+        lane = part.lane
+        if lane.slot is None:  # its job has failed in another lane
+            return []
+        part.slot.add(part.tokens)
+        try:
+            if part.reading:
+                self._read(part, logits)
+            else:
+                lane.sequence.stats.steps += part.n_rows
+            if part.whole:
+                self._say(lane, logits[-1])
+        except Exception as error:
+            self.fail(lane.job, error)
+            return []
+        return lane.job.lanes[1:] if part.whole and part.reading and lane.index == 0 and not lane.job.done else []
+
+    def _read(self, part: Part, logits: Floats) -> None:
+        """A piece of a prompt was read."""
+        lane, job = part.lane, part.lane.job
+        if lane.index == 0:
+            job.read(lane.n_held, lane.sequence.stats.cached_tokens)
+        if lane.tells_prompt and len(logits):
+            check_finite(logits, lane.n_held)
+            n_top = job.request.prompt_logprobs or 0
+            following = job.request.ids[lane.n_held - part.n_rows + 1 : lane.n_held + 1]
+            job.prompt_logprobs += [
+                token_logprob(row, token, n_top) for row, token in zip(logits, following, strict=False)
+            ]
+        self.slots.advanced(lane)
+        if part.whole and lane.index == 0:
+            self.slots.save(part.slot)
+            if lane.tells_prompt:
+                job.emit(PromptRead(job.prompt_logprobs))
 
     def _say(self, lane: Lane, logits: Floats) -> None:
         piece = lane.sequence.feed(logits)
@@ -206,9 +204,23 @@ class Turns:
         if lane.job.done:
             self.totals.ended += 1
 
+    def keep_all(self) -> None:
+        """Before the context goes: what slots hold goes into the cache."""
+        for slot in self.slots.all:
+            self.slots.save(slot)
+
     def status(self) -> tuple[SlotStatus, ...]:
         """What the slots do; any thread may ask."""
         return tuple(_status(slot.seq, slot.n_held, slot.lane) for slot in self.slots.all)
+
+
+def _rows(parts: list[Part], logits: Floats) -> Iterator[tuple[Part, Floats]]:
+    """Each part with its rows of the logits."""
+    at = 0
+    for part in parts:
+        n = sum(part.want)
+        yield part, logits[at : at + n]
+        at += n
 
 
 def _status(seq: int, n_held: int, lane: Lane | None) -> SlotStatus:

@@ -150,9 +150,12 @@ def begin_answer(
     on_end: Callable[[Answer], None],
     constraint: NewConstraint | None = None,
     logprobs: int | None = None,
+    ignore_eog: bool = False,
 ) -> Answer:
     """The answer to a prompt of ids. Raises ContextFullError here, before anything is computed, if it does not fit."""
-    sequence = new_sequence(model, ids, sampler, tape.engine.n_ctx, max_tokens, stop, constraint, logprobs)
+    sequence = new_sequence(
+        model, ids, sampler, tape.engine.n_ctx, max_tokens, stop, constraint, logprobs, ignore_eog=ignore_eog
+    )
     return Answer(tape, sequence, on_end)
 
 

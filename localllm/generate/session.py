@@ -98,13 +98,16 @@ class TextGeneration:
         n_batch: int = 512,
         constraint: NewConstraint | None = None,
         logprobs: int | None = None,
+        ignore_eog: bool = False,
     ) -> Answer:
         """What `generate` and `chat` are made of: the answer to ids, in a context of its own, released at its end.
 
         constraint: what may come next. logprobs: how many of the likeliest tokens `Answer.logprobs` tells at each place
-        (0: the chosen one alone; None: it stays empty).
+        (0: the chosen one alone; None: it stays empty). ignore_eog: the model's end tokens are never chosen.
         """
-        return single_answer(self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs)
+        return single_answer(
+            self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs, ignore_eog=ignore_eog
+        )
 
 
 class Model(TextGeneration, LoadedModel):
@@ -132,14 +135,16 @@ def single_answer(
     constraint: NewConstraint | None = None,
     logprobs: int | None = None,
     processors: Sequence[Processor] = (),
+    ignore_eog: bool = False,
 ) -> Answer:
     """The answer to ids, in a context of its own, which is closed at its end."""
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
     try:
         sampler = sampler_of(model, sampling, processors)
         return begin_answer(
-            model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close(), constraint, logprobs
-        )
+            model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close(), constraint, logprobs,
+            ignore_eog,
+        )  # fmt: skip
     except BaseException:
         context.close()
         raise

@@ -91,6 +91,11 @@ class LoadedModel:
         """Tokens that are never generated."""
         return self.network.suppressed
 
+    @property
+    def max_positions(self) -> int:
+        """Tokens that any sequence can have: learned positions end."""
+        return self.network.max_positions
+
     @cached_property
     def team(self) -> Team:
         """The threads, started when first needed."""

@@ -14,6 +14,7 @@ from localllm.errors import Cancelled, ContextFullError
 from localllm.generate.params import Sampling
 from localllm.generate.session import TextGeneration
 from localllm.gguf.metadata import Metadata
+from localllm.model.sequences import Moment, Span
 
 ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
 N_VOCAB = len(ALPHABET)
@@ -132,6 +133,23 @@ class FakeContext:
     def checkpoint(self, seq_id=0):
         pass
 
+    moment_is_needed = False
+
+    def reach_of(self, moment, position):
+        return position
+
+    def moment(self, seq_id, position):
+        return Moment(position, position)
+
+    def span(self, seq_id, start, stop):
+        return Span(start, stop, np.array(self.held[seq_id][start:stop], np.uint8))
+
+    def resume(self, seq_id, n_past, spans, moment=None):
+        ids: list[int] = []
+        for span in spans:
+            ids[span.start :] = span.content.tolist()
+        self.held[seq_id] = ids[:n_past]
+
     def clear(self):
         for cells in self.held:
             cells.clear()
@@ -151,6 +169,7 @@ class FakeModel(TextGeneration):
     description = "fake 64 F32"
     n_params, n_bytes, n_threads, target = 1_234_567, 4_938_268, 2, "generic"
     default_n_ctx = 64
+    max_positions = 1 << 31
     config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64, n_embd=8)
 
     def __init__(self, script="hello", can_cut=True):
