@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
+from localllm.cli.sampling_options import Sectioned
 from localllm.errors import ContextFullError, LocalllmError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ReadLine = Callable[[str], str]
 _QUOTES = '"""'
 
 
-@click.command("chat", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("chat", cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("positional", metavar="[MODEL]", required=False)
 @options("model", "system", *GENERATION)
 @click.option("--stats/--no-stats", default=True, help="Print statistics to standard error after each answer.")
@@ -42,7 +43,7 @@ def command(positional: str | None, model: str | None, system: str, stats: bool,
     try:
         from localllm.generate.chat import Chat
 
-        chat = Chat(loaded, system, settings.n_ctx, settings.n_batch, settings.max_tokens, settings.sampling)
+        chat = Chat(loaded, system, settings.n_ctx, settings.n_batch, settings.max_tokens, settings.sampling(loaded))
         try:
             return Talk(chat, stats, sys.stdin.isatty() and sys.stdout.isatty()).run()
         finally:

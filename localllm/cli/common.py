@@ -7,20 +7,21 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, given_sampling
 from localllm.errors import UsageError
-from localllm.generate.params import Sampling
 
 if TYPE_CHECKING:
+    from localllm.generate.answer import TextModel
+    from localllm.generate.params import Sampling
     from localllm.generate.session import Model
     from localllm.generate.stats import Stats
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_DEFAULTS = Sampling()
 
 
 def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
@@ -54,40 +55,12 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         "--kv-type", type=click.Choice(["f16", "f32", "q8_0"]), default="f16", show_default=True,
         help="Data type of the key-value cache; q8_0 takes half the memory of f16, with a small loss of quality.",
     ),
-    "temp": _row(
-        "--temp", "--temperature", type=float, default=_DEFAULTS.temperature, show_default=True, metavar="X",
-        help="Temperature; 0 always chooses the most likely token.",
-    ),
-    "top_k": _row(
-        "--top-k", type=int, default=_DEFAULTS.top_k, show_default=True, metavar="K",
-        help="Sample from the K most likely tokens; 0: from all.",
-    ),
-    "top_p": _row(
-        "--top-p", type=click.FloatRange(0, 1), default=_DEFAULTS.top_p, show_default=True, metavar="P",
-        help="Sample from the most likely tokens whose probabilities add up to P; 1: from all.",
-    ),
-    "min_p": _row(
-        "--min-p", type=click.FloatRange(0, 1), default=_DEFAULTS.min_p, show_default=True, metavar="P",
-        help="Sample from tokens at least P times as likely as the most likely one; 0: from all.",
-    ),
-    "repeat_penalty": _row(
-        "--repeat-penalty", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.repeat_penalty,
-        show_default=True, metavar="X", help="Penalty for tokens that were used recently; 1: none.",
-    ),
-    "repeat_last_n": _row(
-        "--repeat-last-n", type=click.IntRange(-1), default=_DEFAULTS.repeat_last_n, show_default=True, metavar="N",
-        help="Number of recent tokens that the penalty applies to; -1: all.",
-    ),
-    "seed": _row(
-        "-s", "--seed", type=click.IntRange(-1), default=-1, metavar="N",
-        help="Random seed: the same seed gives the same text; -1: a new one each time. [default: -1]",
-    ),
+    **{name: row for rows in SECTIONS.values() for name, (_, row) in rows.items()},
 }  # fmt: skip
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
-    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type",
-    "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed",
+    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
 
 
@@ -124,7 +97,8 @@ def options(*names: str) -> Callable[[_Command], _Command]:
 class Generation:
     """The values of the options of GENERATION."""
 
-    sampling: Sampling
+    given: Mapping[str, Any]
+    """Fields of Sampling."""
     max_tokens: int | None
     n_ctx: int | None
     n_threads: int | None
@@ -134,17 +108,16 @@ class Generation:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Generation:
-        seed = given["seed"]
-        sampling = Sampling(
-            given["temp"], given["top_k"], given["top_p"], given["min_p"], given["repeat_penalty"],
-            given["repeat_last_n"], None if seed < 0 else seed,
-        )  # fmt: skip
         n = given["predict"]
         limit = None if n < 0 else n
         return cls(
-            sampling, limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
+            given_sampling(given), limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
             given["kv_type"],
         )  # fmt: skip
+
+    def sampling(self, model: TextModel) -> Sampling:
+        """What was given, over what the model's file says."""
+        return replace(model.default_sampling, **self.given)
 
 
 def one_model(positional: str | None, option: str | None) -> str | None:

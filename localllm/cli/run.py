@@ -12,6 +12,7 @@ import click
 
 from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
 from localllm.cli.grammars import grammar_of, grammar_options
+from localllm.cli.sampling_options import Sectioned
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _PATIENCE = 1.0
 """Seconds before a silent pipe on standard input is mentioned: one that is never closed would look like a hang."""
 
 
-@click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("run", cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("first", metavar="[MODEL]", required=False)
 @click.argument("second", metavar="[PROMPT]", required=False)
 @options("model", "prompt", "system")
@@ -125,7 +126,7 @@ def _start(
             note("This model has no chat template: plain dialogue is used. --raw continues the prompt as it is.")
         stop = (*stop, *model.template.stop)
     return model.answer(
-        ids, settings.sampling, settings.max_tokens, stop, settings.n_ctx, settings.n_batch,
+        ids, settings.sampling(model), settings.max_tokens, stop, settings.n_ctx, settings.n_batch,
         new_constraint(model, grammar),
     )  # fmt: skip
 

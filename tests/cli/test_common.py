@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import io
+import math
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from localllm.cli import common
 from localllm.cli.common import GENERATION, OPTIONS, SIZE, Generation, Progress, note, one_model, statistics
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.stats import Stats
+from tests.generate.fake import FakeModel
 
 TEXT = "Compiling kernels for this processor (happens once)"
 
@@ -88,7 +91,9 @@ class TestStatistics:
 
 
 def test_defaults_are_the_samplers():
-    assert generation() == Generation(Sampling(), None, None, None, 512, False, "f16")
+    settings = generation()
+    assert settings == Generation({"seed": None}, None, None, None, 512, False, "f16")
+    assert settings.sampling(FakeModel()) == Sampling()
 
 
 def test_llama_cpps_flags():
@@ -97,15 +102,65 @@ def test_llama_cpps_flags():
         *("--min-p", "0.1", "--repeat-penalty", "1.1", "--repeat-last-n", "-1", "--seed", "42", "--swa-full"),
         *("--kv-type", "q8_0"),
     )
-    assert got == Generation(Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42), 5, 64, 3, 32, True, "q8_0")
+    sampling = Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42)
+    assert got == Generation(got.given, 5, 64, 3, 32, True, "q8_0")
+    assert got.sampling(FakeModel()) == sampling
+
+
+def test_the_rest_of_the_sampler():
+    got = generation(
+        *("--frequency-penalty", "0.1", "--presence-penalty", "0.2", "--top-nsigma", "1.5", "--typical", "0.9"),
+        *("--xtc-probability", "0.3", "--xtc-threshold", "0.2", "--dynatemp-range", "0.4", "--dynatemp-exp", "2"),
+        *("--dry-multiplier", "0.8", "--dry-base", "2", "--dry-allowed-length", "3", "--dry-penalty-last-n", "-1"),
+        *("--dry-sequence-breaker", "none", "--dry-sequence-breaker", r"\n", "--dry-sequence-breaker", "a\\b"),
+        *("--mirostat", "2", "--mirostat-lr", "0.2", "--mirostat-ent", "4", "--adaptive-target", "0.5"),
+        *("--adaptive-decay", "0.7", "-l", "5+1.5", "--logit-bias", "7-inf", "--logit-bias", "5-1"),
+        *("--samplers", "dry;top-k;temp"),
+    )
+    assert got.sampling(FakeModel()) == Sampling(
+        frequency_penalty=0.1, presence_penalty=0.2, top_n_sigma=1.5, typical_p=0.9, xtc_probability=0.3,
+        xtc_threshold=0.2, dynatemp_range=0.4, dynatemp_exponent=2.0, dry_multiplier=0.8, dry_base=2.0,
+        dry_allowed_length=3, dry_penalty_last_n=-1, dry_sequence_breakers=("\n", "a\\b"), mirostat=2,
+        mirostat_eta=0.2, mirostat_tau=4.0, adaptive_target=0.5, adaptive_decay=0.7,
+        logit_bias={5: 0.5, 7: -math.inf}, samplers=("dry", "top_k", "temperature"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["5", "5=1", "a+1", "5+x", "5+nan", "+1", "5+-1e", "-5+1"])
+def test_what_is_no_bias(text):
+    with pytest.raises(UsageError, match="write 15043"):
+        generation("--logit-bias", text)
+
+
+def test_what_was_given_comes_before_what_the_file_says():
+    model = FakeModel()
+    model.default_sampling = Sampling(temperature=0.1, top_k=3, min_p=0.3)
+    got = generation("--top-k", "40", "--temp", "0.8").sampling(model)
+    assert got == Sampling(temperature=0.8, top_k=40, min_p=0.3)
+
+
+def test_what_is_out_of_range_is_refused_before_a_model_is_loaded():
+    with pytest.raises(UsageError, match="dynatemp_range is -1"):
+        generation("--dynatemp-range", "-1")
+    with pytest.raises(UsageError, match="samplers names 'beam'"):
+        generation("--samplers", "beam")
+
+
+def test_help_has_a_section_for_the_sampler():
+    from localllm.cli.run import command
+
+    text = CliRunner().invoke(command, ["--help"]).output
+    options, sampling, more = (text.index(title) for title in ("\nOptions:", "\nSampling", "\nMore sampling:"))
+    assert options < text.index("--ctx-size") < sampling < text.index("  --temp") < more < text.index("--mirostat")
 
 
 @pytest.mark.parametrize("name", [name for name, (_, env, _) in OPTIONS.items() if env and name in GENERATION])
 def test_every_option_has_a_variable(monkeypatch, name):
-    value = {"batch_size": "9", "kv_type": "f32"}.get(name, "1")
+    value = {"batch_size": "9", "kv_type": "f32", "logit_bias": "1+1 2-1", "samplers": "dry", "xtc_threshold": "0.2",
+             "adaptive_decay": "0.5"}.get(name, "1")  # fmt: skip
+    defaults = generation()
     monkeypatch.setenv(f"LOCALLLM_{name.upper()}", value)
-    defaults = Generation(Sampling(), None, None, None, 512, False, "f16")
-    assert generation() != defaults or name in ("repeat_penalty", "top_p")
+    assert generation() != defaults
 
 
 def test_one_model():
