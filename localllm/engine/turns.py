@@ -17,7 +17,7 @@ from localllm.engine.request import PromptRead
 from localllm.engine.slots import Sequences, Slots
 from localllm.errors import Cancelled
 from localllm.generate.answer import TextContext
-from localllm.generate.logprobs import token_logprob
+from localllm.generate.logprobs import token_logprobs
 from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.candidates import Floats
 from localllm.generate.sequence import check_finite
@@ -181,9 +181,7 @@ class Turns:
             check_finite(logits, lane.n_held)
             n_top = job.request.prompt_logprobs or 0
             following = job.request.ids[lane.n_held - part.n_rows + 1 : lane.n_held + 1]
-            job.prompt_logprobs += [
-                token_logprob(row, token, n_top) for row, token in zip(logits, following, strict=False)
-            ]
+            job.prompt_logprobs += token_logprobs(logits[: len(following)], following, n_top)
         self.slots.advanced(lane)
         if part.whole and lane.index == 0:
             self.slots.save(part.slot)

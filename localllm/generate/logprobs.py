@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from localllm.generate.piece import TokenLogprob
+from localllm.generate.samplers.candidates import Floats, best
 
 
-def token_logprob(logits: NDArray[np.float32], token: int, n_top: int = 0) -> TokenLogprob:
+def log_softmax(logits: Floats, in_place: bool = False) -> Floats:
+    """Logarithms of probabilities: float32 [n, n_vocab]. Exponentials are taken in float32, sums in float64."""
+    log_p = logits if in_place else np.empty_like(logits)
+    np.subtract(logits, logits.max(axis=1, keepdims=True), out=log_p)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
+    return log_p
+
+
+def token_logprob(logits: Floats, token: int, n_top: int = 0) -> TokenLogprob:
     """The logarithm of the softmax of `logits` (float32 [n_vocab]) at `token`, and at the n_top likeliest tokens, best
-    first, the lowest id first among equals."""
-    wide = logits.astype(np.float64)
-    highest = float(wide.max())
-    total = highest + float(np.log(np.exp(wide - highest).sum()))
-    top: tuple[tuple[int, float], ...] = ()
-    if n_top > 0:
-        n = len(logits)
-        floor = np.partition(logits, n - n_top)[n - n_top] if n_top < n else logits.min()
-        ids = np.flatnonzero(logits >= floor)
-        ids = ids[np.argsort(-logits[ids], kind="stable")[:n_top]]
-        top = tuple((int(i), float(wide[i]) - total) for i in ids)
-    return TokenLogprob(token, float(wide[token]) - total, top)
+    first, the lowest id first among equals.
+
+    As good as in float64 but for some 1e-7: exponentials are taken in float32, the sum and what follows in float64.
+    """
+    highest = logits.max()
+    below = logits - highest
+    total = float(highest) + float(np.log(np.exp(below, out=below).sum(dtype=np.float64)))
+    ids = best(logits, n_top) if n_top > 0 else ()
+    return TokenLogprob(token, float(logits[token]) - total, tuple((int(i), float(logits[i]) - total) for i in ids))
+
+
+def token_logprobs(logits: Floats, tokens: Sequence[int], n_top: int = 0) -> list[TokenLogprob]:
+    """`token_logprob` of each row of `logits` (float32 [n, n_vocab]) and the token that followed it."""
+    return [token_logprob(row, token, n_top) for row, token in zip(logits, tokens, strict=True)]

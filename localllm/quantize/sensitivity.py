@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from localllm.errors import UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.kernels.formats.table import Format
 from localllm.model.model import LoadedModel
 from localllm.model.trace import Trace
@@ -21,13 +22,6 @@ Importance = Callable[[str], "np.ndarray | None"]
 _ROWS = 1 << 13
 """Rows of a large matrix, such as the output's, that are rounded at once."""
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """float32 [n, n_vocab]; in place."""
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
-    return logits
 
 
 class Sensitivity:
@@ -43,7 +37,7 @@ class Sensitivity:
         self._chunks = chunks
         self._taps = frozenset(model.taps())
         self._tied = _OUTPUT not in source.tensors
-        self._base = [log_softmax(self._logits(chunk, lambda trace, _: None)) for chunk in chunks]
+        self._base = [log_softmax(self._logits(chunk, lambda trace, _: None), in_place=True) for chunk in chunks]
 
     def can_measure(self, name: str) -> bool:
         """Whether a tensor's product has an input and an output to look at."""
@@ -64,7 +58,7 @@ class Sensitivity:
     def _mean(self, logits_of: Callable[[list[int]], np.ndarray]) -> float:
         total, n = 0.0, 0
         for chunk, base in zip(self._chunks, self._base, strict=True):
-            log_p = log_softmax(logits_of(chunk))
+            log_p = log_softmax(logits_of(chunk), in_place=True)
             total += float(np.einsum("ij,ij->", np.exp(base), base - log_p, dtype=np.float64))
             n += len(chunk)
         return max(total / n, 0.0)

@@ -12,12 +12,13 @@ from statistics import median
 from typing import Any
 
 from localllm.errors import UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.generate.session import Model
 from localllm.gguf.reader import GGUFFile, open_gguf
 from localllm.model.memory import state_bytes
 from localllm.tools import bench
 from localllm.tools.divergence import Divergence, divergence
-from localllm.tools.likelihood import chunks, log_softmax, logits_of, text_ids
+from localllm.tools.likelihood import chunks, logits_of, text_ids
 
 Progress = Callable[[str, int, int], None]
 PROMPTS = (

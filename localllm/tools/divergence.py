@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from localllm.tools.likelihood import Estimate, log_softmax, mean, perplexity, taken
+from localllm.generate.logprobs import log_softmax
+from localllm.tools.likelihood import Estimate, mean, perplexity, taken
 
 _LEAST_LOG_P = -16.0
 """Tokens that the base model finds less likely are left out of a divergence: files of predictions are clipped there."""

@@ -100,14 +100,6 @@ def logits_of(context: Context, chunk: Chunk) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of probabilities, float32 [n, n_vocab]; the sums are made in float64."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
-    log_p: np.ndarray = shifted - np.log(total).astype(np.float32)
-    return log_p
-
-
 def taken(log_p: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Of each row of log_p [n, n_vocab] the element of its target: float64 [n]."""
     picked: np.ndarray = np.take_along_axis(log_p, targets[:, None], axis=1)[:, 0].astype(np.float64)

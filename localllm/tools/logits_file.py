@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from localllm.errors import FileError, FormatError
+from localllm.generate.logprobs import log_softmax
 from localllm.quantize.whole import check_space, written_whole
-from localllm.tools.likelihood import log_softmax
 
 MAGIC = b"_logits_"
 _HEADER = struct.Struct("<8siii")

@@ -8,9 +8,10 @@ from contextlib import closing
 import numpy as np
 
 from localllm.errors import UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.generate.session import Model
 from localllm.tools.divergence import Divergence, divergence
-from localllm.tools.likelihood import Chunk, chunks, log_softmax, logits_of, taken
+from localllm.tools.likelihood import Chunk, chunks, logits_of, taken
 from localllm.tools.logits_file import Add, LogitsFile, written_logits
 
 Progress = Callable[[str, int, int], None]

@@ -9,9 +9,10 @@ import pytest
 
 import localllm
 from localllm.errors import UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.kernels.formats.table import FORMATS
 from localllm.quantize.encode import Encoder
-from localllm.quantize.sensitivity import Sensitivity, log_softmax
+from localllm.quantize.sensitivity import Sensitivity
 from localllm.quantize.sources import open_source
 from tests import tiny_models
 

@@ -12,6 +12,7 @@ import pytest
 
 import localllm
 from localllm.errors import FormatError, UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.tools import likelihood, perplexity
 from localllm.tools.divergence import Divergence, divergence
 from localllm.tools.logits_file import LogitsFile, decode, encode, written_logits
@@ -100,7 +101,7 @@ def test_divergence_is_that_of_the_definitions():
         return e / e.sum(1, keepdims=True)
 
     p, q = softmax(base), softmax(other)
-    found = divergence(likelihood.log_softmax(base), other, targets)
+    found = divergence(log_softmax(base), other, targets)
     rows = np.arange(300)
     np.testing.assert_allclose(found.kld, (p * np.log(p / q)).sum(1), atol=1e-5)
     np.testing.assert_allclose(found.p_diff, (q - p)[rows, targets], atol=1e-6)
@@ -110,7 +111,7 @@ def test_divergence_is_that_of_the_definitions():
     assert found.correlation == pytest.approx(np.corrcoef(*logs)[0, 1], rel=1e-2)
     assert found.log_ratio.value == pytest.approx(logs[1].mean() - logs[0].mean(), rel=1e-4)
     assert found.log_ratio.error == pytest.approx(np.std(logs[0] - logs[1]) / math.sqrt(299), rel=1e-2)
-    halves = [divergence(likelihood.log_softmax(base[s]), other[s], targets[s]) for s in (slice(0, 90), slice(90, 300))]
+    halves = [divergence(log_softmax(base[s]), other[s], targets[s]) for s in (slice(0, 90), slice(90, 300))]
     assert Divergence.joined(halves).mean_kld == found.mean_kld
 
 
@@ -143,11 +144,11 @@ def test_the_layout_of_a_file(tmp_path):
     assert len(raw) == 20 + 64 + 2 * 3 * 2 * (5 + 1 + 4)
     scale, least = struct.unpack_from("<ff", raw, 84)
     codes = np.frombuffer(raw, "<u2", 5, 92)
-    exact = likelihood.log_softmax(logits[0])[0]
+    exact = log_softmax(logits[0])[0]
     np.testing.assert_allclose(codes * scale + least, exact, atol=scale)
     assert codes.max() == 65535
     for read, chunk in zip(LogitsFile(path), logits, strict=True):
-        np.testing.assert_allclose(read, likelihood.log_softmax(chunk), atol=1e-3)
+        np.testing.assert_allclose(read, log_softmax(chunk), atol=1e-3)
 
 
 def test_codes_of_extreme_logits():
