@@ -171,9 +171,7 @@ class HasVocabulary(Protocol):
 def vocabulary(model: HasVocabulary) -> TextTokenizer:
     """The model's tokenizer; UnsupportedError for a model that runs on ids alone."""
     if model.tokenizer is None:
-        raise UnsupportedError(
-            f"{model.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it cannot make text; use model.logits"
-        )
+        raise no_vocabulary(model.path)
     return model.tokenizer
 
 
@@ -186,6 +184,13 @@ def new_constraint(
     if json_schema is not None:
         grammar = Grammar("json_schema", schema_text(json_schema))
     return None if grammar is None else compile_grammar(vocabulary(model), grammar)
+
+
+def no_vocabulary(path: str) -> UnsupportedError:
+    """The error for a model that runs on ids alone."""
+    return UnsupportedError(
+        f"{path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it cannot make text; use model.logits"
+    )
 
 
 def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:

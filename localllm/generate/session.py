@@ -23,7 +23,7 @@ from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions, defaults_of
 from localllm.generate.sampling import Processor, sampler_of
 from localllm.model.model import LoadedModel
-from localllm.text.template import ChatTemplate, PlainTurns, chat_template
+from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template
 
 __all__ = ["Answer", "Chat", "Model"]
 
@@ -117,6 +117,13 @@ class Model(TextGeneration, LoadedModel):
     def template(self) -> ChatTemplate | PlainTurns:
         """The file's own chat template, or plain dialogue (`is_fallback`) where it has none."""
         return chat_template(self.metadata, self.tokenizer)
+
+    @cached_property
+    def tool_template(self) -> ChatTemplate | PlainTurns:
+        """What conversations with tools go through: the file's template `tool_use`, where it has one of that name."""
+        if f"{TEMPLATE_KEY}.tool_use" not in self.metadata:
+            return self.template
+        return chat_template(self.metadata, self.tokenizer, "tool_use")
 
     @cached_property
     def default_sampling(self) -> Sampling:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MAX_SOURCE = 1 << 18
 """Characters of a template; the longest on the hub have some 30,000."""
 
-_KEY = "tokenizer.chat_template"
+TEMPLATE_KEY = "tokenizer.chat_template"
+"""Where files have their template; others by their names behind it."""
 _NAMED = {
     "rwkv-world": "{% for m in messages if m['role'] in ('system', 'user', 'assistant') %}"
     "{{ m['role']|capitalize + ': ' + m['content']|trim + '\\n\\n' }}"
@@ -97,16 +98,17 @@ def chat_template(
 
     TemplateError for a name that is not there, naming those that are.
     """
-    source = metadata.get(_KEY if name is None else f"{_KEY}.{name}")
+    source = metadata.get(TEMPLATE_KEY if name is None else f"{TEMPLATE_KEY}.{name}")
     if source is None and name is None:
-        source = metadata.get(f"{_KEY}.default")
+        source = metadata.get(f"{TEMPLATE_KEY}.default")
     if source is None and name is not None:
-        names = ", ".join(sorted(key[len(_KEY) + 1 :] for key in metadata if key.startswith(_KEY + "."))) or "none"
-        raise TemplateError(f"the file has no chat template called {name!r:.60}; by name it has: {names}")
+        names = sorted(key[len(TEMPLATE_KEY) + 1 :] for key in metadata if key.startswith(TEMPLATE_KEY + "."))
+        has = ", ".join(names) or "none"
+        raise TemplateError(f"the file has no chat template called {name!r:.60}; by name it has: {has}")
     if source is None:
         return PlainTurns()
     if not isinstance(source, str):
-        raise TemplateError(f"{_KEY} is {type(source).__name__}, not a text")
+        raise TemplateError(f"{TEMPLATE_KEY} is {type(source).__name__}, not a text")
     return ChatTemplate(_NAMED.get(source, source), _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"))
 
 

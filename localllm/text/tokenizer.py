@@ -171,6 +171,12 @@ class Tokenizer:
             piece = self._pieces[token_id] = self._make_piece(self._checked(token_id))
         return piece if special or self._vocab.types[token_id] not in (CONTROL, UNKNOWN) else b""
 
+    def special_id(self, text: str) -> int | None:
+        """The id of the special token (control, unknown or user-defined) whose text this is; None if there is none."""
+        token_id = self._vocab.ids.get(text)
+        is_special = token_id is not None and self._vocab.types[token_id] in (CONTROL, UNKNOWN, USER_DEFINED)
+        return token_id if is_special else None
+
     def is_control(self, token_id: int) -> bool:
         """Whether the token is one that texts do not show."""
         return self._vocab.types[self._checked(token_id)] in (CONTROL, UNKNOWN)

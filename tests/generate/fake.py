@@ -53,6 +53,9 @@ class FakeTokenizer:
     def encode_inside(self, text):
         return [ALPHABET.index(c) for c in text if c in ALPHABET]
 
+    def special_id(self, text):
+        return None
+
     def is_control(self, token_id):
         return token_id == EOG
 
@@ -178,7 +181,7 @@ class FakeModel(TextGeneration):
         self.suppressed: tuple[int, ...] = ()
         self.default_sampling = Sampling()
         self.tokenizer: FakeTokenizer | None = FakeTokenizer()
-        self.template = FakeTemplate()
+        self.template = self.tool_template = FakeTemplate()
         self.contexts: list[FakeContext] = []
         self.loaded: list[SimpleNamespace] = []
         """What the fixture `fake` of tests/cli was asked for."""

@@ -67,7 +67,7 @@ FORMATS = (
            drops=_COHERE),
     Format("nemotron", ("<TOOLCALL>",), ("<TOOLCALL>",), list_between("<TOOLCALL>", end="</TOOLCALL>")),
     Format("functools", ("functools[",), ("functools[",), list_between("functools")),
-    Format("lfm2", ("<|tool_call_start|>",), ("<|tool_call_start|>",),
+    Format("lfm2", ("List of tools: ",), ("<|tool_call_start|>",),
            partial(pythonic.read_between, start="<|tool_call_start|>", end="<|tool_call_end|>")),
     Format("llama3", ("<|start_header_id|>", "ipython"), (llama.START,), llama.read, at_start=True),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from localllm.generate.dialogue.deltas import Delta
 from localllm.generate.dialogue.formats import Format
 from localllm.generate.dialogue.reader import Markers, Step
-from localllm.generate.dialogue.thinking import Thinking
+from localllm.generate.dialogue.thinking import FINAL, HARMONY, Thinking
 from localllm.generate.dialogue.turn import Turn
 
 
@@ -38,6 +38,8 @@ class OutputParser:
         row = self._reading.format
         ids = (row.id_prefix, row.id_length) if row else ("", 0)
         self._turn = Turn(self._reading.tools, *ids, seed=seed)
+        if row and row.is_whole and (self._reading.is_thinking or self._reading.is_continued):
+            self._turn.feed(HARMONY.opening if self._reading.is_thinking else FINAL)  # it stands in the prompt
         self._answer = _answer(self._turn, self._reading)
 
     def push(self, text: str) -> list[Delta]:

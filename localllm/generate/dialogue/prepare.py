@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
-from localllm.generate.answer import HasVocabulary, template_ids, vocabulary
+from localllm.errors import TemplateError
+from localllm.generate.answer import HasVocabulary, TextTokenizer, no_vocabulary, template_ids
 from localllm.generate.constraint import NewConstraint
-from localllm.generate.dialogue.conversation import Conversation, text_of
-from localllm.generate.dialogue.parser import OutputParser
+from localllm.generate.dialogue.capabilities import Capabilities, DialogueTemplate, Message, capabilities_of
+from localllm.generate.dialogue.conversation import Conversation
+from localllm.generate.dialogue.formats import GENERIC, Format, find_format
+from localllm.generate.dialogue.messages import (
+    ADAPT,
+    SHOWS_TOOLS,
+    calls_as_texts,
+    merge_systems,
+    one_call_each,
+    plain_messages,
+    plain_tools,
+    results_as_texts,
+    tell_tools,
+)
+from localllm.generate.dialogue.parser import OutputParser, Reading
+from localllm.generate.dialogue.prompts import OWN_FORMS
+from localllm.generate.dialogue.thinking import FINAL, HARMONY, Thinking, find_thinking
 
 
-class DialogueTemplate(Protocol):
-    """What a conversation needs of a chat template (localllm.text's ChatTemplate and PlainTurns are such)."""
+class DialogueTokenizer(TextTokenizer, Protocol):
+    """What a conversation needs of a tokenizer (localllm.text's Tokenizer is one)."""
 
-    @property
-    def stop(self) -> tuple[str, ...]: ...
-    def render(
-        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any
-    ) -> str: ...
+    def special_id(self, text: str) -> int | None: ...
+    def is_control(self, token_id: int) -> bool: ...
 
 
 class DialogueModel(HasVocabulary, Protocol):
     """What a conversation needs of a model (localllm.generate.session's Model is one)."""
 
     @property
+    def tokenizer(self) -> DialogueTokenizer | None: ...
+    @property
     def template(self) -> DialogueTemplate: ...
+    @property
+    def tool_template(self) -> DialogueTemplate: ...
 
 
 @dataclass(frozen=True)
@@ -51,9 +69,124 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
     Raises TemplateError where the file's template refuses it, UsageError where tools or thinking ask for what this
     model or this installation cannot do.
     """
-    messages = [{**m, "content": text_of(m.get("content"))} for m in conversation.messages]
-    extra = dict(conversation.template_kwargs)
-    if conversation.thinking is not None:
-        extra["enable_thinking"] = conversation.thinking
-    prompt = model.template.render(messages, add_generation_prompt=True, **extra)
-    return Prepared(prompt, template_ids(vocabulary(model), prompt), OutputParser, stop=model.template.stop)
+    template = model.tool_template if conversation.tools else model.template
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise no_vocabulary(model.path)
+    can = capabilities_of(template)
+    row = find_format(can.source)
+    if conversation.tools and not (can.tools or row.name in SHOWS_TOOLS or row.name in OWN_FORMS):
+        row = GENERIC
+    thinking = find_thinking(can.source, lambda text: tokenizer.special_id(text) is not None)
+    prompt = _Prompt(template, conversation, row, thinking)
+    reading = Reading(
+        row if conversation.callable_tools or row.is_whole or row.drops else None,
+        conversation.callable_tools,
+        thinking,
+        is_thinking=prompt.is_thinking,
+        is_continued=prompt.is_continued,
+    )
+    return Prepared(
+        prompt.text,
+        template_ids(tokenizer, prompt.text),
+        partial(OutputParser, reading),
+        stop=template.stop,
+        show_special=_looks_for_control_tokens(reading, tokenizer),
+    )
+
+
+class _Prompt:
+    """What the template writes, and where it breaks off."""
+
+    def __init__(
+        self, template: DialogueTemplate, conversation: Conversation, row: Format, thinking: Thinking | None
+    ) -> None:
+        self._template, self._thinking = template, thinking
+        can = capabilities_of(template)
+        tools = plain_tools(conversation.tools)
+        messages = plain_messages(conversation.messages, can, row)
+        begun = messages.pop() if conversation.prefill else None
+        told = row.name in SHOWS_TOOLS or not tools or can.tools
+        messages = _adapted(messages if told else tell_tools(messages, tools, row), tools, can, row)
+        self._extra = _variables(conversation, thinking) | ({"tools": tools} if tools and told else {})
+        self.text = template.render(messages, add_generation_prompt=True, **self._extra)
+        opening = self._opening(messages)
+        self.is_continued = begun is not None and bool(begun["content"])
+        if begun is not None:
+            opening = self._add(opening, _begun_text(begun, opening, thinking))
+        self.is_thinking = thinking is not None and not self.is_continued and thinking.is_open(opening)
+        if thinking and self.is_thinking and (conversation.thinking is False or conversation.thinking_budget == 0):
+            self._add(opening, thinking.ending)
+            self.is_thinking = False
+
+    def _add(self, opening: str, text: str) -> str:
+        self.text += text
+        return opening + text
+
+    def _opening(self, messages: Sequence[Message]) -> str:
+        """What the template wrote for the answer's beginning: what is not there without it."""
+        try:
+            without = self._template.render(messages, add_generation_prompt=False, **self._extra)
+        except TemplateError:
+            without = ""
+        if not without:  # it refuses a conversation that nobody goes on with
+            return self.text[-_OPENING:]
+        same = next((i for i, (a, b) in enumerate(zip(without, self.text, strict=False)) if a != b), None)
+        return self.text[min(len(without), len(self.text)) if same is None else same :]
+
+
+_OPENING = 64
+"""Characters at a prompt's end in which its beginning of the answer is, where that cannot be told exactly."""
+
+
+def _adapted(messages: list[Message], tools: Sequence[dict[str, Any]], can: Capabilities, row: Format) -> list[Message]:
+    """Messages in the forms that the template takes."""
+    if any(message.get("tool_calls") for message in messages) and not can.arguments:
+        messages = calls_as_texts(messages, row)
+    if any(message["role"] == "tool" for message in messages) and (row is GENERIC or not can.results):
+        messages = results_as_texts(messages)
+    if any(len(message.get("tool_calls", ())) > 1 for message in messages) and not can.parallel_calls:
+        messages = one_call_each(messages)
+    if messages and messages[0]["role"] in ("system", "developer"):
+        messages = merge_systems(messages, can)
+    adapt = ADAPT.get(row.name)
+    return adapt(messages, tools) if adapt else messages
+
+
+def _variables(conversation: Conversation, thinking: Thinking | None) -> dict[str, Any]:
+    """What templates are told about thinking, by the names that they use for it."""
+    variables: dict[str, Any] = {}
+    wanted = conversation.thinking
+    if wanted is None and conversation.prefill and conversation.messages[-1].get("reasoning_content"):
+        wanted = True
+    if wanted is not None:
+        variables |= {"enable_thinking": wanted, "thinking": wanted}
+        if thinking is HARMONY and not wanted:
+            variables["reasoning_effort"] = "low"  # there is no less
+    if conversation.thinking_budget is not None:
+        variables["thinking_budget"] = conversation.thinking_budget
+    return {**variables, **conversation.template_kwargs}
+
+
+def _begun_text(begun: Message, opening: str, thinking: Thinking | None) -> str:
+    """A message that is to be continued, after what the template wrote for its beginning (llama.cpp: common_chat's
+    continuations)."""
+    thoughts, content = begun.get("reasoning_content", ""), begun["content"]
+    if thinking is None:
+        return str(content)
+    is_open = thinking.is_open(opening)
+    text = ("" if is_open or not thoughts else thinking.opening + thinking.lead) + thoughts
+    if content and (is_open or thoughts or thinking is HARMONY):
+        text += thinking.ending if is_open or thoughts else FINAL
+    return f"{text}{content}"
+
+
+def _looks_for_control_tokens(reading: Reading, tokenizer: DialogueTokenizer) -> bool:
+    row, thinking = reading.format, reading.thinking
+    markers = [*(row.starts + row.drops if row else ())]
+    if thinking:
+        markers += [thinking.opening, thinking.closing]
+    if row and row.is_whole:
+        return True
+    ids = [tokenizer.special_id(marker) for marker in markers]
+    return any(token is not None and tokenizer.is_control(token) for token in ids)

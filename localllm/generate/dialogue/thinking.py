@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,8 @@ class Thinking:
 
     opening: str
     closing: str
+    lead: str = ""
+    """What models write right after the opening."""
     forced: str = ""
     """What ends it by force, and begins the answer, where that is more than `closing`."""
     anywhere: bool = False
@@ -26,18 +28,18 @@ class Thinking:
         return text.rfind(self.opening) > text.rfind(self.closing)
 
 
-HARMONY = Thinking(
-    "<|channel|>analysis<|message|>", "<|end|>", forced="<|end|><|start|>assistant<|channel|>final<|message|>"
-)
+FINAL = "<|channel|>final<|message|>"
+"""With which gpt-oss's answers to the reader begin."""
+HARMONY = Thinking("<|channel|>analysis<|message|>", "<|end|>", forced=f"<|end|><|start|>assistant{FINAL}")
 THINKING = (
     HARMONY,
-    Thinking("<|channel>thought", "<channel|>", anywhere=True),
+    Thinking("<|channel>thought", "<channel|>", lead="\n", anywhere=True),
     Thinking("[THINK]", "[/THINK]"),
     Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
     Thinking("<seed:think>", "</seed:think>"),
     Thinking("<|inner_prefix|>", "<|inner_suffix|>"),
     Thinking("Here is my thought process:", "Here is my response:"),
-    Thinking("<think>", "</think>", forced="\n</think>\n\n"),
+    Thinking("<think>", "</think>", lead="\n", forced="\n</think>\n\n"),
 )
 """The first that stands in a model's template, or is in its vocabulary: Granite 3.2's is plain text."""
 
@@ -46,8 +48,16 @@ def find_thinking(source: str, is_token: Callable[[str], bool]) -> Thinking | No
     """How the model of a template thinks; None if it does not. is_token: whether a text is one token."""
     for thinking in THINKING:
         if thinking.opening in source or (thinking is not HARMONY and thinking.closing in source):
-            return thinking
+            return _as_written(thinking, source)
     for thinking in THINKING:
         if is_token(thinking.opening) and is_token(thinking.closing):
             return thinking
     return None
+
+
+def _as_written(thinking: Thinking, source: str) -> Thinking:
+    """Some families write <think> and </think> with line feeds around them, others without."""
+    with_lead = (thinking.opening + lead in source for lead in ("\n", r"\n"))
+    if not thinking.lead or thinking.opening not in source or any(with_lead):
+        return thinking
+    return replace(thinking, lead="", forced="")

@@ -15,7 +15,6 @@ read is content."""
 
 _NAMES = ("name", "tool_name", "function")
 _ARGUMENTS = ("arguments", "parameters")
-_IDS = ("id", "tool_call_id", "call_id")
 
 
 def between(start: str, end: str = "") -> Read:
@@ -92,7 +91,7 @@ class _Found:
     """What is known of a call while its object is read."""
 
     def __init__(self) -> None:
-        self.name = self.call_id = ""
+        self.name = ""
         self.arguments: str | None = None
         self.begun = False
 
@@ -100,11 +99,12 @@ class _Found:
 def call_object(turn: Turn) -> Step[None]:
     """One object with a name and arguments, in whatever order; arguments may also be JSON within a string.
 
-    A call is certain where its arguments begin after its name, or where the object ends.
+    A call is certain where its arguments begin after its name, or where the object ends. Ids of the model's own are not
+    taken: they begin anew in each message.
     """
     found = _Found()
     if (yield from _members(turn, found)) and not found.begun and turn.knows(found.name):
-        turn.begin(found.name, found.call_id)
+        turn.begin(found.name)
         turn.arguments(found.arguments or "{}")
 
 
@@ -142,8 +142,6 @@ def _member(turn: Turn, found: _Found, key: str) -> Step[bool]:
     if key in _NAMES and not found.name:
         found.name = _text(raw)
         return complete and turn.knows(found.name)
-    if key in _IDS:
-        found.call_id = _text(raw)
     return complete
 
 
@@ -152,7 +150,7 @@ def _arguments(turn: Turn, found: _Found) -> Step[bool]:
         if not found.name:
             complete, found.arguments = yield from gather(turn.json_value)
             return complete
-        turn.begin(found.name, found.call_id)
+        turn.begin(found.name)
         found.begun = True
         yield from turn.json_value(turn.arguments)
         return True

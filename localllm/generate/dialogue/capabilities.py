@@ -1,0 +1,118 @@
+"""What a chat template makes use of, found by trying it: marked texts go in, and are looked for in what comes out.
+
+llama.cpp watches which values a template reads (common/jinja/caps.cpp); what it writes says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from localllm.errors import TemplateError
+
+Message = dict[str, Any]
+
+_SYSTEM, _ASKED, _SAID, _RESULT = "zq-system-zq", "zq-asked-zq", "zq-said-zq", "zq-result-zq"
+_NAME, _CALLED, _OTHER, _KEY, _ID = "zq_name_zq", "zq_called_zq", "zq_other_zq", "zq_key_zq", "zq0id0zq9"
+"""The id has the nine letters that Mistral's templates ask for."""
+
+PROBE_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": _NAME,
+        "description": "Probes.",
+        "parameters": {"type": "object", "properties": {"key": {"type": "string", "description": "A key."}}},
+    },
+}
+
+
+class DialogueTemplate(Protocol):
+    """What a conversation needs of a chat template (localllm.text's ChatTemplate and PlainTurns are such)."""
+
+    @property
+    def stop(self) -> tuple[str, ...]: ...
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any
+    ) -> str: ...
+
+
+class Capabilities:
+    """Each is tried when it is first asked for."""
+
+    def __init__(self, template: DialogueTemplate) -> None:
+        self._render = template.render
+        self.source: str = getattr(template, "source", "")
+        """Of the template; "" where it has none."""
+
+    @cached_property
+    def system(self) -> bool:
+        """Messages of the system are shown, as such."""
+        messages = [_message("system", _SYSTEM), _message("user", _ASKED)]
+        return _SYSTEM in (self._written(messages) or self._written(messages, tools=[PROBE_TOOL]))
+
+    @cached_property
+    def tools(self) -> bool:
+        """Tools are told to the model."""
+        return _NAME in self._written([_message("user", _ASKED)], tools=[PROBE_TOOL])
+
+    @cached_property
+    def arguments(self) -> str:
+        """How the arguments of calls are to be given: "object", "text", or "", where calls are not shown at all."""
+        written = self._conversation(_call({_KEY: "value"}))
+        if _CALLED in written and _KEY in written and f"'{_KEY}'" not in written:  # not as Python shows a dict
+            return "object"
+        written = self._conversation(_call(f'{{"{_KEY}": "value"}}'))
+        return "text" if _CALLED in written and _KEY in written else ""
+
+    @cached_property
+    def results(self) -> bool:
+        """What tools gave back is shown."""
+        return _RESULT in self._conversation(*([self._shown_call()] if self.arguments else []))
+
+    @cached_property
+    def parallel_calls(self) -> bool:
+        """Several calls in one message are shown."""
+        other = self._shown_call()
+        other = other | {"function": other["function"] | {"name": _OTHER}}
+        return _OTHER in self._conversation(self._shown_call(), other)
+
+    def _shown_call(self) -> dict[str, Any]:
+        return _call(f'{{"{_KEY}": "value"}}' if self.arguments == "text" else {_KEY: "value"})
+
+    def _conversation(self, *calls: dict[str, Any]) -> str:
+        calling = _message("assistant", "" if calls else _SAID) | ({"tool_calls": list(calls)} if calls else {})
+        results = [
+            {"role": "tool", "content": _RESULT, "tool_call_id": _ID, "name": _CALLED}
+            for _ in range(max(1, len(calls)))
+        ]
+        asked = _message("user", _ASKED)
+        tools = {"tools": [PROBE_TOOL]} if self.tools else {}
+        head = [asked, calling, *results]
+        return self._written(head, **tools) or self._written([*head, _message("assistant", _SAID), asked], **tools)
+
+    def _written(self, messages: Sequence[Message], **extra: Any) -> str:
+        try:
+            return self._render(messages, add_generation_prompt=True, **extra)
+        except TemplateError:
+            return ""
+
+
+_KNOWN: WeakKeyDictionary[DialogueTemplate, Capabilities] = WeakKeyDictionary()
+
+
+def capabilities_of(template: DialogueTemplate) -> Capabilities:
+    """Those of a template, which are kept as long as it is."""
+    found = _KNOWN.get(template)
+    if found is None:
+        found = _KNOWN[template] = Capabilities(template)
+    return found
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _call(arguments: object) -> dict[str, Any]:
+    return {"id": _ID, "type": "function", "function": {"name": _CALLED, "arguments": arguments}}
