@@ -1,7 +1,7 @@
 // The page: what is shown, and what keys and buttons do.
 
 import { newAnswer } from "./answer.js";
-import { setKey } from "./api.js";
+import { hasKey, setKey } from "./api.js";
 import { Composer } from "./composer.js";
 import { fromFile, leaveOutOldest, newConversation, toFile, touch } from "./conversation.js";
 import { byId, download } from "./dom.js";
@@ -90,11 +90,13 @@ class App {
   }
 
   askKey() {
+    byId("key-error").hidden = !hasKey();
     if (!byId("key").open) byId("key").showModal();
   }
 
   useKey() {
     setKey(byId("key-input").value);
+    byId("key-input").value = "";
     this.connect();
   }
 
@@ -192,6 +194,7 @@ class App {
   }
 
   ended({ conversation, message }) {
+    if (!this.nCtx && !message.error) this.connect(); // the size of a model's context is known once it is loaded
     if (conversation === this.conversation) {
       this.thread.refresh(this.threadState());
       this.refresh();

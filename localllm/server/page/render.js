@@ -9,6 +9,7 @@ export class MarkdownView {
   #stream = new MarkdownStream();
   #shown = [];
   #nodes = new WeakMap(); // node of Markdown -> what it is on the page: complete blocks are not made again
+  #topLevel = 0; // of the first heading, which is put right below the page's own two levels
 
   constructor(element) {
     this.element = element;
@@ -21,8 +22,13 @@ export class MarkdownView {
   }
 
   #virtual(block) {
-    if (!this.#nodes.has(block)) this.#nodes.set(block, virtual(block));
+    if (!this.#nodes.has(block)) this.#nodes.set(block, block.type === "heading" ? this.#heading(block) : virtual(block));
     return this.#nodes.get(block);
+  }
+
+  #heading(block) {
+    this.#topLevel ||= block.level;
+    return heading(block, block.level - this.#topLevel);
   }
 }
 
@@ -66,10 +72,14 @@ function virtual(node) {
   return typeof node === "string" ? node : VIRTUAL[node.type](node);
 }
 
-// Headings of an answer stand below the page's own two levels.
+function heading(node, depth) {
+  const tag = `h${Math.min(Math.max(depth, 0) + 3, 6)}`;
+  return v(tag, { ...AUTO, class: `level-${node.level}` }, ...all(node.children));
+}
+
 const VIRTUAL = {
   paragraph: (node) => v("p", AUTO, ...all(node.children)),
-  heading: (node) => v(`h${Math.min(node.level + 2, 6)}`, { ...AUTO, class: `level-${node.level}` }, ...all(node.children)),
+  heading: (node) => heading(node, node.level), // within a quote or an item
   quote: (node) => v("blockquote", AUTO, ...all(node.children)),
   rule: () => v("hr", {}),
   list,

@@ -36,7 +36,7 @@ export class Runs extends EventTarget {
     delete message.error;
     let saved = Date.now();
     try {
-      await this.#save(conversation);
+      await this.#save(asBroken(conversation));
       for await (const chunk of streamChat(body, controller.signal)) {
         applyChunk(message, chunk);
         this.#tell("update", run);

@@ -66,13 +66,13 @@ export class Sidebar {
     const row = this.#rowOf(id);
     const input = h("input", { "aria-label": "Title", maxlength: 200, dir: "auto" });
     input.value = title;
-    const close = (isKept) => {
+    const close = async (isKept, hadFocus = true) => {
       input.removeEventListener("blur", onBlur);
-      if (isKept && input.value.trim()) this.handlers.rename(id, input.value.trim());
+      if (isKept && input.value.trim()) await this.handlers.rename(id, input.value.trim());
       else this.draw();
-      this.#rowOf(id)?.querySelector("a").focus();
+      if (hadFocus) this.#rowOf(id)?.querySelector("a").focus();
     };
-    const onBlur = () => close(true);
+    const onBlur = () => close(true, false);
     input.addEventListener("blur", onBlur);
     input.addEventListener("keydown", (event) => {
       if (event.key === "Escape") event.stopPropagation();

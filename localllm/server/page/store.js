@@ -98,7 +98,9 @@ class Store extends EventTarget {
   }
 }
 
+/** Commits at once: when the page is being closed there is no later. */
 function completed(work) {
+  work.commit();
   return new Promise((resolve, reject) => {
     work.oncomplete = () => resolve();
     work.onabort = () => reject(work.error ?? new Error("the browser did not save the conversation"));

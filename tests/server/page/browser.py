@@ -48,9 +48,17 @@ class Browser:
 
     def open(self, url: str) -> None:
         self.driver.get(url)
-        self.wait(lambda: self.js("return document.querySelectorAll('#model option').length > 0 || "
-                                  "!document.querySelector('#server-error').hidden || "
-                                  "document.querySelector('#key').open"))  # fmt: skip
+        self._begun()
+
+    def reload(self) -> None:
+        self.driver.refresh()
+        self._begun()
+
+    def _begun(self) -> None:
+        """The page has asked the server what it has."""
+        script = """return document.querySelectorAll("#model option").length > 0 || document.querySelector("#key").open
+            || !document.querySelector("#server-error").hidden"""
+        self.wait(lambda: self.js(script))
 
     def js(self, script: str, *args: Any) -> Any:
         return self.driver.execute_script(script, *args)
@@ -87,8 +95,15 @@ class Browser:
             area.send_keys(line)
 
     def paste(self, text: str) -> None:
-        """Into what has the focus, as the clipboard does it."""
-        self.command("Input.insertText", text=text)
+        """Into what has the focus, from the clipboard."""
+        self.allow_clipboard()
+        self.js("return navigator.clipboard.writeText(arguments[0])", text)
+        self.chord(Keys.CONTROL, "v")
+
+    def allow_clipboard(self) -> None:
+        origin = self.js("return location.origin")
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        self.command("Browser.grantPermissions", permissions=permissions, origin=origin)
 
     def say(self, text: str) -> None:
         """Send a message, and wait until its answer is complete."""

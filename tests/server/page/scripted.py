@@ -49,6 +49,7 @@ class Scripted:
         self.requests: list[Body] = []
         self.cancelled = 0
         self._released = asyncio.Event()
+        self._held = threading.Semaphore(0)
         endpoints = (
             Endpoint("GET", "/v1/models", self._models),
             Endpoint("POST", "/v1/chat/completions", self._chat, Body),
@@ -57,8 +58,9 @@ class Scripted:
         dialect = Dialect("scripted", endpoints, _error_body)
         models = Models(Library({"tiny": "/nowhere/tiny.gguf"}), _never)
         app = create_app(models, ServerOptions(**options), [dialect])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
         self._thread.start()
@@ -66,17 +68,21 @@ class Scripted:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        return f"http://127.0.0.1:{self._port}/"
+
+    def wait_held(self) -> None:
+        """Until an answer has come to the next HELD, or to its end."""
+        assert self._held.acquire(timeout=10)
 
     def release(self) -> None:
         """Let answers go on that are HELD."""
         self._loop.call_soon_threadsafe(self._released.set)
 
     def close(self) -> None:
-        self.release()
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
-        self._socket.close()
+        if self._thread.is_alive():
+            self.release()
+            self._server.should_exit = self._server.force_exit = True
+            self._thread.join(10)
 
     def _run(self) -> None:
         async def serve() -> None:
@@ -106,6 +112,7 @@ class Scripted:
             finish = "stop"
             for step in steps:
                 if step is HELD:
+                    self._held.release()
                     await self._released.wait()
                     self._released.clear()
                 elif isinstance(step, ApiError):
@@ -121,6 +128,8 @@ class Scripted:
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
+        finally:
+            self._held.release()
 
 
 TIMINGS = {
