@@ -85,6 +85,10 @@ class Events:
         """Whether the next event is there already: who writes may gather before it sends."""
         return bool(self._waiting)
 
+    def stop(self) -> None:
+        """Let the answers end here; what they came to is still told."""
+        self._handle.cancel()
+
     def close(self) -> None:
         """Cancel what still runs."""
         if self._left:

@@ -1,132 +1,19 @@
-"""llama.cpp's server, as its tools/server/README.md describes it: the paths that have to do with text.
-
-Errors are format_error_response's of server-common.cpp.
-"""
+"""llama.cpp's server, as its tools/server/README.md describes it: its endpoints together, and its errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from localllm.server.call import Call
-from localllm.server.dialects import llamacpp_status
-from localllm.server.endpoint import ApiError, Dialect, Endpoint
+from localllm.server.dialects import llamacpp_completion, llamacpp_status, llamacpp_tokens
+from localllm.server.endpoint import ApiError, Dialect
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
-    """{"error": {code, message, type}}, with the field, and with the numbers that belong to the kind."""
+    """{"error": {code, message, type}} (format_error_response, server-common.cpp), with the field, and with the numbers
+    that belong to the kind."""
     told = {"code": error.status, "message": error.message, "type": error.kind}
     return {"error": told | ({"param": error.param} if error.param else {}) | error.details}
 
 
-Mixed = str | int | list[str | int]
-"""A text, a token, or a list of both."""
-
-
-class TokenizeBody(msgspec.Struct):
-    content: Mixed = ""
-    add_special: bool = False
-    parse_special: bool = True
-    with_pieces: bool = False
-    model: str | None = None
-
-
-class Piece(msgspec.Struct):
-    id: int
-    piece: str | list[int]
-    """Its bytes where they are no text by themselves."""
-
-
-class Tokens(msgspec.Struct):
-    tokens: list[int] | list[Piece]
-
-
-async def tokenize(call: Call) -> Tokens:
-    body: TokenizeBody = call.body
-    async with call.model(body.model) as served:
-        ids = await mixed_ids(served, body.content, body.add_special, body.parse_special)
-        if not body.with_pieces:
-            return Tokens(ids)
-        tokenizer = served.tokenizer()
-        return Tokens([Piece(i, _text_or_bytes(tokenizer.token_bytes(i, special=True))) for i in ids])
-
-
-def _text_or_bytes(raw: bytes) -> str | list[int]:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return list(raw)
-
-
-async def mixed_ids(served: Any, content: Mixed, add_special: bool, parse_special: bool = True) -> list[int]:
-    """Ids of texts and tokens; BOS goes before the first if that is a text (tokenize_mixed, server-common.cpp)."""
-    parts = content if isinstance(content, list) else [content]
-    ids: list[int] = []
-    for i, part in enumerate(parts):
-        if isinstance(part, str):
-            ids += await served.encode(part, add_special and i == 0, parse_special)
-        elif 0 <= part < served.model.config.n_vocab:
-            ids.append(part)
-        else:
-            limit = served.model.config.n_vocab - 1
-            raise ApiError(400, f"token id {part}: ids go from 0 to {limit}", param="prompt")
-    return ids
-
-
-class DetokenizeBody(msgspec.Struct):
-    tokens: list[int] = []
-    model: str | None = None
-
-
-class Content(msgspec.Struct):
-    content: str
-
-
-async def detokenize(call: Call) -> Content:
-    async with call.model(call.body.model) as served:
-        stream = served.tokenizer().stream(special=True)
-        return Content("".join(map(stream.push, call.body.tokens)) + stream.finish())
-
-
-class EmbeddingBody(msgspec.Struct):
-    content: str | list[str | int | list[int]] = ""
-    input: str | list[str | int | list[int]] = ""
-    """Another name of content."""
-    embd_normalize: int = 2
-    model: str | None = None
-
-
-class Embedding(msgspec.Struct):
-    index: int
-    embedding: list[list[float]]
-
-
-async def embedding(call: Call) -> list[Embedding]:
-    """One row a text, in a list, since pooling "none" would give several."""
-    body: EmbeddingBody = call.body
-    if body.embd_normalize not in (-1, 2):
-        raise ApiError(
-            400, "embd_normalize: -1 (as they are) and 2 (of length 1) are supported", param="embd_normalize"
-        )
-    given = body.content or body.input
-    texts = given if isinstance(given, list) and not all(isinstance(part, int) for part in given) else [given]
-    async with call.model(body.model) as served:
-        ids = [await mixed_ids(served, text, True, False) for text in texts]  # type: ignore[arg-type]
-        if served.model.network.pooling.kind != "none":
-            rows = await served.embeddings.embed(ids, None, body.embd_normalize == 2)
-            return [Embedding(i, [row.tolist()]) for i, row in enumerate(rows)]
-        return [Embedding(i, (await served.embeddings.hidden_states(text)).tolist()) for i, text in enumerate(ids)]
-
-
-DIALECT = Dialect(
-    "llama.cpp",
-    (
-        *llamacpp_status.ENDPOINTS,
-        Endpoint("POST", "/tokenize", tokenize, TokenizeBody, Tokens, "Text to tokens"),
-        Endpoint("POST", "/detokenize", detokenize, DetokenizeBody, Content, "Tokens to text"),
-        Endpoint("POST", "/embedding", embedding, EmbeddingBody, list[Embedding], "Embeddings of texts"),
-        Endpoint("POST", "/embeddings", embedding, EmbeddingBody, list[Embedding], "Embeddings of texts"),
-    ),
-    error_body,
-)
+_FILES = (llamacpp_status, llamacpp_completion, llamacpp_tokens)
+DIALECT = Dialect("llama.cpp", tuple(endpoint for file in _FILES for endpoint in file.ENDPOINTS), error_body)
