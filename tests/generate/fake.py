@@ -37,6 +37,7 @@ class FakeTokenizer:
 
     n_vocab = N_VOCAB
     bos_id = BOS
+    eos_id = EOG
     add_bos = True
     eog_ids = frozenset({EOG})
     infill_ids: ClassVar[dict[str, int]] = {}
@@ -49,6 +50,9 @@ class FakeTokenizer:
 
     def decode(self, ids, special=False):
         return "".join(ALPHABET[i] for i in ids if i != BOS)
+
+    def token_text(self, token_id):
+        return ALPHABET[token_id]
 
     def encode_inside(self, text):
         return [ALPHABET.index(c) for c in text if c in ALPHABET]

@@ -11,6 +11,7 @@ from localllm.server.call import Call
 from localllm.server.chat import prepared_for
 from localllm.server.dialects.openai_chat import conversation
 from localllm.server.dialects.openai_chat_types import ChatBody
+from localllm.server.dialects.openai_common import refuse
 from localllm.server.endpoint import ApiError, Endpoint
 
 Mixed = str | int | list[str | int]
@@ -38,7 +39,7 @@ class Tokens(msgspec.Struct):
 async def tokenize(call: Call) -> Tokens:
     body: TokenizeBody = call.body
     async with call.model(body.model) as served:
-        ids = await mixed_ids(served, body.content, body.add_special, body.parse_special)
+        ids = await mixed_ids(served, body.content, body.add_special, body.parse_special, "content")
         if not body.with_pieces:
             return Tokens(ids)
         tokenizer = served.tokenizer()
@@ -52,7 +53,9 @@ def _text_or_bytes(raw: bytes) -> str | list[int]:
         return list(raw)
 
 
-async def mixed_ids(served: Any, content: Mixed, add_special: bool, parse_special: bool = True) -> list[int]:
+async def mixed_ids(
+    served: Any, content: Mixed, add_special: bool, parse_special: bool = True, param: str = "prompt"
+) -> list[int]:
     """Ids of texts and tokens; BOS goes before the first if that is a text (tokenize_mixed, server-common.cpp)."""
     parts = content if isinstance(content, list) else [content]
     ids: list[int] = []
@@ -62,8 +65,7 @@ async def mixed_ids(served: Any, content: Mixed, add_special: bool, parse_specia
         elif 0 <= part < served.model.config.n_vocab:
             ids.append(part)
         else:
-            limit = served.model.config.n_vocab - 1
-            raise ApiError(400, f"token id {part}: ids go from 0 to {limit}", param="prompt")
+            raise refuse(f"token id {part}: ids go from 0 to {served.model.config.n_vocab - 1}", param)
     return ids
 
 
@@ -78,8 +80,9 @@ class Content(msgspec.Struct):
 
 async def detokenize(call: Call) -> Content:
     async with call.model(call.body.model) as served:
+        ids = await mixed_ids(served, call.body.tokens, add_special=False, param="tokens")
         stream = served.tokenizer().stream(special=True)
-        return Content("".join(map(stream.push, call.body.tokens)) + stream.finish())
+        return Content("".join(map(stream.push, ids)) + stream.finish())
 
 
 class EmbeddingBody(msgspec.Struct):
@@ -105,7 +108,7 @@ async def embedding(call: Call) -> list[Embedding]:
     given = body.content or body.input
     texts = given if isinstance(given, list) and not all(isinstance(part, int) for part in given) else [given]
     async with call.model(body.model) as served:
-        ids = [await mixed_ids(served, text, True, False) for text in texts]  # type: ignore[arg-type]
+        ids = [await mixed_ids(served, text, True, False, "content") for text in texts]  # type: ignore[arg-type]
         if served.model.network.pooling.kind != "none":
             rows = await served.embeddings.embed(ids, None, body.embd_normalize == 2)
             return [Embedding(i, [row.tolist()]) for i, row in enumerate(rows)]
