@@ -139,16 +139,17 @@ class Engine:
         if not 1 <= request.n <= MAX_ANSWERS:
             raise UsageError(f"n is {request.n}: it must lie between 1 and {MAX_ANSWERS}")
         n_vocab = self.model.config.n_vocab
-        for token in request.ids:
+        for token in (min(request.ids, default=0), max(request.ids, default=0)):
             if not 0 <= token < n_vocab:
                 raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
+        samplings = (_seeded(request.sampling, index) for index in range(request.n))
+        samplers = [sampler_of(self.model, sampling, request.processors) for sampling in samplings]
         return [
             new_sequence(
-                self.model, request.ids, sampler_of(self.model, _seeded(request.sampling, index)), self.n_ctx,
-                request.max_tokens, request.stop, request.constraint, request.logprobs, request.show_special,
-                request.ignore_eog,
+                self.model, request.ids, sampler, self.n_ctx, request.max_tokens, request.stop, request.constraint,
+                request.logprobs, request.show_special, request.ignore_eog,
             )
-            for index in range(request.n)
+            for sampler in samplers
         ]  # fmt: skip
 
     def _cancel(self, job: Job) -> None:

@@ -9,6 +9,7 @@ from localllm.errors import LocalllmError
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.params import Sampling
 from localllm.generate.piece import Piece, TokenLogprob
+from localllm.generate.sampling import Processor
 from localllm.generate.stats import Stats
 
 
@@ -26,6 +27,9 @@ class Request:
     n: int = 1
     """Answers. The k-th one takes the seed + k."""
     constraint: NewConstraint | None = None
+    processors: tuple[Processor, ...] = ()
+    """Python functions that change the logits before they are sampled from, each by (tokens so far, float32 [n_vocab]).
+    They are called in the engine's thread."""
     logprobs: int | None = None
     """How many of the likeliest tokens are told at each place (0: the chosen one alone); None: none are."""
     prompt_logprobs: int | None = None

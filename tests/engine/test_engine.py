@@ -244,6 +244,23 @@ class TestSeveralAnswers:
         assert n_before == 1
 
 
+def test_python_functions_may_change_the_logits(make):
+    """Each answer's own tokens are told; one that breaks fails its request alone."""
+    seen = []
+
+    def no_l(ids, logits):
+        seen.append(list(ids))
+        logits[ALPHABET.index("l")] = -10.0
+
+    engine = make(n_seq=2)
+    listener = Listener()
+    engine.submit(request(processors=(no_l,), max_tokens=3), listener)
+    listener.ended()
+    assert listener.text()[:2] == "he"
+    assert "l" not in listener.text()
+    assert seen[2] == ids_of("say:he")
+
+
 class TestFairness:
     def test_users_take_turns(self, make):
         engine = make(n_seq=1)
