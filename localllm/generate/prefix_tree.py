@@ -23,9 +23,13 @@ class Kept:
 
     n_bytes: int
     content: Span | Moment | None = None
+    name: str = ""
+    """Of its file, once it is known."""
     file: str = ""
     used: int = 0
     """Time of the last use, by the tree's clock."""
+    is_waiting: bool = False
+    """To be written to a file: its content must stay."""
 
     @property
     def is_gone(self) -> bool:
@@ -72,6 +76,8 @@ class Found:
 class PrefixTree:
     def __init__(self) -> None:
         self.root = Node(0, used=1 << 62)
+        self.names: dict[str, Kept] = {}
+        """Of what has a file, or gets one."""
         self._clock = 0
 
     def longest(self, ids: Ids) -> Found:
@@ -111,6 +117,19 @@ class PrefixTree:
                 node.used = self._clock
                 node = node.parent
 
+    def prefix(self, node: Node) -> Ids:
+        """All tokens up to a node's end."""
+        parts: list[Ids] = []
+        until, at = node.stop, node
+        while at is not self.root and at.parent is not None:
+            parts.append(at.ids[: until - at.start])
+            until, at = at.start, at.parent
+        return np.concatenate(parts[::-1]) if parts else np.empty(0, np.int32)
+
+    def name(self, kept: Kept, name: str) -> None:
+        kept.name = name
+        self.names[name] = kept
+
     def all(self) -> Iterator[Kept]:
         """Everything kept, parents before what hangs on them."""
         waiting = [self.root]
@@ -130,14 +149,22 @@ class PrefixTree:
         """Take something out, with all that hangs on it."""
         if isinstance(kept, KeptMoment) and kept.node is not None:
             kept.node.moments.remove(kept)
-            kept.node = None
-        if isinstance(kept, Node) and kept.parent is not None:
+        elif isinstance(kept, Node) and kept.parent is not None:
             by_token = kept.parent.children[kept.start]
             by_token[int(kept.ids[0])].remove(kept)
             kept.parent.children[kept.start] = {token: nodes for token, nodes in by_token.items() if nodes}
             if not kept.parent.children[kept.start]:
                 del kept.parent.children[kept.start]
-            kept.parent = None
+        waiting = [kept]
+        while waiting:
+            gone = waiting.pop()
+            if self.names.get(gone.name) is gone:
+                del self.names[gone.name]
+            if isinstance(gone, Node):
+                gone.parent = None
+                waiting += [*gone.moments, *gone.below()]
+            elif isinstance(gone, KeptMoment):
+                gone.node = None
 
 
 def common(a: Ids, b: Ids) -> int:

@@ -1,4 +1,5 @@
-"""Beginnings of prompts that were read once, kept in memory within a budget: who reads one again gets it back.
+"""Beginnings of prompts that were read once, kept in memory within a budget, and on disk: who reads one again gets it
+back, in another process, too.
 
 A driver (generate.loop, the engine) asks `find` before it reads a prompt, and `save`s what it has read. What comes back
 is what the context held, so answers keep their bits. A cache belongs to one context, and `find`, `save` and
@@ -10,10 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from localllm.generate.disk_tier import DiskTier, Layout
 from localllm.generate.prefix_tree import Found, Ids, Kept, KeptMoment, Node, PrefixTree
 from localllm.model.sequences import Moment, Span
 from localllm.runtime.system import available_memory
@@ -26,12 +29,13 @@ SPAN_TOKENS = 1024
 """Of a node: the oldest go by such pieces."""
 MARK = 32
 """Moments are taken at multiples of it: beginnings that are shared end shortly after them."""
+DISK_BYTES = 2 << 30
 _MOST_MEMORY = 1 << 30
 _NEAR = 64
 """Nodes below a way that are searched for moments that a sequence can go back from."""
 
 
-class Keeper(Protocol):
+class Keeper(Layout, Protocol):
     """What the cache needs of a context (localllm.model's Context is one)."""
 
     @property
@@ -62,9 +66,13 @@ class CacheStatus:
     restored_tokens: int
     """Tokens that did not have to be read again."""
     saved_tokens: int
+    disk_bytes: int
+    """Of the whole folder; 0 as long as it is not known which files are this model's."""
+    note: str
+    """What went wrong with the disk last, for people."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Match:
     """How much of a prompt is kept."""
 
@@ -76,6 +84,19 @@ class Match:
     _cache: PromptCache
     _path: tuple[Node, ...]
     _moment: KeptMoment | None
+    _loaded: tuple[list[Span], Moment | None] | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """`restore_into` will not read files."""
+        kept = [*self._path, *([self._moment] if self._moment else ())]
+        return self._loaded is not None or all(k.content is not None for k in kept)
+
+    def load(self) -> bool:
+        """Read the files that it takes (0.1 s for 100 MB), in any thread; False where something is gone."""
+        if self._loaded is None:
+            self._loaded = self._cache._load(self)
+        return self._loaded is not None
 
     def restore_into(self, context: Keeper, seq_id: int) -> int:
         """Give the sequence what is kept, in place of what it holds; n_past. 0: it is gone, and nothing has changed."""
@@ -83,13 +104,17 @@ class Match:
 
 
 class PromptCache:
-    def __init__(self, context: Keeper, memory: int | None = None) -> None:
-        """memory: bytes; None: `default_memory`."""
+    def __init__(
+        self, context: Keeper, memory: int | None = None, folder: Path | None = None, disk: int = DISK_BYTES
+    ) -> None:
+        """memory: bytes; None: `default_memory`. folder: where beginnings are kept on disk (see `saved_folder`), at
+        most `disk` bytes of all models; None: nowhere."""
         self._context = context
         self.memory_limit = default_memory() if memory is None else memory
         self._tree = PrefixTree()
         self._lock = threading.RLock()
         self._lookups = self._hits = self._restored = self._saved = 0
+        self._disk = DiskTier(context, self._tree, self._lock, folder, disk, self._evict) if folder else None
 
     def find(self, ids: Sequence[int], known: int = 0) -> Match:
         """The longest beginning of a prompt that can be restored: 0 tokens where nothing is worth it. known: tokens
@@ -98,6 +123,7 @@ class PromptCache:
             return Match(0, 0, self, (), None)
         with self._lock:
             self._lookups += 1
+            self._look_at_disk(len(ids))
             prompt = np.asarray(ids, np.int32)
             found = self._tree.longest(prompt)
             n_past, moment = self._usable(found, len(ids) - 1)
@@ -111,25 +137,25 @@ class PromptCache:
     def save(self, context: Keeper, seq_id: int, ids: Sequence[int]) -> int:
         """Keep what a sequence holds of `ids`, its first tokens, where that is worth it; how many tokens are new.
 
-        It is copied at once: 25 ms for 100 MB.
+        It is copied at once (25 ms for 100 MB), and written to disk later.
         """
         n = min(len(ids), context.n_past(seq_id))
         if n < MIN_TOKENS:
             return 0
         prompt = np.asarray(ids[:n], np.int32)
         with self._lock:
+            self._look_at_disk(n)
             found = self._tree.longest(prompt)
             at = _moment_position(context, seq_id, n) if context.moment_is_needed else n
             gain = at - self._usable(found, at)[0]
             if gain < MIN_GAIN:
-                self._tree.touch(found.path)
                 return 0
             path, moment = self._add_spans(context, seq_id, prompt, found), None
             if context.moment_is_needed:
                 content = context.moment(seq_id, at)
                 moment = KeptMoment(sum(map(len, content.parts)), content, then=replace(content, parts=()))
                 self._tree.add_moment(next(node for node in reversed(path) if node.start < at), moment)
-            self._tree.touch(path, moment)
+            self._use(path, moment)
             self._saved += gain
             self._evict()
         return gain
@@ -137,14 +163,25 @@ class PromptCache:
     def status(self) -> CacheStatus:
         with self._lock:
             kept = list(self._tree.all())
+        disk = self._disk
         return CacheStatus(
-            _memory(kept), self.memory_limit, len(kept), self._lookups, self._hits, self._restored, self._saved
-        )
+            _memory(kept), self.memory_limit, len(kept), self._lookups, self._hits, self._restored, self._saved,
+            disk.n_bytes if disk else 0, disk.note if disk else "",
+        )  # fmt: skip
 
-    def clear(self) -> None:
-        """Forget everything that is in memory."""
-        with self._lock:
-            self._tree = PrefixTree()
+    def close(self, seconds: float = 10.0) -> None:
+        """Write what is still to be written, for so long at most. To be called before the context is closed."""
+        if self._disk:
+            self._disk.close(seconds)
+
+    def _look_at_disk(self, n: int) -> None:
+        if self._disk and n >= MIN_TOKENS:
+            self._disk.refresh()
+
+    def _use(self, path: tuple[Node, ...], moment: KeptMoment | None) -> None:
+        self._tree.touch(path, moment)
+        if self._disk:
+            self._disk.use(path, moment)
 
     def _usable(self, found: Found, most: int) -> tuple[int, KeptMoment | None]:
         """From where a way can be gone on from, at most `most`, and by which moment."""
@@ -169,31 +206,42 @@ class PromptCache:
             path.append(self._tree.add(path[-1] if path else self._tree.root, node))
         return tuple(path)
 
+    def _load(self, match: Match) -> tuple[list[Span], Moment | None] | None:
+        """What a match stands for, out of memory or files; None where something is gone."""
+        spans: list[Span] = []
+        moment: Moment | None = None
+        for kept in (*match._path, *([match._moment] if match._moment else ())):
+            content = kept.content
+            if content is None and self._disk:
+                content = kept.content = self._disk.load(kept)
+            if isinstance(content, Span):
+                spans.append(content)
+            elif isinstance(content, Moment):
+                moment = content
+            else:
+                return None
+        return spans, moment
+
     def _restore(self, match: Match, context: Keeper, seq_id: int) -> int:
+        if not match.n_past or not match.load():
+            return 0
+        assert match._loaded
+        context.resume(seq_id, match.n_past, *match._loaded)
         with self._lock:
-            spans = [node.content for node in match._path]
-            moment = match._moment.content if match._moment else None
-            if not all(isinstance(span, Span) for span in spans) or (match._moment and not isinstance(moment, Moment)):
-                return 0
-            self._tree.touch(match._path, match._moment)
-        context.resume(
-            seq_id,
-            match.n_past,
-            [span for span in spans if isinstance(span, Span)],
-            moment if isinstance(moment, Moment) else None,
-        )
-        self._hits += 1
-        self._restored += match.n_past
+            self._use(match._path, match._moment)
+            self._evict()
+            self._hits += 1
+            self._restored += match.n_past
         return match.n_past
 
     def _evict(self) -> None:
-        """Forget the oldest until the rest fits the budget."""
+        """Forget the oldest until the rest fits the budget, but for what is still to be written."""
         oldest = self._tree.oldest_first()
         excess = _memory(oldest) - self.memory_limit
         for kept in oldest:
             if excess <= 0:
                 return
-            if kept.content is not None:
+            if kept.content is not None and not kept.is_waiting:
                 kept.content = None
                 excess -= kept.n_bytes
                 if kept.is_gone:

@@ -99,6 +99,19 @@ class GGUFFile:
         if now.st_size != self.size or now.st_mtime_ns != self._mtime:
             raise FileError(f"{self.path}: changed while in use (size {self.size}, now {now.st_size}): load it again")
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Of the open file: device, inode, size, times of the last write and change in nanoseconds. As long as it is
+        the same, so is the content. Raises FileError."""
+        self.check_unchanged()
+        now = os.fstat(self._fd)
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+    def duplicate(self) -> int:
+        """A descriptor of the same open file, which the caller closes; its offset is shared. Raises FileError."""
+        self.check_unchanged()
+        return os.dup(self._fd)
+
     def close(self) -> None:
         """Drops the mapping. Arrays of metadata that were not read yet cannot be read any more. May be called twice."""
         data, self._data = self._data, None

@@ -24,6 +24,7 @@ from localllm.kernels.thread import Step
 from localllm.model.forward import record_body, record_head, record_norm, record_projection
 from localllm.model.network import Network
 from localllm.model.recorder import MATVEC_MAX_ROWS
+from localllm.model.rope import digest as rope_digest
 from localllm.model.sequences import Moment, Sequences, Span
 from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions, Track
@@ -44,6 +45,7 @@ class Loaded(Protocol):
 
     path: str
     kv_type: str
+    target: str
     file: GGUFFile
     network: Network
 
@@ -167,6 +169,17 @@ class Context:
 
     def span_bytes(self, start: int, stop: int) -> int:
         return self._sequences.span_bytes(start, stop)
+
+    def moment_bytes(self, position: int) -> list[int]:
+        """Of a moment's parts."""
+        return self._sequences.moment_bytes(position)
+
+    @property
+    def kind(self) -> str:
+        """Contexts of one kind and model may `resume` what another one has saved: their states are alike, and their
+        kernels and rotations (which may depend on n_ctx)."""
+        kernels = sorted(set(map(str, self._recorded["body", 1].keys())))
+        return "\n".join([*self._sequences.kind, *kernels, rope_digest(self.model.network.ropes(self.n_ctx))])
 
     def clear(self) -> None:
         """Forget all sequences."""

@@ -8,7 +8,10 @@ llama-context).
 
 from __future__ import annotations
 
+import hashlib
 import math
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +50,14 @@ def ropes(c: Config, spec: Spec, weights: Weights, n_ctx: int) -> tuple[Rope | N
             known[key] = _rope(c, spec, weights, n_ctx, *key)
         found.append(known[key])
     return tuple(found)
+
+
+def digest(found: Sequence[Rope | None]) -> str:
+    """Of what these do."""
+    total = hashlib.sha256()
+    for rope in found:
+        total.update(rope.frequencies.tobytes() + struct.pack("<d", rope.scale) if rope else b"none")
+    return total.hexdigest()
 
 
 def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local: bool) -> Rope:

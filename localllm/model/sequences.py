@@ -181,6 +181,14 @@ class Sequences:
     def moment_is_needed(self) -> bool:
         return bool(self._passing)
 
+    def moment_bytes(self, position: int) -> list[int]:
+        return [state.saved_bytes(position) for state in self._passing]
+
+    @property
+    def kind(self) -> list[str]:
+        """What it takes to understand spans and moments."""
+        return [state.kind for state in self._all]
+
     def span(self, track: Track, start: int, stop: int) -> Span:
         content, at = np.empty(self.span_bytes(start, stop), np.uint8), 0
         for state in self._kept:

@@ -69,6 +69,12 @@ class Cells:
         return self.planes, self.n_cells
 
     @property
+    def kind(self) -> str:
+        planes = [(p.n_head, p.dim, p.tiled) for p in self.planes]
+        ring = 0 if self.by_position else self.n_cells
+        return f"cells {planes} {self.kv_type} of {self.ratio}, window {self.window} in {ring}"
+
+    @property
     def n_bytes(self) -> int:
         return sum(self._bytes(i) for i in range(len(self.planes)))
 
@@ -94,8 +100,11 @@ class Cells:
         parts = [view.tobytes() for view in self._views(track.seq, track.past)]
         return track.written.to_bytes(8, "little") + b"".join(parts)
 
+    def saved_bytes(self, past: int) -> int:
+        return 8 + sum(self._cells(i, past) * p.n_head * self._cell_bytes[i] for i, p in enumerate(self.planes))
+
     def check(self, past: int, content: bytes) -> str:
-        need = 8 + sum(self._cells(i, past) * p.n_head * self._cell_bytes[i] for i, p in enumerate(self.planes))
+        need = self.saved_bytes(past)
         if len(content) != need:
             return f"has {len(content)} bytes, must have {need}"
         written = int.from_bytes(content[:8], "little")

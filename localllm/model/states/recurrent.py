@@ -25,6 +25,10 @@ class Recurrent:
         self._arrays: list[np.ndarray] = []
 
     @property
+    def kind(self) -> str:
+        return f"recurrent {self.sizes}"
+
+    @property
     def n_bytes(self) -> int:
         """Beside the slots."""
         return _SLACK * len(self.sizes)
@@ -53,8 +57,11 @@ class Recurrent:
         """Each part in turn; nothing before the first token."""
         return b"".join(view.tobytes() for view in self._views(track.slot)) if track.slot >= 0 else b""
 
+    def saved_bytes(self, past: int) -> int:
+        return self.slot_bytes if past else 0
+
     def check(self, past: int, content: bytes) -> str:
-        need = self.slot_bytes if past else 0
+        need = self.saved_bytes(past)
         return "" if len(content) == need else f"has {len(content)} bytes, must have {need}"
 
     def restore(self, track: Track, content: bytes) -> None:

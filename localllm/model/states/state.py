@@ -50,6 +50,10 @@ class State(Protocol):
     positions serves any sequence that begins alike."""
 
     @property
+    def kind(self) -> str:
+        """States of one kind understand what another one has saved."""
+
+    @property
     def n_bytes(self) -> int:
         """Beside what lies in slots."""
 
@@ -63,6 +67,9 @@ class State(Protocol):
         """Give a sequence what another holds, but for what lies in slots."""
 
     def save(self, track: Track) -> bytes: ...
+    def saved_bytes(self, past: int) -> int:
+        """Of what `save` gives for a sequence of `past` tokens."""
+
     def check(self, past: int, content: bytes) -> str:
         """What is wrong with the content that `save` gave for a sequence of `past` tokens, or nothing."""
 
