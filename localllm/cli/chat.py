@@ -43,11 +43,16 @@ def command(positional: str | None, model: str | None, system: str, stats: bool,
     try:
         from localllm.generate.chat import Chat
 
-        chat = Chat(loaded, system, settings.n_ctx, settings.n_batch, settings.max_tokens, settings.sampling(loaded))
+        chat = Chat(
+            loaded, system, settings.n_ctx, settings.n_batch, settings.max_tokens, settings.sampling(loaded),
+            cache=settings.cache(),
+        )  # fmt: skip
         try:
             return Talk(chat, stats, sys.stdin.isatty() and sys.stdout.isatty()).run()
         finally:
             chat.close()
+            for said in settings.notes if stats else ():
+                note(said)
     finally:
         loaded.close()
 

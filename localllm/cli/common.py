@@ -7,7 +7,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -18,10 +19,27 @@ from localllm.errors import UsageError
 if TYPE_CHECKING:
     from localllm.generate.answer import TextModel
     from localllm.generate.params import Sampling
+    from localllm.generate.prompt_cache import CacheOptions
     from localllm.generate.session import Model
     from localllm.generate.stats import Stats
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments there
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B?", str(value), re.IGNORECASE)
+        n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+        if n_bytes < 1:
+            self.fail(f"{value!r} is no size: write 900M or 1.5G", param, ctx)
+        return n_bytes
+
+
+_UNITS = {"M": 10**6, "G": 10**9}
+SIZE = _Size()
+"""The type of an option that is a number of bytes, at least one: 900M, 1.5G."""
 
 
 def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
@@ -56,28 +74,26 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         help="Data type of the key-value cache; q8_0 takes half the memory of f16, with a small loss of quality.",
     ),
     **{name: row for rows in SECTIONS.values() for name, (_, row) in rows.items()},
+    "cache": _row(
+        "--cache/--no-cache", env=False, default=True,
+        help="Keep on disk what was computed for prompts of 256 tokens and more: one that begins alike is answered "
+        "at once, in another process, too. [default: cache]",
+    ),
+    "cache_dir": _row(
+        "--cache-dir", type=click.Path(file_okay=False), metavar="DIR",
+        help="Folder of what is kept of prompts. [default: the user's cache folder]",
+    ),
+    "cache_size": _row(
+        "--cache-size", type=SIZE, default="2G", show_default=True, metavar="SIZE",
+        help="What is kept of prompts may take so much, for all models: 900M, 5G; what is unused for longest goes.",
+    ),
 }  # fmt: skip
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
-    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", *SAMPLING, *MORE_SAMPLING,
+    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", "cache", "cache_dir", "cache_size",
+    *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
-
-
-class _Size(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments there
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B?", str(value), re.IGNORECASE)
-        n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
-        if n_bytes < 1:
-            self.fail(f"{value!r} is no size: write 900M or 1.5G", param, ctx)
-        return n_bytes
-
-
-_UNITS = {"M": 10**6, "G": 10**9}
-SIZE = _Size()
-"""The type of an option that is a number of bytes, at least one: 900M, 1.5G."""
 
 
 def options(*names: str) -> Callable[[_Command], _Command]:
@@ -105,6 +121,21 @@ class Generation:
     n_batch: int
     swa_full: bool
     kv_type: str
+    cache_dir: str | None = ""
+    """None: prompts are not kept; "": in the user's cache folder."""
+    cache_size: int = 2 * _UNITS["G"]
+    notes: list[str] = field(default_factory=list)
+    """What the cache has to say."""
+
+    def cache(self) -> CacheOptions | None:
+        """Where prompts are kept: on disk alone, as the context holds the last one."""
+        if self.cache_dir is None:
+            return None
+        from localllm.generate.prompt_cache import CacheOptions
+        from localllm.generate.saved_folder import default_folder
+
+        folder = Path(self.cache_dir) if self.cache_dir else default_folder()
+        return CacheOptions(folder, self.cache_size, 0, self.notes.append)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Generation:
@@ -112,7 +143,7 @@ class Generation:
         limit = None if n < 0 else n
         return cls(
             given_sampling(given), limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
-            given["kv_type"],
+            given["kv_type"], (given["cache_dir"] or "") if given["cache"] else None, given["cache_size"],
         )  # fmt: skip
 
     def sampling(self, model: TextModel) -> Sampling:

@@ -57,7 +57,10 @@ def command(
         status = _show(answer)
         if grammar and answer.stats.stop_reason != "stop":
             note("The answer was cut: it is only the beginning of what the grammar asks for.")
-        _report(answer, settings.n_ctx or loaded.default_n_ctx, sys.stderr.isatty() if stats is None else stats)
+        wanted = sys.stderr.isatty() if stats is None else stats
+        _report(answer, settings.n_ctx or loaded.default_n_ctx, wanted)
+        for text in settings.notes if wanted else ():
+            note(text)
         return status
     finally:
         loaded.close()
@@ -127,7 +130,7 @@ def _start(
         stop = (*stop, *model.template.stop)
     return model.answer(
         ids, settings.sampling(model), settings.max_tokens, stop, settings.n_ctx, settings.n_batch,
-        new_constraint(model, grammar),
+        new_constraint(model, grammar), cache=settings.cache(),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from localllm.generate.grammar_vocabulary import TextTokenizer as GrammarTokeniz
 from localllm.generate.loop import Engine, Tape, drive
 from localllm.generate.params import Sampling
 from localllm.generate.piece import TokenLogprob
+from localllm.generate.prompt_cache import Keeper
 from localllm.generate.samplers.stage import Vocabulary
 from localllm.generate.sampling import Sampler
 from localllm.generate.sequence import AnswerSequence, Decoder
@@ -41,7 +42,7 @@ class TextTemplate(Protocol):
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str: ...
 
 
-class TextContext(Engine, Protocol):
+class TextContext(Engine, Keeper, Protocol):
     """A context that can be released."""
 
     def close(self) -> None: ...

@@ -8,6 +8,7 @@ from localllm.errors import UsageError
 from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, vocabulary
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling
+from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import sampler_of
 
 
@@ -23,7 +24,9 @@ class Chat:
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
+        cache: CacheOptions | None = None,
     ) -> None:
+        """cache: where beginnings of prompts are kept, for other conversations and processes; None: nowhere."""
         vocabulary(model)  # raise before a context is made
         self.model = model
         self.max_tokens = max_tokens
@@ -32,7 +35,8 @@ class Chat:
         self.stop = (*stop, *model.template.stop)
         self.messages: list[Message] = []
         self.context = model.context(n_ctx=n_ctx, n_batch=n_batch)
-        self._tape = Tape(self.context)
+        self._cache = cache.of(self.context) if cache else None
+        self._tape = Tape(self.context, self._cache)
         self._running: Answer | None = None
         self.system(system)
 
@@ -77,6 +81,8 @@ class Chat:
     def close(self) -> None:
         """Release the context."""
         self._settle()
+        if self._cache:
+            self._cache.close()
         self.context.close()
 
     def _answer(self) -> Answer:

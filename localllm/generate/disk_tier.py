@@ -52,9 +52,11 @@ class DiskTier:
         folder: Path,
         limit: int,
         on_written: Callable[[], None],
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
         self._context, self._tree, self._lock = context, tree, lock
-        self._folder, self._limit, self._on_written = folder, limit, on_written
+        self._folder, self._limit = folder, limit
+        self._on_written, self._on_note = on_written, on_note
         self.note = ""
         """What went wrong last, for people."""
         self._saved: SavedFolder | None = None
@@ -96,6 +98,12 @@ class DiskTier:
                 self._waiting_bytes += k.n_bytes
         now = time.time_ns()
         self._submit(lambda: self._write(kept, now))
+
+    def discard(self, kept: Kept) -> None:
+        """Forget something that came out of a file, and the file."""
+        if self._saved and kept.file:
+            self._saved.remove(kept.file)
+            self._tree.prune(kept)
 
     # --- called from any thread
 
@@ -206,6 +214,8 @@ class DiskTier:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         self.note = f"{self._folder}: {what}: {reason}"
         _log.info("%s", self.note)
+        if self._on_note:
+            self._on_note(self.note)
 
     # --- files and the tree
 

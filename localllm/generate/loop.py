@@ -11,6 +11,7 @@ from typing import Protocol
 
 from localllm.errors import Cancelled
 from localllm.generate.piece import Piece
+from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.candidates import Floats
 from localllm.generate.sequence import AnswerSequence
 
@@ -32,8 +33,8 @@ class Engine(Protocol):
 class Tape:
     """The ids that sequence 0 of a context holds, so that the next prompt can reuse a common head."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, cache: PromptCache | None = None) -> None:
+        self.engine, self._cache = engine, cache
         self.ids: list[int] = []
 
     def feed(self, tokens: Sequence[int]) -> Floats:
@@ -47,6 +48,25 @@ class Tape:
             self.ids += chunk
         last: Floats = logits[-1]
         return last
+
+    def read(self, prompt: Sequence[int]) -> tuple[int, Floats]:
+        """Evaluate a prompt; how many of its tokens were there already, or in the cache, and logits after its last
+        one."""
+        kept = self.reuse(prompt)
+        if self._cache:
+            match = self._cache.find(prompt, kept)
+            if n_past := match.restore_into(self._cache.context, 0):
+                self.ids = list(prompt[:n_past])
+                kept = n_past
+            if match.mark:
+                self.feed(prompt[kept : match.mark])
+                self.keep()
+        return kept, self.feed(prompt[len(self.ids) :])
+
+    def keep(self) -> None:
+        """What was read goes into the cache, if there is one and it is worth it."""
+        if self._cache:
+            self._cache.save(self._cache.context, 0, self.ids)
 
     def reuse(self, prompt: Sequence[int]) -> int:
         """Forget what does not agree with `prompt`; the number of its tokens that need not be fed again.
@@ -82,10 +102,13 @@ def drive(tape: Tape, sequence: AnswerSequence) -> Generator[Piece, None, None]:
     stats = sequence.stats
     try:
         start = time.perf_counter()
-        stats.cached_tokens = tape.reuse(sequence.ids)
-        logits = tape.feed(sequence.ids[stats.cached_tokens :])
+        stats.cached_tokens, logits = tape.read(sequence.ids)
         stats.prompt_seconds = time.perf_counter() - start
-        yield sequence.feed(logits)
+        piece = sequence.feed(logits)
+        try:
+            yield piece
+        finally:
+            tape.keep()
         while not sequence.finished:
             start = time.perf_counter()
             tokens = sequence.ids[len(tape.ids) :]

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import localllm
 from localllm.generate import saved_file
 from localllm.gguf.reader import GGUFFile
 
@@ -83,7 +82,7 @@ def key(context: DigestedContext, content: str) -> str:
 @cache
 def code() -> str:
     """Digest of the sources that decide what is computed."""
-    total, root = hashlib.sha256(), Path(localllm.__file__).parent
+    total, root = hashlib.sha256(), Path(__file__).parents[1]
     for room in _ROOMS:
         for path in sorted((root / room).rglob("*.py")):
             total.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")

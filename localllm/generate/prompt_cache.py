@@ -9,13 +9,14 @@ is what the context held, so answers keep their bits. A cache belongs to one con
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from localllm.errors import UsageError
 from localllm.generate.disk_tier import DiskTier, Layout
 from localllm.generate.prefix_tree import Found, Ids, Kept, KeptMoment, Node, PrefixTree
 from localllm.model.sequences import Moment, Span
@@ -51,6 +52,24 @@ class Keeper(Layout, Protocol):
 def default_memory() -> int:
     """Bytes: a tenth of what is free, at most 1 GB."""
     return min(_MOST_MEMORY, available_memory() // 10)
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where beginnings are kept."""
+
+    folder: Path | None = None
+    """On disk (`saved_folder.default_folder` is the user's); None: nowhere."""
+    disk_bytes: int = DISK_BYTES
+    """What the files of all models may take."""
+    memory_bytes: int | None = None
+    """None: `default_memory`."""
+    on_note: Callable[[str], None] | None = None
+    """Called, in any thread, with what went wrong with the disk."""
+
+    def of(self, context: Keeper) -> PromptCache:
+        """A context's cache."""
+        return PromptCache(context, self.memory_bytes, self.folder, self.disk_bytes, self.on_note)
 
 
 @dataclass(frozen=True)
@@ -104,17 +123,22 @@ class Match:
 
 
 class PromptCache:
+    """Made by `CacheOptions.of`."""
+
     def __init__(
-        self, context: Keeper, memory: int | None = None, folder: Path | None = None, disk: int = DISK_BYTES
+        self,
+        context: Keeper,
+        memory: int | None = None,
+        folder: Path | None = None,
+        disk: int = DISK_BYTES,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
-        """memory: bytes; None: `default_memory`. folder: where beginnings are kept on disk (see `saved_folder`), at
-        most `disk` bytes of all models; None: nowhere."""
-        self._context = context
+        self.context = context
         self.memory_limit = default_memory() if memory is None else memory
         self._tree = PrefixTree()
         self._lock = threading.RLock()
         self._lookups = self._hits = self._restored = self._saved = 0
-        self._disk = DiskTier(context, self._tree, self._lock, folder, disk, self._evict) if folder else None
+        self._disk = DiskTier(context, self._tree, self._lock, folder, disk, self._evict, on_note) if folder else None
 
     def find(self, ids: Sequence[int], known: int = 0) -> Match:
         """The longest beginning of a prompt that can be restored: 0 tokens where nothing is worth it. known: tokens
@@ -124,13 +148,15 @@ class PromptCache:
         with self._lock:
             self._lookups += 1
             self._look_at_disk(len(ids))
+            if not self._tree.root.children:
+                return Match(0, 0, self, (), None)
             prompt = np.asarray(ids, np.int32)
             found = self._tree.longest(prompt)
             n_past, moment = self._usable(found, len(ids) - 1)
             if n_past < known + MIN_GAIN:
                 n_past, moment = 0, None
-            mark = min(found.n_common, len(ids) - 1) // MARK * MARK if self._context.moment_is_needed else 0
-            if mark < max(MIN_TOKENS, n_past + MIN_GAIN, known + MIN_GAIN):
+            mark = found.n_common // MARK * MARK if self.context.moment_is_needed else 0
+            if not max(MIN_TOKENS, n_past + MIN_GAIN, known + MIN_GAIN) <= mark < len(ids) - MIN_GAIN:
                 mark = 0
             return Match(n_past, mark, self, _covering(found.path, n_past), moment)
 
@@ -186,12 +212,12 @@ class PromptCache:
     def _usable(self, found: Found, most: int) -> tuple[int, KeptMoment | None]:
         """From where a way can be gone on from, at most `most`, and by which moment."""
         most = min(most, found.n_common)
-        if not self._context.moment_is_needed:
+        if not self.context.moment_is_needed:
             return most, None
         best: tuple[int, KeptMoment | None] = (0, None)
         for kept, limit in _moments(found.path, most):
             if kept.then.position > best[0]:
-                at = self._context.reach_of(kept.then, limit)
+                at = self.context.reach_of(kept.then, limit)
                 best = max(best, (at, kept), key=lambda pair: pair[0])
         return best
 
@@ -226,13 +252,23 @@ class PromptCache:
         if not match.n_past or not match.load():
             return 0
         assert match._loaded
-        context.resume(seq_id, match.n_past, *match._loaded)
+        try:
+            context.resume(seq_id, match.n_past, *match._loaded)
+        except UsageError:  # a file whose checksums are right and whose content is not
+            self._discard((*match._path, match._moment))
+            return 0
         with self._lock:
             self._use(match._path, match._moment)
             self._evict()
             self._hits += 1
             self._restored += match.n_past
         return match.n_past
+
+    def _discard(self, kept: Iterable[Kept | None]) -> None:
+        with self._lock:
+            for k in kept:
+                if k and self._disk:
+                    self._disk.discard(k)
 
     def _evict(self) -> None:
         """Forget the oldest until the rest fits the budget, but for what is still to be written."""

@@ -21,6 +21,7 @@ from localllm.generate.constraint import NewConstraint
 from localllm.generate.grammar import Grammar, JsonSchema
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions, defaults_of
+from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import Processor, sampler_of
 from localllm.model.model import LoadedModel
 from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template
@@ -99,15 +100,18 @@ class TextGeneration:
         constraint: NewConstraint | None = None,
         logprobs: int | None = None,
         ignore_eog: bool = False,
+        cache: CacheOptions | None = None,
     ) -> Answer:
         """What `generate` and `chat` are made of: the answer to ids, in a context of its own, released at its end.
 
         constraint: what may come next. logprobs: how many of the likeliest tokens `Answer.logprobs` tells at each place
         (0: the chosen one alone; None: it stays empty). ignore_eog: the model's end tokens are never chosen.
+        cache: where beginnings of prompts are kept, for answers to come; None: nowhere.
         """
         return single_answer(
-            self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs, ignore_eog=ignore_eog
-        )
+            self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs, ignore_eog=ignore_eog,
+            cache=cache,
+        )  # fmt: skip
 
 
 class Model(TextGeneration, LoadedModel):
@@ -143,15 +147,24 @@ def single_answer(
     logprobs: int | None = None,
     processors: Sequence[Processor] = (),
     ignore_eog: bool = False,
+    cache: CacheOptions | None = None,
 ) -> Answer:
     """The answer to ids, in a context of its own, which is closed at its end."""
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
+    kept = cache.of(context) if cache else None
+
+    def end(_: Answer) -> None:
+        try:
+            if kept:
+                kept.close()
+        finally:
+            context.close()
+
     try:
         sampler = sampler_of(model, sampling, processors)
         return begin_answer(
-            model, Tape(context), ids, sampler, max_tokens, stop, lambda _: context.close(), constraint, logprobs,
-            ignore_eog,
-        )  # fmt: skip
+            model, Tape(context, kept), ids, sampler, max_tokens, stop, end, constraint, logprobs, ignore_eog
+        )
     except BaseException:
         context.close()
         raise

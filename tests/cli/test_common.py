@@ -157,10 +157,21 @@ def test_help_has_a_section_for_the_sampler():
 @pytest.mark.parametrize("name", [name for name, (_, env, _) in OPTIONS.items() if env and name in GENERATION])
 def test_every_option_has_a_variable(monkeypatch, name):
     value = {"batch_size": "9", "kv_type": "f32", "logit_bias": "1+1 2-1", "samplers": "dry", "xtc_threshold": "0.2",
-             "adaptive_decay": "0.5"}.get(name, "1")  # fmt: skip
+             "adaptive_decay": "0.5", "cache_size": "1M"}.get(name, "1")  # fmt: skip
     defaults = generation()
     monkeypatch.setenv(f"LOCALLLM_{name.upper()}", value)
     assert generation() != defaults
+
+
+def test_where_prompts_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCALLLM_CACHE", str(tmp_path))
+    options = generation().cache()
+    assert (options.folder, options.disk_bytes, options.memory_bytes) == (tmp_path / "prompts", 2 * 10**9, 0)
+    given = generation("--cache-dir", str(tmp_path / "mine"), "--cache-size", "300M")
+    assert (given.cache().folder, given.cache().disk_bytes) == (tmp_path / "mine", 3 * 10**8)
+    assert generation("--no-cache", "--cache-dir", "x").cache() is None
+    given.cache().on_note("full")
+    assert given.notes == ["full"]
 
 
 def test_one_model():

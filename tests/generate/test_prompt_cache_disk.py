@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -14,8 +15,13 @@ import numpy as np
 import pytest
 
 from localllm.generate import model_digest
-from localllm.generate.prompt_cache import SPAN_TOKENS, PromptCache
+from localllm.generate.chat import Chat
+from localllm.generate.params import Sampling
+from localllm.generate.prompt_cache import SPAN_TOKENS, CacheOptions, PromptCache
+from localllm.generate.session import Model
+from localllm.model.context import Context
 from localllm.model.model import LoadedModel
+from tests.generate.test_chat_states import VOCABULARY
 from tests.generate.test_prompt_cache import KINDS, answer, prompt, read
 from tests.recorded import models
 
@@ -167,7 +173,7 @@ def test_damage_of_any_kind_is_read_again_and_mended(load, folder, name):
         context = model.context()
         cache = PromptCache(context, 0, folder)
         known = cache.find(ids).restore_into(context, 0)
-        assert known in (0, SPAN_TOKENS, len(ids) - 1)
+        assert known < len(ids)
         assert np.array_equal(answer(context, ids), exact)
         context.close()
         keep(model, folder, ids)
@@ -407,3 +413,93 @@ def test_a_process_that_may_not_write_so_much(files, folder):
     assert known == 0
     assert note.endswith("a prompt is not kept on disk: File too large")
     assert not saved(folder)
+
+
+# --- conversations and single answers
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3", "qwen3next"])
+def talking(request, tmp_path_factory):
+    path = models.write(tmp_path_factory.mktemp("talking") / "m.gguf", models.cases()[request.param], **VOCABULARY)
+    with Model.load(path, n_ctx=2048) as model:
+        yield model
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def test_single_answers(talking, folder):
+    """`model.answer` as `localllm run` calls it, and what it waits for at its end."""
+    options = CacheOptions(folder, memory_bytes=0)
+    ids = prompt(700)
+    said = []
+    for cache in (None, options, options, options):
+        answer = talking.answer(ids, GREEDY, 6, cache=cache)
+        said.append(("".join(answer), answer.stats.cached_tokens))
+    assert said[0] == said[1]
+    assert said[2] == said[3] == (said[0][0], 699)
+    longer = talking.answer(ids + prompt(90, 8), GREEDY, 6, cache=options)
+    assert "".join(longer) == "".join(talking.answer(ids + prompt(90, 8), GREEDY, 6))
+    assert longer.stats.cached_tokens in (699, 700)
+
+
+def test_an_answer_that_is_closed_after_its_first_token_is_kept(talking, folder):
+    options, ids = CacheOptions(folder, memory_bytes=0), prompt(500)
+    for cached in (0, 499):
+        answer = talking.answer(ids, GREEDY, cache=options)
+        next(answer)
+        answer.close()
+        assert answer.stats.cached_tokens == cached
+
+
+def test_conversations_that_begin_alike(talking, folder):
+    options = CacheOptions(folder, memory_bytes=0)
+    system, messages = "s" * 400, ("first", "second", "third")
+    plain: list[tuple[str, int]] = []
+    cached: list[tuple[str, int]] = []
+    for cache, said in ((None, plain), (options, cached), (options, cached)):
+        chat = Chat(talking, system, max_tokens=5, sampling=GREEDY, cache=cache)
+        for message in messages:
+            answer = chat.ask(message)
+            said.append(("".join(answer), answer.stats.cached_tokens))
+        chat.close()
+    assert [text for text, _ in plain] * 2 == [text for text, _ in cached]
+    assert cached[3][1] == len(f"[system]{system}[user]first[assistant]") - 1
+    assert all(again >= once for (_, once), (_, again) in zip(cached[:3], cached[3:], strict=True))
+
+
+def test_a_conversation_that_is_cleared_goes_on_from_the_cache(talking, folder):
+    chat = Chat(talking, "s" * 400, max_tokens=5, sampling=GREEDY, cache=CacheOptions(folder, memory_bytes=1 << 30))
+    first = chat.ask("first")
+    text = "".join(first)
+    "".join(chat.ask("a" * 300))
+    chat.clear()
+    again = chat.ask("first")
+    assert "".join(again) == text
+    assert again.stats.cached_tokens == first.stats.prompt_tokens - 1
+    chat.close()
+
+
+def test_what_the_disk_refuses_is_told(talking, folder):
+    notes: list[str] = []
+    folder.write_bytes(b"")
+    answer = talking.answer(prompt(500), GREEDY, 3, cache=CacheOptions(folder, memory_bytes=0, on_note=notes.append))
+    "".join(answer)
+    assert notes == [f"{folder}: prompts are not kept on disk: File exists"]
+
+
+def test_content_that_contradicts_itself_is_read_again(load, folder, monkeypatch):
+    """Right checksums, a window of another time: only the states themselves can tell."""
+    model = load("gemma3")
+    ids = prompt(900)
+    kept = Context.moment
+
+    def lying(context, seq_id, position):
+        moment = kept(context, seq_id, position)
+        return replace(moment, parts=tuple((5).to_bytes(8, "little") + part[8:] for part in moment.parts))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Context, "moment", lying)
+        keep(model, folder, ids)
+    assert keep(model, folder, ids) == 0
+    assert keep(model, folder, ids) == 899
