@@ -32,6 +32,8 @@ class Server:
     metrics: Metrics
     told: set[tuple[str, str]] = field(default_factory=set)
     """Unknown fields that were logged: (path, name)."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What dialects keep between calls, by a name of theirs."""
 
 
 @dataclass

@@ -64,7 +64,7 @@ def conversation(body: ChatBody) -> Conversation:
         called = body.function_call
         choice = called if isinstance(called, str) else {"type": "function", "function": called}
     chosen, allowed = tool_choice(choice, neutral_tools(tools))
-    thinking, variables = _thinking(body)
+    thinking, variables = openai_fields.thinking(body.chat_template_kwargs, body.enable_thinking, body.reasoning_effort)
     last = messages[-1]
     goes_on = last["role"] == "assistant" and not last.get("tool_calls") and body.continue_final_message is None
     return converse(
@@ -78,21 +78,6 @@ def conversation(body: ChatBody) -> Conversation:
         template_kwargs=variables,
         prefill=goes_on or bool(body.continue_final_message),
     )
-
-
-def _thinking(body: ChatBody) -> tuple[bool | None, dict[str, Any]]:
-    """Whether the model is to think (None: as its template has it), and what else its template is told."""
-    variables = dict(body.chat_template_kwargs or {})
-    asked = variables.pop("enable_thinking", None)
-    if asked is not None and not isinstance(asked, bool):
-        raise refuse("chat_template_kwargs.enable_thinking: must be true or false", "chat_template_kwargs")
-    if body.enable_thinking is not None:
-        asked = body.enable_thinking
-    if body.reasoning_effort == "none":
-        return False, variables
-    if body.reasoning_effort:
-        variables["reasoning_effort"] = body.reasoning_effort
-    return asked, variables
 
 
 def _budget(body: ChatBody) -> int | None:

@@ -168,7 +168,7 @@ def max_tokens(body: GenerationFields, *others: int | None) -> int | None:
     return None if given == -1 else given
 
 
-def user(body: GenerationFields, call: Call) -> str:
+def user(body: Any, call: Call) -> str:
     """Whose request it is: of a client, and of the people behind it."""
     behind = body.safety_identifier or body.user
     return f"{call.user} {behind}" if behind else call.user
@@ -179,6 +179,24 @@ def stops(given: str | list[str] | None) -> tuple[str, ...]:
     if len(texts) > MAX_STOPS or any(len(text) > MAX_STOP_LENGTH for text in texts):
         raise refuse(f"stop takes at most {MAX_STOPS} texts of at most {MAX_STOP_LENGTH} characters", "stop")
     return tuple(text for text in texts if text)
+
+
+def thinking(
+    variables: dict[str, Any] | None, enabled: bool | None, effort: str | None
+) -> tuple[bool | None, dict[str, Any]]:
+    """Whether the model is to think (None: as its template has it), and what else its template is told.
+
+    variables: chat_template_kwargs. Raises ApiError.
+    """
+    told = dict(variables or {})
+    asked = told.pop("enable_thinking", None)
+    if asked is not None and not isinstance(asked, bool):
+        raise refuse("chat_template_kwargs.enable_thinking: must be true or false", "chat_template_kwargs")
+    if effort == "none":
+        return False, told
+    if effort:
+        told["reasoning_effort"] = effort
+    return asked if enabled is None else enabled, told
 
 
 def schema_grammar(schema: Any) -> Grammar:

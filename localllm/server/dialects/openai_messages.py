@@ -15,7 +15,7 @@ _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal"
 """Types of parts that are text -> the field that holds it."""
 
 
-class ContentPart(msgspec.Struct):
+class ContentPart(msgspec.Struct, omit_defaults=True):
     """A part of a message. Only texts can be read: images, audio and files are refused."""
 
     type: str
