@@ -72,8 +72,13 @@ class FakeTemplate:
     stop: tuple[str, ...] = ()
 
     def render(self, messages, add_generation_prompt=True, **extra):
-        turns = "".join(f"{m['role'][0]}:{m['content']}\n" for m in messages)
-        return turns + "a:" * add_generation_prompt
+        told = "".join(f"{tool['function']['name']}\n" for tool in extra.get("tools") or ())
+        turns = "".join(f"{m['role'][0]}:{m['content']}{self._calls(m)}\n" for m in messages)
+        return told + turns + "a:" * add_generation_prompt
+
+    def _calls(self, message):
+        calls = [call["function"] for call in message.get("tool_calls", ())]
+        return "".join(f"/{c['name']}:{','.join(f'{k} {v}' for k, v in c['arguments'].items())}|" for c in calls)
 
 
 class FakeContext:
