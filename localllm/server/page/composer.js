@@ -2,6 +2,9 @@
 
 import { byId } from "./dom.js";
 
+const GROWS = CSS.supports("field-sizing", "content"); // by itself, as style.css has it
+const MAX_ROWS = 12;
+
 export class Composer {
   #drafts = new Map(); // id of a conversation -> what was written but not sent
 
@@ -33,6 +36,7 @@ export class Composer {
     button.title = isRunning ? "Stop (Esc)" : "Send (Enter)";
     // Not `disabled`: that would take the focus away from who has just pressed it.
     button.setAttribute("aria-disabled", String(!isRunning && !this.area.value.trim()));
+    if (!GROWS) this.area.rows = Math.min(MAX_ROWS, this.area.value.split("\n").length);
   }
 
   #act() {

@@ -32,14 +32,19 @@ export function cutFrom(conversation, index) {
   conversation.from = Math.min(conversation.from ?? 0, index);
 }
 
+/** Whether messages are sent that stand before the last one of the user. */
+export function canLeaveOut({ messages, from = 0 }) {
+  return from < messages.findLastIndex(({ role }) => role === "user");
+}
+
 /** Leave out the older half of the messages that are sent, but never the last one of the user. */
 export function leaveOutOldest(conversation) {
+  if (!canLeaveOut(conversation)) return;
   const { messages, from = 0 } = conversation;
   const last = messages.findLastIndex(({ role }) => role === "user");
   let next = from + Math.max(1, Math.floor((last - from) / 2));
   while (next < last && messages[next].role !== "user") next += 1;
-  conversation.from = Math.max(from, Math.min(next, last));
-  return conversation.from > from;
+  conversation.from = Math.min(next, last);
 }
 
 export function toFile(conversations) {

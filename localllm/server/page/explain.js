@@ -16,8 +16,8 @@ const EXPLANATIONS = [
   [
     isContext,
     () =>
-      "The model reads the whole conversation each time, and it no longer fits. Leave out the oldest messages, edit an " +
-      "earlier message to go on from there, begin a new chat, or start the server with a larger context (--ctx-size).",
+      "The model reads the whole conversation each time. Leave out the oldest messages, shorten this one, begin a new " +
+      "chat, or start the server with a larger context (--ctx-size).",
     "context",
   ],
   [(error) => error.status === 401, () => "The server asks for its API key.", "key"],

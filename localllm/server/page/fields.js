@@ -14,13 +14,13 @@ export const FIELDS = [
   number("frequency_penalty", "Frequency penalty", -2, 2, 0.1, "0 does nothing.", { group: "sampling" }),
   number("seed", "Seed", 0, 4_294_967_295, 1, "Same seed, same answer.", { group: "sampling", placeholder: "random" }),
   number("max_tokens", "Longest answer", 1, 10_000_000, 1, "In tokens.", { group: "answer", placeholder: "no limit" }),
+  number("logprobs", "Token probabilities", 0, 20, 1, "Alternatives to show for each token.", { group: "answer", placeholder: "off" }),
   { name: "stop", label: "Stop texts", kind: "lines", rows: 2, group: "answer", hint: "One a line: an answer ends before them." },
   {
     name: "thinking", label: "Thinking", kind: "choice", group: "thinking", hint: "Where the model can think before it answers.",
     choices: [["", "As the model does"], ["on", "On"], ["off", "Off"]],
   },
   number("thinking_budget", "Thinking budget", 0, 10_000_000, 1, "Tokens after which thinking ends.", { group: "thinking", placeholder: "no limit" }),
-  number("logprobs", "Token probabilities", 0, 20, 1, "Alternatives to show for each token.", { group: "answer", placeholder: "off" }),
   { name: "schema", label: "JSON schema", kind: "json", rows: 4, group: "structure", hint: "Answers are JSON that keeps to it." },
   {
     name: "tools", label: "Tools", kind: "json", rows: 4, group: "structure",

@@ -40,6 +40,14 @@ export function openDrawer(isOpen) {
   return true;
 }
 
+/** The link for keyboards that leads past the list: by the address it would leave the conversation. */
+export function setUpSkipLink() {
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("input").focus();
+  });
+}
+
 export function setUpDrawer() {
   byId("menu").addEventListener("click", () => openDrawer(true));
   byId("backdrop").addEventListener("click", () => openDrawer(false));

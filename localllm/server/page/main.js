@@ -6,7 +6,7 @@ import { Composer } from "./composer.js";
 import { fromFile, leaveOutOldest, newConversation, toFile, touch } from "./conversation.js";
 import { byId, download } from "./dom.js";
 import { explain } from "./explain.js";
-import { openDrawer, setUpDrawer, setUpTheme, toast } from "./frame.js";
+import { openDrawer, setUpDrawer, setUpSkipLink, setUpTheme, toast } from "./frame.js";
 import { Meter } from "./meter.js";
 import { Runs } from "./runs.js";
 import { ServerState } from "./server.js";
@@ -40,7 +40,10 @@ class App {
       send: (text) => this.send(text),
       regenerate: () => this.regenerate(),
       continue: () => this.answer({ prefill: true }),
-      leaveOut: () => leaveOutOldest(this.conversation) && this.regenerate(),
+      leaveOut: () => {
+        leaveOutOldest(this.conversation);
+        this.regenerate();
+      },
       results: (texts) => this.sendResults(texts),
     });
     this.listen();
@@ -211,10 +214,9 @@ class App {
     if (found) this.show(found);
   }
 
-  async openSettings() {
+  openSettings() {
     const { conversation } = this;
-    const defaults = await this.server.defaultsOf(conversation.model);
-    this.settings.open(conversation.settings, defaults, (settings) => {
+    this.settings.open(conversation.settings, this.server.defaultsOf(conversation.model), (settings) => {
       conversation.settings = settings;
       if (conversation.messages.length) this.store.save(conversation);
       this.refresh();
@@ -292,5 +294,6 @@ function spoken({ content, finish }) {
 
 setUpTheme();
 setUpDrawer();
+setUpSkipLink();
 const app = new App(await openStore());
 await app.begin();

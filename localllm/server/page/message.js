@@ -39,8 +39,9 @@ export class MessageView {
     this.#parts.foot.append(h("div", { class: "actions" }, action("copy", "Copy"), action("edit", "Edit"), copied()));
   }
 
-  /** state: {running, begun, isLast, nCtx}. */
+  /** state: {running, begun, isLast, canLeaveOut, isUnanswered, nCtx}. */
   update(state) {
+    this.element.classList.toggle("unanswered", state.isUnanswered);
     if (this.message.role !== "assistant") return;
     const { content, reasoning, toolCalls } = this.message;
     this.element.classList.toggle("running", state.running);
@@ -79,7 +80,7 @@ export class MessageView {
     if (!this.#thinking) {
       const text = h("div", { class: "markdown" });
       const label = h("span");
-      const details = h("details", { class: "thinking" }, h("summary", {}, icon("chevron"), label), text);
+      const details = h("details", { class: "thoughts" }, h("summary", {}, icon("chevron"), label), text);
       details.open = localStorage.getItem(OPEN_THINKING) === "open";
       details.addEventListener("toggle", () => {
         localStorage.setItem(OPEN_THINKING, details.open ? "open" : "closed");
@@ -97,21 +98,20 @@ export class MessageView {
     if (details.open) markdown.update(reasoning, isThinking);
   }
 
-  #showFoot({ isLast, nCtx }) {
+  #showFoot({ isLast }) {
     const { message } = this;
     const canContinue = isLast && message.content && !message.toolCalls?.length;
     const actions = h(
       "div",
       { class: "actions" },
       message.content && action("copy", "Copy"),
-      isLast && action("regenerate", "Answer anew"),
+      isLast && !message.error && action("regenerate", "Answer anew"),
       canContinue && action("continue", "Go on with this answer"),
       message.logprobs?.length > 0 && action("probabilities", "Token probabilities", { "aria-pressed": String(this.#showsProbabilities) }),
       copied(),
     );
     const facts = statistics(message);
     this.#parts.foot.replaceChildren(actions, facts.length ? h("p", { class: "facts", text: facts.join(" · ") }) : "");
-    this.state = { isLast, nCtx };
   }
 
   /** Show the tokens of the answer by their probabilities in place of its text, or the text again. */
@@ -184,11 +184,12 @@ function waiting({ progress }, reasoning) {
 }
 
 /** An error, or why the answer ended where it does. */
-function note(message, { isLast, nCtx }) {
+function note(message, { isLast, canLeaveOut, nCtx }) {
   if (message.error) {
     const { text, advice, kind } = message.error;
-    const retry = isLast && h("button", { type: "button", "data-action": "retry", text: "Try again" });
-    const leave = isLast && kind === "context" && h("button", { type: "button", "data-action": "leave-out", text: "Leave out the oldest messages" });
+    if (!isLast) return h("p", { class: "note", text: message.content ? text : `${text} The question is not sent again.` });
+    const retry = h("button", { type: "button", "data-action": "retry", text: "Try again" });
+    const leave = canLeaveOut && kind === "context" && h("button", { type: "button", "data-action": "leave-out", text: "Leave out the oldest messages" });
     return h("div", { class: "note error", role: "alert" }, h("p", {}, h("strong", { text }), advice ? ` ${advice}` : ""), h("div", { class: "buttons" }, leave, retry));
   }
   const text = explainFinish(message, nCtx);

@@ -23,16 +23,22 @@ export function requestBody(conversation, { prefill = false } = {}) {
   return body;
 }
 
-/** The messages that are sent: those from `conversation.from` on that are not empty. */
+/** The messages that are sent: those from `conversation.from` on, without questions that were never answered. */
 export function requestMessages(conversation, prefill) {
   const system = conversation.settings.system ? [{ role: "system", content: conversation.settings.system }] : [];
   const kept = conversation.messages.slice(conversation.from ?? 0);
   if (!prefill && kept.at(-1)?.role === "assistant") kept.pop();
-  return [...system, ...kept.filter(hasContent).map(requestMessage)];
+  const sent = kept.filter((message, index) => !isEmptyAnswer(message) && !isUnanswered(kept, index));
+  return [...system, ...sent.map(requestMessage)];
 }
 
-function hasContent(message) {
-  return message.role !== "assistant" || Boolean(message.content || message.reasoning || message.toolCalls?.length);
+/** Whether a message of the user got no answer: an error, or it was stopped before the first token. */
+export function isUnanswered(messages, index) {
+  return messages[index].role === "user" && index + 1 < messages.length && isEmptyAnswer(messages[index + 1]);
+}
+
+function isEmptyAnswer({ role, content, reasoning, toolCalls }) {
+  return role === "assistant" && !content && !reasoning && !toolCalls?.length;
 }
 
 function requestMessage({ role, content, reasoning, toolCalls, toolCallId }) {

@@ -13,9 +13,10 @@ export class ServerState {
     this.#props.clear();
   }
 
-  /** The name to ask for: the wished one if the server has it, else its first. */
+  /** The name to ask for: the wished one if the server has it, else one that is loaded, else the first. */
   choose(wished) {
-    return this.models.some(({ id }) => id === wished) ? wished : (this.models[0]?.id ?? "");
+    const found = this.models.find(({ id }) => id === wished) ?? this.models.find(isLoaded) ?? this.models[0];
+    return found?.id ?? "";
   }
 
   /** Tokens of a model's context, 0 where it is not known. */
@@ -31,7 +32,9 @@ export class ServerState {
     return Object.fromEntries(FIELDS.filter(({ kind, name }) => kind === "number" && Number.isFinite(params[name])).map(({ name }) => [name, params[name]]));
   }
 
+  /** Of a model that is loaded: asking would load another. */
   #propsOf(model) {
+    if (!this.models.some((each) => each.id === model && isLoaded(each))) return null;
     if (!this.#props.has(model)) {
       const asked = fetchProps(model).catch((error) => {
         if (!(error instanceof ServerError)) throw error;
@@ -42,3 +45,5 @@ export class ServerState {
     return this.#props.get(model);
   }
 }
+
+const isLoaded = ({ status }) => (status?.value ?? "loaded") === "loaded";

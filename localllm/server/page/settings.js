@@ -40,16 +40,22 @@ export class SettingsDialog {
     return h("div", { class: `field ${field.kind}` }, h("label", { for: id, text: field.label }), input, h("p", { id: hint, class: "hint", text: field.hint }));
   }
 
-  /** Show settings; `save` is called with those that the reader has left. serverDefaults: shown where none is set. */
+  /** Show settings; `save` is called with those that the reader has left. serverDefaults: a promise of what is shown
+   * where none is set. */
   open(settings, serverDefaults, save) {
     this.save = save;
-    for (const field of FIELDS) {
-      const value = serverDefaults[field.name];
-      if (field.kind === "number" && !field.placeholder) this.#inputs.get(field.name).placeholder = value === undefined ? "default" : String(Number(value.toPrecision(4)));
-    }
     this.#fill(settings);
     byId("settings-default").checked = false;
     this.dialog.showModal();
+    serverDefaults.then((defaults) => this.#showDefaults(defaults));
+  }
+
+  #showDefaults(defaults) {
+    for (const { kind, name, placeholder } of FIELDS) {
+      const value = defaults[name];
+      const shown = value === undefined ? "default" : String(Number(value.toPrecision(4)));
+      if (kind === "number" && !placeholder) this.#inputs.get(name).placeholder = shown;
+    }
   }
 
   #fill(settings) {

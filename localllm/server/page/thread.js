@@ -1,8 +1,9 @@
 // The messages of the conversation that is shown.
 
-import { cutFrom } from "./conversation.js";
+import { canLeaveOut, cutFrom } from "./conversation.js";
 import { copyFrom, h } from "./dom.js";
 import { MessageView } from "./message.js";
+import { isUnanswered as isUnansweredAt } from "./request.js";
 
 const FIRST_SHOWN = 60; // messages of a long conversation that are put on the page at once
 const NEAR = 48; // pixels from the end within which the page follows the answer
@@ -55,7 +56,11 @@ export class Thread {
 
   #stateOf(view) {
     const { run, nCtx } = this.state;
-    return { running: run?.message === view.message, begun: run?.begun, isLast: view === this.#views.at(-1), nCtx };
+    const { messages } = this.conversation;
+    const index = messages.indexOf(view.message);
+    const isLast = index === messages.length - 1;
+    const isUnanswered = index < messages.length - 2 && isUnansweredAt(messages, index);
+    return { running: run?.message === view.message, begun: run?.begun, isLast, isUnanswered, canLeaveOut: canLeaveOut(this.conversation), nCtx };
   }
 
   #earlier(hidden) {

@@ -153,11 +153,11 @@ def test_a_page_that_is_closed_keeps_what_came(page):
 def test_thinking_is_apart(page):
     b = page({"why": [{"reasoning_content": "Hm, **let** me see."}, HELD, "Because."]})
     begin(b, "why")
-    b.wait(lambda: "Thinking" in "".join(b.texts(".thinking summary")))
+    b.wait(lambda: "Thinking" in "".join(b.texts(".thoughts summary")))
     go_on(b)
     assert b.texts(".assistant .body > .markdown") == ["Because."]
-    b.click(".thinking summary")
-    b.wait(lambda: b.texts(".thinking strong") == ["let"])
+    b.click(".thoughts summary")
+    b.wait(lambda: b.texts(".thoughts strong") == ["let"])
     b.say("next")
     assert b.server.requests[-1].messages[1]["reasoning_content"] == "Hm, **let** me see."
 

@@ -47,6 +47,7 @@ def test_keyboard_alone(page):
     assert b.js("return getComputedStyle(document.querySelector('.skip')).top") == "12px"
     b.keys(Keys.ENTER)
     b.wait(lambda: b.focused() == "input")
+    assert len(b.all(".message")) == 2
     b.keys("two")
     b.chord(Keys.SHIFT, Keys.ENTER)
     b.keys("lines")

@@ -45,7 +45,7 @@ def test_hostile_texts_do_nothing(page):
     }
     b = page(script)
     b.say("answer")
-    b.click(".thinking summary")
+    b.click(".thoughts summary")
     b.one("#input").click()
     b.paste(HOSTILE)
     b.keys(Keys.ENTER)

@@ -17,7 +17,7 @@ def test_settings_are_sent_and_belong_to_a_conversation(page):
     b = page()
     b.say("before")
     b.click("#open-settings")
-    assert b.one("#setting-temperature").get_attribute("placeholder") == "0.7"
+    b.wait(lambda: b.one("#setting-temperature").get_attribute("placeholder") == "0.7")
     values = {
         "system": "Be brief.", "temperature": "0.3", "seed": "7", "max_tokens": "50", "stop": "END\nSTOP",
         "logprobs": "3", "schema": '{"type": "object"}',
@@ -109,6 +109,11 @@ def test_errors_are_told_and_can_be_tried_again(page):
     b.expected = ("503",)
     b.say("busy")
     assert b.texts(".message .note.error p") == ["The model is loading. It is busy or still loading. Try again in 7 s."]
+    b.say("else")
+    assert sent(b) == [("user", "else")]
+    assert b.texts(".message .note") == ["The model is loading. The question is not sent again."]
+    b.chord(Keys.CONTROL, "k")
+    b.say("busy")
     b.server.script["busy"] = ["Now."]
     b.click("[data-action=retry]")
     b.wait(lambda: b.answer() == "Now.")

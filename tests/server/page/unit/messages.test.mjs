@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { applyChunk, newAnswer, ServerError, usedTokens } from "../../../../localllm/server/page/answer.js";
-import { cutFrom, fromFile, leaveOutOldest, newConversation, toFile, touch } from "../../../../localllm/server/page/conversation.js";
+import { canLeaveOut, cutFrom, fromFile, leaveOutOldest, newConversation, toFile, touch } from "../../../../localllm/server/page/conversation.js";
 import { explain } from "../../../../localllm/server/page/explain.js";
 import { FIELDS, checkSettings, readField, showField } from "../../../../localllm/server/page/fields.js";
 import { period, statistics, titleOf } from "../../../../localllm/server/page/format.js";
@@ -64,14 +64,15 @@ test("a body holds what is set and nothing else", () => {
   assert.deepEqual([body.response_format.json_schema.schema, body.tools], [{}, []]);
 });
 
-test("messages that are left out or empty are not sent; one that is continued is", () => {
+test("messages that are left out or were not answered are not sent; one that is continued is", () => {
   const conversation = newConversation("m", {});
   conversation.messages = [
-    { role: "user", content: "1" }, { role: "assistant", content: "" }, { role: "user", content: "2" },
+    { role: "user", content: "1" }, { role: "assistant", content: "old" },
+    { role: "user", content: "failed" }, { role: "assistant", content: "", error: { text: "no" } }, { role: "user", content: "2" },
     { role: "assistant", content: "x", reasoning: "r", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] },
     { role: "tool", content: "t", toolCallId: "c" }, { role: "assistant", content: "half" },
   ];
-  conversation.from = 1;
+  conversation.from = 2;
   const { messages, continue_final_message: goesOn } = requestBody(conversation, { prefill: true });
   assert.deepEqual(messages, [
     { role: "user", content: "2" },
@@ -86,7 +87,10 @@ test("the oldest messages are left out by halves, and the last question stays", 
   const conversation = newConversation("m", {});
   for (let turn = 0; turn < 4; turn += 1) conversation.messages.push({ role: "user", content: `${turn}` }, { role: "assistant", content: "" });
   const starts = [];
-  while (leaveOutOldest(conversation)) starts.push(conversation.from);
+  while (canLeaveOut(conversation)) {
+    leaveOutOldest(conversation);
+    starts.push(conversation.from);
+  }
   assert.deepEqual(starts, [4, 6]);
   cutFrom(conversation, 2);
   assert.deepEqual([conversation.messages.length, conversation.from], [2, 2]);
