@@ -132,10 +132,8 @@ class Generation:
         if self.cache_dir is None:
             return None
         from localllm.generate.prompt_cache import CacheOptions
-        from localllm.generate.saved_folder import default_folder
 
-        folder = Path(self.cache_dir) if self.cache_dir else default_folder()
-        return CacheOptions(folder, self.cache_size, 0, self.notes.append)
+        return CacheOptions(cache_folder(self.cache_dir), self.cache_size, 0, self.notes.append)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Generation:
@@ -149,6 +147,13 @@ class Generation:
     def sampling(self, model: TextModel) -> Sampling:
         """What was given, over what the model's file says."""
         return replace(model.default_sampling, **self.given)
+
+
+def cache_folder(chosen: str | None) -> Path:
+    """Where prompts are kept."""
+    from localllm.generate.saved_folder import default_folder
+
+    return Path(chosen) if chosen else default_folder()
 
 
 def one_model(positional: str | None, option: str | None) -> str | None:

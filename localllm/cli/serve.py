@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.common import SIZE, Progress, note, one_model, options
+from localllm.cli.common import SIZE, Progress, cache_folder, note, one_model, options
 from localllm.errors import FileError, LocalllmError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     help="Answers at the same time; each has a context of its own.",
 )
 @_option("--embedding", "--embeddings", is_flag=True, help="Embed only: no memory is kept for answers.")
+@options("cache", "cache_dir", "cache_size")
+@_option(
+    "--cache-ram",
+    type=SIZE,
+    metavar="SIZE",
+    help="Memory for prompts that no context holds any more: 500M, 2G. [default: a tenth of what is free, at most 1G]",
+)
 @_option(
     "--keep-alive",
     type=_Seconds(),
@@ -136,7 +143,10 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     from localllm.server.loading import ModelSettings, load
     from localllm.server.models import FOREVER, Models
 
-    engine = EngineOptions(given["ctx_size"], given["parallel"], given["batch_size"], given["max_queue"])
+    engine = EngineOptions(
+        given["ctx_size"], given["parallel"], given["batch_size"], given["max_queue"],
+        given["cache_ram"], cache_folder(given["cache_dir"]) if given["cache"] else None, given["cache_size"],
+    )  # fmt: skip
     settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"])
     named = _named(given["model"], _parts(given["alias"]))
     folder = given["models_dir"]

@@ -20,7 +20,7 @@ from localllm.engine.turns import EngineContext, Turns
 from localllm.errors import LocalllmError, QueueFullError, UsageError
 from localllm.generate.answer import TextModel, new_sequence
 from localllm.generate.params import Sampling
-from localllm.generate.prompt_cache import PromptCache
+from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import sampler_of
 from localllm.generate.sequence import AnswerSequence
 from localllm.runtime.system import available_memory
@@ -58,7 +58,11 @@ class Engine:
         wanted = self.options
         self._context = model.context(n_ctx=wanted.n_ctx, n_seq=wanted.n_seq, n_batch=wanted.n_batch)
         self.n_ctx = min(self._context.n_ctx, model.max_positions)
-        self._cache = PromptCache(self._context, wanted.cache_bytes) if wanted.cache_bytes != 0 else None
+        on_disk = wanted.cache_folder is not None
+        keeps = on_disk or wanted.cache_bytes != 0
+        kept = CacheOptions(wanted.cache_folder, wanted.cache_disk, wanted.cache_bytes)
+        self._cache = kept.of(self._context) if keeps else None
+        self._keeps_on_disk = on_disk
         self._turns = Turns(self._context, wanted, model.config.n_vocab, self._cache)
         self._queue = FairQueue()
         self._leaving: list[Job] = []
@@ -199,10 +203,14 @@ class Engine:
             )
             self._abandon(error)
         finally:
+            if self._cache:
+                self._cache.close()
             self._context.close()
 
     def _turn(self) -> bool:
         """One round; False once the engine is closed."""
+        if self._keeps_on_disk and not self._busy():
+            self._turns.keep_all()  # now it keeps nobody waiting
         with self._news:
             while not (self._closing or self._busy()):
                 self._news.notify_all()  # for `drain`

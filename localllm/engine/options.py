@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from localllm.errors import UsageError
-from localllm.generate.prompt_cache import CacheStatus
+from localllm.generate.prompt_cache import DISK_BYTES, CacheStatus
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class EngineOptions:
     cache_bytes: int | None = None
     """Memory for beginnings of prompts that no slot holds any more; 0: none are kept; None: see
     localllm.generate.prompt_cache."""
+    cache_folder: Path | None = None
+    """Where beginnings of prompts are kept on disk, for engines to come; None: nowhere."""
+    cache_disk: int = DISK_BYTES
+    """Bytes of that folder, at most."""
     max_gap: float = 0.4
     """Seconds between two tokens of an answer that the reading of other prompts may cause, as far as it can be
     foreseen."""
@@ -45,6 +50,7 @@ _LIMITS = (
     ("n_batch", 1, 512),
     ("max_queue", 0, 1 << 20),
     ("cache_bytes", 0, 1 << 50),
+    ("cache_disk", 0, 1 << 50),
     ("max_gap", 0.0, 3600.0),
     ("abort_seconds", 0.0, 3600.0),
     ("stall_seconds", 1.0, 1e6),

@@ -1,0 +1,70 @@
+"""The engine and its cache on disk: an engine started again goes on from what another one has read, with its bits."""
+
+import threading
+
+import pytest
+
+from localllm.engine.engine import Engine
+from localllm.engine.options import EngineOptions
+from localllm.engine.request import Ended, Failed, Request, Said
+from localllm.generate.params import Sampling
+from localllm.generate.session import Model
+from tests.generate.test_chat_states import VOCABULARY
+from tests.generate.test_prompt_cache import prompt
+from tests.recorded import models
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen3next"])
+def model(request, tmp_path_factory):
+    path = models.write(tmp_path_factory.mktemp("disk") / "m.gguf", models.cases()[request.param], **VOCABULARY)
+    with Model.load(path, n_ctx=1024) as loaded:
+        yield loaded
+
+
+def said(engine, ids):
+    """The answer's tokens, and how many of the prompt were known."""
+    tokens, stats = [], None
+    for event in engine.answer(Request(ids, Sampling(temperature=0.0), max_tokens=6)):
+        assert not isinstance(event, Failed)
+        if isinstance(event, Said):
+            tokens += event.piece.tokens
+        if isinstance(event, Ended):
+            stats = event.stats
+    assert stats is not None
+    return tokens, stats.cached_tokens
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 28])
+def test_an_engine_started_again_knows_the_prompt(model, tmp_path, memory):
+    options = EngineOptions(n_seq=2, cache_bytes=memory, cache_folder=tmp_path / "prompts")
+    ids = prompt(700)
+    plain = Engine(model, EngineOptions(n_seq=2, cache_bytes=0))
+    exact, _ = said(plain, ids)
+    plain.close()
+    for known in (0, 699):
+        engine = Engine(model, options)
+        assert said(engine, ids) == (exact, known)
+        engine.close()
+    assert engine.status().cache.disk_bytes > 0
+
+
+def test_what_is_in_a_slot_is_written_while_nothing_else_is_to_be_done(model, tmp_path):
+    options = EngineOptions(n_seq=2, cache_bytes=0, cache_folder=tmp_path / "prompts")
+    engine, other = Engine(model, options), Engine(model, options)
+    ids = prompt(700)
+    said(engine, ids)
+    turns, kept = engine._turns, threading.Event()
+    keep_all = turns.keep_all
+
+    def told():
+        keep_all()
+        kept.set()
+
+    turns.keep_all = told
+    said(engine, [1, 2, 3])
+    assert kept.wait(60)
+    engine._cache._disk._jobs.put(None)
+    engine._cache._disk._thread.join(60)
+    assert said(other, ids)[1] >= 699
+    other.close()
+    engine.close()
