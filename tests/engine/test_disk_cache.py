@@ -1,6 +1,7 @@
 """The engine and its cache on disk: an engine started again goes on from what another one has read, with its bits."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,8 @@ def model(request, tmp_path_factory):
 
 def said(engine, ids):
     """The answer's tokens, and how many of the prompt were known."""
-    tokens, stats = [], None
+    tokens: list[int] = []
+    stats = None
     for event in engine.answer(Request(ids, Sampling(temperature=0.0), max_tokens=6)):
         assert not isinstance(event, Failed)
         if isinstance(event, Said):
@@ -42,7 +44,7 @@ def test_an_engine_started_again_knows_the_prompt(model, tmp_path, memory):
     exact, _ = said(plain, ids)
     plain.close()
     for known in (0, 699):
-        engine = Engine(model, options)
+        engine: Any = Engine(model, options)
         assert said(engine, ids) == (exact, known)
         engine.close()
     assert engine.status().cache.disk_bytes > 0
@@ -50,7 +52,8 @@ def test_an_engine_started_again_knows_the_prompt(model, tmp_path, memory):
 
 def test_what_is_in_a_slot_is_written_while_nothing_else_is_to_be_done(model, tmp_path):
     options = EngineOptions(n_seq=2, cache_bytes=0, cache_folder=tmp_path / "prompts")
-    engine, other = Engine(model, options), Engine(model, options)
+    engine: Any = Engine(model, options)
+    other = Engine(model, options)
     ids = prompt(700)
     said(engine, ids)
     turns, kept = engine._turns, threading.Event()
@@ -63,8 +66,7 @@ def test_what_is_in_a_slot_is_written_while_nothing_else_is_to_be_done(model, tm
     turns.keep_all = told
     said(engine, [1, 2, 3])
     assert kept.wait(60)
-    engine._cache._disk._jobs.put(None)
-    engine._cache._disk._thread.join(60)
+    engine._cache.close(60)
     assert said(other, ids)[1] >= 699
     other.close()
     engine.close()
