@@ -85,7 +85,7 @@ class Engine:
         Raises ContextFullError for a prompt that does not fit, UsageError for an impossible request, QueueFullError
         where too many wait, LocalllmError where the engine is closed.
         """
-        job = Job(request, on_event, self._sequences(request), next(self._numbers))
+        job = Job(request, on_event, self._sequences(request), next(self._numbers), self._turns.outbox)
         with self._news:
             self._check_open()
             self._check_room()
@@ -185,7 +185,7 @@ class Engine:
         raise QueueFullError(f"{wrong}: try again later")
 
     def _busy(self) -> bool:
-        return bool(self._turns.lanes or self._leaving) or not self._queue.empty
+        return bool(self._turns.lanes or self._leaving or self._turns.outbox) or not self._queue.empty
 
     def _quiet(self) -> float:
         return time.monotonic() - self._moved
@@ -225,9 +225,12 @@ class Engine:
         self._turns.end(late, "deadline")
         if closing:
             self._turns.end([*(lane.job for lane in self._turns.lanes), *self._left()], "cancelled")
+            self._turns.tell()
             self._turns.keep_all()
             return False
+        self._turns.tell()
         self._turns.admit(self._pop)
+        self._turns.tell()
         parts = self._turns.pick()
         if parts:
             with self._news:
@@ -270,6 +273,7 @@ class Engine:
         for job in {lane.job for lane in self._turns.lanes} | set(self._left()) | set(self._leaving):
             job.fail(told)
         self._turns.lanes = []
+        self._turns.tell()
         with self._news:
             self._leaving = []
             self._news.notify_all()

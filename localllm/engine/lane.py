@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -100,11 +101,13 @@ class Job:
     sequences: Sequence[AnswerSequence]
     number: int
     """Its own, above 0."""
+    outbox: list[Job]
+    """Of the engine: the jobs that have events to tell."""
     submitted: float = field(default_factory=time.perf_counter)
     end_reason: str = ""
     """Why it is to end before its answers do; set by any thread."""
     done: bool = False
-    """Nothing is emitted any more."""
+    """No event will follow those that wait."""
     lanes: list[Lane] = field(default_factory=list)
     prompt: NDArray[np.int32] = field(init=False)
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -113,6 +116,7 @@ class Job:
         self.prompt = np.asarray(self.request.ids, np.int32)
         self.lanes = [Lane(self, i, sequence) for i, sequence in enumerate(self.sequences)]
         self.n_open = len(self.lanes)
+        self._events: deque[Event] = deque()
 
     @property
     def expires(self) -> float:
@@ -120,12 +124,22 @@ class Job:
         return math.inf if self.request.deadline is None else self.submitted + self.request.deadline
 
     def emit(self, event: Event) -> None:
-        """Tell it. Raises what the callback raises."""
+        """Have an event told, by `tell`."""
         if not self.done:
-            self.on_event(event)
+            if not self._events:
+                self.outbox.append(self)
+            self._events.append(event)
+
+    def tell(self) -> None:
+        """Tell the events that wait. Raises what the callback raises; what would follow is dropped then."""
+        try:
+            while self._events:
+                self.on_event(self._events.popleft())
+        finally:
+            self._events.clear()
 
     def say(self, lane: Lane, piece: Piece) -> None:
-        """Tell a piece, and the end of its answer where it has come."""
+        """Have a piece told, and the end of its answer where it has come."""
         if piece.text or piece.tokens:
             self.emit(Said(lane.index, piece))
         if lane.sequence.finished:
@@ -134,7 +148,7 @@ class Job:
             self.done = not self.n_open
 
     def read(self, n_held: int, cached: int) -> None:
-        """Tell how far the prompt has been read."""
+        """Have told how far the prompt has been read."""
         self.emit(Reading(n_held, len(self.prompt), cached))
 
     def end(self, reason: str) -> None:
@@ -144,16 +158,13 @@ class Job:
                 self.say(lane, lane.sequence.end(reason))
 
     def fail(self, error: BaseException) -> None:
-        """Tell an error; nothing follows."""
+        """Have an error told; nothing follows."""
         if self.done:
             return
         if not isinstance(error, LocalllmError):
             _log.error("a request failed", exc_info=error)
             error = LocalllmError(f"this request failed: {type(error).__name__} (the log has more)")
-        try:
-            self.on_event(Failed(error))
-        except Exception:  # it may be the callback that has failed
-            _log.exception("a request's callback failed")
+        self.emit(Failed(error))
         self.done = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -21,6 +22,8 @@ from localllm.generate.logprobs import token_logprobs
 from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.candidates import Floats
 from localllm.generate.sequence import check_finite
+
+_log = logging.getLogger("localllm.engine")
 
 
 class EngineContext(Sequences, TextContext, Protocol):
@@ -50,6 +53,8 @@ class Turns:
         """Those that have slots, in the order in which they got them."""
         self.stop: NDArray[np.int64] = np.zeros(1, np.int64)
         """1 breaks off the pass under way."""
+        self.outbox: list[Job] = []
+        """Jobs that have events to tell."""
         self.pass_ends = 0.0
         """When the pass under way is expected to end; 0 between passes."""
         self.last_rows, self.last_seconds = 0, 0.0
@@ -80,10 +85,7 @@ class Turns:
             if job.done:
                 continue
             self._release(job)
-            try:
-                job.end(reason)
-            except Exception as error:
-                job.fail(error)
+            job.end(reason)
             self.totals.cancelled += 1
 
     def fail(self, job: Job, error: BaseException) -> None:
@@ -92,6 +94,17 @@ class Turns:
         if not job.done:
             self.totals.failed += 1
             job.fail(error)
+
+    def tell(self) -> None:
+        """Tell the events that wait: all of a pass at once, so that who hears of them works during the next one."""
+        while self.outbox:
+            job = self.outbox.pop(0)
+            try:
+                job.tell()
+            except Exception as error:
+                if job.done:  # it may be a callback that fails at each event
+                    _log.error("a request's callback failed", exc_info=error)
+                self.fail(job, error)
 
     def _release(self, job: Job, keep: bool = True) -> None:
         for lane in job.lanes:

@@ -21,7 +21,7 @@ def lane(n_prompt, n_held, n_more=0, seq=0, **options) -> Lane:
     ids = list(range(1, n_prompt + 1))
     sequence = AnswerSequence(ids, Sampler(Sampling()), FakeStream(), n_ctx=1000)
     sequence.ids += range(n_prompt + 1, n_prompt + n_more + 1)
-    job = Job(Request(ids, **options), lambda _: None, [sequence], number=1)
+    job = Job(Request(ids, **options), lambda _: None, [sequence], number=1, outbox=[])
     slot = Slot(seq, np.zeros(1000, np.int32))
     slot.add(sequence.ids[:n_held])
     job.lanes[0].slot = slot
