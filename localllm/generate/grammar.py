@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from localllm.errors import GrammarError
 from localllm.generate.grammar_input import Grammar
 from localllm.generate.grammar_source import new_prototype
+from localllm.generate.grammar_stack import on_large_stack
 from localllm.generate.grammar_vocabulary import Prototype, TextTokenizer, Words, require_guidance, vocabulary_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def compile_grammar(tokenizer: TextTokenizer, grammar: Grammar) -> Compiled:
     words = vocabulary_of(tokenizer)
     prototype = words.prototypes.get(grammar)
     if prototype is None:
-        prototype = new_prototype(words, grammar)
+        prototype = on_large_stack(lambda: new_prototype(words, grammar))
         words.prototypes.put(grammar, prototype)
     return Compiled(grammar, prototype, words)
 

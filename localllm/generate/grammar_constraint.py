@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localllm.errors import LocalllmError
+from localllm.generate.grammar_errors import DEAD_END
 from localllm.generate.token_mask import TokenMask
 
 if TYPE_CHECKING:
@@ -61,4 +62,6 @@ class GrammarConstraint:
         if self._matcher.is_error():
             self._on_error()
             reason = self._matcher.get_error().split("\n", 1)[0]
+            if reason.startswith(DEAD_END):
+                reason = "no token of this model leads on from here"
             raise LocalllmError(f"the grammar cannot direct this answer any further: {reason:.200}")

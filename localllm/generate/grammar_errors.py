@@ -14,6 +14,8 @@ from localllm.generate.grammar_input import NAMES, Grammar, escaped
 if TYPE_CHECKING:
     from llguidance import LLParserLimits
 
+DEAD_END = "NoExtensionBias"
+"""llguidance's word for a place where no token of the vocabulary leads on."""
 _SEARCH_SECONDS = 0.3
 """For the place of an error in a schema; then the place found so far is told."""
 _LONGEST = 300
@@ -28,7 +30,10 @@ _REQUIRED = re.compile(r"Unsatisfiable schema: required property '(.*)' is unsat
 _SAID_OTHERWISE = (
     (re.compile(r"^Unsatisfiable schema: (.*)", re.DOTALL), r"no value meets it: \1"),
     (re.compile(r"^Unimplemented keys: \[(.*)\]$"), r"keywords that are not supported: \1"),
-    (re.compile(r"^(schema too large|.*fuel exhausted.*)$", re.DOTALL), r"it is too complex (\1)"),
+    (
+        re.compile(r"^(schema too large|.*fuel exhausted.*|panic: .*|lexer precomputation failed.*)$", re.DOTALL),
+        r"it is too complex (\1)",
+    ),
 )
 
 
@@ -36,6 +41,8 @@ def explained(grammar: Grammar, source: str, message: str, limits: LLParserLimit
     """message: llguidance's; source: what it was given."""
     message = message.split("\n<")[0].strip()
     name = NAMES[grammar.kind]
+    if message.startswith(DEAD_END):
+        return GrammarError(name, "", "no token of this model can begin a text that meets it")
     if grammar.kind in ("json_schema", "json"):
         where, message = _found_in_schema(json.loads(grammar.source or "{}"), source, message, limits)
         return GrammarError(name, where, _plain(message))

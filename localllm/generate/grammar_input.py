@@ -7,6 +7,7 @@ expressions and parsers by fuel, which is counted work; what it does not bound i
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,14 +20,10 @@ Kind = Literal["json_schema", "json", "regex", "lark", "gbnf", "llguidance"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
-MAX_BYTES = 256 * 1024
-"""Of a source."""
-MAX_PROPERTIES = 1_000
-"""Of one object in a schema: their cost is quadratic (0.1 s for this many)."""
-MAX_VALUES = 20_000
-"""JSON values in a schema."""
-MAX_DEPTH = 100
-"""Levels of nesting in a schema (llguidance itself takes 126)."""
+MAX_BYTES = 64 * 1024
+"""Of a source, without the JSON schemas in it."""
+MAX_SCHEMA_BYTES = 256 * 1024
+"""Of a JSON schema, and of a grammar with schemas in it."""
 MAX_COMPILED = 64
 """Grammars of one vocabulary that are kept."""
 
@@ -54,7 +51,7 @@ class Grammar:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise GrammarError(f"grammar of the kind {self.kind!r:.40}", "", f"the kinds are {', '.join(KINDS)}")
-        _check_source(NAMES[self.kind], self.source)
+        _check_source(self.kind, self.source)
 
 
 def parser_limits() -> LLParserLimits:
@@ -72,13 +69,15 @@ def parser_limits() -> LLParserLimits:
     )  # fmt: skip
 
 
-def _check_source(name: str, source: str) -> None:
+def _check_source(kind: str, source: str) -> None:
+    name = NAMES[kind]
     try:
         size = len(source.encode())
     except UnicodeEncodeError as error:
         raise GrammarError(name, f"character {error.start + 1}", "is half of a character (a surrogate)") from None
-    if size > MAX_BYTES:
-        raise GrammarError(name, "", f"has {size} bytes: at most {MAX_BYTES} are taken")
+    most = MAX_BYTES if kind in ("regex", "gbnf", "json") else MAX_SCHEMA_BYTES
+    if size > most:
+        raise GrammarError(name, "", f"has {size} bytes: at most {most} are taken")
     if "\0" in source:
         raise GrammarError(name, f"character {source.index(chr(0)) + 1}", "is NUL, which no grammar may hold")
 
@@ -86,38 +85,21 @@ def _check_source(name: str, source: str) -> None:
 def parse_json(kind: str, source: str) -> Any:
     """JSON text, checked for its size and depth; GrammarError says where it is wrong."""
     name = NAMES[kind]
+
+    def refuse(text: str) -> Any:
+        raise GrammarError(name, "", f"holds {text:.40}, which is no number of JSON, or too large for one")
+
+    def real(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else refuse(text)
+
     try:
-        value = json.loads(source)
+        value = json.loads(source, parse_constant=refuse, parse_float=real)
     except json.JSONDecodeError as error:
         raise GrammarError(name, f"line {error.lineno}, column {error.colno}", f"no valid JSON: {error.msg}") from None
     except (RecursionError, ValueError):  # ValueError: an integer of thousands of digits
-        raise GrammarError(name, "", f"is nested deeper than {MAX_DEPTH} levels, or has a number too long") from None
-    check_size(name, value)
+        raise GrammarError(name, "", "is nested too deeply, or has a number too long") from None
     return value
-
-
-def check_size(name: str, value: Any) -> None:
-    count, level = 0, [("", value)]
-    for _ in range(MAX_DEPTH + 1):
-        count += len(level)
-        if count > MAX_VALUES:
-            raise GrammarError(name, "", f"holds more than {MAX_VALUES} values")
-        level = [
-            (f"{where}/{escaped(key)}", child)
-            for where, parent in level
-            for key, child in _children(name, where, parent)
-        ]
-        if not level:
-            return
-    raise GrammarError(name, level[0][0][:80], f"is nested deeper than {MAX_DEPTH} levels")
-
-
-def _children(name: str, where: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        if len(value) > MAX_PROPERTIES:
-            raise GrammarError(name, where, f"has {len(value)} members: at most {MAX_PROPERTIES} are taken")
-        return list(value.items())
-    return [(str(i), child) for i, child in enumerate(value)] if isinstance(value, list) else []
 
 
 def escaped(key: str) -> str:

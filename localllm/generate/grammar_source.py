@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from localllm.errors import GrammarError
 from localllm.generate.grammar_errors import explained
-from localllm.generate.grammar_input import NAMES, Grammar, check_size, parse_json
+from localllm.generate.grammar_input import MAX_BYTES, NAMES, Grammar, parse_json
+from localllm.generate.grammar_schema import check_schema
 from localllm.generate.grammar_vocabulary import Prototype
 
 if TYPE_CHECKING:
@@ -34,12 +35,11 @@ def new_prototype(words: Words, grammar: Grammar) -> Prototype:
     source = _SOURCES[grammar.kind](grammar)
     given = source if words.can_force else _unforced(source)
     matcher = llguidance.LLMatcher(words.tokenizer, given, log_level=0, limits=words.limits)
-    first = b"" if matcher.is_error() else matcher.compute_bitmask()
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # it fills tables that all answers share
     if matcher.is_error():
         raise explained(grammar, source, matcher.get_error(), words.limits)
     words.check_writable()
-    if not any(first):
-        raise GrammarError(NAMES[grammar.kind], "", "no token of this model can begin a text that meets it")
     return Prototype(matcher, tuple(matcher.get_grammar_warnings()))
 
 
@@ -59,6 +59,7 @@ def _json_schema(grammar: Grammar) -> str:
         raise GrammarError(NAMES[grammar.kind], "", "is false: no value meets it")
     if not isinstance(schema, dict):
         raise GrammarError(NAMES[grammar.kind], "", f"is {type(schema).__name__}, not an object or a boolean")
+    check_schema(NAMES[grammar.kind], schema)
     return with_layout(schema, LAYOUT)
 
 
@@ -90,14 +91,17 @@ def _lark(grammar: Grammar) -> str:
 
 
 def _check_inline(lark: str) -> None:
-    """The sizes of schemas within a Lark grammar; llguidance says what else is wrong with them."""
-    decoder = json.JSONDecoder()
+    """The sizes of schemas within a Lark grammar, and of the rest; llguidance says what else is wrong with them."""
+    decoder, size = json.JSONDecoder(), len(lark)
     for match in _INLINE.finditer(lark):
         try:
-            schema, _ = decoder.raw_decode(lark, match.end())
+            schema, end = decoder.raw_decode(lark, match.end())
         except (ValueError, RecursionError):
             continue
-        check_size(NAMES["lark"], schema)
+        check_schema(NAMES["lark"], schema)
+        size -= end - match.end()
+    if size > MAX_BYTES:
+        raise GrammarError(NAMES["lark"], "", f"has {size} characters beside schemas: at most {MAX_BYTES} are taken")
 
 
 def _gbnf(grammar: Grammar) -> str:
@@ -112,6 +116,7 @@ def _grammars(grammar: Grammar) -> str:
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed) or not listed:
         raise GrammarError(NAMES[grammar.kind], "", 'must be an object whose "grammars" lists objects')
     for entry in listed:
+        check_schema(NAMES[grammar.kind], entry.get("json_schema"))
         _check_inline(str(entry.get("lark_grammar", "")))
     return json.dumps(value)
 
