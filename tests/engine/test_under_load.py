@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import localllm
 from localllm.engine import slots
 from localllm.engine.engine import Engine
 from localllm.engine.options import EngineOptions
+from localllm.engine.request import Request
 from localllm.generate import prompt_cache
 from localllm.generate.logprobs import token_logprob
-from tests.engine.load import Asking, alone, check, check_idle, random_requests
+from tests.engine.load import WAIT, Asking, alone, check, check_idle, random_requests
 from tests.generate.test_chat_states import VOCABULARY
 from tests.recorded import models
 
@@ -115,6 +117,35 @@ def test_answers_are_those_of_a_request_alone(load, name, seed):
     status = run(load(name), seed, 25).status()
     assert status.totals.cached_tokens
     assert status.totals.aborted
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_beginnings_from_the_disk_change_nothing(load, name, tmp_path):
+    """The second engine finds what the first one has read."""
+    run(load(name), 7, 15, cache_folder=tmp_path, cache_bytes=1 << 20)
+    status = run(load(name), 7, 15, cache_folder=tmp_path, cache_bytes=1 << 20).status()
+    assert status.cache is not None
+    assert status.cache.hits
+    assert status.cache.note == ""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_beginning_that_several_read_at_once_is_read_once(load, name):
+    model = load(name)
+    engine = Engine(model, EngineOptions(n_ctx=N_CTX, n_seq=4, n_batch=48, cache_bytes=0))
+    all_there = threading.Event()
+    forward = engine._context.forward
+    vars(engine._context)["forward"] = lambda *a, **more: all_there.wait(WAIT) and forward(*a, **more)
+    stem = [(7 * i) % 80 for i in range(100)]
+    tails = [[80 + i, *range(10 + i)] for i in range(4)]
+    asked = [Asking(Request([*stem, *tail], max_tokens=1, ignore_eog=True)) for tail in tails]
+    for asking in asked:
+        asking.submit(engine)
+    all_there.set()
+    for asking in asked:
+        assert asking.wait().reasons == ["length"]
+    engine.close()
+    assert engine.status().totals.prompt_tokens == len(stem) + sum(map(len, tails))
 
 
 @pytest.mark.slow
