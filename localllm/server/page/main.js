@@ -237,7 +237,7 @@ class App {
 
   async remove(id) {
     const conversation = await this.whole(id);
-    this.runs.stop(id);
+    this.runs.drop(id);
     await this.store.remove(id);
     if (id === this.conversation.id) this.startNew();
     await this.sidebar.refresh();
@@ -270,7 +270,7 @@ class App {
   }
 
   key(event) {
-    if (document.querySelector("dialog[open]")) return;
+    if (event.isComposing || document.querySelector("dialog[open]")) return;
     if ((event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
       this.startNew();

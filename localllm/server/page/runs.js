@@ -21,10 +21,6 @@ export class Runs extends EventTarget {
     return this.#active.get(id);
   }
 
-  get all() {
-    return [...this.#active.values()];
-  }
-
   /** Have the last message of a conversation, of the assistant, written. prefill: go on with what it holds. */
   async start(conversation, { prefill = false } = {}) {
     const message = conversation.messages.at(-1);
@@ -36,13 +32,13 @@ export class Runs extends EventTarget {
     delete message.error;
     let saved = Date.now();
     try {
-      await this.#save(asBroken(conversation));
+      await this.#save(run, asBroken(conversation));
       for await (const chunk of streamChat(body, controller.signal)) {
         applyChunk(message, chunk);
         this.#tell("update", run);
         if (Date.now() - saved > SAVE_EVERY) {
           saved = Date.now();
-          await this.#save(asBroken(conversation));
+          await this.#save(run, asBroken(conversation));
         }
       }
       if (!message.finish) throw new ServerError("the answer broke off", { kind: "unreachable" });
@@ -54,20 +50,28 @@ export class Runs extends EventTarget {
     this.#active.delete(conversation.id);
     touch(conversation);
     this.#tell("end", run);
-    await this.#save(conversation);
+    await this.#save(run, conversation);
   }
 
   stop(id) {
     this.#active.get(id)?.controller.abort();
   }
 
+  /** Stop, and keep nothing: the conversation is deleted. */
+  drop(id) {
+    const run = this.#active.get(id);
+    if (run) run.isDropped = true;
+    this.stop(id);
+  }
+
   /** The page is being closed: what has come stays. */
   saveAll() {
-    for (const { conversation } of this.all) this.#save(asBroken(conversation));
+    for (const run of this.#active.values()) this.#save(run, asBroken(run.conversation));
   }
 
   /** An answer goes on where the browser has no room to keep it. */
-  async #save(conversation) {
+  async #save(run, conversation) {
+    if (run.isDropped) return;
     try {
       await this.store.save(conversation);
     } catch (error) {

@@ -12,7 +12,8 @@ export class Thread {
   #views = [];
   #follows = true;
   #lastTop = 0;
-  #frame = 0;
+  #isDue = false;
+  #cost = 0; // milliseconds that the last message takes
 
   /** element: scrolls; list: holds the messages. handlers: {send(text, index), regenerate, continue, leaveOut, results}. */
   constructor(element, list, jump, handlers) {
@@ -86,15 +87,21 @@ export class Thread {
     if (view) view.element.before(h("p", { class: "divider", text: "Messages above are not sent to the model." }));
   }
 
-  /** The last message has grown: it alone is drawn anew, once a frame. */
+  /** The last message has grown: it alone is drawn anew, once a frame, and less often where that takes long. */
   grow() {
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      const view = this.#views.at(-1);
-      if (!view) return;
-      view.update(this.#stateOf(view));
-      this.#keepAtEnd();
-    });
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setTimeout(() => requestAnimationFrame(() => this.#drawLast()), this.#cost > 8 ? 3 * this.#cost : 0);
+  }
+
+  #drawLast() {
+    this.#isDue = false;
+    const view = this.#views.at(-1);
+    if (!view) return;
+    const begun = performance.now();
+    view.update(this.#stateOf(view));
+    this.#keepAtEnd();
+    this.#cost = performance.now() - begun;
   }
 
   follow() {

@@ -87,11 +87,11 @@ def test_partial_markdown_does_not_flicker(page):
     text = "\n\n".join(parts)
     b = page({"md": [part for letter in text for part in (letter, HELD)]})
     begin(b, "md")
-    b.one(".assistant")
+    b.server.wait_held()
     seen = set()
     for _ in text:
         b.js("await new Promise(requestAnimationFrame)")
-        seen.add(b.answer())
+        seen.update(b.texts(".assistant .body"))
         b.server.release()
         b.server.wait_held()
     ended(b)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.server.page.scripted import logprob
-from tests.server.page.steps import titles
+from tests.server.page.scripted import HELD, logprob
+from tests.server.page.steps import begin, titles
 
 pytest.importorskip("selenium", reason="selenium is not installed: pip install 'localllm[browser]'")
 from selenium.webdriver.common.keys import Keys
@@ -40,6 +40,17 @@ def test_conversations_are_found_renamed_and_deleted(page):
     b.driver.back()
     b.open(b.server.url)
     assert b.wait(lambda: titles(b)) == ["My fruit", "bananas", "apples"]
+
+
+def test_a_conversation_that_is_deleted_stays_so_though_its_answer_was_arriving(page):
+    b = page({"slow": ["begin", HELD]})
+    begin(b, "slow")
+    b.wait(lambda: b.answer() == "begin")
+    b.click("[aria-label='Delete “slow”']")
+    b.wait(lambda: b.server.cancelled == 1)
+    b.say("other")
+    b.reload()
+    assert b.wait(lambda: titles(b)) == ["other"]
 
 
 def test_export_and_import(page, tmp_path):
