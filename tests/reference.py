@@ -173,3 +173,27 @@ def masked(logits: np.ndarray, bits: np.ndarray, n_bits: int) -> np.ndarray:
         if i >= n_bits or not int(bits[i // 32]) >> (i % 32) & 1:
             out[i] = -np.inf
     return out
+
+
+# --- choosing a token
+
+
+def weighed(x: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """x f32 [n] -> e**(x - greatest), their sum, the sum of each times x - greatest: float64 but for the difference."""
+    with np.errstate(over="ignore"):
+        below = (x - x.max()).astype(np.float64)
+    weights = np.exp(below)
+    return weights, float(weights.sum()), float((weights * np.maximum(below, -1e9)).sum())
+
+
+def moments(x: np.ndarray) -> tuple[int, float, float]:
+    """Of what is not -inf: how many, the mean, the sum of squared distances from it."""
+    there = x[x > -np.inf].astype(np.float64)
+    mean = float(there.mean()) if len(there) else 0.0
+    return len(there), mean, float(np.square(there - mean).sum())
+
+
+def apart(x: np.ndarray, center: float) -> np.ndarray:
+    """|x - center|: f32 [n]."""
+    with np.errstate(over="ignore"):
+        return np.abs(x - np.float32(center))

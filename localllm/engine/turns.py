@@ -20,7 +20,7 @@ from localllm.errors import Cancelled
 from localllm.generate.answer import TextContext
 from localllm.generate.logprobs import token_logprobs
 from localllm.generate.prompt_cache import PromptCache
-from localllm.generate.samplers.candidates import Floats
+from localllm.generate.samplers.row import Floats
 from localllm.generate.sequence import check_finite
 
 _log = logging.getLogger("localllm.engine")

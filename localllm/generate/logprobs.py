@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from localllm.generate.piece import TokenLogprob
-from localllm.generate.samplers.candidates import Floats, best
+from localllm.generate.samplers.candidates import best
+from localllm.generate.samplers.row import Floats
 
 
 def log_softmax(logits: Floats, in_place: bool = False) -> Floats:

@@ -12,7 +12,7 @@ from typing import Protocol
 from localllm.errors import Cancelled
 from localllm.generate.piece import Piece
 from localllm.generate.prompt_cache import PromptCache
-from localllm.generate.samplers.candidates import Floats
+from localllm.generate.samplers.row import Floats
 from localllm.generate.sequence import AnswerSequence
 
 

@@ -18,12 +18,13 @@ from localllm.errors import LocalllmError, UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.samplers import KEEP_THE_BEST, STAGES
 from localllm.generate.samplers.adaptive import Adaptive
-from localllm.generate.samplers.candidates import Candidates, Floats, weights
+from localllm.generate.samplers.candidates import Candidates
 from localllm.generate.samplers.chance import Chance
 from localllm.generate.samplers.dry import Dry
 from localllm.generate.samplers.ends import End, Plain
 from localllm.generate.samplers.mirostat import Mirostat1, Mirostat2
 from localllm.generate.samplers.penalties import Penalties
+from localllm.generate.samplers.row import Floats, weigh
 from localllm.generate.samplers.stage import Means, Stage, Vocabulary
 
 Processor = Callable[[Sequence[int], Floats], "Floats | None"]
@@ -65,7 +66,11 @@ class Sampler:
         self._bias = np.fromiter(biases.values(), np.float32, len(biases))
         self._means = Means(Chance(self.params.seed), self.vocabulary)
         self._end = _end(self.params)
-        self._stages = _stages(self.params, self._means)
+        named = _stages(self.params, self._means)
+        self._stages = [stage for _, stage in named]
+        self._reads_first = bool(named) and named[0][0] in (TOP_K, GREEDY)
+        self._row = np.zeros(0, np.float32)
+        """The logits of a step, where they are changed."""
         self._followers = [stage for stage in self._stages if isinstance(stage, Penalties | Dry)]
         self._seen: Sequence[int] = ()
         self._n_seen = 0
@@ -84,9 +89,9 @@ class Sampler:
         """
         with np.errstate(over="ignore"):
             candidates = self.candidates(logits, ids)
-            weight = weights(candidates)
-            place = self._means.chance.draw(weight)
-            self._end.learn(weight, place)
+            weighed = weigh(candidates.logits)
+            place = self._means.chance.draw(weighed.weights)
+            self._end.learn(weighed, place)
         return place if candidates.ids is None else int(candidates.ids[place])
 
     def candidates(self, logits: Floats, ids: Sequence[int] = ()) -> Candidates:
@@ -98,9 +103,13 @@ class Sampler:
         return self._end.shape(candidates)
 
     def _directed(self, logits: Floats, ids: Sequence[int]) -> Floats:
-        """The logits after processors and biases."""
-        if self.processors or self._biased.size:
-            logits = logits.copy()
+        """The logits after processors and biases, as a copy unless they are only read."""
+        logits, n = np.asarray(logits, np.float32), len(logits)
+        if self.processors or self._biased.size or not self._reads_first or 0 < n <= self.params.top_k:
+            if len(self._row) != n:
+                self._row = np.empty(n, np.float32)
+            np.copyto(self._row, logits)
+            logits = self._row
         for processor in self.processors:
             logits = _processed(processor, ids, logits)
         if self._biased.size:
@@ -131,8 +140,11 @@ def _end(params: Sampling) -> End:
     return Adaptive(params) if params.adaptive_target >= 0.0 else Plain()
 
 
-def _stages(params: Sampling, means: Means) -> list[Stage]:
-    """The stages that do something, in order."""
+TOP_K, GREEDY = "top_k", "greedy"
+
+
+def _stages(params: Sampling, means: Means) -> list[tuple[str, Stage]]:
+    """The stages that do something, in order, with their names."""
     names = ("temperature",) if params.mirostat else params.samplers
     made = [(name, STAGES[name](params, means)) for name in names if name in STAGES]
     stages = [(name, stage) for name, stage in made if stage is not None]
@@ -142,8 +154,9 @@ def _stages(params: Sampling, means: Means) -> list[Stage]:
             while at > 0 and stages[at - 1][0] in KEEP_THE_BEST:
                 at -= 1
                 del stages[at]
+            stages[at] = GREEDY, stages[at][1]
             break
-    return [stage for _, stage in stages]
+    return stages
 
 
 def _processed(processor: Processor, ids: Sequence[int], logits: Floats) -> Floats:

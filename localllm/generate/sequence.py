@@ -16,7 +16,7 @@ from localllm.errors import ContextFullError, LocalllmError
 from localllm.generate.constraint import Constraint
 from localllm.generate.logprobs import token_logprob
 from localllm.generate.piece import Piece, TokenLogprob
-from localllm.generate.samplers.candidates import Floats
+from localllm.generate.samplers.row import Floats
 from localllm.generate.sampling import Sampler
 from localllm.generate.stats import Stats
 from localllm.generate.stops import StopStrings

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, best, fewest, weights
+from localllm.generate.samplers.candidates import Candidates, best, likeliest, most_typical
 from localllm.generate.samplers.dry import Dry, ids_of
+from localllm.generate.samplers.row import weigh
 from localllm.generate.sampling import Sampler
 from localllm.text.tokenizer import Tokenizer
 from tests.generate.sampler_cases import BREAKERS, CASES, PIECES, TEXTS, WALKS, N, load, rows, walk
@@ -30,7 +31,7 @@ def sampler(options: dict[str, Any], vocabulary: Tokenizer | None = None, breake
 def left(candidates: Candidates, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Which tokens have a probability above 0 (float32 has none below 1e-45), and it, by id."""
     ids = np.arange(n) if candidates.ids is None else candidates.ids
-    weight = weights(candidates).astype(np.float64)
+    weight = weigh(candidates.logits).weights.astype(np.float64)
     mask, p = np.zeros(n, np.bool_), np.zeros(n)
     p[ids] = weight / weight.sum()
     mask[ids] = p[ids] > 0
@@ -88,7 +89,7 @@ def test_walks_as_llama_cpp(name):
         close(p, RECORDED[f"{name}|{step}|p"])
         ids = np.arange(N) if candidates.ids is None else candidates.ids
         token = int(RECORDED[f"{name}|{step}|token"][0])
-        walking._end.learn(weights(candidates), int(np.flatnonzero(ids == token)[0]))
+        walking._end.learn(weigh(candidates.logits), int(np.flatnonzero(ids == token)[0]))
 
 
 def test_what_was_recorded_is_what_is_asked():
@@ -124,27 +125,29 @@ def test_the_best_and_the_lower_id_of_equals(row, k):
     assert best(logits, k).tolist() == in_order(logits)[: k if k > 0 else None]
 
 
-@pytest.mark.parametrize("beyond", [False, True])
-@pytest.mark.parametrize("min_keep", [0, 30])
+@pytest.mark.parametrize("which", [likeliest, most_typical])
+@pytest.mark.parametrize("min_keep", [0, 30, 700])
 @pytest.mark.parametrize("row", EDGES)
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.75, 0.95, 0.999])
-def test_the_fewest(row, share, min_keep, beyond):
-    """A small multiple of 2**-9 for each weight: no sum of them is rounded, and equals are frequent."""
-    keys = EDGES[row].astype(np.float32)
-    weight = (np.arange(len(keys)) * 7 % 5 * (keys > -np.inf)).astype(np.float32) + np.float32(keys.max() == keys)
-    reached, whole = 0.0, float(weight.sum())
-    want = []
-    for i in in_order(keys):
-        want.append(i)
-        reached += float(weight[i])
-        enough = reached > np.float32(share) * whole if beyond else reached >= np.float32(share) * whole
-        if enough and len(want) >= min_keep:
-            break
-    got = fewest(keys, weight, share, min_keep, beyond).tolist()
-    assert got == sorted(got)
-    if len(keys) > 2048 or got != sorted(want):  # shares of few are compared as quotients in float32
-        assert abs(len(got) - len(want)) <= 1
-        assert set(got) <= set(want) or set(want) <= set(got)
+def test_the_fewest(row, share, min_keep, which):
+    """The first ones in order; they reach the share, and one less does not, but for what float32 sums round."""
+    logits = EDGES[row].astype(np.float32)
+    with np.errstate(over="ignore"):
+        weighed = weigh(logits)
+        key = logits if which is likeliest else -np.abs(logits - (weighed.top + np.float32(weighed.mean)))
+        got = which(logits, share, min_keep).tolist()
+    order = np.lexsort((np.arange(len(key)), -key)).tolist()
+    assert sorted(got) == sorted(order[: len(got)])
+    last: dict[float, int] = {}
+    for i in got:
+        assert last.get(key[i], -1) < i
+        last[key[i]] = i
+    least = min(max(min_keep, 1), len(logits))
+    assert len(got) >= least
+    p = np.exp(logits.astype(np.float64) - logits.max())[order]
+    reached = np.cumsum(p / p.sum())
+    assert len(got) == len(logits) or len(got) == least or reached[len(got) - 1] > share - 1e-5
+    assert len(got) <= least or reached[len(got) - 2] < share + 1e-5
 
 
 @pytest.mark.parametrize(
@@ -238,8 +241,8 @@ def test_mirostat_holds_the_surprise(version):
     walking = sampler({"mirostat": version, "mirostat_tau": 4.0})
     surprises = []
     for _ in range(600):
-        weight = weights(walking.candidates(rng.normal(0, 1.5, 2000).astype(np.float32)))
-        place = walking._means.chance.draw(weight)
-        walking._end.learn(weight, place)
-        surprises.append(-math.log2(weight[place] / weight.sum()))
+        weighed = weigh(walking.candidates(rng.normal(0, 1.5, 2000).astype(np.float32)).logits)
+        place = walking._means.chance.draw(weighed.weights)
+        walking._end.learn(weighed, place)
+        surprises.append(-math.log2(weighed.weights[place] / weighed.total))
     assert abs(np.mean(surprises[100:]) - 4.0) < 0.1

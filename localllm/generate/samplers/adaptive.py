@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, Floats, total, weights
+from localllm.generate.samplers.candidates import Candidates
+from localllm.generate.samplers.row import Weighed, weigh
 
 _WIDTH, _PEAK, _SHARPNESS = np.float32(0.3), np.float32(5.0), np.float32(10.0)
 
@@ -26,12 +27,12 @@ class Adaptive:
         return np.float32(np.clip(np.float32(2) * self._target - self._sum / self._weight, 0.0, 1.0))
 
     def shape(self, candidates: Candidates) -> Candidates:
-        weight = weights(candidates)
-        self._before = weight / total(weight)
+        weighed = weigh(candidates.logits)
+        self._before = weighed.weights / weighed.total
         distance = np.abs((self._before - self.aim) / _WIDTH)
         logits = _PEAK - _SHARPNESS * distance * distance / (1 + distance)
         return Candidates(candidates.ids, np.where(candidates.logits > -np.inf, logits, np.float32(-np.inf)))
 
-    def learn(self, weights: Floats, place: int) -> None:
+    def learn(self, weighed: Weighed, place: int) -> None:
         self._sum = self._before[place] + self._decay * self._sum
         self._weight = np.float32(1) + self._decay * self._weight

@@ -1,7 +1,8 @@
-"""The tokens that are still in play, and what the stages ask of them: the best, the fewest, their weights.
+"""The tokens that are still in play, and what the stages ask of them: the best, the fewest, their order.
 
-A vocabulary is never sorted: a threshold that few pass is found first (from the maxima of blocks, or from a histogram),
-and only what passes it is sorted. Equals are taken by their place, so that no result depends on how a sort treats ties.
+A vocabulary is never sorted: a threshold that few pass is found first (from the maxima of blocks, or from sums up to
+distances), and only what passes it is sorted. Equals are taken by their place, so that no result depends on how a sort
+treats ties.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from localllm.generate.samplers.row import FEW, Floats, Weighed, collect, distances, weigh, within
+
 Places = NDArray[np.int64]
 
-_FEW = 2048
-"""Elements that are sorted as they are."""
-_BUCKETS, _SPAN = 4096, 64.0
-"""Of a histogram over keys: what lies further below the greatest falls into the last bucket."""
+_HEAD = 256
+"""Elements that are tried first where they are likely to be enough."""
+_LIMITS = np.arange(1, 17, dtype=np.float32)
 
 
 class Candidates(NamedTuple):
-    """Tokens in play: best first (`ordered`; the lower id first among equals), or else by rising id."""
+    """Tokens in play, best first (`ordered`) or not; among equal logits always the lower id first."""
 
     ids: Places | None
     """None: element i is token i."""
     logits: Floats
-    """float32 [n]; -inf for what has no chance."""
+    """float32 [n]; -inf for what has no chance. A stage may overwrite them."""
     ordered: bool = False
 
     def tokens(self, places: Places) -> Places:
@@ -34,27 +35,38 @@ class Candidates(NamedTuple):
         return places if self.ids is None else self.ids[places]
 
     def keep(self, places: Places) -> Candidates:
-        """Some of the elements, by rising place."""
+        """Some of the elements; of equals, and of all where they are ordered, by rising place."""
         return Candidates(self.tokens(places), self.logits[places], self.ordered)
+
+    @property
+    def top(self) -> np.float32:
+        """The greatest logit."""
+        return np.float32(self.logits[0] if self.ordered else self.logits.max())
 
 
 def best(logits: Floats, k: int) -> Places:
     """Places of the k greatest of `logits`, greatest first, the lower place first among equals; all for k <= 0."""
+    places = greatest(logits, k)
+    return places[np.argsort(-logits[places], kind="stable")]
+
+
+def greatest(logits: Floats, k: int) -> Places:
+    """As `best`, in an order of which only this is sure: the lower place comes first among equals."""
     n = len(logits)
     if k <= 0 or k >= n:
-        return np.argsort(-logits, kind="stable")
+        return np.arange(n)
     places: Places | None = None
     values = logits
-    if n > _FEW:
+    if n > FEW:
         places = np.flatnonzero(logits >= _low_bound(logits, k))
         values = logits[places]
     if len(values) > k:
         kth = _kth(values, k)
         over, equal = np.flatnonzero(values > kth), np.flatnonzero(values == kth)
         chosen = np.concatenate((over, equal[: k - len(over)]))  # greater ones come first whatever their place
-        places, values = chosen if places is None else places[chosen], values[chosen]
+        places = chosen if places is None else places[chosen]
     assert places is not None  # k < n: something was left out
-    return places[np.argsort(-values, kind="stable")]
+    return places
 
 
 def _low_bound(values: Floats, k: int) -> np.float32:
@@ -77,72 +89,90 @@ def order(candidates: Candidates, k: int = 0) -> Candidates:
     """The k best, in order; all for k <= 0."""
     if k == 1:
         place = 0 if candidates.ordered else int(candidates.logits.argmax())  # the first of equals
-        return Candidates(candidates.tokens(np.array([place])), candidates.logits[place : place + 1], True)
+        return Candidates(candidates.tokens(np.array([place])), candidates.logits[place : place + 1].copy(), True)
     if candidates.ordered:
         return candidates if k <= 0 else Candidates(candidates.tokens(np.arange(k)), candidates.logits[:k], True)
     places = best(candidates.logits, k)
     return Candidates(candidates.tokens(places), candidates.logits[places], True)
 
 
-def by_id(candidates: Candidates, logits: Floats) -> Candidates:
-    """The candidates with new logits, which need not be in the order of the old ones."""
+def by_id(candidates: Candidates) -> Candidates:
+    """The candidates whose logits were changed: they need not be in order any more."""
     if candidates.ids is None or not candidates.ordered:
-        return Candidates(candidates.ids, logits)
+        return candidates
     places = np.argsort(candidates.ids)
-    return Candidates(candidates.ids[places], logits[places])
+    return Candidates(candidates.ids[places], candidates.logits[places])
 
 
-def below_best(candidates: Candidates) -> Floats:
-    """How far each logit lies below the greatest: at most 0."""
-    top = candidates.logits[0] if candidates.ordered else candidates.logits.max()
-    below: Floats = candidates.logits - top
-    return below
+def likeliest(logits: Floats, share: float, min_keep: int) -> Places:
+    """Places of the fewest elements, likeliest first, whose probabilities reach `share`; among equals the lower place
+    comes first, in the choice and in what is returned.
 
-
-def weights(candidates: Candidates) -> Floats:
-    """exp(logit - greatest): probabilities but for a common factor."""
-    below = below_best(candidates)
-    np.exp(below, out=below)
-    return below
-
-
-def total(weights: Floats) -> np.float32:
-    """The sum; of few weights one after the other, as llama.cpp adds them."""
-    return np.cumsum(weights)[-1] if len(weights) <= _FEW else np.float32(weights.sum(dtype=np.float64))
-
-
-def fewest(keys: Floats, weights: Floats, share: float, min_keep: int, beyond: bool = False) -> Places:
-    """Places of the fewest elements, greatest key first (the lower place among equals), whose weights make up `share`
-    of all: reach it, or pass it where `beyond`. At least one and at least min_keep, all where it is not reached.
-
-    By rising place. share is compared in float32.
+    At least one and at least min_keep, all where it is not reached.
     """
-    n, whole = len(keys), total(weights)
-    for k in (_FEW // 8, _FEW) if n > _FEW else (n,):
-        head = best(keys, max(k, min_keep))
-        reached = np.cumsum(weights[head] / whole)
-        count = int(np.searchsorted(reached, np.float32(share), side="right" if beyond else "left")) + 1
+    weighed = weigh(logits)
+    return _fewest(logits, weighed, weighed.top, share, min_keep, "left")
+
+
+def most_typical(logits: Floats, share: float, min_keep: int) -> Places:
+    """As `likeliest`, but those first whose surprise is nearest to the entropy, and their probabilities pass it."""
+    weighed = weigh(logits)
+    return _fewest(logits, weighed, weighed.top + np.float32(weighed.mean), share, min_keep, "right")
+
+
+Side = Literal["left", "right"]
+"""As of searchsorted: whether a share is to be reached, or passed."""
+
+
+def _fewest(logits: Floats, weighed: Weighed, center: np.float32, share: float, min_keep: int, side: Side) -> Places:
+    """The fewest elements, nearest to the center first, that make up a share, compared in float32."""
+    n, weights, total = len(logits), weighed.weights, weighed.total
+    few = np.log(total) - weighed.mean < np.log(_HEAD)  # by the entropy
+    if n <= FEW or few or min_keep > _HEAD:
+        head = best(_keys(logits, weighed, center), n if n <= FEW else max(_HEAD, min_keep))
+        reached = np.cumsum(weights[head] / total)
+        count = int(np.searchsorted(reached, np.float32(share), side)) + 1
         if count <= len(head) or len(head) == n:
             return np.sort(head[: max(count, min_keep)])
-    return _fewest_of_many(keys, weights, float(np.float32(share)) * float(whole), beyond)
+    places = _nearest(logits, weighed, center, float(np.float32(share)) * float(total), side)
+    least = max(min_keep, 1)
+    return places if len(places) >= least else np.sort(best(_keys(logits, weighed, center), least))
 
 
-def _fewest_of_many(keys: Floats, weights: Floats, wanted: float, beyond: bool) -> Places:
-    """As `fewest`, for an absolute weight: a histogram of the weights over the keys tells in which bucket the last
-    element lies, and only that bucket is looked at closer."""
-    side: Literal["left", "right"] = "right" if beyond else "left"
-    span = min(float(keys.max()) - float(keys.min()), _SPAN)
-    if len(keys) <= _FEW or span == 0.0:
-        places = np.argsort(-keys, kind="stable")
-        reached = np.cumsum(weights[places], dtype=np.float64)
-        return np.sort(places[: int(np.searchsorted(reached, wanted, side)) + 1])
-    buckets = np.subtract(keys.max(), keys)
-    buckets *= np.float32(_BUCKETS / span)
-    numbers = np.minimum(buckets, np.float32(_BUCKETS - 1), out=buckets).astype(np.intp)
-    reached = np.cumsum(np.bincount(numbers, weights))
-    last = min(int(np.searchsorted(reached, wanted, side)), len(reached) - 1)
-    inside = np.flatnonzero(numbers == last)
-    rest = wanted - (float(reached[last - 1]) if last else 0.0)
-    taken = numbers < last
-    taken[inside[_fewest_of_many(keys[inside], weights[inside], rest, beyond)]] = True
-    return np.flatnonzero(taken)
+def _nearest(logits: Floats, weighed: Weighed, center: np.float32, wanted: float, side: Side) -> Places:
+    """What is needed of a long row for an absolute weight, in an order of which only this is sure: the lower place
+    first among equals.
+
+    Sums up to 16 distances tell between which two the last element lies, and only what lies there is looked at closer.
+    """
+    sums = within(logits, weighed.weights, center, _LIMITS)
+    at = int(np.searchsorted(sums, wanted, side))
+    low, before = (_LIMITS[at - 1], float(sums[at - 1])) if at else (np.float32(0.0), 0.0)
+    near, places = collect(logits, center, low, _LIMITS[at] if at < len(_LIMITS) else np.float32(np.inf))
+    found = [near]
+    while True:
+        here, weights = logits[places], weighed.weights[places]
+        apart = np.abs(here - center)
+        if len(places) <= FEW or apart.min() == apart.max():
+            break
+        limits = apart.min() + min(apart.max() - apart.min(), _LIMITS[-1]) * _LIMITS / len(_LIMITS)
+        sums = before + within(here, weights, center, limits)
+        at = int(np.searchsorted(sums, wanted, side))
+        if at:
+            found.append(places[apart < limits[at - 1]])
+            before = float(sums[at - 1])
+        high = limits[at] if at < len(limits) else np.float32(np.inf)
+        places = places[(apart >= (limits[at - 1] if at else low)) & (apart < high)]
+    # Below the greatest logit the order is that of the logits, unrounded.
+    order = np.argsort(-here if center == weighed.top else apart, kind="stable")
+    reached = before + np.cumsum(weights[order], dtype=np.float64)
+    last = places[order[: int(np.searchsorted(reached, wanted, side)) + 1]]
+    return np.concatenate([*found, np.sort(last)])
+
+
+def _keys(logits: Floats, weighed: Weighed, center: np.float32) -> Floats:
+    """What rises the nearer an element is; below the greatest logit that is the logit itself, unrounded."""
+    if center == weighed.top:
+        return logits
+    keys = distances(logits, center)
+    return np.negative(keys, out=keys)

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from localllm.generate.samplers.candidates import Floats
+from localllm.generate.samplers.row import Floats
 
 _SEED_BITS = 2**64 - 1
 _BLOCK = 512

@@ -89,9 +89,8 @@ class Dry:
         if candidates.ids is not None:
             _, ids, chosen = np.intersect1d(candidates.ids, ids, assume_unique=True, return_indices=True)
             penalties = penalties[chosen]
-        logits = candidates.logits.copy()
-        logits[ids] -= penalties
-        return by_id(candidates, logits)
+        candidates.logits[ids] -= penalties
+        return by_id(candidates)
 
     def _repeats(self) -> tuple[Places, Places]:
         """Tokens, and the length of the longest repetition that each would prolong, where that is long enough."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from localllm.generate.samplers.candidates import Candidates, Floats
+from localllm.generate.samplers.candidates import Candidates
+from localllm.generate.samplers.row import Weighed
 
 
 class End(Protocol):
@@ -13,8 +14,8 @@ class End(Protocol):
     def shape(self, candidates: Candidates) -> Candidates:
         """The candidates as they are drawn from."""
 
-    def learn(self, weights: Floats, place: int) -> None:
-        """Take note of the draw. weights: float32 [n], of the candidates that `shape` gave; place: which it was."""
+    def learn(self, weighed: Weighed, place: int) -> None:
+        """Take note of the draw. weighed: the candidates that `shape` gave; place: which it was."""
 
 
 class Plain:
@@ -23,5 +24,5 @@ class Plain:
     def shape(self, candidates: Candidates) -> Candidates:
         return candidates
 
-    def learn(self, weights: Floats, place: int) -> None:
+    def learn(self, weighed: Weighed, place: int) -> None:
         pass

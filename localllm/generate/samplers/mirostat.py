@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, Floats, order, total, weights
+from localllm.generate.samplers.candidates import Candidates, greatest, order
+from localllm.generate.samplers.row import Weighed, weigh
 
 _M = 100
 """Likeliest tokens by which the exponent of Zipf's law is estimated."""
@@ -22,14 +23,16 @@ class Mirostat2:
         """The greatest surprise that is allowed, in bits."""
 
     def shape(self, candidates: Candidates) -> Candidates:
-        weight = weights(candidates)
-        with np.errstate(divide="ignore"):
-            surprise = -np.log2(weight / total(weight))
-        places = np.flatnonzero(surprise <= self.mu)
+        weighed = weigh(candidates.logits)
+        # Few are likely enough; of these the logarithm is taken.
+        least = float(weighed.total) * 2.0 ** -float(self.mu) * 0.999
+        places = np.flatnonzero(weighed.weights >= max(least, np.finfo(np.float32).smallest_subnormal))
+        surprise = -np.log2(weighed.weights[places] / weighed.total)
+        places = places[surprise <= self.mu]
         return candidates.keep(places) if len(places) else order(candidates, 1)
 
-    def learn(self, weights: Floats, place: int) -> None:
-        surprise = -np.log2(weights[place] / total(weights))
+    def learn(self, weighed: Weighed, place: int) -> None:
+        surprise = -np.log2(weighed.weights[place] / weighed.total)
         self.mu = self.mu - self._eta * (surprise - self._tau)
 
 
@@ -42,7 +45,7 @@ class Mirostat1(Mirostat2):
 
     def shape(self, candidates: Candidates) -> Candidates:
         self._n_vocab = max(self._n_vocab, len(candidates.logits))
-        return order(candidates, min(self._n_kept(candidates), len(candidates.logits)))
+        return candidates.keep(greatest(candidates.logits, self._n_kept(candidates)))
 
     def _n_kept(self, candidates: Candidates) -> int:
         logits = order(candidates, min(_M, len(candidates.logits))).logits

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, Floats, Places, by_id
+from localllm.generate.samplers.candidates import Candidates, Places, by_id
+from localllm.generate.samplers.row import Floats
 from localllm.generate.samplers.stage import Means, Stage
 
 
@@ -53,11 +54,11 @@ class Penalties:
         places, counts = self._present() if candidates.ids is None else self._among(candidates.ids)
         if not len(places):
             return candidates
-        logits = candidates.logits.copy()
+        logits = candidates.logits
         values = logits[places]
         values = np.where(values <= 0, values * self._repeat, values / self._repeat)
         logits[places] = values - (counts * self._frequency + self._presence)
-        return by_id(candidates, logits)
+        return by_id(candidates)
 
     def _present(self) -> tuple[Places, Floats]:
         """The tokens of the window, and how often they are in it."""

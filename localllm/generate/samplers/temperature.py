@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, order, total, weights
+from localllm.generate.samplers.candidates import Candidates, order
+from localllm.generate.samplers.row import weigh
 from localllm.generate.samplers.stage import Means, Stage
 
 
@@ -28,10 +29,8 @@ def dynamic(params: Sampling) -> Stage:
         n = int(np.count_nonzero(candidates.logits > -np.inf))
         if n < 2:
             return candidates
-        weight = weights(candidates)
-        p = weight / total(weight)
-        p = p[p > 0]
-        part = max(float(-(p * np.log(p)).sum()), 0.0) / np.log(n)
+        weighed = weigh(candidates.logits)
+        part = max(float(np.log(weighed.total)) - weighed.mean, 0.0) / np.log(n)
         return divide(candidates, float(low + (high - low) * np.float32(part**params.dynatemp_exponent)))
 
     return stage
@@ -42,5 +41,7 @@ def divide(candidates: Candidates, temperature: float) -> Candidates:
     divisor = np.float32(max(temperature, 0.0))
     if divisor < np.finfo(np.float32).tiny:
         return order(candidates, 1)
-    below = candidates.logits - candidates.logits.max()  # the greatest stays finite
-    return candidates._replace(logits=below / divisor)
+    logits = candidates.logits
+    logits -= candidates.top  # the greatest stays finite
+    logits /= divisor
+    return candidates

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.candidates import Candidates, total, weights
+from localllm.generate.samplers.candidates import Candidates
+from localllm.generate.samplers.row import weigh
 from localllm.generate.samplers.stage import Means, Stage
 
 
@@ -17,8 +18,8 @@ def xtc(params: Sampling, means: Means) -> Stage | None:
         n = len(candidates.logits)
         if n < 2 or means.chance.uniform() > params.xtc_probability:
             return candidates
-        weight = weights(candidates)
-        reach = np.flatnonzero((candidates.logits > -np.inf) & (weight / total(weight) >= threshold))
+        weighed = weigh(candidates.logits)
+        reach = np.flatnonzero((candidates.logits > -np.inf) & (weighed.weights / weighed.total >= threshold))
         removed = len(reach) - 1
         if removed < 1 or n - removed < params.min_keep:
             return candidates
