@@ -29,6 +29,8 @@ MAX_ANSWERS = 128
 """Of one request."""
 SPARE_BYTES = 64 << 20
 """Memory that has to be free for one more request."""
+_POLL = 0.005
+"""Seconds between two looks whether files are read."""
 _log = logging.getLogger("localllm.engine")
 
 
@@ -242,6 +244,10 @@ class Engine:
             if ready:
                 with self._news:
                     self._queue.push_first(ready)
+        else:  # files of the cache are being read
+            with self._news:
+                if not (self._leaving or self._closing):
+                    self._news.wait(_POLL)
         self._moved = time.monotonic()
         return True
 

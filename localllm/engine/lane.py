@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -66,6 +67,10 @@ class Lane:
     """The one of them at which what was read is worth keeping."""
     follows: tuple[Lane, int] | None = None
     """It waits until another lane, which reads the same beginning, has read so many tokens."""
+    looked: bool = False
+    """For files of the cache that it needs."""
+    loading: threading.Thread | None = None
+    """It waits until they are read."""
 
     @property
     def n_held(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import numpy as np
 
 from localllm.engine.lane import Lane, Slot
 from localllm.generate.prefix_tree import common
-from localllm.generate.prompt_cache import MIN_GAIN, Keeper, Match, PromptCache
+from localllm.generate.prompt_cache import MIN_GAIN, SPAN_TOKENS, Keeper, Match, PromptCache
 
 _WORTH_A_COPY = 8
 """Tokens that have to be shared before they are copied from another slot."""
@@ -106,7 +107,26 @@ class Slots:
         if self._cache is not None and slot.shared and slot.n_held:
             self._cache.save(self._context, slot.seq, slot.held.tolist())
 
+    def read_on(self, slot: Slot, n_rows: int) -> None:
+        """A prompt's next n_rows were read: a long one is kept piece by piece, so that no copy takes long."""
+        if not self._context.moment_is_needed and slot.n_held % SPAN_TOKENS < n_rows:
+            self.save(slot)
+
     def waits(self, lane: Lane) -> bool:
+        """What the lane needs is not there yet, and worth waiting for."""
+        return self._loads(lane) or self._follows(lane)
+
+    def _loads(self, lane: Lane) -> bool:
+        """Files of its beginning are being read, so that the others need not wait for that."""
+        if not lane.looked and self._cache is not None and self._cache.has_disk:
+            lane.looked = True
+            match = self._find(lane, self._best(lane)[1])
+            if match is not None and match.n_past and not match.is_loaded:
+                lane.loading = threading.Thread(target=match.load, name="prompt files", daemon=True)
+                lane.loading.start()
+        return lane.loading is not None and lane.loading.is_alive()
+
+    def _follows(self, lane: Lane) -> bool:
         """Another lane is just reading the same beginning: waiting for it is better than reading it, too."""
         if lane.follows is not None:
             leader, position = lane.follows

@@ -200,6 +200,8 @@ class Turns:
             self.slots.save(part.slot)
             if lane.tells_prompt:
                 job.emit(PromptRead(job.prompt_logprobs))
+        else:
+            self.slots.read_on(part.slot, part.n_rows)
 
     def _say(self, lane: Lane, logits: Floats) -> None:
         piece = lane.sequence.feed(logits)

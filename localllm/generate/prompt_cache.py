@@ -140,6 +140,10 @@ class PromptCache:
         self._lookups = self._hits = self._restored = self._saved = 0
         self._disk = DiskTier(context, self._tree, self._lock, folder, disk, self._evict, on_note) if folder else None
 
+    @property
+    def has_disk(self) -> bool:
+        return self._disk is not None
+
     def find(self, ids: Sequence[int], known: int = 0) -> Match:
         """The longest beginning of a prompt that can be restored: 0 tokens where nothing is worth it. known: tokens
         that the driver has already, to which it must add something."""

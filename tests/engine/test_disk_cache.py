@@ -9,6 +9,7 @@ from localllm.engine.engine import Engine
 from localllm.engine.options import EngineOptions
 from localllm.engine.request import Ended, Failed, Request, Said
 from localllm.generate.params import Sampling
+from localllm.generate.prompt_cache import Match
 from localllm.generate.session import Model
 from tests.generate.test_chat_states import VOCABULARY
 from tests.generate.test_prompt_cache import prompt
@@ -48,6 +49,50 @@ def test_an_engine_started_again_knows_the_prompt(model, tmp_path, memory):
         assert said(engine, ids) == (exact, known)
         engine.close()
     assert engine.status().cache.disk_bytes > 0
+
+
+def test_others_go_on_while_files_are_read(model, tmp_path, monkeypatch):
+    options = EngineOptions(n_seq=2, cache_bytes=0, cache_folder=tmp_path / "prompts")
+    ids = prompt(700)
+    first = Engine(model, options)
+    exact, _ = said(first, ids)
+    first.close()
+    may_go_on, load = threading.Event(), Match.load
+
+    def slow(match):
+        assert may_go_on.wait(60)
+        return load(match)
+
+    monkeypatch.setattr(Match, "load", slow)
+    engine = Engine(model, options)
+    ended = threading.Event()
+    tokens: list[int] = []
+
+    def hear(event):
+        if isinstance(event, Said):
+            tokens.extend(event.piece.tokens)
+        if isinstance(event, Ended | Failed):
+            ended.set()
+
+    engine.submit(Request(ids, Sampling(temperature=0.0), max_tokens=6), hear)
+    assert said(engine, prompt(300, 5))[1] == 0
+    assert not ended.is_set()
+    may_go_on.set()
+    assert ended.wait(60)
+    assert tokens == exact
+    engine.close()
+
+
+def test_a_long_prompt_is_kept_piece_by_piece(model, tmp_path):
+    engine = Engine(model, EngineOptions(n_ctx=3000, n_seq=1, cache_bytes=1 << 28))
+    ids = prompt(2600)
+    said(engine, ids)
+    status = engine.status().cache
+    assert status
+    assert status.saved_tokens in (2599, 2600)
+    assert said(engine, prompt(500, 3))[1] == 0
+    assert said(engine, ids)[1] == 2599
+    engine.close()
 
 
 def test_what_is_in_a_slot_is_written_while_nothing_else_is_to_be_done(model, tmp_path):

@@ -136,7 +136,13 @@ def test_save_restore_copy_and_cut(loaded):
     context.clear()
     feed(case, context, ids[3 * half // 2 :])
     context.restore(0, half, saved)
+    assert context.reach(0, half) == half
+    spans = [context.span(0, 0, half - 3), context.span(0, half - 3, half)]
+    moment = context.moment(0, half) if context.moment_is_needed else None
+    assert moment is None or [len(part) for part in moment.parts] == context.moment_bytes(half)
     assert np.array_equal(feed(case, context, ids[half:]), exact[half:])
+    context.resume(1, half, spans, moment)
+    assert np.array_equal(feed(case, context, ids[half:], seq=1), exact[half:])
     context.close()
 
 
