@@ -148,7 +148,8 @@ class Job:
         if piece.text or piece.tokens:
             self.emit(Said(lane.index, piece))
         if lane.sequence.finished:
-            self.emit(Ended(lane.index, lane.sequence.stats, lane.sequence.stop_text))
+            sequence = lane.sequence
+            self.emit(Ended(lane.index, sequence.stats, sequence.stop_text, sequence.ending))
             self.n_open -= 1
             self.done = not self.n_open
 

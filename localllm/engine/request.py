@@ -73,11 +73,13 @@ class Said:
 @dataclass(frozen=True)
 class Ended:
     """Answer number `index` is complete: `stats.stop_reason` says why ("stop", "length", "context", "cancelled",
-    "deadline"); stop_text is the stop string that was found."""
+    "deadline"); stop_text is the stop string that was found; ending, how likely the end token was that the model chose,
+    where logprobs were asked for."""
 
     index: int
     stats: Stats
     stop_text: str = ""
+    ending: TokenLogprob | None = None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ class AnswerSequence:
         self._stops = StopStrings(stop)
         self._constraint, self._logprobs = constraint, logprobs
         self._banned = np.asarray(sorted(self._eog_ids) if ignore_eog and constraint is None else [], np.int64)
+        self.ending: TokenLogprob | None = None
+        """How likely the end token was that the model ended the answer by, where logprobs are wanted."""
         self._forced: deque[int] = deque()
         """Tokens that the constraint has set, and that are not in `ids` yet."""
 
@@ -127,6 +129,7 @@ class AnswerSequence:
         for i, token in enumerate(tokens, 1):
             if token in self._eog_ids:
                 self.stats.stop_reason = "stop"
+                self.ending = next(iter(logprobs), None)
                 break
             said.append(token)
             self.ids.append(token)

@@ -79,7 +79,7 @@ class Asking:
                 self.answered.ids[index] += piece.tokens
                 self.answered.texts[index] += piece.text
                 self.answered.logprobs[index] += piece.logprobs
-            case Ended(index, stats, _):
+            case Ended(index, stats):
                 assert not self.answered.reasons[index]
                 assert stats.answer_tokens == len(self.answered.ids[index])
                 self.answered.reasons[index] = stats.stop_reason

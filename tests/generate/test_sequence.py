@@ -187,3 +187,13 @@ def test_logprobs_are_of_the_models_own_logits():
     assert told.logprob == pytest.approx(np.log(p[1]))
     assert [t for t, _ in told.top] == [0, 1]
     assert [x for _, x in told.top] == pytest.approx(list(np.log(p[:2])))
+
+
+def test_the_end_token_has_its_logprob_but_is_no_part_of_the_answer():
+    made = sequence(logprobs=0)
+    assert say(made, "a") == "a"
+    assert made.ending is None
+    assert made.feed(logits_of("\0")) == Piece()
+    assert made.ending == token_logprob(logits_of("\0"), EOG, 0)
+    assert (made.stats.stop_reason, made.stats.answer_tokens) == ("stop", 1)
+    assert sequence().feed(logits_of("\0")) == Piece()

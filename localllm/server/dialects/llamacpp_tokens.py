@@ -24,6 +24,9 @@ class TokenizeBody(msgspec.Struct):
     parse_special: bool = True
     with_pieces: bool = False
     model: str | None = None
+    prompt: str | None = None
+    """vLLM's name of content; add_special_tokens is that of add_special."""
+    add_special_tokens: bool = True
 
 
 class Piece(msgspec.Struct):
@@ -39,7 +42,10 @@ class Tokens(msgspec.Struct):
 async def tokenize(call: Call) -> Tokens:
     body: TokenizeBody = call.body
     async with call.model(body.model) as served:
-        ids = await mixed_ids(served, body.content, body.add_special, body.parse_special, "content")
+        content, add_special = body.content, body.add_special
+        if body.prompt is not None:
+            content, add_special = body.prompt, body.add_special_tokens
+        ids = await mixed_ids(served, content, add_special, body.parse_special, "content")
         if not body.with_pieces:
             return Tokens(ids)
         tokenizer = served.tokenizer()
@@ -76,13 +82,16 @@ class DetokenizeBody(msgspec.Struct):
 
 class Content(msgspec.Struct):
     content: str
+    prompt: str
+    """vLLM's name of content."""
 
 
 async def detokenize(call: Call) -> Content:
     async with call.model(call.body.model) as served:
         ids = await mixed_ids(served, call.body.tokens, add_special=False, param="tokens")
         stream = served.tokenizer().stream(special=True)
-        return Content("".join(map(stream.push, ids)) + stream.finish())
+        text = "".join(map(stream.push, ids)) + stream.finish()
+        return Content(text, text)
 
 
 class EmbeddingBody(msgspec.Struct):

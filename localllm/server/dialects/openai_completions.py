@@ -234,6 +234,7 @@ class _Answer:
 
     def ended(self, event: Ended) -> None:
         self._reason = reason_of(event.stats)
+        self._logprobs.add(self._teller.of_end(event))
 
     @property
     def mean_logprob(self) -> float:
@@ -290,7 +291,8 @@ class _Stream:
                 self._timings = timings(event.stats)
                 index = place * self._plan.n + event.index
                 reason = reason_of(event.stats)
-                return [*self._echo(place), self._chunk(index, "", reason=reason, timings=self._timings)]
+                logprobs = self._tellers[index].of_end(event) if event.ending else None
+                return [*self._echo(place), self._chunk(index, "", logprobs, reason, timings=self._timings)]
         return []
 
     def last(self) -> Completion:

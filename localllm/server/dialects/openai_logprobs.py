@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from localllm.engine.request import Ended
 from localllm.generate.piece import TokenLogprob
 from localllm.server.dialects.openai_common import finite, token_name
 
@@ -66,6 +67,10 @@ class Teller:
         for entry in logprobs:
             self._add(result, entry.token, entry)
         return result
+
+    def of_end(self, event: Ended) -> OldLogprobs:
+        """Of the end token, which is told although it has no text: lm-eval counts on a token after the prompt."""
+        return self.of_answer([event.ending] if event.ending else ())
 
     def _decoded(self, ids: Sequence[int]) -> str:
         return "" if self._tokenizer is None else self._tokenizer.decode(ids, special=True)

@@ -194,7 +194,9 @@ def test_tokens_and_texts(ask):
     pieces = ask("/tokenize", {"content": "ab", "with_pieces": True}).json["tokens"]
     assert pieces == [{"id": 1, "piece": "a"}, {"id": 2, "piece": "b"}]
     assert ask("/tokenize", {}).json == {"tokens": []}
-    assert ask("/detokenize", {"tokens": [1, 2]}).json == {"content": "ab"}
+    assert ask("/tokenize", {"prompt": "a"}).json == {"tokens": [EOG, 1]}  # as vLLM has it
+    assert ask("/tokenize", {"prompt": "a", "add_special_tokens": False}).json == {"tokens": [1]}
+    assert ask("/detokenize", {"tokens": [1, 2]}).json == {"content": "ab", "prompt": "ab"}
     assert ask("/detokenize", {"tokens": [99]}).status == 400
     assert ask("/tokenize", {"content": [-1]}).status == 400
 

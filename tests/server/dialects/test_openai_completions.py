@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.engine.request import Ended, Said
+from localllm.engine.request import Ended, PromptRead, Said
 from localllm.errors import LocalllmError
 from localllm.generate.piece import Piece, TokenLogprob
 from localllm.generate.stats import Stats
@@ -205,3 +205,20 @@ def test_errors_of_the_engine(complete):
     assert complete(stream=True).status == 429
     engine.full, engine.error = False, LocalllmError("broken")
     assert complete(prompt=["a", "b"]).error["message"] == "broken"
+
+
+def test_the_end_token_is_told(complete):
+    """By it an answer that ends at once has a token after its prompt, as lm-eval expects."""
+
+    def submit(self, request, on_event):
+        on_event(PromptRead([TokenLogprob(2, -1.0)]))
+        on_event(Ended(0, Stats(prompt_tokens=2, stop_reason="stop"), ending=TokenLogprob(0, -0.5)))
+
+    engine = complete().server.engine
+    engine.submit = submit.__get__(engine)
+    body = {"prompt": [1, 2], "echo": True, "logprobs": 0, "max_tokens": 1}
+    logprobs = complete(**body).json["choices"][0]["logprobs"]
+    assert (logprobs["tokens"], logprobs["token_logprobs"]) == (["a", "b", "\0"], [None, -1.0, -0.5])
+    first, last = complete(**body, stream=True).chunks
+    assert first["choices"][0]["logprobs"]["tokens"] == ["a", "b"]
+    assert last["choices"][0]["logprobs"]["tokens"] == ["\0"]
