@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("localllm.server")
 _OPENERS, _CLOSERS = b"[{", b"]}"
 _MAX_TOLD = 1000
+_BYTES_A_SECOND = 10_000
+"""A body that comes more slowly is given up."""
 _MAX_NAME = 64
 
 
@@ -83,12 +86,17 @@ async def _raw(request: Request, options: ServerOptions) -> bytes:
     if not announced.isdecimal() or int(announced) > options.max_body:
         raise too_long
     chunks, size = [], 0
+    begun = asyncio.get_running_loop().time()
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > options.max_body:
-                raise too_long
-            chunks.append(chunk)
+        async with asyncio.timeout(options.body_timeout) as limit:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > options.max_body:
+                    raise too_long
+                limit.reschedule(begun + options.body_timeout + size / _BYTES_A_SECOND)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise ApiError(408, "the body comes too slowly") from None
     except ClientDisconnect:
         raise ApiError(400, "the body ended early") from None
     return b"".join(chunks)

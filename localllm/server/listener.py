@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -92,7 +93,7 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > 2 * limits.connections:
-                transport.abort()
+                _cut(transport)
             elif len(self.connections) > limits.connections:
                 self.app = cast(Any, busy)
             self._watch_head()
@@ -111,7 +112,7 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._write = self._write or self.loop.call_later(limits.write_seconds, self.transport.abort)
+            self._write = self._write or self.loop.call_later(limits.write_seconds, _cut, self.transport)
 
         def resume_writing(self) -> None:
             self._unwatch_write()
@@ -120,18 +121,18 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.transport.is_closing():
-                self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+                self.loop.call_later(_CLOSING_SECONDS, _cut, self.transport)
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
-            self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
+            self.loop.call_later(_CLOSING_SECONDS, _cut, self.transport)
 
         def _is_busy(self) -> bool:
             """A request is being read or answered."""
             return self.cycle is not None and not self.cycle.response_complete
 
         def _watch_head(self) -> None:
-            self._head = self._head or self.loop.call_later(limits.header_seconds, self.transport.abort)
+            self._head = self._head or self.loop.call_later(limits.header_seconds, _cut, self.transport)
 
         def _unwatch_head(self) -> None:
             if self._head is not None:
@@ -144,6 +145,15 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
                 self._write = None
 
     return Watched
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """Close without waiting for anything: the system forgets what was not sent."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _Server(uvicorn.Server):

@@ -22,7 +22,7 @@ class ServerOptions:
     timeout: float | None = None
     """After so long an answer ends; None: never."""
     body_timeout: float = 30.0
-    """After so long without a byte of a body that was announced, the request is given up."""
+    """A body has so long, and a second more for each 10 kB that came."""
     ping: float = 15.0
     """A stream that has said nothing for so long gets a comment, so that nobody on the way hangs up."""
     log_prompts: bool = False

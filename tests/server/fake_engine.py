@@ -31,6 +31,8 @@ class FakeEngine:
         self.model, self.n_ctx, self.options = model, n_ctx, EngineOptions(n_ctx=n_ctx, n_seq=2)
         self.gate = threading.Event()
         self.gate.set()
+        self.width = 1
+        """Characters that a token stands for."""
         self.full, self.error, self.closed = False, None, False
         self.alive, self.totals = True, Totals()
         self.requests, self.handles = [], []
@@ -76,7 +78,7 @@ class FakeEngine:
             token = ALPHABET.index(letter)
             stop_text = next((s for s in request.stop if said.endswith(s)), "")
             logprobs = (_logprob(token, request.logprobs),) if request.logprobs is not None else ()
-            on_event(Said(index, Piece("" if stop_text else letter, (token,), logprobs)))
+            on_event(Said(index, Piece("" if stop_text else letter * self.width, (token,), logprobs)))
             if stop_text:
                 stats.stop_reason = "stop"
                 break
