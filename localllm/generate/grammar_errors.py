@@ -69,21 +69,12 @@ def _plain(message: str, with_regex: bool = True) -> str:
 
 
 def _gbnf_line(gbnf: str, lark: str, line: int) -> str:
-    """The line of the user's rule that became a line of the converted grammar."""
-    heads = [m[1] for m in (re.match(r"([\w-]+):", text) for text in lark.split("\n")[:line]) if m]
-    if not heads:
+    """The line of the rule that became a line of the converted grammar, whose names tell its number."""
+    found = re.match(r"[A-Za-z]+(\d+)", lark.split("\n")[line - 1])
+    starts = [m.start(1) for m in re.finditer(r"^\s*([A-Za-z0-9-]+)\s*::=", gbnf, re.MULTILINE)]
+    if not found or int(found[1]) >= len(starts):
         return ""
-    name = "root" if heads[-1] == "start" else heads[-1]
-    for number, text in enumerate(gbnf.split("\n"), 1):
-        rule = re.match(r"\s*([\w-]+)\s*::=", text)
-        if rule and _converted(rule[1]) == name.lower():
-            return f"line {number}"
-    return ""
-
-
-def _converted(name: str) -> str:
-    """As llguidance's gbnf_to_lark renames rules."""
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name.replace("-", "_")).lower()
+    return f"line {gbnf.count(chr(10), 0, starts[int(found[1])]) + 1}"
 
 
 def _found_in_schema(schema: Any, source: str, message: str, limits: LLParserLimits) -> tuple[str, str]:

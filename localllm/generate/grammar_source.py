@@ -105,9 +105,12 @@ def _check_inline(lark: str) -> None:
 
 
 def _gbnf(grammar: Grammar) -> str:
-    from localllm.generate.grammar_gbnf import lark_of
+    from localllm.generate.grammar_gbnf_lark import lark_of
 
-    return lark_of(grammar.source)
+    try:
+        return lark_of(grammar.source)
+    except RecursionError:
+        raise GrammarError(NAMES["gbnf"], "", "has a chain of rules that is too long") from None
 
 
 def _grammars(grammar: Grammar) -> str:

@@ -102,7 +102,7 @@ ERRORS = [
     ("regex", "a(?=b)", "column 2"),
     ("lark", "start: foo\nfoo: bar", "line 2, column 6"),
     ("lark", "", ""),
-    ("gbnf", 'root ::= "a" foo', ""),
+    ("gbnf", 'root ::= "a" foo', "line 1"),
     ("gbnf", 'root ::= "a" x\nx ::= [z-a]', "line 2"),
     ("gbnf", "root ::= (", "line 1"),
     ("json", "any", ""),
