@@ -124,8 +124,8 @@ class DiskTier:
 
     @property
     def n_bytes(self) -> int:
-        """Of all files of the folder, of any model."""
-        return self._saved.n_bytes() if self._saved else 0
+        """Of all files of the folder, of any model, when they were last counted."""
+        return self._saved.total if self._saved else 0
 
     @property
     def is_open(self) -> bool:
@@ -168,6 +168,7 @@ class DiskTier:
     def _open(self, content: str) -> None:
         self._saved = SavedFolder(self._folder, model_digest.key(self._context, content), self._limit)
         self._adopt(self._saved)
+        self._saved.make_room(0)
 
     def _write(self, kept: Sequence[Kept], now: int) -> None:
         """Each after what it hangs on, and looking older: what is last used goes last."""

@@ -35,6 +35,11 @@ class Kept:
     def is_gone(self) -> bool:
         return self.content is None and not self.file
 
+    @property
+    def position(self) -> int:
+        """Where it begins; greater than that of what it hangs on."""
+        raise NotImplementedError
+
 
 @dataclass(eq=False)
 class Node(Kept):
@@ -46,6 +51,10 @@ class Node(Kept):
     children: dict[int, dict[int, list[Node]]] = field(default_factory=dict)
     """By the position where they begin, and their first token."""
     moments: list[KeptMoment] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        return self.start
 
     @property
     def stop(self) -> int:
@@ -64,6 +73,10 @@ class KeptMoment(Kept):
     node: Node | None = None
     then: Moment = field(default_factory=lambda: Moment(0, 0))
 
+    @property
+    def position(self) -> int:
+        return self.then.position
+
 
 @dataclass(frozen=True)
 class Found:
@@ -78,6 +91,9 @@ class PrefixTree:
         self.root = Node(0, used=1 << 62)
         self.names: dict[str, Kept] = {}
         """Of what has a file, or gets one."""
+        self.held: set[Kept] = set()
+        """What is in memory."""
+        self.held_bytes = 0
         self._clock = 0
 
     def longest(self, ids: Ids) -> Found:
@@ -140,10 +156,28 @@ class PrefixTree:
             yield from node.moments
             waiting += node.below()
 
+    def hold(self, kept: Kept, content: Span | Moment) -> None:
+        """Its content is in memory, unless it has left the tree meanwhile."""
+        above = kept.parent if isinstance(kept, Node) else kept.node if isinstance(kept, KeptMoment) else None
+        if above is None:
+            return
+        kept.content = content
+        if kept not in self.held:
+            self.held.add(kept)
+            self.held_bytes += kept.n_bytes
+
+    def let_go(self, kept: Kept) -> None:
+        """Its content need not be in memory; what is kept nowhere then leaves the tree."""
+        kept.content = None
+        if kept in self.held:
+            self.held.remove(kept)
+            self.held_bytes -= kept.n_bytes
+        if kept.is_gone:
+            self.prune(kept)
+
     def oldest_first(self) -> list[Kept]:
-        """Everything kept in the order in which it may go: what hangs on a node goes before it."""
-        below_first = list(self.all())[::-1]
-        return sorted(below_first, key=lambda kept: kept.used)
+        """What is in memory in the order in which it may go: what hangs on a node goes before it."""
+        return sorted(self.held, key=lambda kept: (kept.used, -kept.position))
 
     def prune(self, kept: Kept) -> None:
         """Take something out, with all that hangs on it."""
@@ -160,6 +194,9 @@ class PrefixTree:
             gone = waiting.pop()
             if self.names.get(gone.name) is gone:
                 del self.names[gone.name]
+            if gone in self.held:
+                self.held.remove(gone)
+                self.held_bytes -= gone.n_bytes
             if isinstance(gone, Node):
                 gone.parent = None
                 waiting += [*gone.moments, *gone.below()]

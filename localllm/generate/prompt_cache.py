@@ -32,6 +32,8 @@ MARK = 32
 """Moments are taken at multiples of it: beginnings that are shared end shortly after them."""
 DISK_BYTES = 2 << 30
 _MOST_MEMORY = 1 << 30
+_BYTES_A_TOKEN = 512 << 10
+"""Of a moment, for each token that need not be read again."""
 _NEAR = 64
 """Nodes below a way that are searched for moments that a sequence can go back from."""
 
@@ -160,7 +162,7 @@ class PromptCache:
             if n_past < known + MIN_GAIN:
                 n_past, moment = 0, None
             mark = found.n_common // MARK * MARK if self.context.moment_is_needed else 0
-            if not max(MIN_TOKENS, n_past + MIN_GAIN, known + MIN_GAIN) <= mark < len(ids) - MIN_GAIN:
+            if mark and not max(MIN_TOKENS, n_past + self._worth(mark), known + MIN_GAIN) <= mark < len(ids) - MIN_GAIN:
                 mark = 0
             return Match(n_past, mark, self, _covering(found.path, n_past), moment)
 
@@ -178,13 +180,14 @@ class PromptCache:
             found = self._tree.longest(prompt)
             at = _moment_position(context, seq_id, n) if context.moment_is_needed else n
             gain = at - self._usable(found, at)[0]
-            if gain < MIN_GAIN:
+            if gain < self._worth(at):
                 return 0
             path, moment = self._add_spans(context, seq_id, prompt, found), None
             if context.moment_is_needed:
                 content = context.moment(seq_id, at)
-                moment = KeptMoment(sum(map(len, content.parts)), content, then=replace(content, parts=()))
+                moment = KeptMoment(sum(map(len, content.parts)), then=replace(content, parts=()))
                 self._tree.add_moment(next(node for node in reversed(path) if node.start < at), moment)
+                self._tree.hold(moment, content)
             self._use(path, moment)
             self._saved += gain
             self._evict()
@@ -192,10 +195,10 @@ class PromptCache:
 
     def status(self) -> CacheStatus:
         with self._lock:
-            kept = list(self._tree.all())
+            n_kept = sum(1 for _ in self._tree.all())
         disk = self._disk
         return CacheStatus(
-            _memory(kept), self.memory_limit, len(kept), self._lookups, self._hits, self._restored, self._saved,
+            self._tree.held_bytes, self.memory_limit, n_kept, self._lookups, self._hits, self._restored, self._saved,
             disk.n_bytes if disk else 0, disk.note if disk else "",
         )  # fmt: skip
 
@@ -212,6 +215,10 @@ class PromptCache:
         self._tree.touch(path, moment)
         if self._disk:
             self._disk.use(path, moment)
+
+    def _worth(self, position: int) -> int:
+        """Tokens that a beginning must save to be kept: a moment may be large."""
+        return max(MIN_GAIN, sum(self.context.moment_bytes(position)) // _BYTES_A_TOKEN)
 
     def _usable(self, found: Found, most: int) -> tuple[int, KeptMoment | None]:
         """From where a way can be gone on from, at most `most`, and by which moment."""
@@ -232,8 +239,9 @@ class PromptCache:
             stop = min(len(prompt), start + SPAN_TOKENS)
             span = context.span(seq_id, start, stop)
             tokens = prompt[start:stop].copy()
-            node = Node(span.content.nbytes + tokens.nbytes, span, start=start, ids=tokens)
+            node = Node(span.content.nbytes + tokens.nbytes, start=start, ids=tokens)
             path.append(self._tree.add(path[-1] if path else self._tree.root, node))
+            self._tree.hold(node, span)
         return tuple(path)
 
     def _load(self, match: Match) -> tuple[list[Span], Moment | None] | None:
@@ -242,8 +250,9 @@ class PromptCache:
         moment: Moment | None = None
         for kept in (*match._path, *([match._moment] if match._moment else ())):
             content = kept.content
-            if content is None and self._disk:
-                content = kept.content = self._disk.load(kept)
+            if content is None and self._disk and (content := self._disk.load(kept)):
+                with self._lock:
+                    self._tree.hold(kept, content)
             if isinstance(content, Span):
                 spans.append(content)
             elif isinstance(content, Moment):
@@ -276,16 +285,11 @@ class PromptCache:
 
     def _evict(self) -> None:
         """Forget the oldest until the rest fits the budget, but for what is still to be written."""
-        oldest = self._tree.oldest_first()
-        excess = _memory(oldest) - self.memory_limit
-        for kept in oldest:
-            if excess <= 0:
+        for kept in self._tree.oldest_first() if self._tree.held_bytes > self.memory_limit else ():
+            if self._tree.held_bytes <= self.memory_limit:
                 return
-            if kept.content is not None and not kept.is_waiting:
-                kept.content = None
-                excess -= kept.n_bytes
-                if kept.is_gone:
-                    self._tree.prune(kept)
+            if not kept.is_waiting and kept in self._tree.held:
+                self._tree.let_go(kept)
 
 
 def _covering(path: tuple[Node, ...], n_past: int) -> tuple[Node, ...]:
@@ -313,7 +317,3 @@ def _moment_position(context: Keeper, seq_id: int, n: int) -> int:
     again; or as near to it as can be."""
     at = context.reach(seq_id, n - 1)
     return n if at < n - 1 and context.reach(seq_id, n) == n else at
-
-
-def _memory(kept: Sequence[Kept]) -> int:
-    return sum(k.n_bytes for k in kept if k.content is not None)

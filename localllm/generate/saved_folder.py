@@ -51,6 +51,8 @@ class SavedFolder:
     path: Path
     key: str
     limit: int
+    total: int = 0
+    """Bytes of all files, of any key, when they were last counted."""
 
     def names(self) -> set[str]:
         """Of the files of this key. Raises OSError."""
@@ -88,6 +90,7 @@ class SavedFolder:
             return False
         self.make_room(n_bytes)
         saved_file.write(self._file(header.name), header, ids, parts, time_ns)
+        self.total += n_bytes
         return True
 
     def touch(self, name: str, time_ns: int) -> bool:
@@ -128,16 +131,7 @@ class SavedFolder:
             with suppress(OSError):
                 os.unlink(path)
             total -= size
-
-    def n_bytes(self) -> int:
-        """Of all files, of any key."""
-        total = 0
-        with suppress(OSError), os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name.endswith(SUFFIX):
-                    with suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_size
-        return total
+        self.total = total
 
     def _file(self, name: str) -> Path:
         return self.path / f"{self.key[:_KEY_LETTERS]}-{name}{SUFFIX}"

@@ -265,3 +265,38 @@ def test_resume_checks_everything_before_it_changes_anything(load):
     for call in (lambda: context.span(0, 0, 401), lambda: context.moment(0, 100), lambda: context.span(0, 5, 4)):
         with pytest.raises(UsageError):
             call()
+
+
+def test_large_states_are_kept_where_they_save_much(load, monkeypatch):
+    """A moment of qwen3next takes 90 kB here: with 1 kB a token it must save 90 tokens."""
+    monkeypatch.setattr("localllm.generate.prompt_cache._BYTES_A_TOKEN", 1000)
+    context = load("qwen3next").context()
+    cache = PromptCache(context, BIG)
+    ids = prompt(400)
+    read(context, ids)
+    assert cache.save(context, 0, ids) == 399
+    for more, kept in ((60, 0), (120, 120)):
+        longer = ids + prompt(more, 2)
+        assert cache.find(longer).restore_into(context, 0) == 399
+        read(context, longer)
+        assert cache.save(context, 0, longer) == kept
+    other = ids[:320] + prompt(90, 4)
+    assert (cache.find(other).n_past, cache.find(other).mark) == (0, 320)
+    assert cache.find(other, known=250).mark == 320
+    assert cache.find(other, known=300).mark == 0
+
+
+def test_what_has_left_the_tree_is_not_held(load):
+    context = load("llama").context()
+    cache = PromptCache(context, BIG)
+    ids = prompt(400)
+    read(context, ids)
+    cache.save(context, 0, ids)
+    tree = cache._tree
+    (node,) = tree.held
+    content = node.content
+    assert content
+    tree.prune(node)
+    assert (tree.held, tree.held_bytes) == (set(), 0)
+    tree.hold(node, content)
+    assert (tree.held, tree.held_bytes) == (set(), 0)
