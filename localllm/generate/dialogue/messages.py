@@ -204,6 +204,8 @@ def _phi(messages: list[Message], tools: Sequence[Mapping[str, Any]]) -> list[Me
 ADAPT: dict[str, Callable[[list[Message], Sequence[Mapping[str, Any]]], list[Message]]] = {
     "harmony": _harmony,
     "mistral": _mistral,
+    "mistral-args": _mistral,
+    "mistral-id": _mistral,
     "phi-4": _phi,
 }
 """By the name of the format: what the messages become for its templates."""

@@ -12,6 +12,7 @@ from localllm.generate.answer import HasVocabulary, TextTokenizer, no_vocabulary
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.dialogue.capabilities import Capabilities, DialogueTemplate, Message, capabilities_of
 from localllm.generate.dialogue.conversation import Conversation
+from localllm.generate.dialogue.direct import DirectedTokenizer, directions, needs_body
 from localllm.generate.dialogue.formats import GENERIC, Format, find_format
 from localllm.generate.dialogue.messages import (
     ADAPT,
@@ -26,14 +27,11 @@ from localllm.generate.dialogue.messages import (
 )
 from localllm.generate.dialogue.parser import OutputParser, Reading
 from localllm.generate.dialogue.prompts import OWN_FORMS
-from localllm.generate.dialogue.thinking import FINAL, HARMONY, Thinking, find_thinking
+from localllm.generate.dialogue.thinking import HARMONY, Thinking, find_thinking
 
 
-class DialogueTokenizer(TextTokenizer, Protocol):
+class DialogueTokenizer(TextTokenizer, DirectedTokenizer, Protocol):
     """What a conversation needs of a tokenizer (localllm.text's Tokenizer is one)."""
-
-    def special_id(self, text: str) -> int | None: ...
-    def is_control(self, token_id: int) -> bool: ...
 
 
 class DialogueModel(HasVocabulary, Protocol):
@@ -90,6 +88,7 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
         prompt.text,
         template_ids(tokenizer, prompt.text),
         partial(OutputParser, reading),
+        directions(tokenizer, conversation, reading, row),
         stop=template.stop,
         show_special=_looks_for_control_tokens(reading, tokenizer),
     )
@@ -115,9 +114,13 @@ class _Prompt:
         if begun is not None:
             opening = self._add(opening, _begun_text(begun, opening, thinking))
         self.is_thinking = thinking is not None and not self.is_continued and thinking.is_open(opening)
-        if thinking and self.is_thinking and (conversation.thinking is False or conversation.thinking_budget == 0):
+        unwanted = conversation.thinking is False or conversation.thinking_budget == 0
+        if thinking and self.is_thinking and unwanted:
             self._add(opening, thinking.ending)
             self.is_thinking = False
+        if thinking is HARMONY and not (self.is_thinking or self.is_continued or unwanted) and needs_body(conversation):
+            self.text += thinking.opening  # a grammar could not tell its beginning from that of a call
+            self.is_thinking = True
 
     def _add(self, opening: str, text: str) -> str:
         self.text += text
@@ -177,7 +180,7 @@ def _begun_text(begun: Message, opening: str, thinking: Thinking | None) -> str:
     is_open = thinking.is_open(opening)
     text = ("" if is_open or not thoughts else thinking.opening + thinking.lead) + thoughts
     if content and (is_open or thoughts or thinking is HARMONY):
-        text += thinking.ending if is_open or thoughts else FINAL
+        text += thinking.ending if is_open or thoughts else thinking.header
     return f"{text}{content}"
 
 

@@ -58,6 +58,14 @@ def _deepseek(calls: Calls) -> str:
     return f"<｜tool▁calls▁begin｜>{listed}<｜tool▁calls▁end｜>"
 
 
+def _deepseek_r1(calls: Calls) -> str:
+    listed = "\n".join(
+        f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{json_text(arguments)}\n```<｜tool▁call▁end｜>"
+        for name, arguments in calls
+    )
+    return f"<｜tool▁calls▁begin｜>{listed}<｜tool▁calls▁end｜>"
+
+
 def _json_list(calls: Calls) -> str:
     return json_text([{"name": name, "arguments": arguments} for name, arguments in calls])
 
@@ -69,6 +77,7 @@ def _pythonic(calls: Calls) -> str:
 
 OWN_FORMS: dict[str, Callable[[Calls], str]] = {
     "deepseek": _deepseek,
+    "deepseek-r1": _deepseek_r1,
     "granite": lambda calls: f"<|tool_call|>{_json_list(calls)}",
     "phi-4": lambda calls: f"<|tool_call|>{_json_list(calls)}<|/tool_call|>",
     "lfm2": _pythonic,

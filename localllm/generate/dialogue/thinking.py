@@ -14,14 +14,19 @@ class Thinking:
     closing: str
     lead: str = ""
     """What models write right after the opening."""
-    forced: str = ""
-    """What ends it by force, and begins the answer, where that is more than `closing`."""
+    tail: str = ""
+    """What they write before the closing."""
+    after: str = ""
+    """What they write after it, whatever follows."""
+    header: str = ""
+    """What stands before content."""
     anywhere: bool = False
     """It may also come in the middle of an answer; otherwise only at its beginning."""
 
     @property
     def ending(self) -> str:
-        return self.forced or self.closing
+        """What ends thinking, and begins content."""
+        return self.tail + self.closing + self.after + self.header
 
     def is_open(self, text: str) -> bool:
         """Whether a text breaks off in the midst of thinking."""
@@ -30,7 +35,7 @@ class Thinking:
 
 FINAL = "<|channel|>final<|message|>"
 """With which gpt-oss's answers to the reader begin."""
-HARMONY = Thinking("<|channel|>analysis<|message|>", "<|end|>", forced=f"<|end|><|start|>assistant{FINAL}")
+HARMONY = Thinking("<|channel|>analysis<|message|>", "<|end|>", after="<|start|>assistant", header=FINAL)
 THINKING = (
     HARMONY,
     Thinking("<|channel>thought", "<channel|>", lead="\n", anywhere=True),
@@ -39,7 +44,7 @@ THINKING = (
     Thinking("<seed:think>", "</seed:think>"),
     Thinking("<|inner_prefix|>", "<|inner_suffix|>"),
     Thinking("Here is my thought process:", "Here is my response:"),
-    Thinking("<think>", "</think>", lead="\n", forced="\n</think>\n\n"),
+    Thinking("<think>", "</think>", lead="\n", tail="\n", after="\n\n"),
 )
 """The first that stands in a model's template, or is in its vocabulary: Granite 3.2's is plain text."""
 
@@ -60,4 +65,4 @@ def _as_written(thinking: Thinking, source: str) -> Thinking:
     with_lead = (thinking.opening + lead in source for lead in ("\n", r"\n"))
     if not thinking.lead or thinking.opening not in source or any(with_lead):
         return thinking
-    return replace(thinking, lead="", forced="")
+    return replace(thinking, lead="", tail="", after="")

@@ -1,5 +1,5 @@
-"""Calls of further families that take a few lines each: GLM 4 and Kimi K2 (llama.cpp: parsers/kimi-k2.cpp, and the
-templates of these models)."""
+"""Calls of families that take a few lines each: GLM 4, Functionary 3.1, Kimi K2 (llama.cpp: parsers/kimi-k2.cpp, and
+the templates of these models)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def read_glm(turn: Turn) -> Step[None]:
     if not turn.ended or (yield from turn.after_space("</tool_call>")):
         writer.finish()
     yield from closing(turn, "</tool_call>")
+
+
+def read_functionary(turn: Turn) -> Step[None]:
+    """<function=name>{...}</function>"""
+    yield from turn.accept("<function=")
+    name = yield from turn.match(_NAME)
+    if turn.knows(name) and (yield from turn.accept(">")) and (yield from turn.after_space("{")):
+        yield from turn.space()
+        turn.begin(name)
+        yield from turn.json_value(turn.arguments)
+        yield from closing(turn, "</function>")
 
 
 def read_kimi(turn: Turn) -> Step[None]:
