@@ -149,14 +149,14 @@ MISTRAL = (
          '{"name": "special_function_with_opt", "arguments": {"arg1": 1, "arg2": 2}}]', calls=(ONE, TWO)),
     Case("mistral", '[TOOL_CALLS][{"name": "special_function", "arguments": {"arg1": 1}}, {"name": "fly"}]',
          ', {"name": "fly"}]', calls=(ONE,)),
-    Case("mistral", HELLO + '[TOOL_CALLS]special_function[ARGS]{"arg1": 1}', HELLO, calls=(ONE,)),
-    Case("mistral", '[TOOL_CALLS]special_function[CALL_ID]000000001[ARGS]{"arg1": 1}'
+    Case("mistral-args", HELLO + '[TOOL_CALLS]special_function[ARGS]{"arg1": 1}', HELLO, calls=(ONE,)),
+    Case("mistral-id", '[TOOL_CALLS]special_function[CALL_ID]000000001[ARGS]{"arg1": 1}'
          '[TOOL_CALLS]special_function_with_opt[CALL_ID]000000002[ARGS]{"arg1": 1, "arg2": 2}', calls=(ONE, TWO)),
-    Case("mistral", f"[THINK]{THOUGHT}[/THINK]{HELLO}", HELLO, THOUGHT, thinking="[THINK]"),
-    Case("mistral", '[THINK]Let me think about [TOOL_CALLS]special_function[ARGS]{"arg1":1} and more[/THINK]'
+    Case("mistral-args", f"[THINK]{THOUGHT}[/THINK]{HELLO}", HELLO, THOUGHT, thinking="[THINK]"),
+    Case("mistral-args", '[THINK]Let me think about [TOOL_CALLS]special_function[ARGS]{"arg1":1} and more[/THINK]'
          '[TOOL_CALLS]special_function[ARGS]{"arg1": 1}', "",
          'Let me think about [TOOL_CALLS]special_function[ARGS]{"arg1":1} and more', (ONE,), thinking="[THINK]"),
-    Case("mistral", "[TOOL_CALLS]fly[ARGS]{}", "[TOOL_CALLS]fly[ARGS]{}"),
+    Case("mistral-args", "[TOOL_CALLS]fly[ARGS]{}", "[TOOL_CALLS]fly[ARGS]{}"),
 )  # fmt: skip
 
 _QUOTE = '<|"|>'
@@ -233,9 +233,9 @@ def _dsml(section: str) -> str:
 DEEPSEEK = (
     Case("deepseek", f"</think>{HELLO}", HELLO, thinking="<think>", is_thinking=True),
     Case("deepseek", f"{THOUGHT}</think>{HELLO}", HELLO, THOUGHT, thinking="<think>", is_thinking=True),
-    Case("deepseek", f'</think>{_CALLS}{_CALL}function{_SEP}special_function\n```json\n{{"arg1": 1}}```{_CALL_END}'
+    Case("deepseek-r1", f'</think>{_CALLS}{_CALL}function{_SEP}special_function\n```json\n{{"arg1": 1}}```{_CALL_END}'
          f"{_CALLS_END}", calls=(ONE,), thinking="<think>", is_thinking=True),
-    Case("deepseek", f'{_CALLS}{_CALL}function{_SEP}special_function\n```json\n{{"arg1": 1}}\n```{_CALL_END}\n'
+    Case("deepseek-r1", f'{_CALLS}{_CALL}function{_SEP}special_function\n```json\n{{"arg1": 1}}\n```{_CALL_END}\n'
          f'{_CALL}function{_SEP}special_function_with_opt\n```json\n{{"arg1": 1, "arg2": 2}}\n```{_CALL_END}'
          f"{_CALLS_END}", calls=(ONE, TWO)),
     Case("deepseek", f'R</think>CONTENT{_CALLS}{_CALL}get_time{_SEP}{{"city": "Paris"}}{_CALL_END}{_CALL}get_weather'
@@ -245,7 +245,7 @@ DEEPSEEK = (
          f"{_CALLS}{_CALL}fly{_SEP}{{}}{_CALL_END}{_CALLS_END}"),
     Case("deepseek-dsml", f"T</think>\n\n{_dsml('function_calls')}", "", "T",
          (("edit", '{"filename": "a\\n", "replaceAll": true}'), ("empty_args", "{}")), "<think>", True),
-    Case("deepseek-dsml", f"T\n\n{_dsml('tool_calls')}", "", "T",
+    Case("deepseek-v4", f"T\n\n{_dsml('tool_calls')}", "", "T",
          (("edit", '{"filename": "a\\n", "replaceAll": true}'), ("empty_args", "{}")), "<think>", True),
 )  # fmt: skip
 
@@ -280,6 +280,9 @@ OTHERS = (
     Case("lfm2", '<|tool_call_start|>[special_function(arg1=1), get_time(city="X")]<|tool_call_end|>Done.', "Done.",
          calls=(ONE, ("get_time", '{"city": "X"}'))),
     Case("lfm2", "<|tool_call_start|>[fly()]<|tool_call_end|>", "<|tool_call_start|>[fly()]<|tool_call_end|>"),
+    Case("functionary", '<function=special_function>{"arg1": 1}</function><function=empty_args>{}</function>',
+         calls=_LISTED),
+    Case("functionary", "<function=fly>{}</function>", "<function=fly>{}</function>"),
     Case("glm", "<tool_call>special_function\n<arg_key>arg1</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
          calls=(ONE,)),
     Case("glm", "<tool_call>get_time<arg_key>city</arg_key><arg_value>X </arg_value></tool_call>\n"

@@ -44,7 +44,7 @@ def directed(name, conversation, tokenizer=None, **reading):
     """The constraint of an answer, and its parser."""
     row = ROWS[name]
     how = Reading(row, conversation.callable_tools, **reading)
-    tokenizer = tokenizer or vocabulary(sorted(MARKERS[name]))
+    tokenizer = tokenizer or vocabulary(tuple(sorted(MARKERS[name])))
     return tokenizer, directions(tokenizer, conversation, how, row), OutputParser(how, seed=1)
 
 
@@ -68,7 +68,7 @@ def check_calls(calls):
 @pytest.mark.parametrize("special", ["control", "plain"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_required_calls_are_valid(name, special):
-    tokenizer = vocabulary(sorted(MARKERS[name]) if special == "control" else ())
+    tokenizer = vocabulary(tuple(sorted(MARKERS[name])) if special == "control" else ())
     names = set()
     for seed in range(8):
         parallel = seed % 2 == 0
@@ -118,7 +118,7 @@ def test_without_calls_an_answer_is_free(name):
 
 
 def test_calls_are_not_begun_where_none_are_wanted():
-    tokenizer, constraint, _ = directed("hermes", asked(tool_choice="none"), vocabulary(user_defined=["<tool_call>"]))
+    tokenizer, constraint, _ = directed("hermes", asked(tool_choice="none"), vocabulary(user_defined=("<tool_call>",)))
     text, _ = walk(tokenizer, constraint, "Hi <tool_call>", n_tokens=30)
     assert text.startswith("Hi ")
     assert "<tool_call>" not in text
@@ -127,7 +127,7 @@ def test_calls_are_not_begun_where_none_are_wanted():
 
 
 def test_thinking_comes_before_a_required_call():
-    tokens = vocabulary(["<think>", "</think>"])
+    tokens = vocabulary(("<think>", "</think>"))
     how = asked(tool_choice="get_time")
     for script, is_thinking in (("<think>\nHm <tool_call>.\n</think>", False), ("Hm <tool_call>.\n</think>", True)):
         _, constraint, parser = directed("hermes", how, tokens, thinking=THINK, is_thinking=is_thinking)
@@ -141,7 +141,7 @@ def test_thinking_comes_before_a_required_call():
 
 
 def test_an_answer_does_not_end_before_a_required_call():
-    tokens = vocabulary(["<think>", "</think>"])
+    tokens = vocabulary(("<think>", "</think>"))
     _, constraint, _ = directed("hermes", asked(tool_choice="required"), tokens, thinking=THINK, is_thinking=True)
     text, ended = walk(tokens, constraint, "Hm", n_tokens=20)
     assert not ended
@@ -151,7 +151,7 @@ def test_an_answer_does_not_end_before_a_required_call():
 def test_content_keeps_to_a_grammar_after_thinking():
     schema = Grammar("json_schema", '{"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}')
     how = asked(tools=(), grammar=schema)
-    tokens = vocabulary(["<think>", "</think>"])
+    tokens = vocabulary(("<think>", "</think>"))
     for script, said in (("<think>Hm</think>So: ", "Hm"), ("So: ", "")):
         _, constraint, parser = directed("hermes", how, tokens, thinking=THINK)
         content, reasoning, _ = parse(parser, walk(tokens, constraint, script)[0])
@@ -161,7 +161,7 @@ def test_content_keeps_to_a_grammar_after_thinking():
 
 def test_content_by_a_grammar_or_a_call():
     how = asked(grammar=Grammar("regex", "yes|no"))
-    tokens = vocabulary(["<tool_call>", "</tool_call>"])
+    tokens = vocabulary(("<tool_call>", "</tool_call>"))
     _, constraint, parser = directed("hermes", how, tokens)
     assert walk(tokens, constraint, "yes")[0] == "yes"
     assert walk(tokens, constraint, "I say no", seed=2)[0] in ("yes", "no")
@@ -175,7 +175,7 @@ def test_content_by_a_grammar_or_a_call():
 
 def test_content_of_harmony_has_its_channel():
     how = asked(tools=(), grammar=Grammar("regex", "yes|no"))
-    tokens = vocabulary(sorted(MARKERS["harmony"]))
+    tokens = vocabulary(tuple(sorted(MARKERS["harmony"])))
     _, constraint, parser = directed("harmony", how, tokens, thinking=HARMONY)
     assert walk(tokens, constraint, "I say")[0] in ("<|channel|>final<|message|>yes", "<|channel|>final<|message|>no")
     _, constraint, parser = directed("harmony", how, tokens, thinking=HARMONY, is_thinking=True)
@@ -187,7 +187,7 @@ def test_content_of_harmony_has_its_channel():
 @pytest.mark.parametrize("special", ["control", "user_defined", "plain"])
 @pytest.mark.parametrize("is_thinking", [True, False])
 def test_a_budget_ends_thinking(special, is_thinking):
-    tokens = vocabulary(**({} if special == "plain" else {special: ["<think>", "</think>"]}))
+    tokens = vocabulary(**({} if special == "plain" else {special: ("<think>", "</think>")}))
     how = asked(tools=(), thinking_budget=6)
     opening = "" if is_thinking else "<think>"
     for script, thought, said in (
@@ -206,7 +206,7 @@ def test_a_budget_ends_thinking(special, is_thinking):
 
 
 def test_a_budget_for_thinking_anywhere():
-    tokens = vocabulary(sorted(MARKERS["gemma4"]))
+    tokens = vocabulary(tuple(sorted(MARKERS["gemma4"])))
     how = asked(tools=(), thinking_budget=5)
     _, constraint, parser = directed("gemma4", how, tokens, thinking=GEMMA)
     text, _ = walk(tokens, constraint, "Ok. <|channel>thought\nHm Hm Hm Hm", n_tokens=40)
@@ -216,7 +216,7 @@ def test_a_budget_for_thinking_anywhere():
 
 
 def test_a_call_ends_thinking_where_models_leave_out_its_end():
-    tokens = vocabulary(["<think>", "</think>"], ["<tool_call>"])
+    tokens = vocabulary(("<think>", "</think>"), ("<tool_call>",))
     _, constraint, parser = directed("qwen3.5", asked(), tokens, thinking=THINK, is_thinking=True)
     text, ended = walk(tokens, constraint, "Hm.\n<tool_call>\n<function=get_time>", ends=False)
     assert ended

@@ -13,8 +13,9 @@ from localllm.generate.dialogue.deltas import Content
 from localllm.generate.dialogue.prepare import prepare
 from localllm.text.template import ChatTemplate, PlainTurns
 from tests.generate.dialogue.cases import TOOLS
-from tests.generate.dialogue.fakes import Letters, TemplateModel, template
+from tests.generate.dialogue.fakes import TemplateModel, template
 from tests.generate.dialogue.test_parser import parse
+from tests.generate.dialogue.walks import vocabulary
 from tests.generate.fake import BOS, FakeModel, FakeTokenizer
 
 USER = {"role": "user", "content": "ASK"}
@@ -148,14 +149,14 @@ def test_what_users_write_is_no_thinking_of_the_model():
 
 def test_control_tokens_are_shown_where_the_parser_looks_for_them():
     made = template("mistralai-Mistral-Nemo-Instruct-2407")
-    control = TemplateModel(made, Letters(control=["[TOOL_CALLS]", "<s>"]))
+    control = TemplateModel(made, vocabulary(control=("[TOOL_CALLS]",)))
     assert prepare(control, Conversation([USER], tools=TOOLS)).show_special
     assert not prepare(control, Conversation([USER])).show_special
-    plain = TemplateModel(made, Letters(user_defined=["[TOOL_CALLS]"]))
+    plain = TemplateModel(made, vocabulary(user_defined=("[TOOL_CALLS]",)))
     assert not prepare(plain, Conversation([USER], tools=TOOLS)).show_special
     assert prepare(TemplateModel(template("openai-gpt-oss-120b")), Conversation([USER])).show_special
 
 
 def test_a_model_may_think_by_its_vocabulary_alone():
-    model = TemplateModel(ChatTemplate(CHATML), Letters(user_defined=["<think>", "</think>"]))
+    model = TemplateModel(ChatTemplate(CHATML), vocabulary(user_defined=("<think>", "</think>")))
     assert parse(prepare(model, Conversation([USER])).new_parser(), "<think>a</think>b")[:2] == ("b", "a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from localllm.text.vocabulary import CONTROL, NORMAL, USER_DEFINED
@@ -20,6 +22,7 @@ WALKED = [
 ]  # fmt: skip
 
 
+@cache
 def vocabulary(control=(), user_defined=()):
     """Single bytes, some words, and special tokens; <s> ends answers."""
     words = [' "name"', '{"name": "', "get_time", "</", "think", ": "]
