@@ -1,0 +1,142 @@
+"""Anthropic's messages, made neutral: their blocks become texts, calls and results of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from localllm.generate.dialogue.conversation import CHOICES, Conversation
+from localllm.generate.grammar import Grammar
+from localllm.server.chat import converse
+from localllm.server.dialects.anthropic_types import Block, CountBody, InputMessage, ToolBody, ToolChoice
+from localllm.server.dialects.openai_common import as_json, refuse
+
+
+def conversation(body: CountBody) -> Conversation:
+    """What a body asks to be answered. Raises ApiError."""
+    messages = [] if not body.system else [{"role": "system", "content": _system(body.system)}]
+    for place, message in enumerate(body.messages):
+        messages += _neutral(message, f"messages.{place}")
+    last = messages[-1]
+    thinking = body.thinking
+    if thinking is not None and thinking.type not in _THINKING:
+        raise refuse(f"thinking.type is {thinking.type!r:.40}, must be {' or '.join(_THINKING)}", "thinking.type")
+    effort = body.output_config.effort if body.output_config else None
+    return converse(
+        messages=messages,
+        tools=[_tool(tool, place) for place, tool in enumerate(body.tools or ())],
+        tool_choice=_choice(body.tool_choice),
+        parallel_tool_calls=not (body.tool_choice and body.tool_choice.disable_parallel_tool_use),
+        thinking=_THINKING[thinking.type] if thinking else False,
+        thinking_budget=thinking.budget_tokens if thinking else None,
+        grammar=_grammar(body),
+        template_kwargs={"reasoning_effort": effort} if effort else {},
+        prefill=last["role"] == "assistant" and not last.get("tool_calls"),
+    )
+
+
+_THINKING = {"enabled": True, "disabled": False, "adaptive": True}
+"""A request that says nothing of thinking does not want any, as the reference has it."""
+
+
+def _system(system: str | Sequence[Block]) -> str:
+    return system if isinstance(system, str) else "\n".join(_text(block, "system") for block in system)
+
+
+def _text(block: Block, place: str) -> str:
+    if block.type != "text" or block.text is None:
+        raise refuse(f"{place}: a block of type {block.type!r:.40} cannot be read here, only text", place)
+    return block.text
+
+
+def _neutral(message: InputMessage, place: str) -> list[dict[str, Any]]:
+    """The message; results of tools are messages of their own, before the text beside them."""
+    if message.role not in ("user", "assistant"):
+        raise refuse(f"{place}.role is {message.role!r:.40}, must be user or assistant", f"{place}.role")
+    if isinstance(message.content, str):
+        return [{"role": message.role, "content": message.content}]
+    return _answer(message.content, place) if message.role == "assistant" else _question(message.content, place)
+
+
+def _answer(blocks: Sequence[Block], place: str) -> list[dict[str, Any]]:
+    texts, thoughts, calls = [], [], []
+    for i, block in enumerate(blocks):
+        match block.type:
+            case "thinking":
+                thoughts.append(block.thinking or "")
+            case "redacted_thinking":
+                pass  # nobody can read it
+            case "tool_use":
+                calls.append(_call(block, f"{place}.content.{i}"))
+            case _:
+                texts.append(_text(block, f"{place}.content.{i}"))
+    result: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
+    if thoughts:
+        result["reasoning_content"] = "".join(thoughts)
+    if calls:
+        result["tool_calls"] = calls
+    return [result]
+
+
+def _call(block: Block, place: str) -> dict[str, Any]:
+    if block.id is None or block.name is None:
+        raise refuse(f"{place}: a tool_use has an id and a name", place)
+    function = {"name": block.name, "arguments": as_json(block.input or {})}
+    return {"id": block.id, "type": "function", "function": function}
+
+
+def _question(blocks: Sequence[Block], place: str) -> list[dict[str, Any]]:
+    results, texts = [], []
+    for i, block in enumerate(blocks):
+        if block.type == "tool_result":
+            results.append(_result(block, f"{place}.content.{i}"))
+        else:
+            texts.append(_text(block, f"{place}.content.{i}"))
+    return [*results, *([{"role": "user", "content": "\n".join(texts)}] if texts or not results else ())]
+
+
+def _result(block: Block, place: str) -> dict[str, Any]:
+    if block.tool_use_id is None:
+        raise refuse(f"{place}: tool_use_id is missing", f"{place}.tool_use_id")
+    content = block.content or ""
+    if not isinstance(content, str):
+        for part in content:
+            if part.get("type") != "text" or not isinstance(part.get("text"), str):
+                kind = f"a block of type {part.get('type')!r:.40}"
+                raise refuse(f"{place}: {kind} cannot be read here, only text", f"{place}.content")
+        content = "\n".join(part["text"] for part in content)
+    return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
+
+
+def _tool(tool: ToolBody, place: int) -> dict[str, Any]:
+    if tool.type not in (None, "custom") or tool.input_schema is None:
+        kind = tool.type or "without input_schema"
+        raise refuse(f"tools.{place}: a tool {kind!r:.60} is not run here, only your own are called", f"tools.{place}")
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
+    optional = {"description": tool.description, "strict": tool.strict}
+    function |= {name: value for name, value in optional.items() if value is not None}
+    return {"type": "function", "function": function}
+
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def _choice(choice: ToolChoice | None) -> str:
+    if choice is None:
+        return "auto"
+    if choice.type in _CHOICES:
+        return _CHOICES[choice.type]
+    if choice.type != "tool" or choice.name is None:
+        raise refuse("tool_choice: its type is auto, any, none, or tool with a name", "tool_choice")
+    if choice.name in CHOICES:
+        raise refuse(f"tool_choice: a function called {choice.name!r} cannot be chosen by name", "tool_choice.name")
+    return choice.name
+
+
+def _grammar(body: CountBody) -> Grammar | None:
+    form = body.output_config.format if body.output_config and body.output_config.format else body.output_format
+    if form is None:
+        return None
+    if form.type != "json_schema" or form.schema is None:
+        raise refuse("output_config.format: its type is json_schema, with a schema", "output_config.format")
+    return Grammar("json_schema", as_json(form.schema))
