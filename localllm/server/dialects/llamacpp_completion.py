@@ -6,7 +6,6 @@ Fields, their limits and names are those of tools/server/README.md and server-sc
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from localllm.engine.request import Ended, Event, Reading, Request, Said
-from localllm.generate.grammar import compile_grammar
 from localllm.server.answers import events
 from localllm.server.call import Call
 from localllm.server.chat import check_fits
@@ -106,10 +104,6 @@ async def request_of(call: Call, served: Served) -> Request:
     for name in ("post_sampling_probs", "lora"):
         if getattr(body, name):
             raise refuse(f"{name}: is not supported", name)
-    grammar = openai_fields.grammar(body)
-    constraint = None
-    if grammar is not None:
-        constraint = await asyncio.to_thread(compile_grammar, served.tokenizer(), grammar)
     n_probs = body.n_probs if body.n_probs is not None else body.logprobs
     return Request(
         ids=(),
@@ -117,7 +111,7 @@ async def request_of(call: Call, served: Served) -> Request:
         max_tokens=openai_fields.max_tokens(body, body.n_predict, body.max_completion_tokens),
         stop=openai_fields.stops(body.stop),
         n=body.n_cmpl or body.n or 1,
-        constraint=constraint,
+        constraint=await openai_fields.constraint(body, served),
         logprobs=n_probs or None,
         ignore_eog=bool(body.ignore_eos),
         use_cache=body.cache_prompt is not False,

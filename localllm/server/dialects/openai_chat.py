@@ -74,7 +74,7 @@ def conversation(body: ChatBody) -> Conversation:
         parallel_tool_calls=body.parallel_tool_calls is not False and body.functions is None,
         thinking=thinking,
         thinking_budget=_budget(body),
-        grammar=_grammar(body),
+        grammar=_grammar(body)[1],
         template_kwargs=variables,
         prefill=goes_on or bool(body.continue_final_message),
     )
@@ -85,11 +85,11 @@ def _budget(body: ChatBody) -> int | None:
     return None if given == -1 else given
 
 
-def _grammar(body: ChatBody) -> Grammar | None:
-    by_format, by_field = _by_format(body), openai_fields.grammar(body)
-    if by_format and by_field:
-        raise refuse("response_format: another field directs the answer's form already", "response_format")
-    return by_format or by_field
+def _grammar(body: ChatBody) -> tuple[str, Grammar | None]:
+    """The field that says what form the answer takes, and the grammar."""
+    with openai_fields.naming("response_format"):
+        by_format = _by_format(body)
+    return openai_fields.grammar(body, ("response_format", by_format))
 
 
 def _by_format(body: ChatBody) -> Grammar | None:
@@ -133,8 +133,9 @@ def limits(body: ChatBody, call: Call) -> Limits:
 
 async def _start(call: Call, served: Served) -> Chat:
     body: ChatBody = call.body
-    bounds = limits(body, call)
-    return await start(served, conversation(body), openai_fields.sampling(body, served), bounds, call)
+    bounds, sampling = limits(body, call), openai_fields.sampling(body, served)
+    with openai_fields.naming(_grammar(body)[0] or "tools"):
+        return await start(served, conversation(body), sampling, bounds, call)
 
 
 # --- what is answered

@@ -13,8 +13,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from localllm.engine.request import Ended, Event, PromptRead, Reading, Request, Said
-from localllm.generate.constraint import NewConstraint
-from localllm.generate.grammar import compile_grammar
 from localllm.generate.piece import TokenLogprob
 from localllm.server.answers import events
 from localllm.server.call import Call
@@ -41,6 +39,8 @@ from localllm.server.streams import sse
 from localllm.text.infill import infill_prompt
 
 MAX_PROMPTS = 2048
+MAX_TOGETHER = 8192
+"""Answers to all prompts of a request."""
 
 
 class CompletionBody(GenerationFields, kw_only=True):
@@ -133,6 +133,8 @@ async def _plan(call: Call, served: Served) -> _Plan:
     if body.suffix is not None and body.echo:
         raise refuse("suffix: cannot be combined with echo", "suffix")
     asked = await asyncio.to_thread(prompts, body, served)
+    if len(asked) * best_of > MAX_TOGETHER:
+        raise refuse(f"prompt: {len(asked)} times {best_of} answers, {MAX_TOGETHER} are the most at once", "prompt")
     logprobs = body.logprobs if body.logprobs is not None or best_of == n else 0
     request = Request(
         ids=(),
@@ -140,7 +142,7 @@ async def _plan(call: Call, served: Served) -> _Plan:
         max_tokens=openai_fields.max_tokens(body),
         stop=openai_fields.stops(body.stop),
         n=best_of,
-        constraint=await _constraint(body, served),
+        constraint=await openai_fields.constraint(body, served),
         logprobs=logprobs,
         prompt_logprobs=body.logprobs if body.echo else None,
         ignore_eog=bool(body.ignore_eos),
@@ -148,13 +150,6 @@ async def _plan(call: Call, served: Served) -> _Plan:
         user=openai_fields.user(body, call),
     )
     return _Plan(asked, [replace(request, ids=prompt.ids) for prompt in asked], best_of, n)
-
-
-async def _constraint(body: CompletionBody, served: Served) -> NewConstraint | None:
-    asked = openai_fields.grammar(body)
-    if asked is None:
-        return None
-    return await asyncio.to_thread(compile_grammar, served.tokenizer(), asked)
 
 
 async def _events(served: Served, request: Request, call: Call) -> AsyncGenerator[Event, None]:

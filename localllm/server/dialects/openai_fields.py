@@ -5,14 +5,18 @@ OpenAI's names first; llama.cpp's (tools/server/server-schema.cpp) and vLLM's be
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from localllm.errors import UsageError
-from localllm.generate.grammar import Grammar
+from localllm.errors import GrammarError, UsageError
+from localllm.generate.constraint import NewConstraint
+from localllm.generate.grammar import Grammar, compile_grammar
 from localllm.generate.params import Sampling
 from localllm.server.chat import default_sampling
 from localllm.server.dialects.openai_common import as_json, refuse
@@ -231,17 +235,46 @@ _STRUCTURED = (
 """Fields that say what form an answer takes -> the grammar."""
 
 
-def grammar(body: GenerationFields) -> Grammar | None:
-    """What the extra fields say of the answer's form; ApiError where two of them do."""
-    found = _found(body, _FORMS, "")
+def grammar(body: GenerationFields, *others: tuple[str, Grammar | None]) -> tuple[str, Grammar | None]:
+    """What the extra fields, and others by their names, say of the answer's form: the field's name, "" where none does.
+
+    Raises ApiError where two of them do, or where one cannot be.
+    """
+    found = {name: made for name, made in others if made is not None}
+    found |= _found(body, _FORMS, "")
     if body.structured_outputs is not None:
         found |= _found(body.structured_outputs, _STRUCTURED, "structured_outputs.")
     if len(found) > 1:
         raise refuse(f"{' and '.join(found)}: only one of them can direct an answer", next(iter(found)))
-    return next(iter(found.values()), None)
+    return next(iter(found.items()), ("", None))
 
 
 def _found(body: msgspec.Struct, forms: Any, prefix: str) -> dict[str, Grammar]:
-    values = ((prefix + name, make, getattr(body, name)) for name, make in forms)
-    made = ((name, make(value)) for name, make, value in values if value is not None and value != "")
-    return {name: result for name, result in made if result is not None}
+    found: dict[str, Grammar] = {}
+    for name, make in forms:
+        value = getattr(body, name)
+        if value is None or value == "":
+            continue
+        with naming(prefix + name):
+            made = make(value)
+        if made is not None:
+            found[prefix + name] = made
+    return found
+
+
+async def constraint(body: GenerationFields, served: Served) -> NewConstraint | None:
+    """What the extra fields say of the answer's form, compiled by a thread. Raises ApiError."""
+    name, asked = grammar(body)
+    if asked is None:
+        return None
+    with naming(name):
+        return await asyncio.to_thread(compile_grammar, served.tokenizer(), asked)
+
+
+@contextmanager
+def naming(param: str | None) -> Iterator[None]:
+    """Grammars that cannot be held to are told with the field that they came by."""
+    try:
+        yield
+    except GrammarError as error:
+        raise refuse(str(error), param or None) from None

@@ -77,7 +77,9 @@ async def _asked(call: Call, served: Served) -> AsyncGenerator[_Asked, None]:
         logprobs=(body.top_logprobs or 0) if _with_logprobs(body) else None,
         user=openai_fields.user(body, call),
     )
-    with await start(served, conversation(body, [*before, *own]), sampling, limits, call) as chat:
+    with openai_fields.naming("text.format" if body.text and body.text.format else "tools"):
+        chat = await start(served, conversation(body, [*before, *own]), sampling, limits, call)
+    with chat:
         yield _Asked(chat, before, own, _begun(body, served, sampling), served)
 
 

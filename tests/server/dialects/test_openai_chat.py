@@ -304,7 +304,10 @@ def test_forms(chat, marked):
     assert form(structured_outputs={"json_object": True}) == Grammar("json", "object")
     assert form(structured_outputs={"json_object": False}) is None
     assert form(guided_grammar='start: "a"') == Grammar("lark", 'start: "a"')
-    assert form(guided_regex="a", grammar="b") == "guided_regex" or form(guided_regex="a", grammar="b") == "grammar"
+    assert form(guided_regex="a", grammar="b") == "grammar"
+    assert form(guided_regex="a" * 10_000_000) == "guided_regex"
+    many = {"enum": ["a" * 10_000_000]}
+    assert form(response_format={"type": "json_schema", "json_schema": {"schema": many}}) == "response_format"
     assert form(response_format={"type": "json_object"}, guided_regex="a") == "response_format"
     assert form(response_format={"type": "xml"}) == "response_format.type"
     assert form(response_format={"type": "json_schema"}) == "response_format.json_schema"

@@ -184,10 +184,17 @@ def test_fill_in_the_middle(complete, monkeypatch):
 
 def test_forms_are_compiled(complete, monkeypatch):
     monkeypatch.setattr(
-        "localllm.server.dialects.openai_completions.compile_grammar", lambda tokenizer, grammar: grammar.kind
+        "localllm.server.dialects.openai_fields.compile_grammar", lambda tokenizer, grammar: grammar.kind
     )
     assert complete(guided_regex="a+").requests[-1].constraint == "regex"
     assert complete().requests[-1].constraint is None
+
+
+def test_forms_that_cannot_be(complete):
+    assert complete(guided_regex="(").error["param"] == "guided_regex"
+    assert complete(structured_outputs={"json": {"type": "no"}}).error["param"] == "structured_outputs.json"
+    assert complete(guided_regex="a", grammar="b").error["param"] == "grammar"
+    assert complete(prompt=["a"] * 100, n=100).error["param"] == "prompt"
 
 
 def test_what_the_engine_is_told(complete):
