@@ -3,6 +3,7 @@
 import { byId } from "./dom.js";
 
 const GROWS = CSS.supports("field-sizing", "content"); // by itself, as style.css has it
+const DRAFT = "localllm.draft";
 const MAX_ROWS = 12;
 
 export class Composer {
@@ -60,6 +61,19 @@ export class Composer {
   change(from, to) {
     if (from) this.#drafts.set(from, this.area.value);
     this.area.value = this.#drafts.get(to) ?? "";
+    this.#show();
+  }
+
+  /** Keep what is written while the page is loaded anew. */
+  keep() {
+    sessionStorage.setItem(DRAFT, JSON.stringify([location.hash, this.area.value]));
+  }
+
+  restore() {
+    const [place, text] = JSON.parse(sessionStorage.getItem(DRAFT) ?? "[]");
+    sessionStorage.removeItem(DRAFT);
+    if (place !== location.hash || this.area.value) return;
+    this.area.value = text;
     this.#show();
   }
 

@@ -55,7 +55,10 @@ class App {
     this.runs.addEventListener("unsaved", ({ detail }) => toast(`The browser did not keep the conversation: ${detail.message}`));
     this.store.addEventListener("changed", ({ detail }) => this.changedElsewhere(detail));
     addEventListener("hashchange", () => this.route());
-    addEventListener("pagehide", () => this.runs.saveAll());
+    addEventListener("pagehide", () => {
+      this.runs.saveAll();
+      this.composer.keep();
+    });
     addEventListener("keydown", (event) => this.key(event));
     byId("new").addEventListener("click", () => this.startNew());
     byId("open-settings").addEventListener("click", () => this.openSettings());
@@ -70,6 +73,7 @@ class App {
   async begin() {
     if (!this.store.isKept) toast("This browser keeps no data for this page: conversations end with it.");
     await this.route();
+    this.composer.restore();
     await this.sidebar.refresh();
     await this.connect();
   }
@@ -119,6 +123,7 @@ class App {
     this.conversation.model = model;
     localStorage.setItem(LAST_MODEL, model);
     if (this.conversation.messages.length) this.store.save(this.conversation);
+    this.thread.refresh(this.threadState());
     this.modelChanged();
   }
 

@@ -2,12 +2,13 @@
 
 import { copyFrom, h, icon, iconButton } from "./dom.js";
 import { explainFinish } from "./explain.js";
-import { count, seconds, statistics, tokens } from "./format.js";
+import { count, seconds, speed, statistics, tokens } from "./format.js";
 import { probabilityList } from "./logprobs.js";
 import { MarkdownView } from "./render.js";
 
 const LONG = 4000; // characters of a message of the user, after which it is folded
 const OPEN_THINKING = "localllm.thinking";
+const SPEED_EVERY = 500; // milliseconds
 const TITLES = { user: "You", assistant: "Answer", tool: "Result of a tool" };
 
 /** Makes the element of a message: `element`; `update` brings it up to date. */
@@ -16,6 +17,7 @@ export class MessageView {
   #thinking = null;
   #parts = {};
   #showsProbabilities = false;
+  #told = 0;
 
   constructor(message) {
     this.message = message;
@@ -39,7 +41,7 @@ export class MessageView {
     this.#parts.foot.append(h("div", { class: "actions" }, action("copy", "Copy"), action("edit", "Edit"), copied()));
   }
 
-  /** state: {running, begun, isLast, canLeaveOut, isUnanswered, nCtx}. */
+  /** state: {running, run, isLast, canLeaveOut, isUnanswered, nCtx, model}. */
   update(state) {
     this.element.classList.toggle("unanswered", state.isUnanswered);
     if (this.message.role !== "assistant") return;
@@ -51,7 +53,7 @@ export class MessageView {
     if (toolCalls?.length) this.#replace("calls", () => callList(this.message, state));
     this.#replace("waiting", () => (state.running && !content && !toolCalls?.length ? waiting(this.message, reasoning) : null));
     this.#replace("note", () => (state.running ? null : note(this.message, state)));
-    if (state.running) this.#parts.foot.replaceChildren();
+    if (state.running) this.#showSpeed(state.run);
     else this.#showFoot(state);
   }
 
@@ -76,7 +78,7 @@ export class MessageView {
     this.#markdown.update(content, running || this.message.finish !== "stop"); // marks of one that was cut off stay closed
   }
 
-  #updateThinking(reasoning, { running, begun }) {
+  #updateThinking(reasoning, { running, run }) {
     if (!this.#thinking) {
       const text = h("div", { class: "markdown" });
       const label = h("span");
@@ -91,14 +93,26 @@ export class MessageView {
     }
     const { details, label, markdown } = this.#thinking;
     const isThinking = running && !this.message.content;
-    if (isThinking) this.message.thinkingSeconds = (Date.now() - begun) / 1000;
+    if (isThinking) this.message.thinkingSeconds = (Date.now() - run.begun) / 1000;
     details.classList.toggle("active", isThinking);
     const time = this.message.thinkingSeconds;
     label.textContent = isThinking ? `Thinking… ${seconds(time)}` : time ? `Thought for ${seconds(time)}` : "Thoughts";
     if (details.open) markdown.update(reasoning, isThinking);
   }
 
-  #showFoot({ isLast }) {
+  /** How fast the answer comes, twice a second: faster could not be read. */
+  #showSpeed({ pieces = 0, firstPiece }) {
+    const now = performance.now();
+    if (!this.#parts.speed?.isConnected) {
+      this.#parts.speed = h("p", { class: "facts" });
+      this.#parts.foot.replaceChildren(this.#parts.speed);
+    }
+    if (pieces < 2 || now - this.#told < SPEED_EVERY) return;
+    this.#told = now;
+    this.#parts.speed.textContent = `about ${speed((1000 * (pieces - 1)) / (now - firstPiece))} tokens/s`;
+  }
+
+  #showFoot({ isLast, model }) {
     const { message } = this;
     const canContinue = isLast && message.content && !message.toolCalls?.length;
     const actions = h(
@@ -110,7 +124,7 @@ export class MessageView {
       message.logprobs?.length > 0 && action("probabilities", "Token probabilities", { "aria-pressed": String(this.#showsProbabilities) }),
       copied(),
     );
-    const facts = statistics(message);
+    const facts = [...(message.model && message.model !== model ? [message.model] : []), ...statistics(message)];
     this.#parts.foot.replaceChildren(actions, facts.length ? h("p", { class: "facts", text: facts.join(" · ") }) : "");
   }
 

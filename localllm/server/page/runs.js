@@ -35,6 +35,7 @@ export class Runs extends EventTarget {
       await this.#save(run, asBroken(conversation));
       for await (const chunk of streamChat(body, controller.signal)) {
         applyChunk(message, chunk);
+        countPiece(run, chunk);
         this.#tell("update", run);
         if (Date.now() - saved > SAVE_EVERY) {
           saved = Date.now();
@@ -82,6 +83,14 @@ export class Runs extends EventTarget {
   #tell(name, { conversation, message }) {
     this.dispatchEvent(new CustomEvent(name, { detail: { conversation, message } }));
   }
+}
+
+/** Nearly every piece is a token: `pieces` since `firstPiece` tell how fast an answer comes before the server does. */
+function countPiece(run, chunk) {
+  const { content, reasoning_content: reasoning } = chunk.choices?.[0]?.delta ?? {};
+  if (!content && !reasoning) return;
+  run.firstPiece ??= performance.now();
+  run.pieces = (run.pieces ?? 0) + 1;
 }
 
 /** The conversation as it is to be found if the page does not live to see the end of its last message. */

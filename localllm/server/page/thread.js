@@ -57,11 +57,12 @@ export class Thread {
 
   #stateOf(view) {
     const { run, nCtx } = this.state;
-    const { messages } = this.conversation;
+    const { messages, model } = this.conversation;
     const index = messages.indexOf(view.message);
     const isLast = index === messages.length - 1;
     const isUnanswered = index < messages.length - 2 && isUnansweredAt(messages, index);
-    return { running: run?.message === view.message, begun: run?.begun, isLast, isUnanswered, canLeaveOut: canLeaveOut(this.conversation), nCtx };
+    const running = run?.message === view.message;
+    return { running, run, isLast, isUnanswered, canLeaveOut: canLeaveOut(this.conversation), nCtx, model };
   }
 
   #earlier(hidden) {

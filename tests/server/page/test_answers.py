@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -17,9 +18,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_answer_streams_and_is_there_after_a_reload(page):
-    b = page({"hello": ["Hello ", HELD, "**wor", HELD, "ld**!"]})
+    b = page({"hello": ["Hello", " ", HELD, "**wor", HELD, "ld**!"]})
     begin(b, "hello")
     b.wait(lambda: b.answer() == "Hello")
+    b.wait(lambda: re.fullmatch(r"about [\d,.]+ tokens/s", b.texts(".facts")[0]))
     assert b.one("#send").get_attribute("aria-label") == "Stop (Esc)"
     b.server.release()
     b.wait(lambda: b.texts(".assistant strong") == ["wor"])

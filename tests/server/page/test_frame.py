@@ -114,11 +114,22 @@ def test_a_long_text_is_pasted_sent_and_folded(page):
     assert b.js("return document.querySelector('.text').clientHeight > 10000")
 
 
+def test_what_is_written_is_there_after_a_reload(page):
+    b = page()
+    b.type("half a thought")
+    b.reload()
+    assert b.js("return document.querySelector('#input').value") == "half a thought"
+    b.keys(Keys.ENTER)
+    ended(b)
+    b.reload()
+    assert b.js("return document.querySelector('#input').value") == ""
+
+
 def test_the_page_follows_an_answer_until_the_reader_scrolls_up(page):
     part = "A paragraph of some words.\n\n" * 30
     b = page({"long": [part, HELD, part, HELD, part, HELD, part]})
     at_end = "const t = document.querySelector('#thread'); return t.scrollHeight - t.scrollTop - t.clientHeight < 2"
-    count = "return document.querySelectorAll('.assistant p').length"
+    count = "return document.querySelectorAll('.assistant .markdown p').length"
     begin(b, "long")
     b.wait(lambda: b.js(count) == 30)
     assert b.js(at_end)

@@ -61,6 +61,10 @@ def test_the_model_is_chosen_and_remembered(page):
     b.js("const s = document.querySelector('#model'); s.value = 'other'; s.dispatchEvent(new Event('change'))")
     b.say("hello")
     assert b.server.requests[-1].model == "other"
+    assert not b.texts(".facts")[0].startswith("other")
+    b.js("const s = document.querySelector('#model'); s.value = 'tiny'; s.dispatchEvent(new Event('change'))")
+    b.wait(lambda: b.texts(".facts")[0].startswith("other · 17.0 tokens/s"))
+    b.js("const s = document.querySelector('#model'); s.value = 'other'; s.dispatchEvent(new Event('change'))")
     b.open(b.server.url)
     assert b.js("return document.querySelector('#model').value") == "other"
 
