@@ -14,6 +14,8 @@ from itertools import groupby
 
 from localllm.generate.grammar_gbnf import LAST, Chars, Choice, Node, Reference, Repeat, Sequence, Token, parse
 from localllm.generate.grammar_gbnf_sets import Key, Lexeme, Sets, TooLarge, to_be_split
+from localllm.generate.grammar_input import NAMES
+from localllm.generate.grammar_repeats import check_written_out
 
 
 def lark_of(source: str) -> str:
@@ -39,6 +41,9 @@ class _Writer:
         self.definitions: dict[str, str] = {}
 
     def lark(self) -> str:
+        sizes: dict[str, int] = {}
+        for node in self.rules.values():
+            check_written_out(NAMES["gbnf"], "", self.sets.size(node, sizes))
         kept = [name for name, node in self.rules.items() if not self.sets.is_regular(node)]
         while True:  # what may follow a rule is known once no pass finds more
             before = list(self.follows.values())

@@ -94,6 +94,20 @@ class Sets:
                 break
         return bits
 
+    def size(self, node: Node, known: dict[str, int] | None = None) -> int:
+        """Characters of a regular node with its repetitions written out; what refers to itself counts as one."""
+        known = {} if known is None else known
+        if isinstance(node, Reference):
+            if node.name not in known:
+                known[node.name] = 1
+                known[node.name] = self.size(self._rules[node.name], known)
+            return known[node.name]
+        if isinstance(node, Repeat):
+            return self.size(node.item, known) * max(node.least, node.most or 0, 1)
+        if isinstance(node, Sequence | Choice):
+            return sum(self.size(part, known) for part in (node.items if isinstance(node, Sequence) else node.options))
+        return 1
+
     def target(self, reference: Reference) -> Node:
         return self._rules[reference.name]
 

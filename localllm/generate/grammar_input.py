@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 1024
 """Of a source, without the JSON schemas in it."""
 MAX_SCHEMA_BYTES = 256 * 1024
 """Of a JSON schema, and of a grammar with schemas in it."""
-MAX_COMPILED = 64
+MAX_COMPILED = 32
 """Grammars of one vocabulary that are kept."""
 
 NAMES = {
@@ -65,7 +65,7 @@ def parser_limits() -> LLParserLimits:
 
     return llguidance.LLParserLimits(
         initial_lexer_fuel=1_000_000, step_lexer_fuel=200_000, step_max_items=50_000, max_items_in_row=2_000,
-        max_lexer_states=50_000, max_grammar_size=200_000, verbose_errors=False,
+        max_lexer_states=10_000, max_grammar_size=200_000, verbose_errors=False,
     )  # fmt: skip
 
 

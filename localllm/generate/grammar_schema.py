@@ -10,6 +10,7 @@ from typing import Any
 
 from localllm.errors import GrammarError
 from localllm.generate.grammar_input import escaped
+from localllm.generate.grammar_repeats import check_written_out, written_out
 
 MAX_DEPTH = 100
 """Levels of nesting (llguidance itself takes 126)."""
@@ -60,14 +61,19 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 
 def _check_counts(name: str, values: list[tuple[str, Any]]) -> None:
-    patterns = multiples = 0
+    patterns = multiples = written = 0
     for where, value in values:
         if isinstance(value, dict):
             if len(value) > MAX_MEMBERS:
                 raise GrammarError(name, where, f"has {len(value)} members: at most {MAX_MEMBERS} are taken")
-            patterns += len(value) if where.endswith("/patternProperties") else 0
+            if where.endswith("/patternProperties"):
+                patterns += len(value)
+                written += sum(map(written_out, value))
         elif where.endswith("/multipleOf") and isinstance(value, int | float):
             multiples += _digits(value)
+        elif where.endswith("/pattern") and isinstance(value, str):
+            written += written_out(value)
+        check_written_out(name, where, written)
         if patterns > MAX_PATTERNS:
             raise GrammarError(name, where, f"there are more than {MAX_PATTERNS} patternProperties")
         if multiples > MAX_MULTIPLES:

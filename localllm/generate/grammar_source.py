@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from localllm.errors import GrammarError
 from localllm.generate.grammar_errors import explained
 from localllm.generate.grammar_input import MAX_BYTES, NAMES, Grammar, parse_json
+from localllm.generate.grammar_repeats import check_written_out, written_out, written_out_lark
 from localllm.generate.grammar_schema import check_schema
 from localllm.generate.grammar_vocabulary import Prototype
 
@@ -40,6 +41,7 @@ def new_prototype(words: Words, grammar: Grammar) -> Prototype:
     if matcher.is_error():
         raise explained(grammar, source, matcher.get_error(), words.limits)
     words.check_writable()
+    check_written_out(NAMES[grammar.kind], "", len(matcher.compute_ff_bytes()))
     return Prototype(matcher, tuple(matcher.get_grammar_warnings()))
 
 
@@ -80,6 +82,7 @@ def _any_json(grammar: Grammar) -> str:
 def _regex(grammar: Grammar) -> str:
     import llguidance
 
+    check_written_out(NAMES["regex"], "", written_out(grammar.source))
     return llguidance.LLMatcher.grammar_from_regex(grammar.source)
 
 
@@ -92,16 +95,21 @@ def _lark(grammar: Grammar) -> str:
 
 def _check_inline(lark: str) -> None:
     """The sizes of schemas within a Lark grammar, and of the rest; llguidance says what else is wrong with them."""
-    decoder, size = json.JSONDecoder(), len(lark)
+    decoder, parts, at = json.JSONDecoder(), [], 0
     for match in _INLINE.finditer(lark):
         try:
             schema, end = decoder.raw_decode(lark, match.end())
         except (ValueError, RecursionError):
             continue
         check_schema(NAMES["lark"], schema)
-        size -= end - match.end()
-    if size > MAX_BYTES:
-        raise GrammarError(NAMES["lark"], "", f"has {size} characters beside schemas: at most {MAX_BYTES} are taken")
+        parts.append(lark[at : match.end()])
+        at = max(at, end)
+    rest = "".join([*parts, lark[at:]])
+    if len(rest) > MAX_BYTES:
+        raise GrammarError(
+            NAMES["lark"], "", f"has {len(rest)} characters beside schemas: at most {MAX_BYTES} are taken"
+        )
+    check_written_out(NAMES["lark"], "", written_out_lark(rest))
 
 
 def _gbnf(grammar: Grammar) -> str:

@@ -11,6 +11,7 @@ import pytest
 from localllm.errors import GrammarError, LocalllmError
 from localllm.generate.grammar import Grammar, compile_grammar
 from localllm.generate.grammar_input import MAX_COMPILED
+from localllm.generate.grammar_repeats import written_out, written_out_lark
 from localllm.generate.grammar_schema import MAX_JOINED
 from localllm.generate.grammar_vocabulary import vocabulary_of
 from tests.generate.grammars import vocabulary
@@ -37,6 +38,10 @@ def pattern(i):
 
 def rules(n, name):
     return f"start: {name}0\n" + "\n".join(f"{name}{i}: {name}{i + 1}" for i in range(n)) + f'\n{name}{n}: "a"'
+
+
+def doubling(n):
+    return "start: r0\n" + "\n".join(f"r{i}: r{i + 1} r{i + 1}" for i in range(n)) + f'\nr{n}: "a"'
 
 
 REFUSED: dict[str, tuple[Any, Any, str]] = {
@@ -73,6 +78,13 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     ),
     "regular expression in depth": ("regex", "(" * 5000 + "a" + ")" * 5000, "nested"),
     "regular expression of loops": ("regex", "(a*)*" * 1000 + "b", "too complex"),
+    "repeats of repeats": ("regex", "((a{1000}){1,1000}){3}", "make more than 100000"),
+    "repeats in a pattern": ("json_schema", {"items": {"pattern": r"^(\d[ab]){99999}$"}}, "/items/pattern: its"),
+    "repeats of GBNF": ("gbnf", 'root ::= x{2000}\nx ::= y{2000}\ny ::= "ab"', "make more than 100000"),
+    "doubling of GBNF": (
+        "gbnf", doubling(40).replace("start", "root").replace(":", " ::="), "make more than 100000",
+    ),
+    "a long text without choice": ("lark", 'start: "a"{200000}', "make more than 100000"),
     "rules in depth": ("lark", "start: " + "(" * 1000 + '"a"' + ")" * 1000, "nested"),
     "GBNF in depth": ("gbnf", "root ::= " + "(" * 3000 + '"a"' + ")" * 3000, "nested"),
     "NUL": ("regex", "a\0", "NUL"),
@@ -90,10 +102,10 @@ def test_refused(tokenizer, name):
 TAKEN: dict[str, tuple[Any, Any]] = {
     "a long string": ("json_schema", {"type": "string", "minLength": 10**6}),
     "a long array": ("json_schema", {"type": "array", "minItems": 10**9, "items": {"type": "integer"}}),
-    "repeats of repeats": ("regex", "((a{1,1000}){1,1000}){1,1000}"),
+    "repeats": ("regex", "(a|b{1,9}){1,1000}[xyz]{1,5000}"),
     "a chain of rules": ("lark", rules(4000, "r")),
     "a chain of terminals": ("lark", rules(4000, "R")),
-    "doubling": ("lark", "start: r0\n" + "\n".join(f"r{i}: r{i + 1} r{i + 1}" for i in range(10)) + '\nr10: "a"'),
+    "doubling": ("lark", doubling(10)),
     "references that double": ("json_schema", chain(40, lambda ref: {"allOf": [ref, ref]})),
     "a list that refers to itself": (
         "json_schema", {"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"},
@@ -118,7 +130,7 @@ def steps(tokenizer, constraint, n):
 
 def test_what_grows_too_complex_on_the_way_is_an_error_and_is_forgotten(tokenizer):
     """Not an answer that ends: llguidance's mask would then allow the end alone."""
-    grammar = Grammar("lark", 'start: ("a"{1000}){1000}')
+    grammar = Grammar("lark", doubling(20))
     constraint = compile_grammar(tokenizer, grammar)()
     assert vocabulary_of(tokenizer).prototypes.get(grammar)
     with pytest.raises(LocalllmError, match=r"the grammar cannot direct this answer any further: .*Too many items"):
@@ -155,3 +167,20 @@ def test_a_byte_that_no_token_writes():
     constraint = compile_grammar(tokenizer, Grammar("regex", "(a|b)日"))()
     with pytest.raises(LocalllmError, match=r"no token of this model leads on|no tokens of this model write '日'"):
         steps(tokenizer, constraint, 2)
+
+
+@pytest.mark.parametrize(
+    ("regex", "length"),
+    [
+        ("", 0), ("abc", 3), ("a|b", 2), ("a{3}b", 4), ("(ab){3}", 6), ("((a{2}){3}b){4,5}", 35), ("a{2,}", 2),
+        (r"\p{Greek}{3}", 3), (r"\x{41}\{2}", 4), ("[{2}(]{4}", 4), (r"[]a\]]{2}", 2), ("(?:ab){2}(?i)c(?P<n>d){2}", 7),
+        ("a*b+c?", 3), (")a{2}", 3), ("{2}", 0), ("[[:alpha:]]{3}", 3),
+    ],
+)  # fmt: skip
+def test_repetitions_written_out(regex, length):
+    assert written_out(regex) == length
+
+
+def test_repetitions_of_lark():
+    lark = 'start: A{3} // {9}\nA: "b\\"("{2} /[({]+c/{4} # "\n'
+    assert written_out_lark(lark) == 1 + 1 + 3 + 1 + 1 + 4 * 2 + 2 * 4
