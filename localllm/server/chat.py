@@ -171,7 +171,7 @@ class _Choice:
             self._thought += n_tokens
         if self._kind is None or self._kind is Content:
             self._held += logprobs
-        elif self._kind is Reasoning:
+        else:
             self._held = []
         if not deltas:
             return None

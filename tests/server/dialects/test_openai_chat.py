@@ -159,6 +159,15 @@ def test_calls(chat, marked):
     assert chat(script, tools=[TOOL, OTHER], max_tokens=9).json["choices"][0]["finish_reason"] == "length"
 
 
+def test_calls_have_no_logprobs(chat, marked):
+    choice = chat("/add:12|", tools=[TOOL], logprobs=True).json["choices"][0]
+    assert choice["logprobs"] == {"content": [], "refusal": None}
+    chunks = chat("/add:12|", tools=[TOOL], logprobs=True, stream=True).chunks
+    assert all(chunk["choices"][0]["logprobs"] is None for chunk in chunks)
+    choice = chat("ok/add:12|", tools=[TOOL], logprobs=True).json["choices"][0]
+    assert [entry["token"] for entry in choice["logprobs"]["content"]] == ["o", "k"]
+
+
 def test_functions_of_the_old_form(chat, marked):
     functions = [TOOL["function"]]
     got = chat("/add:1", functions=functions, function_call={"name": "add"})

@@ -82,5 +82,8 @@ def test_answers_are_the_librarys():
         got = post(path, messages=messages, max_tokens=24, seed=7, n=2)
         assert got["choices"][0]["message"]["content"] == sampled
         assert got["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["red", "blue"]}}}
+        got = post(path, messages=messages, max_tokens=24, response_format=form)
+        assert got["choices"][0]["message"]["content"] in ('"red"', '"blue"')
         got = post("/v1/responses", input="Name three colours.", max_output_tokens=24, temperature=0)
         assert got["output"][0]["content"][0]["text"] == expected
