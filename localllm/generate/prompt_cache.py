@@ -19,6 +19,7 @@ import numpy as np
 from localllm.errors import UsageError
 from localllm.generate.disk_tier import DiskTier, Layout
 from localllm.generate.prefix_tree import Found, Ids, Kept, KeptMoment, Node, PrefixTree
+from localllm.generate.saved_file import MAX_TOKENS
 from localllm.model.sequences import Moment, Span
 from localllm.runtime.system import available_memory
 
@@ -26,7 +27,7 @@ MIN_TOKENS = 256
 """Shorter beginnings are not kept: they are read in no time."""
 MIN_GAIN = 32
 """A beginning is kept, and restored, where it saves at least so many tokens more than what is there already."""
-SPAN_TOKENS = 1024
+SPAN_TOKENS = MAX_TOKENS
 """Of a node: the oldest go by such pieces."""
 MARK = 32
 """Moments are taken at multiples of it: beginnings that are shared end shortly after them."""
@@ -34,6 +35,8 @@ DISK_BYTES = 2 << 30
 _MOST_MEMORY = 1 << 30
 _BYTES_A_TOKEN = 512 << 10
 """Of a moment, for each token that need not be read again."""
+_SPARE = 256 << 20
+"""Bytes of memory that a copy must leave free."""
 _NEAR = 64
 """Nodes below a way that are searched for moments that a sequence can go back from."""
 
@@ -181,6 +184,9 @@ class PromptCache:
             at = _moment_position(context, seq_id, n) if context.moment_is_needed else n
             gain = at - self._usable(found, at)[0]
             if gain < self._worth(at):
+                return 0
+            need = context.span_bytes(found.n_common, n) + sum(context.moment_bytes(at))
+            if available_memory() < need + _SPARE:
                 return 0
             path, moment = self._add_spans(context, seq_id, prompt, found), None
             if context.moment_is_needed:

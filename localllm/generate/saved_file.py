@@ -29,7 +29,8 @@ MAGIC = b"LLMPRMT\n"
 VERSION = 1
 """Of the format: part of the key."""
 MAX_HEADER = 1 << 16
-MAX_TOKENS = 1 << 20
+MAX_TOKENS = 1024
+"""Of a file of cells: a prompt that needs a few of them reads no more than that."""
 MAX_PARTS = 1 << 12
 _FIXED = struct.Struct("<8sII")
 Bytes = NDArray[np.uint8]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import time
 from contextlib import suppress
@@ -21,6 +22,8 @@ from localllm.generate.saved_file import Bytes, DamagedError, Header
 
 SUFFIX = ".prompt"
 MAX_FILES = 1 << 13
+LEFT_FREE = 256 << 20
+"""Bytes of the disk that are left to others."""
 _STALE = 600.0
 """Seconds after which an unfinished file is another process's no more."""
 _KEY_LETTERS = 24
@@ -79,16 +82,19 @@ class SavedFolder:
         """The parts of a file, of these sizes; None for one that is gone, or no good and therefore removed."""
         try:
             return saved_file.read(self._file(name), name, sizes)[1]
+        except MemoryError:
+            return None
         except (OSError, DamagedError) as error:
             self._refuse(name, error)
             return None
 
     def write(self, header: Header, ids: NDArray[np.int32], parts: list[Bytes], time_ns: int) -> bool:
-        """False for a file that would not fit. Raises OSError."""
+        """False for a file that is too large for the folder. Raises OSError, also where the disk is nearly full."""
         n_bytes = sum(part.nbytes for part in parts) + ids.nbytes + saved_file.MAX_HEADER
         if n_bytes > self.limit:
             return False
-        self.make_room(n_bytes)
+        if not self.make_room(n_bytes):
+            raise OSError(errno.ENOSPC, "the disk is nearly full")
         saved_file.write(self._file(header.name), header, ids, parts, time_ns)
         self.total += n_bytes
         return True
@@ -110,8 +116,9 @@ class SavedFolder:
         if isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno == errno.ELOOP):
             self.remove(name)
 
-    def make_room(self, n_bytes: int) -> None:
-        """Remove what was not used for longest, of any key, until n_bytes more fit; and what crashes have left."""
+    def make_room(self, n_bytes: int) -> bool:
+        """Remove what was not used for longest, of any key, until n_bytes more fit; and what crashes have left. False
+        where the disk has no room for so much. Raises OSError."""
         files, total = [], 0
         with os.scandir(self.path) as entries:
             for entry in entries:
@@ -125,13 +132,15 @@ class SavedFolder:
                     elif time.time() - status.st_mtime > _STALE:
                         os.unlink(entry.path)
         files.sort()
+        limit = min(self.limit, total + shutil.disk_usage(self.path).free - LEFT_FREE)
         for i, (_, size, path) in enumerate(files):
-            if total + n_bytes <= self.limit and len(files) - i < MAX_FILES:
+            if total + n_bytes <= limit and len(files) - i < MAX_FILES:
                 break
             with suppress(OSError):
                 os.unlink(path)
             total -= size
         self.total = total
+        return total + n_bytes <= limit
 
     def _file(self, name: str) -> Path:
         return self.path / f"{self.key[:_KEY_LETTERS]}-{name}{SUFFIX}"

@@ -300,3 +300,14 @@ def test_what_has_left_the_tree_is_not_held(load):
     assert (tree.held, tree.held_bytes) == (set(), 0)
     tree.hold(node, content)
     assert (tree.held, tree.held_bytes) == (set(), 0)
+
+
+def test_memory_that_is_short_is_not_taken(load, monkeypatch):
+    context = load("llama").context()
+    cache = PromptCache(context, BIG)
+    ids = prompt(400)
+    read(context, ids)
+    monkeypatch.setattr("localllm.generate.prompt_cache.available_memory", lambda: 200 << 20)
+    assert cache.save(context, 0, ids) == 0
+    monkeypatch.undo()
+    assert cache.save(context, 0, ids) == 400

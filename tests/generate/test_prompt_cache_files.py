@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import struct
 import time
 import zlib
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,6 +102,7 @@ def test_a_cut_or_longer_file_is_refused(path):
         {"start": -3},
         {"start": 9},
         {"stop": 1 << 30},
+        {"start": 0, "stop": saved_file.MAX_TOKENS + 1},
         {"stop": None},
         {"written": "x"},
         {"key": 5},
@@ -187,6 +190,20 @@ def test_a_file_larger_than_the_cap_is_not_written(tmp_path):
     header = Header(KEY, "z" * 32, "", 0, len(IDS), written=-1)
     assert not saved.write(header, IDS, [np.zeros(100_000, np.uint8)], 0)
     assert len(saved.names()) == 2
+
+
+def test_others_need_the_disk_more(tmp_path, monkeypatch):
+    saved = fill(tmp_path, 1 << 30, 10)
+    header = Header(KEY, "z" * 32, "", 0, len(IDS), written=-1)
+    left = saved_folder.LEFT_FREE
+    for free, kept in ((left + 10_000_000, 10), (left + 65_000, 9), (left - 3000, 6)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path, free=free: SimpleNamespace(free=free))
+        assert saved.make_room(0 if free < left else 65_536)
+        assert len(saved.names()) == kept
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="nearly full"):
+        saved.write(header, IDS, PARTS, 0)
+    assert not saved.names()
 
 
 def test_there_are_not_too_many_files(tmp_path, monkeypatch):
