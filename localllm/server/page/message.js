@@ -9,6 +9,7 @@ import { MarkdownView } from "./render.js";
 const LONG = 4000; // characters of a message of the user, after which it is folded
 const OPEN_THINKING = "localllm.thinking";
 const SPEED_EVERY = 500; // milliseconds
+const FEW = 5; // pieces that tell nothing of the speed yet
 const TITLES = { user: "You", assistant: "Answer", tool: "Result of a tool" };
 
 /** Makes the element of a message: `element`; `update` brings it up to date. */
@@ -93,7 +94,7 @@ export class MessageView {
     }
     const { details, label, markdown } = this.#thinking;
     const isThinking = running && !this.message.content;
-    if (isThinking) this.message.thinkingSeconds = (Date.now() - run.begun) / 1000;
+    if (isThinking) this.message.thinkingSeconds = (performance.now() - run.firstPiece) / 1000;
     details.classList.toggle("active", isThinking);
     const time = this.message.thinkingSeconds;
     label.textContent = isThinking ? `Thinking… ${seconds(time)}` : time ? `Thought for ${seconds(time)}` : "Thoughts";
@@ -107,7 +108,7 @@ export class MessageView {
       this.#parts.speed = h("p", { class: "facts" });
       this.#parts.foot.replaceChildren(this.#parts.speed);
     }
-    if (pieces < 2 || now - this.#told < SPEED_EVERY) return;
+    if (pieces < FEW || now - this.#told < SPEED_EVERY) return;
     this.#told = now;
     this.#parts.speed.textContent = `about ${speed((1000 * (pieces - 1)) / (now - firstPiece))} tokens/s`;
   }

@@ -25,7 +25,7 @@ export class Runs extends EventTarget {
   async start(conversation, { prefill = false } = {}) {
     const message = conversation.messages.at(-1);
     const controller = new AbortController();
-    const run = { conversation, message, controller, begun: Date.now() };
+    const run = { conversation, message, controller };
     this.#active.set(conversation.id, run);
     const body = requestBody(conversation, { prefill });
     delete message.finish;

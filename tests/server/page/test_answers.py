@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_answer_streams_and_is_there_after_a_reload(page):
-    b = page({"hello": ["Hello", " ", HELD, "**wor", HELD, "ld**!"]})
+    b = page({"hello": [*"Hello ", HELD, "**wor", HELD, "ld**!"]})
     begin(b, "hello")
     b.wait(lambda: b.answer() == "Hello")
     b.wait(lambda: re.fullmatch(r"about [\d,.]+ tokens/s", b.texts(".facts")[0]))
