@@ -118,7 +118,8 @@ def _start(
     model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...], settings: Generation,
     grammar: Grammar | None,
 ) -> Answer:  # fmt: skip
-    from localllm.generate.answer import chat_ids, new_constraint, prompt_ids
+    from localllm.generate.answer import new_constraint, prompt_ids
+    from localllm.generate.dialogue.prepare import chat_ids
 
     if raw:
         ids = prompt_ids(model, text)

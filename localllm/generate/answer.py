@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from localllm.errors import UnsupportedError, UsageError
 from localllm.generate.constraint import NewConstraint
@@ -39,7 +39,9 @@ class TextTemplate(Protocol):
     def is_fallback(self) -> bool: ...
     @property
     def stop(self) -> tuple[str, ...]: ...
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str: ...
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any
+    ) -> str: ...
 
 
 class TextContext(Engine, Keeper, Protocol):
@@ -199,11 +201,6 @@ def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:
     if isinstance(prompt, str):
         return vocabulary(model).encode(prompt, add_special=True, parse_special=True)
     return list(prompt)
-
-
-def chat_ids(model: TextModel, messages: Sequence[Message]) -> list[int]:
-    """Messages as ids, through the model's template, ready for the assistant's turn. Raises TemplateError."""
-    return template_ids(vocabulary(model), model.template.render(list(messages), add_generation_prompt=True))
 
 
 def template_ids(tokenizer: TextTokenizer, text: str) -> list[int]:

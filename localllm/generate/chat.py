@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localllm.errors import UsageError
-from localllm.generate.answer import Answer, Message, TextModel, begin_answer, chat_ids, vocabulary
+from localllm.generate.answer import Answer, Message, TextModel, begin_answer, vocabulary
+from localllm.generate.dialogue.prepare import chat_ids
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling
 from localllm.generate.prompt_cache import CacheOptions

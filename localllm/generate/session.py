@@ -12,12 +12,12 @@ from localllm.generate.answer import (
     Message,
     TextModel,
     begin_answer,
-    chat_ids,
     new_constraint,
     prompt_ids,
 )
 from localllm.generate.chat import Chat
 from localllm.generate.constraint import NewConstraint
+from localllm.generate.dialogue.prepare import chat_ids
 from localllm.generate.grammar import Grammar, JsonSchema
 from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions, defaults_of

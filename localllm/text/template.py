@@ -8,7 +8,7 @@ For a file without one, plain dialogue is used, and `is_fallback` says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from localllm.errors import TemplateError
@@ -160,10 +160,17 @@ def _to_json(
     if (indent if isinstance(indent, int) else len(indent or "")) > MAX_WIDTH:
         raise LimitError(f"it asks for an indentation of more than {MAX_WIDTH}")
     encoder = json.JSONEncoder(
-        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, check_circular=True
+        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_listed
     )
     chunks: Iterable[str] = encoder.iterencode(value)
     return TemplateSandbox.concat(chunks)
+
+
+def _listed(value: object) -> list[Any]:
+    """What `map` and its like give, as llama.cpp's own templates write it."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON")
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from localllm.errors import ContextFullError, TemplateError, UnsupportedError, UsageError
-from localllm.generate.answer import chat_ids, prompt_ids
+from localllm.generate.answer import prompt_ids
 from localllm.generate.chat import Chat
+from localllm.generate.dialogue.prepare import chat_ids
 from localllm.generate.params import Sampling
 from tests.generate.fake import ALPHABET, BOS, FakeModel
 
@@ -162,7 +163,7 @@ class TestIds:
         model = FakeModel()
         assert chat_ids(model, [{"role": "user", "content": "x"}])[0] == BOS
         monkeypatch.setattr(model.template, "render", lambda messages, add_generation_prompt: ALPHABET[BOS] + "x")
-        assert chat_ids(model, []) == [BOS, ALPHABET.index("x")]
+        assert chat_ids(model, [{"role": "user", "content": "x"}]) == [BOS, ALPHABET.index("x")]
 
     def test_no_bos_for_a_model_that_wants_none(self, monkeypatch):
         model = FakeModel()

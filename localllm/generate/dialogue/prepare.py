@@ -8,7 +8,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from localllm.errors import TemplateError
-from localllm.generate.answer import HasVocabulary, TextTokenizer, no_vocabulary, template_ids
+from localllm.generate.answer import (
+    HasVocabulary,
+    TextModel,
+    TextTokenizer,
+    no_vocabulary,
+    template_ids,
+    vocabulary,
+)
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.dialogue.capabilities import Capabilities, DialogueTemplate, Message, capabilities_of
 from localllm.generate.dialogue.conversation import Conversation
@@ -94,6 +101,16 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
     )
 
 
+def chat_ids(model: TextModel, messages: Sequence[Message]) -> list[int]:
+    """Plain messages as ids, through the model's template, ready for the assistant's turn.
+
+    Raises ConversationError for messages that are none, TemplateError where the template refuses them.
+    """
+    row = find_format(capabilities_of(model.template).source)
+    prompt = _Prompt(model.template, Conversation(messages), row, None)
+    return template_ids(vocabulary(model), prompt.text)
+
+
 class _Prompt:
     """What the template writes, and where it breaks off."""
 
@@ -109,6 +126,9 @@ class _Prompt:
         messages = _adapted(messages if told else tell_tools(messages, tools, row), tools, can, row)
         self._extra = _variables(conversation, thinking) | ({"tools": tools} if tools and told else {})
         self.text = template.render(messages, add_generation_prompt=True, **self._extra)
+        self.is_thinking = self.is_continued = False
+        if thinking is None and begun is None:
+            return
         opening = self._opening(messages)
         self.is_continued = begun is not None and bool(begun["content"])
         if begun is not None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from localllm.errors import TemplateError, UnsupportedError
-from localllm.generate.dialogue.conversation import Conversation
+from localllm.generate.dialogue.conversation import Conversation, ConversationError
 from localllm.generate.dialogue.deltas import Content
-from localllm.generate.dialogue.prepare import prepare
+from localllm.generate.dialogue.prepare import chat_ids, prepare
 from localllm.text.template import ChatTemplate, PlainTurns
 from tests.generate.dialogue.cases import TOOLS
 from tests.generate.dialogue.fakes import TemplateModel, template
@@ -160,3 +160,11 @@ def test_control_tokens_are_shown_where_the_parser_looks_for_them():
 def test_a_model_may_think_by_its_vocabulary_alone():
     model = TemplateModel(ChatTemplate(CHATML), vocabulary(user_defined=("<think>", "</think>")))
     assert parse(prepare(model, Conversation([USER])).new_parser(), "<think>a</think>b")[:2] == ("b", "a")
+
+
+def test_the_conversations_of_chat_go_the_same_way():
+    model: Any = TemplateModel(template("google-gemma-2-2b-it"))
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "ASK"}]
+    assert chat_ids(model, messages) == prepare(model, Conversation(messages)).ids
+    with pytest.raises(ConversationError, match="role: is 'robot'"):
+        chat_ids(model, [{"role": "robot", "content": ""}])

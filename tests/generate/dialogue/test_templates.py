@@ -66,7 +66,7 @@ ROWS = {
     "ibm-granite-granite-3.3-2B-Instruct": Row("granite", "assistant<|end_of_role|>", thinking="<think>", lacks="cp"),
     "ibm-granite-granite-4.0": Row("hermes", "assistant<|end_of_role|>"),
     "llama-cpp-deepseek-r1": Row("deepseek-r1", "<｜Assistant｜><think>\n", off="<think>\n\n</think>\n\n",
-                                 thinking="<think>", lacks="t"),
+                                 thinking="<think>"),
     "meta-llama-Llama-3.1-8B-Instruct": Row("llama3", "assistant<|end_header_id|>\n\n", lacks="p"),
     "meta-llama-Llama-3.2-3B-Instruct": Row("llama3", "assistant<|end_header_id|>\n\n", lacks="p"),
     "microsoft-Phi-3.5-mini-instruct": Row("generic", "<|assistant|>\n", lacks="tcrp"),
