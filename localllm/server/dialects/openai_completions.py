@@ -4,6 +4,7 @@ local-completions asks for (echo, logprobs, prompts of ids) is part of it."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -264,6 +265,7 @@ class _Stream:
         self._tellers = [Teller(p, tokenizer, bool(body.echo)) for p in plan.prompts for _ in range(plan.n)]
         self._usages = [Usage() for _ in plan.prompts]
         self._timings: Any = UNSET
+        self._started = time.monotonic()
         self._is_echoed = [False] * len(plan.prompts)
         self._head: dict[str, Any] = {
             "id": new_id("cmpl-"), "created": now(), "model": served.name, "system_fingerprint": FINGERPRINT,
@@ -273,7 +275,8 @@ class _Stream:
     def chunks(self, place: int, event: Event) -> list[Completion]:
         match event:
             case Reading() if self._body.return_progress:
-                progress = Progress(event.total, event.cached, event.done, 0)
+                elapsed = round(1000 * (time.monotonic() - self._started))
+                progress = Progress(event.total, event.cached, event.done, elapsed)
                 return [self._chunk(place * self._plan.n, "", prompt_progress=progress)]
             case PromptRead():
                 return self._echo(place, event.logprobs)

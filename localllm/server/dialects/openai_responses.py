@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from localllm.engine.request import Reading
 from localllm.errors import LocalllmError
+from localllm.generate.dialogue.conversation import Conversation
 from localllm.server.call import Call
 from localllm.server.chat import Chat, ChatEnd, Limits, Part, Usage, prepared_for, start
 from localllm.server.dialects import openai_fields
@@ -18,7 +19,7 @@ from localllm.server.dialects.openai_chat_types import InputTokens
 from localllm.server.dialects.openai_common import new_id, now, refuse, timings
 from localllm.server.dialects.openai_responses_input import conversation, input_items
 from localllm.server.dialects.openai_responses_output import Events, Output
-from localllm.server.dialects.openai_responses_store import store_of
+from localllm.server.dialects.openai_responses_store import Stored, store_of
 from localllm.server.dialects.openai_responses_types import (
     Deleted,
     Incomplete,
@@ -48,29 +49,29 @@ _MAX_ITEMS = 100
 
 @dataclass(frozen=True)
 class _Asked:
-    """`before`: items of earlier responses; `own`: of this body."""
+    """`earlier`: the response that this one goes on from; `own`: the body's own items."""
 
     chat: Chat
-    before: Sequence[InputItem]
+    earlier: Stored | None
     own: Sequence[InputItem]
     response: Response
     """As it begins."""
     served: Served
 
 
-def _before(call: Call) -> list[InputItem]:
-    """What the conversation was before this call."""
+def _earlier(call: Call) -> Stored | None:
     earlier = call.body.previous_response_id
-    if earlier is None:
-        return []
-    stored = store_of(call.server).get(earlier, "previous_response_id")
-    return [*stored.items, *stored.said]
+    return None if earlier is None else store_of(call.server).get(earlier, "previous_response_id")
+
+
+def _conversation(body: ResponsesBody, earlier: Stored | None, own: Sequence[InputItem]) -> Conversation:
+    return conversation(body, [*(earlier.conversation if earlier else ()), *own])
 
 
 @asynccontextmanager
 async def _asked(call: Call, served: Served) -> AsyncGenerator[_Asked, None]:
     body: ResponsesBody = call.body
-    before, own = _before(call), input_items(body)
+    earlier, own = _earlier(call), input_items(body)
     sampling = openai_fields.sampling(body, served)
     limits = Limits(
         max_tokens=body.max_output_tokens,
@@ -78,9 +79,9 @@ async def _asked(call: Call, served: Served) -> AsyncGenerator[_Asked, None]:
         user=openai_fields.user(body, call),
     )
     with openai_fields.naming("text.format" if body.text and body.text.format else "tools"):
-        chat = await start(served, conversation(body, [*before, *own]), sampling, limits, call)
+        chat = await start(served, _conversation(body, earlier, own), sampling, limits, call)
     with chat:
-        yield _Asked(chat, before, own, _begun(body, served, sampling), served)
+        yield _Asked(chat, earlier, own, _begun(body, served, sampling), served)
 
 
 def _with_logprobs(body: ResponsesBody) -> bool:
@@ -153,7 +154,7 @@ class _Run:
             usage=_usage(end),
         )
         if self.response.store:
-            store_of(self._call.server).put(self.response, self._asked.before, self._asked.own)
+            store_of(self._call.server).put(self.response, self._asked.earlier, self._asked.own)
         kind = "completed" if is_whole else "incomplete"
         return [*events, self._whole(kind, timings=timings(end.stats))]
 
@@ -200,8 +201,8 @@ async def _stream(call: Call) -> AsyncGenerator[Any, None]:
 async def count(call: Call) -> InputTokens:
     """How many tokens an input has."""
     async with call.model(call.body.model) as served:
-        items = [*_before(call), *input_items(call.body)]
-        return InputTokens(len((await prepared_for(served, conversation(call.body, items))).ids))
+        asked = _conversation(call.body, _earlier(call), input_items(call.body))
+        return InputTokens(len((await prepared_for(served, asked)).ids))
 
 
 async def get(call: Call) -> Response:

@@ -14,18 +14,24 @@ from localllm.server.endpoint import ApiError
 
 MAX_RESPONSES = 10_000
 MAX_BYTES = 64 << 20
-"""Of all items that were written down; those that a conversation shares count once."""
+"""Of all responses with what they answer, as JSON. Items that several share count for each: the last one to hold them
+may be any of them."""
 
 
 @dataclass(frozen=True)
 class Stored:
     """`items`: all that the response was an answer to, those of earlier responses first; `said`: its output as items of
-    input; n_bytes: of its own input and output, as JSON."""
+    input; n_bytes: of all three, as JSON."""
 
     response: Response
     items: Sequence[InputItem]
     said: Sequence[InputItem]
     n_bytes: int
+
+    @property
+    def conversation(self) -> list[InputItem]:
+        """What another request goes on from."""
+        return [*self.items, *self.said]
 
 
 class ResponseStore:
@@ -36,11 +42,13 @@ class ResponseStore:
         self._stored: OrderedDict[str, Stored] = OrderedDict()
         self._n_bytes = 0
 
-    def put(self, response: Response, before: Sequence[InputItem], own: Sequence[InputItem]) -> None:
-        """Keep a response to the items `before`, of earlier responses, and its `own`."""
-        said = as_input(response)
+    def put(self, response: Response, earlier: Stored | None, own: Sequence[InputItem]) -> None:
+        """Keep a response to its `own` items, after an earlier response."""
         n_bytes = len(msgspec.json.encode(own)) + len(msgspec.json.encode(response))
-        self._stored[response.id] = Stored(response, [*before, *own], said, n_bytes)
+        before: list[InputItem] = []
+        if earlier is not None:
+            before, n_bytes = earlier.conversation, n_bytes + earlier.n_bytes
+        self._stored[response.id] = Stored(response, [*before, *own], as_input(response), n_bytes)
         self._n_bytes += n_bytes
         while len(self._stored) > self._max_responses or self._n_bytes > self._max_bytes:
             self._n_bytes -= self._stored.popitem(last=False)[1].n_bytes

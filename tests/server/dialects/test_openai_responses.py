@@ -286,18 +286,24 @@ def test_the_store_is_bounded():
 
     store = ResponseStore(max_responses=2)
     for name in "ab":
-        store.put(response(name), [], [])
+        store.put(response(name), None, [])
     store.get("a")
-    store.put(response("c"), [], [])
+    store.put(response("c"), None, [])
     assert kept(store, "abc") == ["a", "c"]
     size = len(msgspec.json.encode(response("a"))) + len(b"[]")
     store = ResponseStore(max_bytes=2 * size)
     for name in "abc":
-        store.put(response(name), [InputItem(content="x" * 1000)], [])  # what stands before belongs to others
+        store.put(response(name), None, [])
     assert kept(store, "abc") == ["b", "c"]
     store.drop("b")
-    store.put(response("d"), [], [])
+    store.put(response("d"), None, [])
     assert kept(store, "cd") == ["c", "d"]
+    store.put(response("e"), store.get("d"), [])  # holds what d has, too
+    assert kept(store, "cde") == ["e"]
+    assert store.get("e").conversation == []
+    store.put(response("f"), None, [InputItem(content="x" * 1000)])  # more than there is room for
+    assert not store._stored
+    assert store._n_bytes == 0
 
 
 def test_errors(respond):
