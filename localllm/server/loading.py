@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from localllm.engine.engine import Engine
 from localllm.engine.options import EngineOptions
+from localllm.generate.samplers.row import KEYS as SAMPLER_KERNELS
 from localllm.generate.session import Model
+from localllm.kernels.objects import load as load_kernels
 from localllm.model.memory import state_bytes
 from localllm.runtime.system import available_memory
 
@@ -47,6 +50,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         network = model.network
         if settings.embed_only or not network.causal or network.output is None:
             return model, None
+        load_kernels(SAMPLER_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
         return model, Engine(model, replace(wanted, n_ctx=wanted.n_ctx or roomy_context(model, wanted.n_seq)))
     except BaseException:
         model.close()

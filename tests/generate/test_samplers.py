@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from localllm.generate.params import Sampling
+from localllm.generate.samplers.breakers import breakers_of
 from localllm.generate.samplers.candidates import Candidates, best, likeliest, most_typical
-from localllm.generate.samplers.dry import Dry, ids_of
+from localllm.generate.samplers.dry import Dry
 from localllm.generate.samplers.row import weigh
 from localllm.generate.sampling import Sampler
 from localllm.text.tokenizer import Tokenizer
@@ -205,8 +206,8 @@ def test_dry_keeps_repetitions_from_token_to_token(last_n, allowed):
 
 def test_what_breaks_a_sequence_is_found_once():
     tokenizer = vocabulary()
-    found = ids_of(tokenizer, "xyz")
-    assert found is ids_of(tokenizer, "xyz")
+    found = breakers_of(tokenizer, "xyz")
+    assert found is breakers_of(tokenizer, "xyz")
     texts = sorted(b" ".join(tokenizer.token_bytes(i) for i in ids) for ids in found)
     assert texts == [b"bx yz", b"x yz", b"x yz", b"xy z", b"xyzc"]  # x is a piece and a byte
 

@@ -10,7 +10,7 @@ import pytest
 from localllm.errors import ContextFullError, UsageError
 from localllm.generate.chat import Chat
 from localllm.generate.params import Sampling, SamplingOptions
-from tests.generate.fake import ALPHABET, FakeModel
+from tests.generate.fake import ALPHABET, FakeModel, FakeTokenizer
 
 
 def test_generate():
@@ -46,6 +46,39 @@ def test_seed():
     model = FakeModel()
     texts = ["".join(model.generate("abc", max_tokens=20, temperature=3.0, seed=s)) for s in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_the_file_says_how_tokens_are_chosen_where_nobody_does():
+    model = FakeModel("hello")
+    model.default_sampling = Sampling(temperature=0, bans=(ALPHABET.index("h"),))
+    messages = [{"role": "user", "content": "hi"}]
+    assert "".join(model.generate("say:", max_tokens=1)) == "i"
+    assert "".join(model.chat(messages, max_tokens=1)) == "i"
+    assert "".join(model.generate("say:", max_tokens=1, bans=())) == "h"
+    assert "".join(model.generate("say:", max_tokens=1, sampling=Sampling(temperature=0))) == "h"
+    chat = Chat(model, max_tokens=1)
+    assert "".join(chat.ask("say")) == "i"
+    chat.close()
+
+
+def test_logits_processors():
+    """They see the prompt and what was said; one callable, or several."""
+    seen = []
+
+    def no_l(ids, logits):
+        seen.append(list(ids))
+        logits[ALPHABET.index("l")] = -100
+
+    model, prompt = FakeModel("hello"), FakeTokenizer().encode("say:", add_special=True)
+    text = "".join(model.generate("say:", max_tokens=4, temperature=0, logits_processor=no_l))
+    assert text[:2] == "he"
+    assert "l" not in text
+    assert seen == [prompt + [ALPHABET.index(c) for c in text[:n]] for n in range(4)]
+    messages = [{"role": "user", "content": "hi"}]
+    seen.clear()
+    both = [no_l, lambda ids, logits: -logits]
+    assert "".join(model.chat(messages, max_tokens=1, temperature=0, logits_processor=both)) == "l"
+    assert len(seen) == 1
 
 
 def test_sampling_as_a_whole_or_by_fields():

@@ -10,22 +10,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
+from localllm.generate.samplers.breakers import Breaker, breakers_of
 from localllm.generate.samplers.candidates import Candidates, Places, by_id
-from localllm.generate.samplers.stage import Means, Stage, Vocabulary
+from localllm.generate.samplers.stage import Means, Stage
 
-_MAX_TAIL = 20
 _SPARE = 64
 _LOG_MAX = 88.7228391
 """About log of the greatest float32."""
-
-Breaker = tuple[int, ...]
-"""Tokens one after the other that break a repetition."""
 
 
 class Dry:
@@ -117,32 +113,7 @@ def dry(params: Sampling, means: Means) -> Stage | None:
         return None
     if params.dry_sequence_breakers and means.vocabulary is None:
         raise UsageError("dry_sequence_breakers are texts: without a vocabulary there can be none, set them to ()")
-    breakers = [b for text in params.dry_sequence_breakers if means.vocabulary for b in ids_of(means.vocabulary, text)]
+    breakers = [
+        b for text in params.dry_sequence_breakers if means.vocabulary for b in breakers_of(means.vocabulary, text)
+    ]
     return Dry(params, breakers)
-
-
-_known: WeakKeyDictionary[Vocabulary, dict[str, frozenset[Breaker]]] = WeakKeyDictionary()
-
-
-def ids_of(vocabulary: Vocabulary, text: str) -> frozenset[Breaker]:
-    """What breaks a sequence for a text: tokens that hold it, and those that end in its head, with the rest's tokens.
-
-    As get_overlapping_token_sequences of llama.cpp. Found once for a vocabulary.
-    """
-    of_vocabulary = _known.setdefault(vocabulary, {})
-    if text not in of_vocabulary:
-        of_vocabulary[text] = frozenset(_search(vocabulary, text.encode()))
-    return of_vocabulary[text]
-
-
-def _search(vocabulary: Vocabulary, text: bytes) -> Iterable[Breaker]:
-    heads = [text[:n] for n in range(1, len(text))]
-    for token in range(vocabulary.n_vocab):
-        piece = vocabulary.token_bytes(token, special=True)
-        if text in piece:
-            yield (token,)
-            continue
-        for head in heads:
-            if piece.endswith(head):
-                rest = text[len(head) :].decode("utf-8", "ignore")
-                yield (token, *vocabulary.encode(rest)[:_MAX_TAIL])

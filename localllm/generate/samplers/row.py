@@ -20,6 +20,8 @@ Floats = NDArray[np.float32]
 
 FEW = 2048
 """Up to so many elements NumPy does it."""
+KEYS = [Key("sampling", factory) for factory in ("weigh", "moments", "within", "collect")]
+"""Compiled when a long row first needs one of them, unless they were loaded before."""
 _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -134,8 +136,7 @@ class _Scratch(threading.local):
 
 @cache
 def _kernels() -> dict[str, Callable[[int, int], None]]:
-    keys = [Key("sampling", factory) for factory in ("weigh", "moments", "within", "collect")]
-    return {key.factory: _KERNEL(address) for key, address in load(keys).items()}
+    return {key.factory: _KERNEL(address) for key, address in load(KEYS).items()}
 
 
 def _block(struct: Struct, **fields: int) -> NDArray[np.int64]:
