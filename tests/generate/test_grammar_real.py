@@ -1,0 +1,70 @@
+"""A real model under a schema, where one is present."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localllm import load
+from localllm.generate.grammar import Grammar, compile_grammar
+from tests.generate.schemas import meets
+
+PATH = Path.home() / ".cache" / "localllm-test-models" / "smollm2-135m-instruct-q4_1.gguf"
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        "address": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 30}, "country": {"enum": ["Italy", "France"]}},
+            "required": ["city", "country"],
+            "additionalProperties": False,
+        },
+        "hobbies": {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "string", "maxLength": 20}},
+    },
+    "required": ["name", "age", "address", "hobbies"],
+    "additionalProperties": False,
+}
+MESSAGES = [{"role": "user", "content": "Invent a person, as JSON."}]
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PATH.is_file(), reason=f"{PATH} is not there")]
+
+
+@pytest.fixture(scope="module")
+def model():
+    loaded = load(PATH)
+    yield loaded
+    loaded.close()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_schema(model, temperature):
+    answer = model.chat(MESSAGES, json_schema=SCHEMA, temperature=temperature, seed=1)
+    value = json.loads("".join(answer))
+    assert meets(value, SCHEMA)
+    assert answer.stats.stop_reason == "stop"
+
+
+def test_the_model_chooses_less_than_two_thirds_of_the_tokens(model):
+    """Keys and punctuation are forced: they are evaluated together with what follows."""
+    choices = 0
+
+    def counted():
+        constraint = compile_grammar(model.tokenizer, Grammar("json_schema", json.dumps(SCHEMA)))()
+        mask = constraint.mask
+
+        def count(logits):
+            nonlocal choices
+            choices += 1
+            mask(logits)
+
+        constraint.mask = count
+        return constraint
+
+    ids = model.tokenizer.encode("A person as JSON: ", add_special=True)
+    answer = model.answer(ids, model.default_sampling, constraint=counted)
+    json.loads("".join(answer))
+    assert choices * 3 < answer.stats.answer_tokens * 2
