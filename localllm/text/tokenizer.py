@@ -136,17 +136,6 @@ class Tokenizer:
         """
         return self._encoded(text, False, "")
 
-    def cut_control(self, text: str) -> list[str | int]:
-        """A text cut at its control tokens: ids of these, and what stands between them (never empty)."""
-        parts: list[str | int] = []
-        for part in self._specials.cut(_encodable(text), True):
-            if isinstance(part, int) and not self.is_control(part):
-                part = self.tokens[part]
-            if isinstance(part, str) and parts and isinstance(parts[-1], str):
-                part = f"{parts.pop()}{part}"
-            parts.append(part)
-        return parts
-
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of `ids`. Control tokens are shown only with `special`; bytes that are no UTF-8 become U+FFFD.
 
