@@ -76,6 +76,7 @@ class Engine:
         """The earliest of those that may come."""
         self._draining = self._closing = False
         self._error = ""
+        self._looked, self._short = -math.inf, False
         self._moved = time.monotonic()
         """When the loop last came to the end of a turn, or had nothing to do."""
         self._thread = threading.Thread(target=self._run, name="localllm-engine", daemon=True)
@@ -179,12 +180,19 @@ class Engine:
         free = sum(slot.lane is None for slot in self._turns.slots.all)
         if n_queue >= limit + free:
             wrong = f"{n_queue} requests are waiting, which is as many as are taken"
-        elif available_memory() < SPARE_BYTES:
+        elif self._memory_is_short():
             wrong = "memory is short"
         else:
             return
         self._turns.totals.refused += 1
         raise QueueFullError(f"{wrong}: try again later")
+
+    def _memory_is_short(self) -> bool:
+        """Looked up once a second: it takes a millisecond."""
+        now = time.monotonic()
+        if now - self._looked > 1.0:
+            self._looked, self._short = now, available_memory() < SPARE_BYTES
+        return self._short
 
     def _busy(self) -> bool:
         return bool(self._turns.lanes or self._leaving or self._turns.outbox) or not self._queue.empty
