@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -72,14 +73,13 @@ class Served:
 
 @dataclass
 class Loaded:
-    """A model in memory: `users`: calls that use it; `expires`: when it is dropped (monotonic seconds), unless a call
+    """A model in memory. `expires`: when it is dropped (monotonic seconds), unless a call
     comes before; `n_bytes`: of its file."""
 
     served: Served
     path: str
     n_bytes: int
     keep_alive: float
-    users: int = 0
     last_used: float = 0.0
 
     @property
@@ -113,6 +113,8 @@ class Models:
         """The model that is served from the start is not there yet."""
         self._lock: asyncio.Lock | None = None
         self._reaper: asyncio.Task[None] | None = None
+        self._users: Counter[str] = Counter()
+        """Calls that use a model, or wait for it, by its name."""
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -171,23 +173,28 @@ class Models:
         """
         if self._draining:
             raise ApiError(503, "the server is shutting down", retry_after=5.0)
-        loaded = await self._get(self.name(name))
-        loaded.users += 1
-        if keep_alive is not None:
-            loaded.keep_alive = FOREVER if keep_alive < 0 else keep_alive
+        name = self.name(name)
+        self._users[name] += 1  # from now on: it must not go between the loading and the use
         try:
+            loaded = await self._get(name)
+            if keep_alive is not None:
+                loaded.keep_alive = FOREVER if keep_alive < 0 else keep_alive
             yield loaded.served
         finally:
-            loaded.users -= 1
-            loaded.last_used = time.monotonic()
+            self._users[name] -= 1
+            if name in self._loaded:
+                self._loaded[name].last_used = time.monotonic()
             self._reap_later()
 
     async def unload(self, name: str) -> None:
         """Drop a model, unless it is answering."""
         async with self._turn():
-            loaded = self._loaded.get(name)
-            if loaded is not None and not loaded.users:
+            if name in self._loaded and not self._users[name]:
                 await self._drop(name)
+
+    def _idle(self) -> list[Loaded]:
+        """Models that nobody uses."""
+        return [loaded for name, loaded in self._loaded.items() if not self._users[name]]
 
     def _turn(self) -> asyncio.Lock:
         """One model is loaded or dropped at a time."""
@@ -222,7 +229,7 @@ class Models:
                 try:
                     model, engine = await asyncio.to_thread(self._load, path)
                 except NotEnoughMemoryError:
-                    if not any(not loaded.users for loaded in self._loaded.values()):
+                    if not self._idle():
                         raise
                     await self._make_room(name)
                 else:
@@ -236,7 +243,7 @@ class Models:
 
     async def _make_room(self, name: str) -> None:
         """Drop the model that was used least recently, and is not answering."""
-        idle = [loaded for loaded in self._loaded.values() if not loaded.users]
+        idle = self._idle()
         if not idle:
             text = f"there is no room for {name} while {', '.join(self._loaded)} answer; try again later"
             raise ApiError(503, text, retry_after=5.0)
@@ -254,7 +261,7 @@ class Models:
     async def _reap(self) -> None:
         """Drop models whose time is over, until none can be."""
         while True:
-            idle = [loaded for loaded in self._loaded.values() if not loaded.users and loaded.expires < FOREVER]
+            idle = [loaded for loaded in self._idle() if loaded.expires < FOREVER]
             if not idle:
                 return
             first = min(idle, key=lambda loaded: loaded.expires)
