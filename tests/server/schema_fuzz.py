@@ -9,10 +9,12 @@ not the type that the document tells of; what was sent is printed with a curl co
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
 _SERVE = ("-c", "512", "--parallel", "4", "--port", "0", "--timeout", "500ms", "--no-cache", "--drain", "1s")
@@ -39,19 +41,20 @@ def serving(model: str, *options: str):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="path of a GGUF file, or a name of `localllm list`")
-    parser.add_argument("--schemathesis", default="schemathesis", help="the command")
+    parser.add_argument("--schemathesis", required=True, help="path of the command")
     parser.add_argument("--path", action="append", default=[], help="only paths that this regular expression matches")
     parser.add_argument("--examples", type=int, default=100, help="requests of each kind and path")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with serving(given.model) as (url, process):
         line = [
-            given.schemathesis, "run", f"{url}/openapi.json", "--checks", CHECKS, "--seed", str(given.seed),
+            os.path.abspath(given.schemathesis), "run", f"{url}/openapi.json", "--checks", CHECKS, "--seed", str(given.seed),
             "--max-examples", str(given.examples), "--phases", "coverage,fuzzing", "--mode", "all", "--workers", "2",
             "--request-timeout", "60", "--continue-on-failure", "--generation-database", "none",
             *(part for path in given.path for part in ("--include-path-regex", path)),
         ]  # fmt: skip
-        status = subprocess.run(line, check=False).returncode
+        with TemporaryDirectory() as folder:  # where it leaves what it has found
+            status = subprocess.run(line, check=False, cwd=folder).returncode
         if process.poll() is not None:
             print(f"the server has ended with {process.returncode}")
             return 1
