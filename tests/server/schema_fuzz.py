@@ -48,7 +48,8 @@ def main() -> int:
     given = parser.parse_args()
     with serving(given.model) as (url, process):
         line = [
-            os.path.abspath(given.schemathesis), "run", f"{url}/openapi.json", "--checks", CHECKS, "--seed", str(given.seed),
+            os.path.abspath(given.schemathesis), "run", f"{url}/openapi.json",
+            "--checks", CHECKS, "--seed", str(given.seed),
             "--max-examples", str(given.examples), "--phases", "coverage,fuzzing", "--mode", "all", "--workers", "2",
             "--request-timeout", "60", "--continue-on-failure", "--generation-database", "none",
             *(part for path in given.path for part in ("--include-path-regex", path)),
