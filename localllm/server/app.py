@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from localllm.errors import LocalllmError
-from localllm.server import page
+from localllm.server import openapi, page
 from localllm.server.call import Call, Server, read_body
 from localllm.server.dialects import DIALECTS
 from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
@@ -42,6 +43,8 @@ def create_app(
         for dialect in dialects
         for endpoint in dialect.endpoints
     ]
+
+    routes.append(Route("/openapi.json", _document(dialects)))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -87,6 +90,20 @@ def error_response(dialect: Dialect, error: ApiError, headers: dict[str, str] | 
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     return json_response(dialect.error_body(error), error.status, headers)
+
+
+def _document(dialects: Sequence[Dialect]) -> Callable[[Request], Awaitable[Response]]:
+    """The OpenAPI document, made when it is first asked for."""
+
+    @cache
+    def encoded() -> bytes:
+        return _json(openapi.document(dialects))
+
+    async def answer(request: Request) -> Response:
+        request.scope["shown_path"] = "/openapi.json"
+        return Response(encoded(), media_type="application/json")
+
+    return answer
 
 
 def busy_app() -> ASGIApp:

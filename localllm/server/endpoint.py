@@ -80,7 +80,8 @@ Handler = Callable[["Any"], Awaitable[Any]]
 @dataclass(frozen=True)
 class Endpoint:
     """A path that clients ask. `path` is Starlette's form ("/v1/models/{model:path}"); `body` the type of the JSON that
-    is sent, `answer` of what comes back, `stream` of the items of a stream: /openapi.json tells of these."""
+    is sent, `answer` of what comes back (str: plain text), `stream` of the items of a stream: /openapi.json tells of
+    these. A tuple of types: one of them."""
 
     method: str
     path: str
@@ -102,6 +103,7 @@ class Dialect:
     error_body: Callable[[ApiError], Any]
     """The body of an error's answer: a Struct or a JSON value."""
     prefixes: tuple[str, ...] = ()
+    stream_type: str = "text/event-stream"
     stream_error: Callable[[ApiError], Sequence[Any]] | None = None
     """Items that tell of an error in the middle of a stream (None: error_body alone)."""
 

@@ -290,8 +290,10 @@ def _one(token: int | None) -> list[int]:
 
 ENDPOINTS = (
     *(
-        Endpoint("POST", path, completion, CompletionBody, Final | list[Final], "Go on from a prompt", Partial | Final)
+        Endpoint(
+            "POST", path, completion, CompletionBody, (Final, list[Final]), "Go on from a prompt", (Partial, Final)
+        )
         for path in ("/completion", "/completions")
     ),
-    Endpoint("POST", "/infill", infill, InfillBody, Final, "Fill a gap in a text", Partial | Final),
+    Endpoint("POST", "/infill", infill, InfillBody, Final, "Fill a gap in a text", (Partial, Final)),
 )

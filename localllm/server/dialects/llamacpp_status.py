@@ -129,5 +129,5 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/health", health, answer=Health, summary="Whether the server is ready", open=True),
     Endpoint("GET", "/props", props, answer=Props, summary="What the server and its model are"),
     Endpoint("GET", "/slots", slots, answer=list[Slot], summary="What each slot does"),
-    Endpoint("GET", "/metrics", metrics, summary="Figures for Prometheus"),
+    Endpoint("GET", "/metrics", metrics, answer=str, summary="Figures for Prometheus"),
 )

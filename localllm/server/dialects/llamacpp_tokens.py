@@ -36,7 +36,7 @@ class Piece(msgspec.Struct):
 
 
 class Tokens(msgspec.Struct):
-    tokens: list[int] | list[Piece]
+    tokens: list[int | Piece]
 
 
 async def tokenize(call: Call) -> Tokens:
@@ -47,7 +47,7 @@ async def tokenize(call: Call) -> Tokens:
             content, add_special = body.prompt, body.add_special_tokens
         ids = await mixed_ids(served, content, add_special, body.parse_special, "content")
         if not body.with_pieces:
-            return Tokens(ids)
+            return Tokens([*ids])
         tokenizer = served.tokenizer()
         return Tokens([Piece(i, _text_or_bytes(tokenizer.token_bytes(i, special=True))) for i in ids])
 
