@@ -51,21 +51,18 @@ def best(logits: Floats, k: int) -> Places:
 
 
 def greatest(logits: Floats, k: int) -> Places:
-    """As `best`, in an order of which only this is sure: the lower place comes first among equals."""
+    """As `best`, in an order of which only this is sure: the lower place comes first among equals. Where k is less than
+    all, none of those that have no chance, even if fewer than k are left then."""
     n = len(logits)
     if k <= 0 or k >= n:
         return np.arange(n)
-    places: Places | None = None
-    values = logits
-    if n > FEW:
-        places = np.flatnonzero(logits >= _low_bound(logits, k))
-        values = logits[places]
+    bound = _low_bound(logits, k) if n > FEW else _kth(logits, k)
+    places = np.flatnonzero(logits >= bound if bound > -np.inf else logits > bound)
+    values = logits[places]
     if len(values) > k:
         kth = _kth(values, k)
         over, equal = np.flatnonzero(values > kth), np.flatnonzero(values == kth)
-        chosen = np.concatenate((over, equal[: k - len(over)]))  # greater ones come first whatever their place
-        places = chosen if places is None else places[chosen]
-    assert places is not None  # k < n: something was left out
+        places = places[np.concatenate((over, equal[: k - len(over)]))]
     return places
 
 

@@ -46,8 +46,10 @@ class Dry:
         """Of each position how many tokens up to it are as the last ones of the text are."""
         self._broken = (-1, -1)
         """Where the last breaker begins and where it ends; of those with one beginning the longest."""
+        self._text[: len(ids)] = ids
+        self._lengths[: len(ids)] = ends_alike(ids)
         for token in ids:
-            self.push(token)
+            self._find_breaker(token)
 
     def push(self, token: int) -> None:
         if self._n == len(self._text):
@@ -58,10 +60,15 @@ class Dry:
             lengths[1:n] = np.where(text[1:n] == token, lengths[: n - 1] + 1, 0)
             lengths[0] = text[0] == token
         text[n], lengths[n] = token, 0
+        self._find_breaker(token)
+
+    def _find_breaker(self, token: int) -> None:
+        """The text is one token longer: does a breaker end there?"""
+        n = self._n
         self._n += 1
         for breaker in self._breakers.get(token, ()):
             begin = n + 1 - len(breaker)
-            if begin >= 0 and tuple(text[begin : n + 1].tolist()) == breaker:
+            if begin >= 0 and tuple(self._text[begin : n + 1].tolist()) == breaker:
                 self._broken = max(self._broken, (begin, n))
 
     def _make_room(self) -> None:
@@ -105,6 +112,25 @@ class Dry:
         if self._spared.size:
             longest &= ~np.isin(tokens, self._spared)
         return tokens[longest], lengths[longest]
+
+
+def ends_alike(text: Sequence[int]) -> list[int]:
+    """Of each position how many tokens up to it are as the last ones of the text are; 0 of the last one.
+
+    The Z-algorithm (Gusfield, Algorithms on Strings, Trees, and Sequences, 1.4), from the end.
+    """
+    n = len(text)
+    backwards = list(reversed(text))
+    alike = [0] * n
+    left = right = 0  # the stretch of those found that reaches furthest
+    for k in range(1, n):
+        length = min(right - k, alike[k - left]) if k < right else 0
+        while k + length < n and backwards[length] == backwards[k + length]:
+            length += 1
+        alike[k] = length
+        if k + length > right:
+            left, right = k, k + length
+    return alike[::-1]
 
 
 def dry(params: Sampling, means: Means) -> Stage | None:

@@ -46,7 +46,8 @@ def weigh(logits: Floats) -> Weighed:
         below = logits - top
         weights = np.exp(below)
         total = np.cumsum(weights)[-1]
-        return Weighed(weights, total, top, float(np.dot(weights, np.maximum(below, np.float32(-200.0))) / total))
+        product = (weights * np.maximum(below, np.float32(-200.0))).sum(dtype=np.float64)
+        return Weighed(weights, total, top, float(product / total))
     scratch, weights = _scratch, _scratch.row("weights", n)
     logits = np.ascontiguousarray(logits)
     scratch.run(
