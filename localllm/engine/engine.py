@@ -92,6 +92,8 @@ class Engine:
         with self._news:
             self._check_open()
             self._check_room()
+            if not self._busy():
+                self._moved = time.monotonic()
             self._turns.totals.requests += 1
             self._queue.push(job.lanes[0])
             self._next_deadline = min(self._next_deadline, job.expires)

@@ -64,6 +64,8 @@ class Turns:
     def admit(self, pop: Callable[[], Lane | None]) -> None:
         """Give free slots to lanes that wait."""
         while self.slots.free() and (lane := pop()):
+            if lane.job.done:  # another one of its answers has failed
+                continue
             try:
                 self._admit(lane)
             except Exception as error:

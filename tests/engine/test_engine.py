@@ -435,6 +435,25 @@ class TestFaults:
         self.check_the_other(make(n_seq=2), request("4:", constraint=Raising), "this request failed: RuntimeError")
         assert "broken" in caplog.text
 
+    def test_a_constraint_of_one_of_several_answers(self, make):
+        """Answers that wait for a slot then do not take one any more."""
+        engine = make(n_seq=1)
+        made = []
+
+        def new():
+            made.append(Raising())
+            made[-1].n = -100 if len(made) == 1 else 0
+            return made[-1]
+
+        listener = Listener()
+        engine.submit(request("1:", n=4, constraint=new), listener)
+        listener.wait(lambda listener: listener.of(Failed))
+        assert engine.drain(WAIT)
+        assert (listener.text(0), listener.text(1), listener.text(2)) == ("hello", "he", "")
+        assert isinstance(listener.events[-1], Failed)
+        totals = engine.status().totals
+        assert (totals.failed, totals.ended, totals.answer_tokens) == (1, 0, 7)
+
     def test_a_callback(self, make, caplog):
         engine = make(n_seq=2)
         listener = Listener()
@@ -525,6 +544,15 @@ class TestTelling:
         gate.open()
         engine.drain(WAIT)
         assert engine.status().alive
+
+    def test_one_that_had_nothing_to_do_for_long_is_alive(self, make):
+        engine = make(n_seq=1)
+        list(engine.answer(request("1:")))
+        engine._moved -= engine.options.stall_seconds + 1
+        gate = Gate(engine)
+        engine.submit(request("2:"), Listener())
+        assert engine.status().alive
+        gate.open()
 
 
 @pytest.mark.parametrize("n_requests", [100, pytest.param(1000, marks=pytest.mark.slow)])
