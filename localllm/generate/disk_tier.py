@@ -227,6 +227,8 @@ class DiskTier:
             if changed == self._seen:
                 return
             names = saved.names()
+        except FileNotFoundError:  # somebody has removed the folder
+            changed, names = -1, set()
         except OSError as error:
             self._complain("saved prompts cannot be read", error)
             return

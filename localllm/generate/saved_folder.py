@@ -93,6 +93,7 @@ class SavedFolder:
         n_bytes = sum(part.nbytes for part in parts) + ids.nbytes + saved_file.MAX_HEADER
         if n_bytes > self.limit:
             return False
+        make_private(self.path)  # it may have been removed meanwhile
         if not self.make_room(n_bytes):
             raise OSError(errno.ENOSPC, "the disk is nearly full")
         saved_file.write(self._file(header.name), header, ids, parts, time_ns)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localllm.generate import model_digest
+from localllm.generate import model_digest, saved_file
 from localllm.generate.chat import Chat
 from localllm.generate.params import Sampling
 from localllm.generate.prompt_cache import SPAN_TOKENS, CacheOptions, PromptCache
@@ -189,6 +189,59 @@ def test_a_file_whose_parent_is_gone_is_removed(load, folder):
     first.unlink()
     assert keep(model, folder, prompt(400, 9)) == 0
     assert len(saved(folder)) == 1
+
+
+def test_the_folder_may_be_removed_at_any_time(load, folder):
+    model = load("llama")
+    context = model.context()
+    cache = PromptCache(context, 0, folder)
+    ids = prompt(600)
+    assert cache.find(ids).n_past == 0
+    keep(model, folder, ids)
+    assert cache.find(ids).n_past == 599
+    shutil.rmtree(folder)
+    assert cache.find(ids).n_past == 0
+    assert cache.status().entries == 0
+    read(context, ids)
+    assert cache.save(context, 0, ids) == 600
+    cache.close(60)
+    assert len(saved(folder)) == 1
+    assert not cache.status().note
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": 1, "stop": 301},
+        {"parent": "p" * 32},
+        {"name": "m" * 32},
+        {"key": "k" * 64},
+        {"stop": 299},
+        {"start": 300, "written": 300, "parent": "own"},
+        {"start": 300, "written": 300},
+        {"start": 400, "stop": 400, "written": 400, "parent": "own"},
+    ],
+    ids=str,
+)
+def test_files_that_are_whole_and_lie_are_removed(load, folder, changes):
+    """A right checksum is not enough: place, tokens, sizes and name must agree."""
+    model = load("llama")
+    ids = prompt(300)
+    keep(model, folder, ids)
+    (path,) = saved(folder)
+    header, tokens = saved_file.read_header(path)
+    _, parts = saved_file.read(path, header.name, header.sizes)
+    if changes.get("parent") == "own":
+        changes = changes | {"parent": header.name}
+    lies = replace(header, **({"name": "x" * 32} | changes))
+    tokens = tokens[: lies.stop - lies.start] if lies.is_cells else tokens[:0]
+    lying = path.with_name(path.name.replace(header.name, lies.name))
+    saved_file.write(lying, lies, tokens, parts, 0)
+    context = model.context()
+    cache = PromptCache(context, 0, folder)
+    assert cache.find(ids).n_past == 299
+    assert not lying.exists()
+    assert path.exists()
 
 
 def test_a_file_that_goes_while_it_is_needed(load, folder):
