@@ -38,6 +38,16 @@ class DialogueTemplate(Protocol):
     ) -> str: ...
 
 
+def as_parts(messages: Sequence[Message]) -> list[Message]:
+    """Content as a list of parts, for a template that shows no other."""
+    return [
+        message | {"content": [{"type": "text", "text": message["content"]}]}
+        if isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]
+
+
 class Capabilities:
     """Each is tried when it is first asked for."""
 
@@ -78,6 +88,12 @@ class Capabilities:
         other = other | {"function": other["function"] | {"name": _OTHER}}
         return _OTHER in self._conversation(self._shown_call(), other)
 
+    @cached_property
+    def wants_parts(self) -> bool:
+        """Content must be a list of parts: texts are not shown."""
+        asked = [_message("user", _ASKED)]
+        return _ASKED not in self._tried(asked) and _ASKED in self._tried(as_parts(asked))
+
     def _shown_call(self) -> dict[str, Any]:
         return _call(f'{{"{_KEY}": "value"}}' if self.arguments == "text" else {_KEY: "value"})
 
@@ -93,6 +109,9 @@ class Capabilities:
         return self._written(head, **tools) or self._written([*head, _message("assistant", _SAID), asked], **tools)
 
     def _written(self, messages: Sequence[Message], **extra: Any) -> str:
+        return self._tried(as_parts(messages) if self.wants_parts else messages, **extra)
+
+    def _tried(self, messages: Sequence[Message], **extra: Any) -> str:
         try:
             return self._render(messages, add_generation_prompt=True, **extra)
         except TemplateError:

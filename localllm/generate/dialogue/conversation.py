@@ -219,6 +219,9 @@ def _check_function(where: str, function: object) -> None:
         raise ConversationError(f"{where}.parameters", f"must be a JSON schema, is {_kind(parameters)}")
     if parameters.get("type", "object") != "object":
         raise ConversationError(f"{where}.parameters.type", f"is {parameters['type']!r:.40}: it must be 'object'")
+    for key, kind, name in (("properties", Mapping, "an object"), ("required", list | tuple, "a list")):
+        if parameters.get(key) is not None and not isinstance(parameters[key], kind):
+            raise ConversationError(f"{where}.parameters.{key}", f"must be {name}, is {_kind(parameters[key])}")
     _check_depth(f"{where}.parameters", parameters)
 
 

@@ -17,7 +17,7 @@ from localllm.generate.answer import (
     vocabulary,
 )
 from localllm.generate.constraint import NewConstraint
-from localllm.generate.dialogue.capabilities import Capabilities, DialogueTemplate, Message, capabilities_of
+from localllm.generate.dialogue.capabilities import Capabilities, DialogueTemplate, Message, as_parts, capabilities_of
 from localllm.generate.dialogue.conversation import Conversation
 from localllm.generate.dialogue.direct import DirectedTokenizer, directions, needs_body
 from localllm.generate.dialogue.formats import GENERIC, Format, find_format
@@ -124,6 +124,8 @@ class _Prompt:
         begun = messages.pop() if conversation.prefill else None
         told = row.name in SHOWS_TOOLS or not tools or can.tools
         messages = _adapted(messages if told else tell_tools(messages, tools, row), tools, can, row)
+        if can.wants_parts:
+            messages = as_parts(messages)
         self._extra = _variables(conversation, thinking) | ({"tools": tools} if tools and told else {})
         self.text = template.render(messages, add_generation_prompt=True, **self._extra)
         self.is_thinking = self.is_continued = False

@@ -52,6 +52,12 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     return closed
 
 
+def _members(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Any]]:
+    """The schemas of an object's members, and which of them must be there."""
+    properties, required = schema.get("properties"), schema.get("required")
+    return properties if isinstance(properties, Mapping) else {}, required if isinstance(required, list) else ()
+
+
 def _json_object(lark: Lark, name: str, schema: Mapping[str, Any], head: str, tail: str) -> str:
     """head and tail: around the arguments; `{name}` in them is the function's."""
     parts = [lark.literal(head.replace("{name}", name)), lark.json(schema), lark.literal(tail)]
@@ -81,7 +87,7 @@ _IN_LIST = _json_between(_OBJECT, "}")
 def _tagged(lark: Lark, name: str, schema: Mapping[str, Any], head: str, argument: str, end: str, tail: str) -> str:
     """A tag for each argument. `{name}` and `{key}` in the texts are the function's and the argument's name; `{text}`
     is whether the value is a text as it stands."""
-    properties, required = schema.get("properties") or {}, schema.get("required") or ()
+    properties, required = _members(schema)
     shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
     parts = [lark.literal(head.replace("{name}", name))]
     for key, value in properties.items():
@@ -126,9 +132,10 @@ _DSML = partial(
 
 def _pythonic(lark: Lark, name: str, schema: Mapping[str, Any]) -> str:
     """name(key=value, ...), with values as JSON."""
+    properties, required = _members(schema)
     items = [
-        (lark.rule(f"{lark.literal(key + '=')} {lark.json(value)}"), key in (schema.get("required") or ()))
-        for key, value in (schema.get("properties") or {}).items()
+        (lark.rule(f"{lark.literal(key + '=')} {lark.json(value)}"), key in required)
+        for key, value in properties.items()
     ]
     listed = lark.members(items, ", ") if items else ""
     return lark.rule(" ".join(filter(None, [lark.literal(name + "("), listed, lark.literal(")")])))
@@ -175,7 +182,7 @@ def _gemma_array(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
 
 
 def _gemma_object(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
-    properties, required = schema.get("properties") or {}, schema.get("required") or ()
+    properties, required = _members(schema)
     if not properties and schema.get("additionalProperties") is False:
         return '"{" "}"'
     if not properties:

@@ -83,6 +83,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "tools[0].function.parameters.type: is 'array'",
     ),
+    "properties": (
+        {
+            "messages": [USER],
+            "tools": [{"type": "function", "function": {"name": "a", "parameters": {"properties": []}}}],
+        },
+        "tools[0].function.parameters.properties: must be an object, is a list",
+    ),
     "deep": (
         {"messages": [USER], "tools": [{"type": "function", "function": {"name": "a", "parameters": deep(70)}}]},
         "tools[0].function.parameters: is nested more than 64",

@@ -168,3 +168,10 @@ def test_the_conversations_of_chat_go_the_same_way():
     assert chat_ids(model, messages) == prepare(model, Conversation(messages)).ids
     with pytest.raises(ConversationError, match="role: is 'robot'"):
         chat_ids(model, [{"role": "robot", "content": ""}])
+
+
+def test_content_in_parts_where_the_template_shows_no_other():
+    part = "{% for p in m.content if p is mapping %}{{ m.role }}:{{ p.text }};{% endfor %}"
+    parts = f"{{% for m in messages %}}{part}{{% endfor %}}"
+    messages = [{"role": "system", "content": "S"}, USER]
+    assert prepare(TemplateModel(ChatTemplate(parts)), Conversation(messages)).prompt == "system:S;user:ASK;"
