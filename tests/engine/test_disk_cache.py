@@ -1,6 +1,9 @@
 """The engine and its cache on disk: an engine started again goes on from what another one has read, with its bits."""
 
+import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -81,6 +84,32 @@ def test_others_go_on_while_files_are_read(model, tmp_path, monkeypatch):
     assert ended.wait(60)
     assert tokens == exact
     engine.close()
+
+
+@pytest.mark.parametrize("memory", [0, 600_000])
+def test_small_folders_under_load(model, tmp_path, memory):
+    """Files come and go while they are needed: answers keep their bits."""
+    chance = random.Random(memory)
+    stems = [prompt(n, seed) for seed, n in enumerate((420, 560, 700))]
+    prompts = []
+    for _ in range(14):
+        stem = chance.choice(stems)
+        prompts.append(stem[: chance.randrange(260, len(stem))] + prompt(chance.randrange(1, 120), chance.randrange(4)))
+    plain = Engine(model, EngineOptions(n_seq=4, cache_bytes=0))
+    exact = [said(plain, ids)[0] for ids in prompts]
+    plain.close()
+    for _ in range(2):
+        engine: Any = Engine(
+            model, EngineOptions(n_seq=2, cache_bytes=memory, cache_folder=tmp_path / "prompts", cache_disk=1_200_000)
+        )
+        order = [chance.randrange(len(prompts)) for _ in range(30)]
+        with ThreadPoolExecutor(3) as threads:
+            answers = list(threads.map(partial(said, engine), (prompts[i] for i in order)))
+        assert [tokens for tokens, _ in answers] == [exact[i] for i in order]
+        assert any(known for _, known in answers)
+        engine.close()
+        assert engine.status().cache.note == ""
+        assert sum(path.stat().st_size for path in (tmp_path / "prompts").glob("*.prompt")) <= 1_200_000
 
 
 def test_a_long_prompt_is_kept_piece_by_piece(model, tmp_path):
