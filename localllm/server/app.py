@@ -37,6 +37,7 @@ def create_app(
 ) -> Starlette:
     """An ASGI application that serves `models`, which are closed when it ends."""
     server = Server(models, options or ServerOptions(), Metrics(models))
+    document = _document(dialects)  # without the page, which is for people
     dialects = (*dialects, page.DIALECT)
     routes = [
         Route(endpoint.path, _run(server, dialect, endpoint), methods=[endpoint.method])
@@ -44,7 +45,7 @@ def create_app(
         for endpoint in dialect.endpoints
     ]
 
-    routes.append(Route("/openapi.json", _document(dialects)))
+    routes.append(Route("/openapi.json", document))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -38,6 +38,10 @@ def test_headers(serve, path):
     assert headers["content-type"].split(";")[0] in ("text/html", "text/css", "text/javascript", "image/svg+xml")
 
 
+def test_programs_are_not_told_of_the_page(serve):
+    assert not set(PATHS) & set(serve().client.get("/openapi.json").json()["paths"])
+
+
 def test_a_file_that_is_known_is_not_sent_again(serve):
     client = serve().client
     etag = client.get("/").headers["etag"]
