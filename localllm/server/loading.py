@@ -16,6 +16,7 @@ from localllm.runtime.system import available_memory
 
 _CONTEXTS = (32768, 16384, 8192)
 """Sizes that are tried where none is asked for, as far as the model has learned so many positions."""
+_WARM_TOKENS = 4
 _SHARE = 0.25
 """Of the free memory, that contexts may take then."""
 
@@ -48,13 +49,26 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
     )
     try:
         network = model.network
+        if model.tokenizer is not None:
+            model.tokenizer.encode("warm")  # makes its tables, and finds out whether they can be made
         if settings.embed_only or not network.causal or network.output is None:
             return model, None
         load_kernels(SAMPLER_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
+        _warm(model)
         return model, Engine(model, replace(wanted, n_ctx=wanted.n_ctx or roomy_context(model, wanted.n_seq)))
     except BaseException:
         model.close()
         raise
+
+
+def _warm(model: Model) -> None:
+    """Read the weights once, and let the threads start, before anybody waits for it."""
+    context = model.context(n_ctx=_WARM_TOKENS, n_batch=_WARM_TOKENS)
+    try:
+        context.forward([0] * (_WARM_TOKENS - 1))
+        context.forward([0])
+    finally:
+        context.close()
 
 
 def roomy_context(model: Model, n_seq: int) -> int:
