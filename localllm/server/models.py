@@ -203,12 +203,23 @@ class Models:
         return self._lock
 
     async def _get(self, name: str) -> Loaded:
+        await self._drop_failed(name)
         while (loaded := self._loaded.get(name)) is None:
             if name not in self._loading:
                 self._loading[name] = asyncio.ensure_future(self._load_in_turn(name))
             # Who waits may go away; the model comes all the same, and the next one finds it.
             await asyncio.shield(self._loading[name])
         return loaded
+
+    async def _drop_failed(self, name: str) -> None:
+        """A model whose engine has come to an error is loaded anew: those who waited for it were told."""
+        loaded = self._loaded.get(name)
+        engine = None if loaded is None else loaded.served.engine
+        if engine is not None and engine.status().error:
+            async with self._turn():
+                if self._loaded.get(name) is loaded:
+                    log.error("the engine of %s has failed: it is loaded anew", name)
+                    await self._drop(name)
 
     async def _load_in_turn(self, name: str) -> None:
         try:

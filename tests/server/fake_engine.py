@@ -35,6 +35,7 @@ class FakeEngine:
         """Characters that a token stands for."""
         self.full, self.error, self.closed = False, None, False
         self.alive, self.totals = True, Totals()
+        self.broken = ""
         self.requests, self.handles = [], []
 
     def submit(self, request, on_event):
@@ -87,7 +88,7 @@ class FakeEngine:
 
     def status(self):
         slots = tuple(SlotStatus(i, "idle", 0) for i in range(self.options.n_seq))
-        return EngineStatus(self.alive, self.n_ctx, slots, 0, self.totals)
+        return EngineStatus(self.alive, self.n_ctx, slots, 0, self.totals, error=self.broken)
 
     def close(self):
         self.closed = True

@@ -193,6 +193,21 @@ def test_errors_name_no_path_and_are_not_kept(shelf):
     run(work())
 
 
+def test_a_model_whose_engine_has_failed_is_loaded_anew(shelf):
+    async def work():
+        models = shelf.models()
+        await use(models, "a")
+        failed = shelf.made["a"][1]
+        failed.broken = "MemoryError"
+        first, second = await asyncio.gather(use(models, "a"), use(models, "a"))
+        assert first is second
+        assert failed.closed
+        assert not first.engine.closed
+        assert shelf.loads == ["a", "a"]
+
+    run(work())
+
+
 def test_names_that_are_unknown(shelf):
     models = shelf.models()
     with pytest.raises(ApiError) as caught:
