@@ -16,7 +16,7 @@ from localllm.generate.dialogue.families import (
     pythonic,
     tagged,
 )
-from localllm.generate.dialogue.families.json_calls import Read, between, list_between
+from localllm.generate.dialogue.families.json_calls import Read, list_between
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ FORMATS = (
            drops=("<response>", "</response>")),
     Format("phi-4", ("<|tool|>", "<|/tool|>"), ("<|tool_call|>", "functools["),
            list_between("<|tool_call|>", "functools", end="<|/tool_call|>")),
-    Format("hermes", ("<tool_call>",), ("<tool_call>",), between("<tool_call>", "</tool_call>")),
+    Format("hermes", ("<tool_call>",), generic.STARTS, generic.read, at_start=True),
     Format("command-r", (_START_ACTION,), (_START_ACTION,), list_between(_START_ACTION, end=_END_ACTION),
            drops=_COHERE),
     Format("nemotron", ("<TOOLCALL>",), ("<TOOLCALL>",), list_between("<TOOLCALL>", end="</TOOLCALL>")),

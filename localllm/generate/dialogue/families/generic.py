@@ -1,5 +1,9 @@
-"""Calls of models whose template knows no tools. They are told the form of Hermes (localllm.generate.dialogue.prompts);
-what they write instead is taken, too: JSON alone or in a fence, and the Python of Gemma 3's ```tool_code."""
+"""Calls in the form of Hermes, <tool_call>{"name": ..., "arguments": {...}}</tool_call>, which Qwen 2.5, Qwen 3 and
+others use, and which models are told whose template knows no tools (localllm.generate.dialogue.prompts).
+
+What they write instead is taken, too: other tags, JSON alone or in a fence (Qwen2.5-Coder nearly always), and the
+Python of Gemma 3's ```tool_code.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,17 @@ from localllm.generate.dialogue.reader import Step
 from localllm.generate.dialogue.turn import Turn
 
 _FENCE = "```"
-STARTS = ("<tool_call>", "```json", "```tool_call", "```tool_code")
-_TAGGED: Read = between("<tool_call>", "</tool_call>")
+_TAGS = ("tool_call", "tools", "function_call")
+STARTS = (*(f"<{tag}>" for tag in _TAGS), "```json", "```tool_call", "```tool_code")
+_TAGGED: dict[str, Read] = {f"<{tag}>": between(f"<{tag}>", f"</{tag}>") for tag in _TAGS}
 
 
 def read(turn: Turn) -> Step[None]:
-    if (yield from turn.at("<tool_call>")):
-        yield from _TAGGED(turn)
-    elif (yield from turn.at("```tool_code")):
+    for start, tagged in _TAGGED.items():
+        if (yield from turn.at(start)):
+            yield from tagged(turn)
+            return
+    if (yield from turn.at("```tool_code")):
         yield from pythonic.read_between(turn, "```tool_code", _FENCE)
     elif (yield from turn.at(_FENCE)):
         yield from _fenced(turn)
