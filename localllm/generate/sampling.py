@@ -31,6 +31,10 @@ Processor = Callable[[Sequence[int], Floats], "Floats | None"]
 """processor(ids, logits): the tokens so far and float32 [n_vocab], which it may change in place or answer by others."""
 
 
+_READING = ("top_k", "greedy")
+"""Stages that leave the logits that they are given as they are."""
+
+
 class SampledModel(Protocol):
     """What a sampler needs of a model."""
 
@@ -68,12 +72,12 @@ class Sampler:
         self._end = _end(self.params)
         named = _stages(self.params, self._means)
         self._stages = [stage for _, stage in named]
-        self._reads_first = bool(named) and named[0][0] in (TOP_K, GREEDY)
+        self._reads_first = bool(named) and named[0][0] in _READING
         self._row = np.zeros(0, np.float32)
         """The logits of a step, where they are changed."""
         self._followers = [stage for stage in self._stages if isinstance(stage, Penalties | Dry)]
         self._seen: Sequence[int] = ()
-        self._n_seen = 0
+        self._n_seen, self._last = 0, -1
 
     @property
     def seed(self) -> int:
@@ -111,7 +115,7 @@ class Sampler:
             np.copyto(self._row, logits)
             logits = self._row
         for processor in self.processors:
-            logits = _processed(processor, ids, logits)
+            np.copyto(logits, _processed(processor, ids, logits))  # what it answers stays its own
         if self._biased.size:
             if self._biased.max() >= len(logits):
                 _check_tokens(self.params, len(logits))
@@ -124,23 +128,21 @@ class Sampler:
         """Let the stages that look at the text see what is new."""
         if not self._followers:
             return
-        known = self._n_seen if ids is self._seen and self._n_seen <= len(ids) else 0
+        grew = ids is self._seen and 0 < self._n_seen <= len(ids) and ids[self._n_seen - 1] == self._last
+        known = self._n_seen if grew else 0
         for follower in self._followers:
             if known:
                 for token in ids[known:]:
                     follower.push(token)
             else:
                 follower.restart(ids)
-        self._seen, self._n_seen = ids, len(ids)
+        self._seen, self._n_seen, self._last = ids, len(ids), ids[-1] if len(ids) else -1
 
 
 def _end(params: Sampling) -> End:
     if params.mirostat:
         return (Mirostat1, Mirostat2)[params.mirostat - 1](params)
     return Adaptive(params) if params.adaptive_target >= 0.0 else Plain()
-
-
-TOP_K, GREEDY = "top_k", "greedy"
 
 
 def _stages(params: Sampling, means: Means) -> list[tuple[str, Stage]]:
@@ -154,7 +156,7 @@ def _stages(params: Sampling, means: Means) -> list[tuple[str, Stage]]:
             while at > 0 and stages[at - 1][0] in KEEP_THE_BEST:
                 at -= 1
                 del stages[at]
-            stages[at] = GREEDY, stages[at][1]
+            stages[at] = "greedy", stages[at][1]
             break
     return stages
 

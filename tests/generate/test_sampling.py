@@ -146,6 +146,13 @@ def test_processors_come_first_and_one_after_the_other():
     assert logits.tolist() == [1, 2, 3]
 
 
+def test_what_a_processor_answers_stays_its_own():
+    answer = np.array([1.0, 2.0, 3.0], np.float32)
+    answer.flags.writeable = False
+    sampler = Sampler(Sampling(0.5, bans=(2,), repeat_penalty=2.0), processors=[lambda ids, row: answer])
+    assert sampler.pick(np.zeros(3, np.float32), [0, 1]) in (0, 1)
+
+
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [(np.zeros(2), "shape"), (np.full(3, np.nan), "numbers"), (np.array([1, np.inf, 0]), "numbers"),
@@ -172,6 +179,8 @@ def test_what_was_seen_is_kept_while_the_list_grows():
         ids.append(token)
     del ids[4:]
     assert growing.pick(rows[0], ids) == fresh.pick(rows[0], list(ids))
+    ids[-1:] = [9, 9, 9]
+    assert growing.pick(rows[1], ids) == fresh.pick(rows[1], list(ids))
 
 
 def test_dry_needs_a_vocabulary_for_its_breakers():
