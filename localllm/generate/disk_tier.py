@@ -189,20 +189,25 @@ class DiskTier:
 
     def _write_one(self, kept: Kept, time_ns: int) -> bool:
         saved = self._saved
+        if saved is None or (kept.file and saved.touch(kept.file, time_ns)):
+            return saved is not None
         with self._lock:
+            kept.file = ""
             node = kept.node if isinstance(kept, KeptMoment) else kept
-            if saved is None or not isinstance(node, Node) or node.parent is None:
+            if not isinstance(node, Node) or node.parent is None:
                 return False
-            header, content = self._describe(saved.key, kept, node), kept.content
+            if (content := kept.content) is None:
+                self._tree.prune(kept)
+                return False
+            header = self._describe(saved.key, kept, node)
             above = self._tree.names.get(header.parent)
             if header.parent and (above is None or not above.file):
                 return False
             self._tree.name(kept, header.name)
-        if saved.touch(header.name, time_ns):  # whoever has written it
+        if saved.touch(header.name, time_ns):  # another process has written it
             kept.file = header.name
             return True
-        kept.file = ""
-        if content is None or time.monotonic() < self._pause_until:
+        if time.monotonic() < self._pause_until:
             return False
         parts = [content.content] if isinstance(content, Span) else [np.frombuffer(p, np.uint8) for p in content.parts]
         ids = kept.ids if isinstance(kept, Node) else np.empty(0, np.int32)

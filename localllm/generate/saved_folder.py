@@ -21,7 +21,8 @@ from localllm.generate import saved_file
 from localllm.generate.saved_file import Bytes, DamagedError, Header
 
 SUFFIX = ".prompt"
-MAX_FILES = 1 << 13
+MAX_FILES = 1 << 11
+"""Who starts reads what stands at the beginning of each."""
 LEFT_FREE = 256 << 20
 """Bytes of the disk that are left to others."""
 _STALE = 600.0

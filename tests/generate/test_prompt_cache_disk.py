@@ -155,7 +155,7 @@ def test_damage_of_any_kind_is_read_again_and_mended(load, folder, name):
     whole = {path: path.read_bytes() for path in saved(folder)}
     exact = answer(model.context(), ids)
     chance = random.Random(1)
-    for _ in range(25):
+    for _ in range(15):
         path = chance.choice(list(whole))
         content = bytearray(whole[path])
         match chance.randrange(5):
