@@ -9,6 +9,8 @@ const MAX_COMING = 120; // characters after an open bracket for which it may sti
 const SPECIAL = /[\\`*_~[\]<&!\n]|\$\$|https?:\/\//g;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 const SPACE = /\s/u;
+// What may stand beside a mark that has punctuation on its other side: Chinese, Japanese and Korean set no spaces.
+const EDGE = /[\s\p{P}\p{S}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
 const ENTITIES = {
   amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00A0", copy: "©", reg: "®", hellip: "…", mdash: "—", ndash: "–",
   larr: "←", rarr: "→", uarr: "↑", darr: "↓", times: "×", deg: "°", euro: "€", bull: "•", middot: "·", le: "≤", ge: "≥", ne: "≠",
@@ -159,8 +161,8 @@ class Inline {
     const after = text[at + count] ?? "\n";
     this.at += count;
     if (this.open && this.at === text.length && this.isComing(mark, count)) return true;
-    const left = !SPACE.test(after) && (!PUNCTUATION.test(after) || SPACE.test(before) || PUNCTUATION.test(before));
-    const right = !SPACE.test(before) && (!PUNCTUATION.test(before) || SPACE.test(after) || PUNCTUATION.test(after));
+    const left = !SPACE.test(after) && (!PUNCTUATION.test(after) || EDGE.test(before));
+    const right = !SPACE.test(before) && (!PUNCTUATION.test(before) || EDGE.test(after));
     const canOpen = left && (mark !== "_" || !right || PUNCTUATION.test(before));
     const canClose = right && (mark !== "_" || !left || PUNCTUATION.test(after));
     const total = count;

@@ -221,7 +221,7 @@ class App {
 
   openSettings() {
     const { conversation } = this;
-    this.settings.open(conversation.settings, this.server.defaultsOf(conversation.model), (settings) => {
+    this.settings.open(conversation.settings, this.server.settingsOf(conversation.model), (settings) => {
       conversation.settings = settings;
       if (conversation.messages.length) this.store.save(conversation);
       this.refresh();

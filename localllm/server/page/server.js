@@ -25,11 +25,18 @@ export class ServerState {
     return meta?.n_ctx || (await this.#propsOf(model))?.default_generation_settings?.n_ctx || 0;
   }
 
-  /** The server's own settings of a model, of those that the page knows. */
-  async defaultsOf(model) {
-    const given = (await this.#propsOf(model))?.default_generation_settings;
+  /** What settings mean for a model: {defaults: the server's own, of those that the page knows; thinks: whether its
+   * template can switch thinking on and off, null where that is not known}. */
+  async settingsOf(model) {
+    const props = await this.#propsOf(model);
+    const given = props?.default_generation_settings;
     const params = { ...given, ...given?.params };
-    return Object.fromEntries(FIELDS.filter(({ kind, name }) => kind === "number" && Number.isFinite(params[name])).map(({ name }) => [name, params[name]]));
+    const known = FIELDS.filter(({ kind, name }) => kind === "number" && Number.isFinite(params[name]));
+    const template = props?.chat_template;
+    return {
+      defaults: Object.fromEntries(known.map(({ name }) => [name, params[name]])),
+      thinks: typeof template === "string" ? /think|reasoning/i.test(template) : null,
+    };
   }
 
   /** Of a model that is loaded: asking would load another. */

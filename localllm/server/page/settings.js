@@ -40,14 +40,17 @@ export class SettingsDialog {
     return h("div", { class: `field ${field.kind}` }, h("label", { for: id, text: field.label }), input, h("p", { id: hint, class: "hint", text: field.hint }));
   }
 
-  /** Show settings; `save` is called with those that the reader has left. serverDefaults: a promise of what is shown
-   * where none is set. */
-  open(settings, serverDefaults, save) {
+  /** Show settings; `save` is called with those that the reader has left. told: a promise of what the server says of
+   * them, {defaults, thinks}. */
+  open(settings, told, save) {
     this.save = save;
     this.#fill(settings);
     byId("settings-default").checked = false;
     this.dialog.showModal();
-    serverDefaults.then((defaults) => this.#showDefaults(defaults));
+    told.then(({ defaults, thinks }) => {
+      this.#showDefaults(defaults);
+      this.form.querySelector("fieldset.thinking").disabled = thinks === false;
+    });
   }
 
   #showDefaults(defaults) {

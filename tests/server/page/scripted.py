@@ -48,6 +48,7 @@ class Scripted:
         self.script, self.n_ctx = script, n_ctx
         self.requests: list[Body] = []
         self.cancelled = 0
+        self.template = "{% if enable_thinking %}"
         self._released = asyncio.Event()
         self._held = threading.Semaphore(0)
         endpoints = (
@@ -96,7 +97,8 @@ class Scripted:
         return {"data": [{"id": name, "meta": {"n_ctx": self.n_ctx}} for name in ("tiny", "other")]}
 
     async def _props(self, call: Any) -> dict[str, Any]:
-        return {"default_generation_settings": {"n_ctx": self.n_ctx, "params": {"temperature": 0.7, "top_k": 20}}}
+        settings = {"n_ctx": self.n_ctx, "params": {"temperature": 0.7, "top_k": 20}}
+        return {"default_generation_settings": settings, "chat_template": self.template}
 
     async def _chat(self, call: Any) -> Any:
         self.requests.append(call.body)

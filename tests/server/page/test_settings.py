@@ -39,6 +39,17 @@ def test_settings_are_sent_and_belong_to_a_conversation(page):
     assert b.server.requests[-1].seed is None
 
 
+def test_thinking_cannot_be_set_for_a_model_without(page):
+    b = page()
+    b.click("#open-settings")
+    b.wait(lambda: b.one("#setting-top_k").get_attribute("placeholder") == "20")
+    assert b.one("#setting-thinking").is_enabled()
+    b.server.template = "{{ messages }}"
+    b.reload()
+    b.click("#open-settings")
+    b.wait(lambda: not b.one("#setting-thinking").is_enabled())
+
+
 def test_settings_out_of_range_are_refused_and_defaults_are_kept(page):
     b = page()
     b.click("#open-settings")

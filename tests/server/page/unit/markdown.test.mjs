@@ -72,6 +72,10 @@ const INLINE = [
   ["a<br>b", "a/b"],
   ["a\nb", "a/b"],
   ["a &amp; b &lt;i&gt; &#65; &#x42; &nothing; &", "a & b <i> A B &nothing; &"],
+  ["他说**“你好”**吗", "他说strong(“你好”)吗"],
+  ["これは**「重要」**です", "これはstrong(「重要」)です"],
+  ["a**\"b\"**c", "a**\"b\"**c"],
+  ["**Note:** text", "strong(Note:) text"],
   ["שלום **עולם**", "שלום strong(עולם)"],
 ];
 
@@ -104,6 +108,8 @@ const BLOCKS = [
   ["> a\nlazy\n\nb", "quote(p(a/lazy))p(b)"],
   ["- a\n- b\n  - c\n    - d\n- e", "ul({p(a)}{p(b)ul({p(c)ul({p(d)})})}{p(e)})"],
   ["1. a\n  - b\n2. c\n    - d", "ol1({p(a)ul({p(b)})}{p(c)ul({p(d)})})"],
+  ["1) a\n2) b", "ol1({p(a)}{p(b)})"],
+  ["1. **A**:\n   text\n\n2. **B**", "ol1!({p(strong(A):/text)}{p(strong(B))})"],
   ["3. a\n4. b", "ol3({p(a)}{p(b)})"],
   ["- a\n\n- b", "ul!({p(a)}{p(b)})"],
   ["1. a\n\n   ```sh\n   x\n\n   y\n   ```\n\n2. b", "ol1!({p(a)pre:sh(x\n\ny)}{p(b)})"],
