@@ -14,7 +14,7 @@ from localllm.errors import TemplateError
 
 Message = dict[str, Any]
 
-_SYSTEM, _ASKED, _SAID, _RESULT = "zq-system-zq", "zq-asked-zq", "zq-said-zq", "zq-result-zq"
+_SYSTEM, _ASKED, _MORE, _SAID, _RESULT = (f"zq-{what}-zq" for what in ("system", "asked", "more", "said", "result"))
 _NAME, _CALLED, _OTHER, _KEY, _ID = "zq_name_zq", "zq_called_zq", "zq_other_zq", "zq_key_zq", "zq0id0zq9"
 """The id has the nine letters that Mistral's templates ask for."""
 
@@ -59,8 +59,18 @@ class Capabilities:
     @cached_property
     def system(self) -> bool:
         """Messages of the system are shown, as such."""
-        messages = [_message("system", _SYSTEM), _message("user", _ASKED)]
-        return _SYSTEM in (self._written(messages) or self._written(messages, tools=[PROBE_TOOL]))
+        return self._shows(_SYSTEM, _message("system", _SYSTEM), _message("user", _ASKED))
+
+    @cached_property
+    def late_system(self) -> bool:
+        """Messages of the system are shown in the middle, too."""
+        said = (_message("user", _ASKED), _message("assistant", _SAID))
+        return self._shows(_SYSTEM, *said, _message("system", _SYSTEM), _message("user", _ASKED))
+
+    @cached_property
+    def neighbours(self) -> bool:
+        """Two messages of one role may follow one another."""
+        return self._shows(_MORE, _message("user", _ASKED), _message("user", _MORE))
 
     @cached_property
     def tools(self) -> bool:
@@ -93,6 +103,9 @@ class Capabilities:
         """Content must be a list of parts: texts are not shown."""
         asked = [_message("user", _ASKED)]
         return _ASKED not in self._tried(asked) and _ASKED in self._tried(as_parts(asked))
+
+    def _shows(self, text: str, *messages: Message) -> bool:
+        return text in (self._written(messages) or self._written(messages, tools=[PROBE_TOOL]))
 
     def _shown_call(self) -> dict[str, Any]:
         return _call(f'{{"{_KEY}": "value"}}' if self.arguments == "text" else {_KEY: "value"})

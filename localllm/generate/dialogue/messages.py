@@ -95,6 +95,24 @@ def merge_systems(messages: list[Message], can: Capabilities) -> list[Message]:
     return [rest[0] | {"content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
+def late_systems_as_users(messages: list[Message]) -> list[Message]:
+    """Messages of the system in the middle as the user's, for a template that shows no such, or refuses them."""
+    return messages[:1] + [m | {"role": "user"} if m["role"] in ("system", "developer") else m for m in messages[1:]]
+
+
+def merge_neighbours(messages: list[Message]) -> list[Message]:
+    """Messages of one role side by side become one, for a template that wants turns; not those with calls."""
+    out: list[Message] = []
+    for message in messages:
+        last = out[-1] if out else {}
+        roles = {message["role"], last.get("role")}
+        if roles in ({"user"}, {"assistant"}) and not message.get("tool_calls") and not last.get("tool_calls"):
+            out[-1] = last | message | {"content": f"{last['content']}\n\n{message['content']}"}
+        else:
+            out.append(message)
+    return out
+
+
 def tell_tools(messages: list[Message], tools: Sequence[Mapping[str, Any]], row: Format) -> list[Message]:
     """Tools in a system message, for a template that knows none."""
     return [{"role": "system", "content": tools_prompt(tools, row.name)}, *messages]

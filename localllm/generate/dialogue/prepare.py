@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 from localllm.errors import TemplateError
@@ -25,6 +26,8 @@ from localllm.generate.dialogue.messages import (
     ADAPT,
     SHOWS_TOOLS,
     calls_as_texts,
+    late_systems_as_users,
+    merge_neighbours,
     merge_systems,
     one_call_each,
     plain_messages,
@@ -174,6 +177,11 @@ def _adapted(messages: list[Message], tools: Sequence[dict[str, Any]], can: Capa
         messages = one_call_each(messages)
     if messages and messages[0]["role"] in ("system", "developer"):
         messages = merge_systems(messages, can)
+    if any(message["role"] in ("system", "developer") for message in messages[1:]) and not can.late_system:
+        messages = late_systems_as_users(messages)
+    roles = [message["role"] for message in messages]
+    if any(a == b for a, b in pairwise(roles)) and not can.neighbours:
+        messages = merge_neighbours(messages)
     adapt = ADAPT.get(row.name)
     return adapt(messages, tools) if adapt else messages
 

@@ -175,3 +175,17 @@ def test_content_in_parts_where_the_template_shows_no_other():
     parts = f"{{% for m in messages %}}{part}{{% endfor %}}"
     messages = [{"role": "system", "content": "S"}, USER]
     assert prepare(TemplateModel(ChatTemplate(parts)), Conversation(messages)).prompt == "system:S;user:ASK;"
+
+
+def test_turns_where_the_template_wants_them():
+    said = {"role": "assistant", "content": "B"}
+    late = {"role": "system", "content": "LATE"}
+    messages = [USER, {"role": "user", "content": "MORE"}, said, said, late, USER]
+    prompt = prepare(TemplateModel(template("google-gemma-2-2b-it")), Conversation(messages)).prompt
+    turns = "<start_of_turn>user\nASK\n\nMORE<end_of_turn>\n<start_of_turn>model\nB\n\nB<end_of_turn>\n"
+    assert prompt == f"<s>{turns}<start_of_turn>user\nLATE\n\nASK<end_of_turn>\n<start_of_turn>model\n"
+    for name in ("openai-gpt-oss-120b", "Qwen3.5-4B", "mistralai-Mistral-Nemo-Instruct-2407", "Qwen-Qwen3-0.6B"):
+        prompt = prepare(TemplateModel(template(name)), Conversation(messages)).prompt
+        assert all(text in prompt for text in ("LATE", "MORE"))
+    assert prompt.count("<|im_start|>user") == 3
+    assert "<|im_start|>system\nLATE<|im_end|>" in prompt
