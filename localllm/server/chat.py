@@ -241,7 +241,11 @@ async def start(served: Served, conversation: Conversation, sampling: Sampling, 
     that the template refuses, UsageError for a grammar that is wrong, QueueFullError.
     """
     served.generating()
-    prepared = await prepared_for(served, conversation)
+    return begin(served, await prepared_for(served, conversation), sampling, limits, call)
+
+
+def begin(served: Served, prepared: Prepared, sampling: Sampling, limits: Limits, call: Call) -> Chat:
+    """Submit what was prepared. Raises as `start`."""
     check_fits(len(prepared.ids), served, "messages")
     if limits.raw:
         prepared = replace(prepared, new_parser=OutputParser)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from localllm.server.dialects import anthropic, llamacpp, openai
+from localllm.server.dialects import anthropic, llamacpp, ollama, openai
 from localllm.server.endpoint import Dialect
 
-DIALECTS: tuple[Dialect, ...] = (llamacpp.DIALECT, openai.DIALECT, anthropic.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (llamacpp.DIALECT, openai.DIALECT, anthropic.DIALECT, ollama.DIALECT)
 """The first one's errors are those of paths that belong to none."""

@@ -52,7 +52,7 @@ async def embeddings(call: Call) -> EmbeddingsAnswer:
     body: EmbeddingsBody = call.body
     async with call.model(body.model) as served:
         texts = await _texts(body.input, served)
-        rows = _shortened(await served.embeddings.embed(texts), body.dimensions)
+        rows = shortened(await served.embeddings.embed(texts), body.dimensions)
         tell = _as_base64 if body.encoding_format == "base64" else _as_list
         n_tokens = sum(map(len, texts))
         return EmbeddingsAnswer(
@@ -97,7 +97,7 @@ def check_length(n_tokens: int, n_ctx: int, where: str) -> None:
         raise ApiError(400, text, "exceed_context_size_error", where, "context_length_exceeded", details=details)
 
 
-def _shortened(rows: np.ndarray, n: int | None) -> np.ndarray:
+def shortened(rows: np.ndarray, n: int | None) -> np.ndarray:
     if n is None or n == rows.shape[1]:
         return rows
     if n > rows.shape[1]:
