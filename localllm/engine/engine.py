@@ -156,7 +156,7 @@ class Engine:
         return [
             new_sequence(
                 self.model, request.ids, sampler, self.n_ctx, request.max_tokens, request.stop, request.constraint,
-                request.logprobs, request.show_special, request.ignore_eog,
+                request.logprobs, request.show_special, request.ignore_eog, request.sampled_logprobs,
             )
             for sampler in samplers
         ]  # fmt: skip

@@ -32,6 +32,9 @@ class Request:
     They are called in the engine's thread."""
     logprobs: int | None = None
     """How many of the likeliest tokens are told at each place (0: the chosen one alone); None: none are."""
+    sampled_logprobs: bool = False
+    """Those are of the probabilities that the tokens were drawn by, after the whole chain of samplers, and not of the
+    model's own."""
     prompt_logprobs: int | None = None
     """The same for the tokens of the prompt."""
     show_special: bool = False

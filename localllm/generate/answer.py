@@ -133,6 +133,7 @@ def new_sequence(
     logprobs: int | None = None,
     show_special: bool = False,
     ignore_eog: bool = False,
+    sampled_logprobs: bool = False,
 ) -> AnswerSequence:
     """The answer of a model to a prompt of ids, not begun: what each door to it makes of the same parameters, which are
     those of localllm.engine.request's Request. Raises ContextFullError if the prompt does not fit."""
@@ -140,6 +141,7 @@ def new_sequence(
     return AnswerSequence(
         ids, sampler, tokenizer.stream(show_special), n_ctx=n_ctx, eog_ids=tokenizer.eog_ids, max_tokens=max_tokens,
         stop=stop, constraint=constraint and constraint(), logprobs=logprobs, ignore_eog=ignore_eog,
+        sampled_logprobs=sampled_logprobs,
     )  # fmt: skip
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from localllm.errors import LocalllmError, UsageError
 from localllm.generate.params import Sampling
+from localllm.generate.piece import TokenLogprob
 from localllm.generate.samplers import KEEP_THE_BEST, STAGES
 from localllm.generate.samplers.adaptive import Adaptive
-from localllm.generate.samplers.candidates import Candidates
+from localllm.generate.samplers.candidates import Candidates, best
 from localllm.generate.samplers.chance import Chance
 from localllm.generate.samplers.dry import Dry
 from localllm.generate.samplers.ends import End, Plain
@@ -76,6 +77,9 @@ class Sampler:
         self._row = np.zeros(0, np.float32)
         """The logits of a step, where they are changed."""
         self._followers = [stage for stage in self._stages if isinstance(stage, Penalties | Dry)]
+        self.keeps_draw = False
+        """Whether `drawn` can tell of the last pick."""
+        self._drawn: tuple[Candidates, NDArray[np.float64], int] | None = None
         self._seen: Sequence[int] = ()
         self._n_seen, self._last = 0, -1
 
@@ -95,8 +99,24 @@ class Sampler:
             candidates = self.candidates(logits, ids)
             weighed = weigh(candidates.logits)
             place = self._means.chance.draw(weighed.weights)
+            if self.keeps_draw:  # before another row is weighed
+                self._drawn = candidates, weighed.weights.astype(np.float64), place
             self._end.learn(weighed, place)
         return place if candidates.ids is None else int(candidates.ids[place])
+
+    def drawn(self, n_top: int) -> TokenLogprob:
+        """The token of the last `pick`, and the n_top likeliest, by the probabilities that it was drawn by. Only where
+        `keeps_draw` was set before."""
+        assert self._drawn
+        candidates, shares, place = self._drawn
+        with np.errstate(divide="ignore"):
+            logs = np.log(shares / shares.sum())
+        places = [int(p) for p in best(logs.astype(np.float32), n_top) if logs[p] > -np.inf] if n_top else []
+
+        def told(p: int) -> tuple[int, float]:
+            return (p if candidates.ids is None else int(candidates.ids[p])), float(logs[p])
+
+        return TokenLogprob(*told(place), tuple(map(told, places)))
 
     def candidates(self, logits: Floats, ids: Sequence[int] = ()) -> Candidates:
         """What `pick` draws from, each by exp of its logit."""

@@ -48,9 +48,10 @@ class AnswerSequence:
         constraint: Constraint | None = None,
         logprobs: int | None = None,
         ignore_eog: bool = False,
+        sampled_logprobs: bool = False,
     ) -> None:
-        """logprobs, ignore_eog: as in localllm.engine.request's Request. A constraint says itself when an answer may
-        end: ignore_eog does not count beside it."""
+        """logprobs, sampled_logprobs, ignore_eog: as in localllm.engine.request's Request. A constraint says itself
+        when an answer may end: ignore_eog does not count beside it."""
         check_prompt(len(prompt), n_ctx)
         self.ids = list(prompt)
         """The prompt, then the answer, without the model's end token."""
@@ -60,6 +61,8 @@ class AnswerSequence:
         self._eog_ids, self._max_tokens = frozenset(eog_ids), max_tokens
         self._stops = StopStrings(stop)
         self._constraint, self._logprobs = constraint, logprobs
+        self._tells_draws = sampled_logprobs and logprobs is not None
+        sampler.keeps_draw |= self._tells_draws
         self._banned = np.asarray(sorted(self._eog_ids) if ignore_eog and constraint is None else [], np.int64)
         self.ending: TokenLogprob | None = None
         """How likely the end token was that the model ended the answer by, where logprobs are wanted."""
@@ -91,9 +94,14 @@ class AnswerSequence:
             return self.end("stop")
         if self._logprobs is None:
             return self._append([self._next(logits), *self._drain()], ())
-        raw = logits.copy()
+        is_forced = bool(self._forced)
+        raw = logits if self._tells_draws else logits.copy()
         token = self._next(logits)  # forced tokens follow one by one: each has its own logits
-        return self._append([token], (token_logprob(raw, token, self._logprobs),))
+        if not self._tells_draws:
+            told = token_logprob(raw, token, self._logprobs)
+        else:
+            told = TokenLogprob(token, 0.0, ((token, 0.0),)) if is_forced else self._sampler.drawn(self._logprobs)
+        return self._append([token], (told,))
 
     def end(self, reason: str) -> Piece:
         """Finish for a reason of the driver's; what was held back. Nothing happens to a finished answer."""

@@ -7,6 +7,7 @@ import pytest
 
 from localllm.errors import LocalllmError, UsageError
 from localllm.generate.params import Sampling
+from localllm.generate.piece import TokenLogprob
 from localllm.generate.sampling import Sampler, sampler_of
 from tests.generate.fake import FakeModel, FakeTokenizer
 
@@ -204,3 +205,23 @@ def test_stages_run_in_the_order_that_is_asked_for():
     first = Sampler(Sampling(temperature=100, min_p=0.7, samplers=names[::-1])).candidates(logits)
     assert len(first.logits) == 1
     assert len(Sampler(Sampling(min_p=0.9, samplers=())).candidates(logits).logits) == 3
+
+
+def test_the_draw_is_told_by_the_probabilities_after_the_chain():
+    logits = np.log(np.array([0.5, 0.25, 0.15, 0.1], np.float32))
+    sampler = Sampler(Sampling(temperature=1.0, top_k=2, top_p=1.0, min_p=0.0, seed=1))
+    sampler.keeps_draw = True
+    token = sampler.pick(logits)
+    told = sampler.drawn(3)
+    assert told.token == token
+    assert [i for i, _ in told.top] == [0, 1]  # the others have no chance
+    assert [np.exp(value) for _, value in told.top] == pytest.approx([2 / 3, 1 / 3])
+    assert told.logprob == dict(told.top)[token]
+    assert sampler.drawn(0).top == ()
+
+
+def test_the_draw_of_a_greedy_choice_is_certain():
+    sampler = Sampler(Sampling(temperature=0.0))
+    sampler.keeps_draw = True
+    sampler.pick(np.array([0.0, 2.0, 1.0], np.float32))
+    assert sampler.drawn(2) == TokenLogprob(1, 0.0, ((1, 0.0),))

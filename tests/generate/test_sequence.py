@@ -10,7 +10,7 @@ import pytest
 from localllm.errors import ContextFullError, LocalllmError
 from localllm.generate.logprobs import token_logprob
 from localllm.generate.params import Sampling
-from localllm.generate.piece import Piece
+from localllm.generate.piece import Piece, TokenLogprob
 from localllm.generate.sampling import Sampler
 from localllm.generate.sequence import AnswerSequence
 from tests.generate.fake import ALPHABET, EOG, N_VOCAB, FakeStream
@@ -197,3 +197,22 @@ def test_the_end_token_has_its_logprob_but_is_no_part_of_the_answer():
     assert made.ending == token_logprob(logits_of("\0"), EOG, 0)
     assert (made.stats.stop_reason, made.stats.answer_tokens) == ("stop", 1)
     assert sequence().feed(logits_of("\0")) == Piece()
+
+
+class Spelling:
+    """Lets one token follow, and then forces others."""
+
+    finished = False
+
+    def mask(self, logits):
+        logits[np.arange(N_VOCAB) != ALPHABET.index("a")] = -np.inf
+
+    def accept(self, token):
+        return [ALPHABET.index("b")]
+
+
+def test_logprobs_of_what_was_drawn():
+    made = sequence(logprobs=2, sampled_logprobs=True, constraint=Spelling())
+    told = [made.feed(logits_of(letter)).logprobs for letter in "xy"]
+    a, b = ALPHABET.index("a"), ALPHABET.index("b")
+    assert told == [(TokenLogprob(a, 0.0, ((a, 0.0),)),), (TokenLogprob(b, 0.0, ((b, 0.0),)),)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,11 @@ class Prob(msgspec.Struct):
     id: int
     token: str
     bytes: list[int]
-    logprob: float
+    logprob: float | UnsetType = UNSET
     top_logprobs: list[Prob] | UnsetType = UNSET
+    prob: float | UnsetType = UNSET
+    """With post_sampling_probs, in place of logprob."""
+    top_probs: list[Prob] | UnsetType = UNSET
 
 
 class Partial(msgspec.Struct, kw_only=True):
@@ -106,6 +110,8 @@ class LlamaAnswer:
     """Whether the answer as a whole tells them."""
     with_timings: bool
     """Whether each piece tells of them."""
+    with_probs: bool = False
+    """They are probabilities, not logarithms."""
     text: str = ""
     n_tokens: int = 0
     tokens: list[int] = field(default_factory=list)
@@ -189,6 +195,8 @@ class LlamaAnswer:
     def _prob(self, token: int, logprob: float, top: Sequence[tuple[int, float]] | None) -> Prob:
         text, raw = token_name(self.served.model.tokenizer, token)
         found: list[Prob] | UnsetType = UNSET if top is None else [self._prob(i, value, None) for i, value in top]
+        if self.with_probs:
+            return Prob(token, text, raw, prob=math.exp(logprob), top_probs=found)
         return Prob(token, text, raw, finite(logprob), found)
 
 

@@ -101,9 +101,8 @@ def check_prompt(served: Served, ids: Sequence[int]) -> None:
 async def request_of(call: Call, served: Served) -> Request:
     """What the engine is asked but for the prompt's ids."""
     body: CompletionFields = call.body
-    for name in ("post_sampling_probs", "lora"):
-        if getattr(body, name):
-            raise refuse(f"{name}: is not supported", name)
+    if body.lora:
+        raise refuse("lora: is not supported", "lora")
     n_probs = body.n_probs if body.n_probs is not None else body.logprobs
     return Request(
         ids=(),
@@ -113,6 +112,7 @@ async def request_of(call: Call, served: Served) -> Request:
         n=body.n_cmpl or body.n or 1,
         constraint=await openai_fields.constraint(body, served),
         logprobs=n_probs or None,
+        sampled_logprobs=body.post_sampling_probs,
         ignore_eog=bool(body.ignore_eos),
         use_cache=body.cache_prompt is not False,
         user=openai_fields.user(body, call),
@@ -168,7 +168,10 @@ def _answers(call: Call, served: Served, request: Request, prompts: Sequence[Seq
     shown = _settings(body, served, request)
     with_tokens = body.return_tokens and not body.stream
     every = [ids for ids in prompts for _ in range(request.n)]
-    return [LlamaAnswer(i, served, ids, shown, with_tokens, body.timings_per_token) for i, ids in enumerate(every)]
+    return [
+        LlamaAnswer(i, served, ids, shown, with_tokens, body.timings_per_token, body.post_sampling_probs)
+        for i, ids in enumerate(every)
+    ]
 
 
 def _settings(body: CompletionFields, served: Served, request: Request) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def _settings(body: CompletionFields, served: Served, request: Request) -> dict[
         "n_ctx": served.n_ctx, "model": served.name, "n_predict": n_predict, "max_tokens": n_predict,
         "stop": list(request.stop), "stream": bool(body.stream), "ignore_eos": request.ignore_eog,
         "n_probs": request.logprobs or 0, "grammar": body.grammar or "", "timings_per_token": body.timings_per_token,
-        "post_sampling_probs": False, "n_keep": 0, "n_discard": 0, "lora": [],
+        "post_sampling_probs": body.post_sampling_probs, "n_keep": 0, "n_discard": 0, "lora": [],
     }  # fmt: skip
 
 

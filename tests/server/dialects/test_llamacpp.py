@@ -94,6 +94,14 @@ def test_several_answers_to_several_prompts(ask):
     assert [answer["prompt"] for answer in got.json] == ["a", "a", "b", "b"]
 
 
+def test_probabilities_after_sampling(ask):
+    got = ask("/completion", {"prompt": "a", "n_probs": 2, "post_sampling_probs": True, "n_predict": 1})
+    (told,) = got.json["completion_probabilities"]
+    assert told["prob"] == pytest.approx(0.7788, abs=1e-4)
+    assert [set(top) for top in told["top_probs"]] == [{"id", "token", "bytes", "prob"}] * 2
+    assert got.requests[0].sampled_logprobs
+
+
 def test_what_the_engine_is_asked(ask):
     body = {
         "prompt": "a", "n_predict": 2, "temperature": 0.5, "top_k": 7, "samplers": ["top_k", "temperature"], "seed": 3,
@@ -142,7 +150,6 @@ def test_fields_that_are_wanted(ask):
         ({"prompt": "a", "n_cmpl": 0}, "n_cmpl"),
         ({"prompt": "a", "samplers": ["none"]}, "samplers"),
         ({"prompt": "a", "logit_bias": [[64, 1.0]]}, "logit_bias"),
-        ({"prompt": "a", "post_sampling_probs": True}, "post_sampling_probs"),
         ({"prompt": "a", "lora": [{"id": 0, "scale": 1}]}, "lora"),
         ({"prompt": "a" * 65}, "prompt"),
     ],
