@@ -199,20 +199,8 @@ def test_the_end_token_has_its_logprob_but_is_no_part_of_the_answer():
     assert sequence().feed(logits_of("\0")) == Piece()
 
 
-class Spelling:
-    """Lets one token follow, and then forces others."""
-
-    finished = False
-
-    def mask(self, logits):
-        logits[np.arange(N_VOCAB) != ALPHABET.index("a")] = -np.inf
-
-    def accept(self, token):
-        return [ALPHABET.index("b")]
-
-
 def test_logprobs_of_what_was_drawn():
-    made = sequence(logprobs=2, sampled_logprobs=True, constraint=Spelling())
+    made = sequence(logprobs=2, sampled_logprobs=True, constraint=Spelling("ab", forced=1))
     told = [made.feed(logits_of(letter)).logprobs for letter in "xy"]
     a, b = ALPHABET.index("a"), ALPHABET.index("b")
     assert told == [(TokenLogprob(a, 0.0, ((a, 0.0),)),), (TokenLogprob(b, 0.0, ((b, 0.0),)),)]
