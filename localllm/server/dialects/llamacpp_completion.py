@@ -74,7 +74,7 @@ def prompts_of(given: Any) -> list[Prompt]:
         return [given]
     if not given:
         raise refuse("prompt: there is none in the list", "prompt")
-    if any(isinstance(part, int) for part in given) and all(isinstance(part, int | str) for part in given):
+    if int in (kinds := set(map(type, given))) and kinds <= {int, str}:
         return [given]
     if len(given) > MAX_PROMPTS:
         raise refuse(f"prompt: {len(given)} prompts, at most {MAX_PROMPTS} are taken", "prompt")

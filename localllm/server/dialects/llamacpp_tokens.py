@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -65,13 +65,15 @@ async def mixed_ids(
     """Ids of texts and tokens; BOS goes before the first if that is a text (tokenize_mixed, server-common.cpp)."""
     parts = content if isinstance(content, list) else [content]
     ids: list[int] = []
-    for i, part in enumerate(parts):
-        if isinstance(part, str):
-            ids += await served.encode(part, add_special and i == 0, parse_special)
-        elif 0 <= part < served.model.config.n_vocab:
-            ids.append(part)
-        else:
-            raise refuse(f"token id {part}: ids go from 0 to {served.model.config.n_vocab - 1}", param)
+    if set(map(type, parts)) == {int}:  # there may be a million of them
+        ids = cast(list[int], parts)
+    else:
+        for i, part in enumerate(parts):
+            ids += await served.encode(part, add_special and i == 0, parse_special) if isinstance(part, str) else [part]
+    n_vocab = served.model.config.n_vocab
+    for token in (min(ids, default=0), max(ids, default=0)):
+        if not 0 <= token < n_vocab:
+            raise refuse(f"token id {token}: ids go from 0 to {n_vocab - 1}", param)
     return ids
 
 
