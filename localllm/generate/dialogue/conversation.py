@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localllm.errors import UsageError
+from localllm.generate.grammar_input import Grammar
 
 MAX_MESSAGES = 65_536
 MAX_TOOLS = 1_024
@@ -50,8 +51,8 @@ class Conversation:
     """None: as the template has it."""
     thinking_budget: int | None = None
     """Tokens of thinking after which its end is forced; 0: none at all; None: no limit."""
-    grammar: Any = None
-    """A localllm.generate.grammar.Grammar that the content of the answer keeps to (OpenAI's response_format)."""
+    grammar: Grammar | None = None
+    """What the content of the answer keeps to (OpenAI's response_format); calls and thinking are no part of it."""
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further variables of the template, such as reasoning_effort."""
     prefill: bool = False

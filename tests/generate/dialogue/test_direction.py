@@ -215,6 +215,19 @@ def test_a_budget_for_thinking_anywhere():
     assert "Hm Hm".startswith(reasoning)
 
 
+def test_a_budget_for_harmony():
+    tokens = vocabulary(tuple(sorted(MARKERS["harmony"])))
+    for tools, choice in (((), "auto"), (WALKED, "auto"), (WALKED, "required")):
+        how = asked(tools=tools, tool_choice=choice, thinking_budget=5)
+        is_thinking = choice == "required"
+        _, constraint, parser = directed("harmony", how, tokens, thinking=HARMONY, is_thinking=is_thinking)
+        text, _ = walk(tokens, constraint, "Hm Hm Hm" if is_thinking else HARMONY.opening + "Hm Hm Hm", n_tokens=300)
+        content, reasoning, calls = parse(parser, text)
+        assert 0 < len(reasoning) <= 5
+        assert "Hm Hm".startswith(reasoning)
+        assert bool(calls) == is_thinking == (content == "")
+
+
 def test_a_call_ends_thinking_where_models_leave_out_its_end():
     tokens = vocabulary(("<think>", "</think>"), ("<tool_call>",))
     _, constraint, parser = directed("qwen3.5", asked(), tokens, thinking=THINK, is_thinking=True)
