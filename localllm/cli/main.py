@@ -22,7 +22,7 @@ from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
     "run": ("localllm.cli.run", "Give one answer to one prompt, on standard output."),
-    "serve": ("localllm.cli.serve", "Serve models over HTTP to clients of OpenAI, Anthropic, Ollama, llama.cpp."),
+    "serve": ("localllm.cli.serve", "Serve models over HTTP: OpenAI, Anthropic, Ollama, llama.cpp."),
     "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "compare": ("localllm.cli.compare", "Compare files of one model: size, speed, quality."),

@@ -156,3 +156,18 @@ def test_unknown_fields_are_logged_once_by_name(toy, caplog):
 
 def test_health(serve):
     assert serve().client.get("/health").json() == {"status": "ok"}
+
+
+def test_prompts_are_logged_only_where_that_is_asked_for(toy, caplog):
+    caplog.set_level(logging.INFO, "localllm.server")
+    toy().client.post("/toy/say", json={"prompt": [19, 5, 3, 18, 5, 20]})
+    assert "secret" not in caplog.text
+    toy(log_prompts=True).client.post("/toy/say", json={"prompt": [19, 5, 3, 18, 5, 20]}, headers={"x-request-id": "r1"})
+    assert "r1 prompt: 'secret'" in caplog.text
+
+
+def test_requests_are_logged_without_queries(toy, caplog):
+    caplog.set_level(logging.INFO, "localllm.server.access")
+    toy().client.get("/health?key=private")
+    assert "GET /health 200" in caplog.text
+    assert "private" not in caplog.text
