@@ -162,7 +162,9 @@ def test_prompts_are_logged_only_where_that_is_asked_for(toy, caplog):
     caplog.set_level(logging.INFO, "localllm.server")
     toy().client.post("/toy/say", json={"prompt": [19, 5, 3, 18, 5, 20]})
     assert "secret" not in caplog.text
-    toy(log_prompts=True).client.post("/toy/say", json={"prompt": [19, 5, 3, 18, 5, 20]}, headers={"x-request-id": "r1"})
+    toy(log_prompts=True).client.post(
+        "/toy/say", json={"prompt": [19, 5, 3, 18, 5, 20]}, headers={"x-request-id": "r1"}
+    )
     assert "r1 prompt: 'secret'" in caplog.text
 
 
