@@ -14,8 +14,8 @@ from localllm.engine.request import Ended, Event, Failed, PromptRead, Request, S
 from localllm.generate.params import Sampling
 from localllm.generate.piece import TokenLogprob
 
-WAIT = 120
-"""Seconds after which a test gives up."""
+WAIT = 1800
+"""Seconds after which a test gives up: it hangs."""
 
 
 class Marching:

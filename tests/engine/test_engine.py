@@ -17,7 +17,7 @@ from localllm.generate.params import Sampling
 from tests.generate.fake import ALPHABET, FakeModel
 
 GREEDY = Sampling(temperature=0)
-WAIT = 20
+WAIT = 120
 
 
 def ids_of(text):
