@@ -59,6 +59,11 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     help="Answers at the same time; each has a context of its own.",
 )
 @_option("--embedding", "--embeddings", is_flag=True, help="Embed only: no memory is kept for answers.")
+@_option(
+    "--pooling",
+    type=click.Choice(["mean", "cls", "last", "rank"]),
+    help="How a text's tokens become one embedding. [default: as the file says]",
+)
 @options("cache", "cache_dir", "cache_size")
 @_option(
     "--cache-ram",
@@ -163,6 +168,7 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
         library, lambda path: load(path, settings, Progress()), default or _default(library),
         _KEEP_ALIVE if keep_alive is None else keep_alive if keep_alive >= 0 else FOREVER, available_memory(),
         pinned=default if keep_alive is None else None,
+        pooling=given["pooling"],
     )  # fmt: skip
     return models, default
 

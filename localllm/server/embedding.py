@@ -25,18 +25,26 @@ class _Text:
 
 
 class Embeddings:
-    """The embeddings of one model. Texts wait until the batch that is computed has ended, and then go together."""
+    """The embeddings of one model. Texts wait until the batch that is computed has ended, and then go together.
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    pooling: how a text's tokens become one row, where a request does not say it (None: as the file says).
+    """
+
+    def __init__(self, model: Any, pooling: str | None = None) -> None:
+        self._model, self._pooling = model, pooling
         self._waiting: deque[_Text] = deque()
         self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a text has one row; otherwise it has one a token."""
+        return self._pooling is not None or self._model.network.pooling.kind != "none"
 
     async def embed(
         self, texts: Sequence[Sequence[int]], pooling: str | None = None, normalize: bool = True
     ) -> np.ndarray:
         """Rows of texts, given as ids: see LoadedModel.embed."""
-        wanted = [_Text(ids, (pooling, normalize)) for ids in texts]
+        wanted = [_Text(ids, (pooling or self._pooling, normalize)) for ids in texts]
         self._waiting.extend(wanted)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())

@@ -94,7 +94,7 @@ Load = Callable[[str], tuple[Any, ServedEngine | None]]
 class Models:
     """default: the name that is meant where none is given (None: the library's first). keep_alive: seconds that a model
     stays after its last answer. n_bytes: what files of loaded models may take together; one alone always may.
-    pinned: the name of a model that stays, but for want of memory."""
+    pinned: the name of a model that stays, but for want of memory. pooling: see Embeddings."""
 
     def __init__(
         self,
@@ -104,9 +104,10 @@ class Models:
         keep_alive: float = FOREVER,
         n_bytes: float = math.inf,
         pinned: str | None = None,
+        pooling: str | None = None,
     ) -> None:
         self.library, self._load, self._keep_alive, self._n_bytes = library, load, keep_alive, n_bytes
-        self._default, self._pinned = default, pinned
+        self._default, self._pinned, self._pooling = default, pinned, pooling
         self._loaded: dict[str, Loaded] = {}
         self._draining = False
         self.is_starting = False
@@ -248,7 +249,7 @@ class Models:
         except LocalllmError as error:
             raise self.without_paths(api_error(error)) from error
         log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
-        served = Served(name, model, engine, self.created(name), Embeddings(model))
+        served = Served(name, model, engine, self.created(name), Embeddings(model, self._pooling))
         keep_alive = FOREVER if name == self._pinned else self._keep_alive
         return Loaded(served, path, n_bytes, keep_alive, last_used=time.monotonic())
 

@@ -16,12 +16,13 @@ class Model:
     """A row of a text is its ids' sum; `batches`: what came together."""
 
     def __init__(self):
-        self.batches = []
+        self.batches, self.kinds = [], []
         self.gate = threading.Event()
         self.gate.set()
 
     def embed(self, texts, pooling=None, normalize=True):
         self.gate.wait()
+        self.kinds.append((pooling, normalize))
         self.batches.append([list(text) for text in texts])
         if any(len(text) > 3 for text in texts):
             raise ContextFullError("too long")
@@ -91,5 +92,18 @@ def test_a_long_list_is_cut_into_batches():
         rows = await Embeddings(model).embed([[k % 50] for k in range(150)])
         assert rows.ravel().tolist() == [k % 50 for k in range(150)]
         assert list(map(len, model.batches)) == [64, 64, 22]
+
+    run(work())
+
+
+def test_who_says_how_texts_are_pooled():
+    async def work():
+        model = Model()
+        embeddings = Embeddings(model, "last")
+        await embeddings.embed([[1]])
+        await embeddings.embed([[1]], "cls", normalize=False)
+        await Embeddings(model).embed([[1]])
+        assert model.kinds == [("last", True), ("cls", False), (None, True)]
+        assert embeddings.is_pooled
 
     run(work())

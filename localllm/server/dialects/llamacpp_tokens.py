@@ -120,7 +120,7 @@ async def embedding(call: Call) -> list[Embedding]:
     texts = given if isinstance(given, list) and not all(isinstance(part, int) for part in given) else [given]
     async with call.model(body.model) as served:
         ids = [await mixed_ids(served, text, True, False, "content") for text in texts]  # type: ignore[arg-type]
-        if served.model.network.pooling.kind != "none":
+        if served.embeddings.is_pooled:
             rows = await served.embeddings.embed(ids, None, body.embd_normalize == 2)
             return [Embedding(i, [row.tolist()]) for i, row in enumerate(rows)]
         return [Embedding(i, (await served.embeddings.hidden_states(text)).tolist()) for i, text in enumerate(ids)]
