@@ -1,4 +1,5 @@
-"""Writes the parts of README.md that the code knows best: tables of commands, formats, architectures; the layout.
+"""Writes the parts of README.md and docs/server.md that the code knows best: tables of commands, formats,
+architectures, paths; the layout.
 
     python docs/generate.py            rewrite them
     python docs/generate.py --check    exit status 1 when they are out of date
@@ -17,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+SERVER = ROOT / "docs" / "server.md"
 _SHORT = 115
 """Characters of a phrase in the layout, from which on it is cut at its colon."""
 
@@ -58,6 +60,35 @@ def options() -> str:
             yield " ".join(f"`{flag}`" for flag in flags), settings["help"] + default, variable
 
     return table(("Option", "Meaning", "Variable"), rows())
+
+
+def serve_options() -> str:
+    import click
+
+    from localllm.cli.serve import command
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for option in command.params:
+            if isinstance(option, click.Option) and option.help:
+                flags = " ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+                default = f" [default: {option.default}]" if option.show_default else ""
+                yield flags, option.help + default, f"`{option.envvar}`" if option.envvar else ""
+
+    return table(("Option", "Meaning", "Variable"), rows())
+
+
+def paths() -> str:
+    from localllm.server.dialects import DIALECTS
+
+    parts = []
+    for dialect in DIALECTS:
+        known: dict[tuple[str, str], list[str]] = {}
+        for endpoint in dialect.endpoints:
+            path = re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
+            known.setdefault((endpoint.method, endpoint.summary), []).append(f"`{path}`")
+        rows = ((method, " ".join(found), summary) for (method, summary), found in known.items())
+        parts.append(f"**{dialect.name}**\n\n{table(('Method', 'Path', 'What it does'), rows)}")
+    return "\n\n".join(parts)
 
 
 def catalog() -> str:
@@ -158,29 +189,34 @@ PARTS: dict[str, Callable[[], str]] = {
     "against": against,
     "layout": layout,
 }
-"""Mark -> what stands there."""
+"""Mark in README.md -> what stands there."""
+SERVER_PARTS: dict[str, Callable[[], str]] = {"paths": paths, "serve-options": serve_options}
+"""The same of docs/server.md."""
+FILES = ((README, PARTS), (SERVER, SERVER_PARTS))
 
 
-def generated(text: str) -> str:
+def generated(text: str, parts: dict[str, Callable[[], str]] = PARTS) -> str:
     """The text with its parts as the code has them now. Raises ValueError for a part that has no place."""
-    for name, make in PARTS.items():
+    for name, make in parts.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not mark.search(text):
-            raise ValueError(f"README.md has no <!-- {name} --> ... <!-- /{name} -->")
+            raise ValueError(f"it has no <!-- {name} --> ... <!-- /{name} -->")
         body = make()
         text = mark.sub(lambda found, body=body: f"{found[1]}{body}\n{found[2]}", text)
     return text
 
 
 def main() -> int:
-    old = README.read_text(encoding="utf-8")
-    new = generated(old)
-    if "--check" in sys.argv[1:]:
-        if new != old:
-            print("README.md is out of date: python docs/generate.py", file=sys.stderr)
-        return int(new != old)
-    README.write_text(new, encoding="utf-8")
-    return 0
+    status = 0
+    for path, parts in FILES:
+        old = path.read_text(encoding="utf-8")
+        new = generated(old, parts)
+        if new != old and "--check" in sys.argv[1:]:
+            print(f"{path.name} is out of date: python docs/generate.py", file=sys.stderr)
+            status = 1
+        elif new != old:
+            path.write_text(new, encoding="utf-8")
+    return status
 
 
 if __name__ == "__main__":

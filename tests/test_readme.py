@@ -35,6 +35,11 @@ def test_generated_parts(generate):
     assert generate.generated(README) == README, "README.md is out of date: python docs/generate.py"
 
 
+def test_generated_parts_of_the_servers_page(generate):
+    text = generate.SERVER.read_text(encoding="utf-8")
+    assert generate.generated(text, generate.SERVER_PARTS) == text, "server.md is out of date: python docs/generate.py"
+
+
 def test_layout_names_each_file_once(generate):
     layout = generate.layout().splitlines()[1:-1]
     files = [path for path in generate.source_files() if path.name != "__init__.py"]
