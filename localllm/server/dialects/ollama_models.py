@@ -250,7 +250,7 @@ async def old_embed(call: Call) -> types.OldEmbedAnswer:
 
 async def refused(call: Call) -> Any:
     raise ApiError(
-        501, f"{call.endpoint.path}: models are made and removed on the command line, not through the server"
+        403, f"{call.endpoint.path}: models are made and removed on the command line, not through the server"
     )
 
 

@@ -178,7 +178,7 @@ def test_what_there_is(serve, tmp_path):
         ("/api/generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),
         ("/api/show", {"model": ""}, 400, "model"),
         ("/api/pull", {"model": "no-such-model"}, 404, "catalog"),
-        ("/api/create", {}, 501, "command line"),
+        ("/api/create", {}, 403, "command line"),
         ("/api/nothing", {}, 404, "no such path"),
     ],
 )
