@@ -51,11 +51,10 @@ class Words:
         return -(-self.tokenizer.vocab_size // 32)
 
     def check_writable(self) -> None:
-        """Raise LocalllmError if a grammar asked for a text that the vocabulary cannot write."""
-        if self.wrapper.unwritable:
-            raise LocalllmError(
-                f"no tokens of this model write {self.wrapper.unwritable!r:.60}, which the grammar asks for"
-            )
+        """Raise LocalllmError if a grammar asked, in this thread, for a text that the vocabulary cannot write. It is
+        told once: the grammars of others are none the worse for it."""
+        if unwritable := self.wrapper.take_unwritable():
+            raise LocalllmError(f"no tokens of this model write {unwritable!r:.60}, which the grammar asks for")
 
 
 class _Wrapper:
@@ -70,7 +69,7 @@ class _Wrapper:
         # An end token may be one that texts could hold, by its type: it must not count as a part of theirs.
         self.special_token_ids = [i for i in range(n_vocab) if i in ends or tokenizer.is_control(i)]
         self.eos_token_id = min(ends, default=None)
-        self.unwritable = ""
+        self._unwritable = threading.local()
         self._encode = WeakMethod(tokenizer.encode_inside)  # what is kept of a tokenizer must not keep it
         self._special = frozenset(self.special_token_ids)
         self._by_bytes: dict[bytes, int] = {}
@@ -85,6 +84,12 @@ class _Wrapper:
     def is_kept(self, text: str) -> bool:
         """The tokenizer's way to write a text gives that text."""
         return self._ids(text) is not None
+
+    def take_unwritable(self) -> str:
+        """The text for which there were no tokens when this thread asked last, if there was one; "" from then on."""
+        text = str(getattr(self._unwritable, "text", ""))
+        self._unwritable.text = ""
+        return text
 
     def _ids(self, text: str) -> list[int] | None:
         encode = self._encode()
@@ -107,7 +112,7 @@ class _Wrapper:
                     start = end
                     break
             else:
-                self.unwritable = data[start:].decode("utf-8", "replace")
+                self._unwritable.text = data[start:].decode("utf-8", "replace")
                 break
         return ids
 

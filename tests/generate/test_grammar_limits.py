@@ -167,6 +167,7 @@ def test_a_byte_that_no_token_writes():
     constraint = compile_grammar(tokenizer, Grammar("regex", "(a|b)日"))()
     with pytest.raises(LocalllmError, match=r"no token of this model leads on|no tokens of this model write '日'"):
         steps(tokenizer, constraint, 2)
+    steps(tokenizer, compile_grammar(tokenizer, Grammar("regex", "(a|b)a"))(), 2)  # others go on
 
 
 @pytest.mark.parametrize(
