@@ -135,7 +135,7 @@ def errors(given: Given) -> None:
     assert refused(lambda: client(given).chat("nobody", QUESTION)).status_code == 404
     assert refused(lambda: client(given).pull("nobody-has-this")).status_code == 404
     assert refused(lambda: list(client(given).pull("nobody-has-this", stream=True))).status_code == 404
-    assert refused(lambda: client(given).delete(given.model)).status_code == 501
+    assert refused(lambda: client(given).delete(given.model)).status_code == 403
     long = "so " * 2 * given.n_ctx
     assert refused(lambda: client(given).generate(given.model, long)).status_code == 400
     assert refused(lambda: list(client(given).generate(given.model, long, stream=True))).status_code == 400
