@@ -17,6 +17,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from typing import Any
 import psutil
 
 from tests.server.streaming_client import events, get_json
-from tests.server.throughput import HOST, Server
+from tests.server.throughput import HOST, Server, free_port
 
 N_SLOTS = 8
 N_CTX = 1024
@@ -180,20 +181,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=10000)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--pool", type=int, default=300, help="different requests")
-    parser.add_argument("--port", type=int, default=18090)
     return parser.parse_args()
 
 
 def main() -> int:
-    args = arguments()
-    command = [sys.executable, "-m", "localllm.cli.main", "serve", args.model, "--port", str(args.port)]
-    command += ["--parallel", str(N_SLOTS), "-c", str(N_CTX)]
-    server = Server("localllm", command, args.port)
+    with tempfile.TemporaryDirectory() as folder:
+        return run(arguments(), folder)
+
+
+def run(args: argparse.Namespace, folder: str) -> int:
+    """The exit status. folder: of the server's cache."""
+    port = free_port()
+    command = [sys.executable, "-m", "localllm.cli.main", "serve", args.model, "--port", str(port)]
+    command += ["--parallel", str(N_SLOTS), "-c", str(N_CTX), "--cache-dir", folder]
+    server = Server("localllm", command, port)
     try:
         server.wait()
-        with_vocab = asyncio.run(get_json(HOST, args.port, "/v1/models"))
+        with_vocab = asyncio.run(get_json(HOST, port, "/v1/models"))
         n_vocab = with_vocab["data"][0]["meta"]["n_vocab"]
-        soak = Soak(args.port, server.pid, pool(args.pool, n_vocab, 1), args)
+        soak = Soak(port, server.pid, pool(args.pool, n_vocab, 1), args)
         asyncio.run(soak.answer_alone())
         differ = check_in_process(args.model, soak.requests, soak.alone)
         print(f"{len(soak.alone)} requests answered alone; {differ} of 20 differ from Model.generate", flush=True)

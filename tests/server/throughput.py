@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,13 @@ def peer(model: str, port: int, n_threads: int, n_parallel: int, n_ctx: int) -> 
     server = xllamacpp.Server(params)
     print(json.dumps({"address": server.listening_address}), flush=True)
     sys.stdin.read()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        return int(found.getsockname()[1])
 
 
 class Server:
@@ -141,23 +149,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-p", "--n-prompt", type=int, default=256)
     parser.add_argument("-n", "--n-gen", type=int, default=64)
     parser.add_argument("-t", "--threads", type=int, default=2)
-    parser.add_argument("--port", type=int, default=18080)
-    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peer-port", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
     n_parallel, n_ctx = max(args.clients), -(-(args.n_prompt + args.n_gen + 8) // 256) * 256
-    if args.peer:
-        peer(args.model, args.port, args.threads, n_parallel, n_ctx)
+    if args.peer_port:
+        peer(args.model, args.peer_port, args.threads, n_parallel, n_ctx)
         return
-    threads, port = str(args.threads), args.port
+    threads, port, peer_port = str(args.threads), free_port(), free_port()
     ours = [sys.executable, "-m", "localllm.cli.main", "serve", args.model, "--port", str(port), "--parallel"]
     ours += [str(n_parallel), "-c", str(n_ctx), "-t", threads, "--no-cache"]
-    theirs = [sys.executable, "-m", "tests.server.throughput", args.model, "--peer", "--port", str(port + 1)]
+    theirs = [sys.executable, "-m", "tests.server.throughput", args.model, "--peer-port", str(peer_port)]
     theirs += ["-t", threads, "-p", str(args.n_prompt), "-n", str(args.n_gen), "--clients", str(n_parallel)]
-    servers = [Server("localllm", ours, port), Server("llama.cpp", theirs, port + 1)]
+    servers = [Server("localllm", ours, port), Server("llama.cpp", theirs, peer_port)]
     try:
         run(servers, args)
     finally:
