@@ -80,11 +80,6 @@ class Events:
             self._on_end(event.stats)
         return event
 
-    @property
-    def ready(self) -> bool:
-        """Whether the next event is there already: who writes may gather before it sends."""
-        return bool(self._waiting)
-
     def stop(self) -> None:
         """Let the answers end here; what they came to is still told."""
         self._handle.cancel()

@@ -77,7 +77,6 @@ class Loaded:
     comes before; `n_bytes`: of its file."""
 
     served: Served
-    path: str
     n_bytes: int
     keep_alive: float
     last_used: float = 0.0
@@ -251,7 +250,7 @@ class Models:
         log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
         served = Served(name, model, engine, self.created(name), Embeddings(model, self._pooling))
         keep_alive = FOREVER if name == self._pinned else self._keep_alive
-        return Loaded(served, path, n_bytes, keep_alive, last_used=time.monotonic())
+        return Loaded(served, n_bytes, keep_alive, last_used=time.monotonic())
 
     async def _make_room(self, name: str) -> None:
         """Drop the model that was used least recently, and is not answering."""

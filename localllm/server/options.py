@@ -18,7 +18,6 @@ class ServerOptions:
     max_body: int = 32 << 20
     max_depth: int = 64
     """Levels of a JSON body."""
-    max_connections: int = 512
     timeout: float | None = None
     """After so long an answer ends; None: never."""
     body_timeout: float = 30.0

@@ -96,6 +96,7 @@ def test_who_hangs_up_frees_the_slot(start, path, stream):
     server.until(cancelled=1, ended=1)
 
 
+@pytest.mark.slow
 def test_who_hangs_up_while_a_model_is_loaded_does_not_stop_the_loading(start):
     server = start(load_waits=True)
     with server.ask("/completion", {"prompt": "a"}):
@@ -105,6 +106,7 @@ def test_who_hangs_up_while_a_model_is_loaded_does_not_stop_the_loading(start):
     assert server.control()["requests"] == 1
 
 
+@pytest.mark.slow
 def test_many_who_hang_up_leave_nothing_behind(start):
     server = start()
     server.control(gate=False)
@@ -120,6 +122,7 @@ def test_many_who_hang_up_leave_nothing_behind(start):
 # --- clients that are slow
 
 
+@pytest.mark.slow
 def test_a_reader_who_does_not_read_is_given_up(start):
     server = start(script="a", times=20_000, width=4096)
     with server.ask("/completion", {"prompt": "a", "stream": True}):
@@ -127,6 +130,7 @@ def test_a_reader_who_does_not_read_is_given_up(start):
         assert server.client.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_reader_who_stops_is_cut_off(start):
     server = start(script="a", times=5_000, width=4096, limits={"write_seconds": 0.3})
     with server.ask("/completion", {"prompt": "a", "stream": True}) as sock:
@@ -147,6 +151,7 @@ def test_heads_that_do_not_come_are_not_waited_for(start, sent):
         assert read_all(sock) == b""
 
 
+@pytest.mark.slow
 def test_a_head_that_drips_is_not_waited_for(start):
     server = start(limits={"header_seconds": 0.5})
     with server.connect() as sock, contextlib.suppress(OSError):
@@ -160,6 +165,7 @@ def test_a_head_that_drips_is_not_waited_for(start):
         pytest.fail("the head was waited for")
 
 
+@pytest.mark.slow
 def test_heads_of_later_requests_are_not_waited_for_either(start):
     server = start(limits={"header_seconds": 0.3})
     with server.connect() as sock:
@@ -169,6 +175,7 @@ def test_heads_of_later_requests_are_not_waited_for_either(start):
         assert b"HTTP" not in read_all(sock)
 
 
+@pytest.mark.slow
 def test_connections_that_nobody_uses_are_closed(start):
     server = start(limits={"idle_seconds": 1})
     with server.connect() as sock:
@@ -176,6 +183,7 @@ def test_connections_that_nobody_uses_are_closed(start):
         assert b"200 OK" in read_all(sock)
 
 
+@pytest.mark.slow
 def test_bodies_that_do_not_come_are_not_waited_for(start):
     server = start(options={"body_timeout": 0.3})
     with server.connect() as sock:
@@ -201,6 +209,7 @@ def test_a_body_that_is_too_long_is_refused_by_its_length(start):
         assert b"413" in sock.recv(65536).splitlines()[0]  # nothing of it was sent
 
 
+@pytest.mark.slow
 def test_too_many_connections(start):
     server = start(limits={"connections": 3})
     server.control(gate=False)  # the first connection
@@ -217,6 +226,7 @@ def test_too_many_connections(start):
     assert server.client.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_silent_gets_comments(start):
     server = start(options={"ping": 0.05})
     server.control(gate=False)
@@ -257,6 +267,7 @@ def test_a_signal_lets_answers_come_to_their_end(start, number):
     assert server.status() == 0
 
 
+@pytest.mark.slow
 def test_answers_that_take_too_long_are_ended(start):
     server = start(drain=0.2)
     server.control(gate=False)
