@@ -14,6 +14,7 @@ from localllm.store.catalog import catalog, files_here
 
 _FRESH_SECONDS = 2.0
 """Folders are not read again before."""
+_NEAR = 3
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 _FIRST_PART = re.compile(r"-00001-of-\d{5}$")
 _NO_MODELS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
@@ -54,8 +55,10 @@ class Library:
         return next((known for known in self.files() if known.lower() == wanted), first)
 
     def near(self, name: str) -> list[str]:
-        """Names like this one."""
-        return difflib.get_close_matches(name, list(self.files()), 3, 0.4)
+        """Names like this one; those that begin with it come first."""
+        names = list(self.files())
+        begun = [known for known in names if name and known.lower().startswith(name.lower())]
+        return (begun or difflib.get_close_matches(name, names, 3, 0.4))[:_NEAR]
 
     def _of_folder(self) -> Iterable[tuple[str, str]]:
         if self._folder is None:

@@ -38,6 +38,8 @@ def test_names_are_found_in_any_case_and_with_ollamas_tag(folder):
     assert library.find("none") is None
     assert library.find("/etc/passwd") is None
     assert library.near("bigg") == ["big"]
+    assert library.near("B") == ["b/d", "big"]
+    assert library.near("") == []
 
 
 def test_any_name_means_the_only_model():
