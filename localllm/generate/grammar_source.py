@@ -41,7 +41,8 @@ def new_prototype(words: Words, grammar: Grammar) -> Prototype:
     if matcher.is_error():
         raise explained(grammar, source, matcher.get_error(), words.limits)
     words.check_writable()
-    check_written_out(NAMES[grammar.kind], "", len(matcher.compute_ff_bytes()))
+    asked = matcher.deep_copy()  # the bytes that are asked for become forced, also where nothing is to be
+    check_written_out(NAMES[grammar.kind], "", len(asked.compute_ff_bytes()))
     return Prototype(matcher, tuple(matcher.get_grammar_warnings()))
 
 

@@ -185,3 +185,12 @@ def test_repetitions_written_out(regex, length):
 def test_repetitions_of_lark():
     lark = 'start: A{3} // {9}\nA: "b\\"("{2} /[({]+c/{4} # "\n'
     assert written_out_lark(lark) == 1 + 1 + 3 + 1 + 1 + 4 * 2 + 2 * 4
+
+
+def test_a_grammar_that_cannot_be_written_is_no_other_one_s_error():
+    tokenizer = vocabulary("t5")
+    running = compile_grammar(tokenizer, Grammar("regex", "(a|b)c"))()
+    with pytest.raises(LocalllmError):
+        steps(tokenizer, compile_grammar(tokenizer, Grammar("regex", "(a|b)日"))(), 2)
+    steps(tokenizer, running, 1)
+    steps(tokenizer, compile_grammar(tokenizer, Grammar("regex", "(a|b)d"))(), 1)
