@@ -45,3 +45,8 @@ def test_bodies_have_their_fields(document):
 
 def test_it_tells_nothing_of_the_machine(document):
     assert "/home" not in json.dumps(document)
+
+
+def test_streams_have_their_type(document):
+    for path, kind in (("/v1/chat/completions", "text/event-stream"), ("/api/chat", "application/x-ndjson")):
+        assert document["paths"][path]["post"]["responses"]["200"]["content"].keys() == {"application/json", kind}

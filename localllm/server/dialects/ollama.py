@@ -258,4 +258,5 @@ DIALECT = Dialect(
     ),
     error_body,
     prefixes=("/api/",),
+    stream_type="application/x-ndjson",
 )  # fmt: skip
