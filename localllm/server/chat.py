@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from localllm.engine.request import Ended, PromptRead, Reading, Request, Said
 from localllm.generate.dialogue.conversation import Conversation, ConversationError
 from localllm.generate.dialogue.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
@@ -105,6 +107,13 @@ class ToolCall:
     name: str
     arguments: str = ""
     """JSON, as the model wrote it."""
+
+    def object(self) -> dict[str, Any]:
+        """The arguments as an object. What was cut off, or is none, stays the text that it is, under "arguments"."""
+        try:
+            return msgspec.json.decode(self.arguments or "{}", type=dict[str, Any])
+        except msgspec.DecodeError:
+            return {"arguments": self.arguments}
 
 
 @dataclass

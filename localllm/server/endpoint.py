@@ -107,6 +107,9 @@ class Dialect:
     stream_error: Callable[[ApiError], Sequence[Any]] | None = None
     """Items that tell of an error in the middle of a stream (None: error_body alone)."""
 
+    ping: Any = None
+    """What a stream of events says when there was nothing to tell for a while; None: a comment."""
+
     def told_in_stream(self, error: ApiError) -> Sequence[Any]:
         return (self.error_body(error),) if self.stream_error is None else self.stream_error(error)
 

@@ -28,6 +28,8 @@ from localllm.server.metrics import Metrics
 from localllm.server.options import ServerOptions
 
 log = logging.getLogger("localllm.server.access")
+_ID_HEADERS = ("x-request-id", "request-id")
+"""OpenAI's clients read the first, Anthropic's the second."""
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _LOCAL = (".localhost", ".local", ".internal")
 """Ends of names that no one can register."""
@@ -56,7 +58,7 @@ class Guard:
         headers = Headers(scope=scope)
         asked = headers.get("x-request-id", "")
         scope["request_id"] = asked if _ID.fullmatch(asked) else os.urandom(8).hex()
-        added = {"x-request-id": scope["request_id"]}
+        added = {name: scope["request_id"] for name in _ID_HEADERS}
         started, status = time.monotonic(), 0
 
         async def send_with_headers(message: Message) -> None:
@@ -110,8 +112,11 @@ class Guard:
             client = scope.get("client")
             return str(client[0]) if client else ""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        found = [hmac.compare_digest(key, _digest(given)) for key in self._keys]  # all of them, whichever fits
+        bearer = _digest(token.strip() if scheme.lower() == "bearer" else "")
+        named = _digest(headers.get("x-api-key", ""))
+        found = [  # all of them, whichever fits
+            hmac.compare_digest(key, bearer) | hmac.compare_digest(key, named) for key in self._keys
+        ]
         if any(found):
             return f"key {found.index(True)}"
         if scope["path"] in self._open and scope["method"] in ("GET", "HEAD"):
@@ -146,7 +151,7 @@ def is_address(name: str) -> bool:
 def _cors(origin: str) -> dict[str, str]:
     return {
         "access-control-allow-origin": origin,
-        "access-control-expose-headers": "x-request-id, retry-after",
+        "access-control-expose-headers": "x-request-id, request-id, retry-after",
         "vary": "Origin",
     }
 

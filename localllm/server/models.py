@@ -187,6 +187,12 @@ class Models:
             self._reap_later()
 
     async def unload(self, name: str) -> None:
+        """Drop a model; one that is answering, as soon as nobody uses it any more."""
+        if name in self._loaded:
+            self._loaded[name].keep_alive = 0.0
+            await self._drop_idle(name)
+
+    async def _drop_idle(self, name: str) -> None:
         """Drop a model, unless it is answering."""
         async with self._turn():
             if name in self._loaded and not self._users[name]:
@@ -280,7 +286,7 @@ class Models:
             if left > 0:
                 await asyncio.sleep(min(left, 1.0))  # it may be told to go sooner
                 continue
-            await self.unload(first.served.name)
+            await self._drop_idle(first.served.name)
 
     def without_paths(self, error: ApiError) -> ApiError:
         """The error with names in the place of paths."""

@@ -35,16 +35,17 @@ def ndjson_frame(item: Any) -> bytes:
 
 
 async def sse(call: Call, items: Items) -> StreamingResponse:
-    """A stream of server-sent events; a comment is sent when nothing was for a while. See `sse_frame` for items.
+    """A stream of server-sent events (see `sse_frame`); the dialect's ping is sent when nothing was for a while.
 
     The first item is awaited here: what goes wrong before it is an error with a status of its own. What goes wrong
     later is told by the dialect's `stream_error`.
     """
-    return await _stream(call, items, sse_frame, "text/event-stream", b":\n\n")
+    ping = b":\n\n" if call.dialect.ping is None else sse_frame(call.dialect.ping)
+    return await _stream(call, items, sse_frame, "text/event-stream", ping)
 
 
 async def ndjson(call: Call, items: Items) -> StreamingResponse:
-    """A stream of lines, each a JSON value; otherwise as `sse`, but without comments."""
+    """A stream of lines, each a JSON value; otherwise as `sse`, but without pings."""
     return await _stream(call, items, ndjson_frame, "application/x-ndjson", b"")
 
 

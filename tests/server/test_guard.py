@@ -21,6 +21,9 @@ KEYS = {"keys": ("first", "sécond")}
         ({"authorization": "Bearer "}, 401),
         ({"x-api-key": "first"}, 200),
         ({"x-api-key": "FIRST"}, 401),
+        ({"x-api-key": "first", "authorization": "Bearer other"}, 200),
+        ({"x-api-key": "other", "authorization": "Bearer first"}, 200),
+        ({"x-api-key": ""}, 401),
     ],
 )
 def test_keys(serve, headers, status):

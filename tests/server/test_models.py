@@ -120,6 +120,20 @@ def test_a_call_says_how_long_a_model_stays(shelf):
     run(work())
 
 
+def test_a_model_that_is_to_go_while_it_answers_goes_after_that(shelf):
+    async def work():
+        models = shelf.models()
+        async with models.open("a"):
+            await models.unload("a")
+            assert not shelf.is_closed("a")
+        while models.loaded():
+            await asyncio.sleep(0.01)
+        assert shelf.is_closed("a")
+        await models.unload("a")
+
+    run(work())
+
+
 def test_a_pinned_model_stays(shelf):
     async def work():
         models = shelf.models(keep_alive=0.0, pinned="a")

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from localllm.engine.request import Reading
 from localllm.errors import UsageError
 from localllm.generate.dialogue.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
@@ -78,15 +76,7 @@ def _blocks(message: Message) -> Iterator[types.AnswerBlock]:
     if message.content or not message.calls:
         yield types.TextBlock(message.content)
     for call in message.calls:
-        yield types.ToolUseBlock(call.id, call.name, _input(call.arguments))
-
-
-def _input(arguments: str) -> Any:
-    """The arguments as an object. Those that were cut off, or are no JSON, are told as the text that they are."""
-    try:
-        return msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
-        return {"arguments": arguments}
+        yield types.ToolUseBlock(call.id, call.name, call.object())
 
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -170,6 +160,8 @@ class _Blocks:
                 yield types.BlockDelta(self._index, types.InputDelta(text))
 
     def close(self) -> Iterator[types.StreamEvent]:
+        if self._kind is Reasoning:
+            yield types.BlockDelta(self._index, types.SignatureDelta())
         if self._kind is not None:
             yield types.BlockStop(self._index)
         self._kind = None
@@ -201,4 +193,5 @@ DIALECT = Dialect(
     error_body,
     prefixes=("/v1/messages",),
     stream_error=lambda error: (Named("error", error_body(error)),),
+    ping=Named("ping", types.Ping()),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from localllm.server.dialects.openai_common import as_json, refuse
 
 def conversation(body: CountBody) -> Conversation:
     """What a body asks to be answered. Raises ApiError."""
+    if body.mcp_servers:
+        raise refuse("mcp_servers: this server asks no others; give their tools as your own", "mcp_servers")
     messages = [] if not body.system else [{"role": "system", "content": _system(body.system)}]
     for place, message in enumerate(body.messages):
         messages += _neutral(message, f"messages.{place}")
@@ -39,23 +42,37 @@ _THINKING = {"enabled": True, "disabled": False, "adaptive": True}
 """A request that says nothing of thinking does not want any, as the reference has it."""
 
 
+_STAMP = re.compile(r"(x-anthropic-billing-header:[^\n]*?\bcch=)[0-9a-f]{5}(?=;)")
+"""Claude Code puts a stamp that changes with every request at the head of its system prompt: no beginning of it would
+ever be known again (llama.cpp: normalize_anthropic_billing_header, tools/server/server-chat.cpp)."""
+
+
 def _system(system: str | Sequence[Block]) -> str:
-    return system if isinstance(system, str) else "\n".join(_text(block, "system") for block in system)
+    texts = [system] if isinstance(system, str) else [_text(block, "system") for block in system]
+    return "\n".join(_without_stamp(text) for text in texts)
+
+
+def _without_stamp(text: str) -> str:
+    found = _STAMP.match(text)
+    return f"{found[1]}00000{text[found.end() :]}" if found else text
 
 
 def _text(block: Block, place: str) -> str:
-    if block.type != "text" or block.text is None:
-        raise refuse(f"{place}: a block of type {block.type!r:.40} cannot be read here, only text", place)
-    return block.text
+    if block.type == "text" and block.text is not None:
+        return block.text
+    source = block.source or {}
+    if block.type == "document" and source.get("type") == "text" and isinstance(text := source.get("data"), str):
+        return text
+    raise refuse(f"{place}: a block of type {block.type!r:.40} cannot be read here, only text", place)
 
 
 def _neutral(message: InputMessage, place: str) -> list[dict[str, Any]]:
     """The message; results of tools are messages of their own, before the text beside them."""
-    if message.role not in ("user", "assistant"):
-        raise refuse(f"{place}.role is {message.role!r:.40}, must be user or assistant", f"{place}.role")
+    if message.role not in _READERS:
+        raise refuse(f"{place}.role is {message.role!r:.40}, must be {', '.join(_READERS)}", f"{place}.role")
     if isinstance(message.content, str):
         return [{"role": message.role, "content": message.content}]
-    return _answer(message.content, place) if message.role == "assistant" else _question(message.content, place)
+    return _READERS[message.role](message.content, place)
 
 
 def _answer(blocks: Sequence[Block], place: str) -> list[dict[str, Any]]:
@@ -76,6 +93,11 @@ def _answer(blocks: Sequence[Block], place: str) -> list[dict[str, Any]]:
     if calls:
         result["tool_calls"] = calls
     return [result]
+
+
+def _direction(blocks: Sequence[Block], place: str) -> list[dict[str, Any]]:
+    texts = [_text(block, f"{place}.content.{i}") for i, block in enumerate(blocks)]
+    return [{"role": "system", "content": "\n".join(texts)}]
 
 
 def _call(block: Block, place: str) -> dict[str, Any]:
@@ -99,19 +121,23 @@ def _result(block: Block, place: str) -> dict[str, Any]:
     if block.tool_use_id is None:
         raise refuse(f"{place}: tool_use_id is missing", f"{place}.tool_use_id")
     content = block.content or ""
+    if isinstance(content, dict):
+        raise refuse(f"{place}.content: must be a text, or a list of blocks", f"{place}.content")
     if not isinstance(content, str):
-        for part in content:
-            if part.get("type") != "text" or not isinstance(part.get("text"), str):
-                kind = f"a block of type {part.get('type')!r:.40}"
-                raise refuse(f"{place}: {kind} cannot be read here, only text", f"{place}.content")
-        content = "\n".join(part["text"] for part in content)
+        content = "\n".join(_text(part, f"{place}.content.{i}") for i, part in enumerate(content))
     return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
 
 
+_READERS = {"user": _question, "assistant": _answer, "system": _direction}
+"""Role -> what makes its blocks neutral."""
+
+
 def _tool(tool: ToolBody, place: int) -> dict[str, Any]:
-    if tool.type not in (None, "custom") or tool.input_schema is None:
-        kind = tool.type or "without input_schema"
-        raise refuse(f"tools.{place}: a tool {kind!r:.60} is not run here, only your own are called", f"tools.{place}")
+    if tool.type not in (None, "custom"):
+        text = f"tools.{place}: a tool of type {tool.type!r:.60} is not run here, only your own are called"
+        raise refuse(text, f"tools.{place}")
+    if tool.name is None or tool.input_schema is None:
+        raise refuse(f"tools.{place}: a tool has a name and an input_schema", f"tools.{place}")
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
     optional = {"description": tool.description, "strict": tool.strict}
     function |= {name: value for name, value in optional.items() if value is not None}

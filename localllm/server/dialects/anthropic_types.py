@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 # --- what is asked
 
 
 class Block(msgspec.Struct, kw_only=True):
-    """A block of a message: text, thinking, tool_use or tool_result; images and documents are refused."""
+    """A block of a message: text, thinking, tool_use, tool_result, or a document that is plain text; others are
+    refused. is_error is not told to the model: the content is."""
 
     type: str
     text: str | None = None
@@ -20,7 +21,8 @@ class Block(msgspec.Struct, kw_only=True):
     name: str | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = None
-    content: str | list[dict[str, Any]] | None = None
+    content: str | list[Block] | dict[str, Any] | None = None
+    source: dict[str, Any] | None = None
     is_error: bool | None = None
 
 
@@ -30,7 +32,9 @@ class InputMessage(msgspec.Struct):
 
 
 class ToolBody(msgspec.Struct, kw_only=True):
-    name: str
+    """A tool of the client's. Those that Anthropic runs itself have a type, and some no name: they are refused."""
+
+    name: str | None = None
     type: str | None = None
     description: str | None = None
     input_schema: dict[str, Any] | None = None
@@ -75,10 +79,13 @@ class CountBody(msgspec.Struct, kw_only=True):
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
     """The older name of output_config.format."""
+    mcp_servers: list[Any] | None = None
+    """Refused where there are some: tools of MCP servers are the client's to call."""
 
 
 class MessagesBody(CountBody, kw_only=True):
-    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    """0: the prompt is read, for requests to come."""
     stop_sequences: list[str] | None = None
     stream: bool | None = None
     temperature: float | None = None
@@ -86,7 +93,7 @@ class MessagesBody(CountBody, kw_only=True):
     top_k: int | None = None
     metadata: Metadata | None = None
     service_tier: str | None = None
-    container: str | None = None
+    container: Any = None
     inference_geo: str | None = None
     """These three are tolerated: there is one tier, one machine."""
 
@@ -150,6 +157,12 @@ class InputDelta(msgspec.Struct, tag="input_json_delta"):
     partial_json: str
 
 
+class SignatureDelta(msgspec.Struct, tag="signature_delta"):
+    """Nobody signs thoughts here; clients wait for it before a thinking block ends."""
+
+    signature: str = ""
+
+
 class MessageDelta(msgspec.Struct):
     stop_reason: str
     stop_sequence: str | None
@@ -166,7 +179,7 @@ class BlockStart(msgspec.Struct, tag="content_block_start"):
 
 class BlockDelta(msgspec.Struct, tag="content_block_delta"):
     index: int
-    delta: TextDelta | ThinkingDelta | InputDelta
+    delta: TextDelta | ThinkingDelta | InputDelta | SignatureDelta
 
 
 class BlockStop(msgspec.Struct, tag="content_block_stop"):
@@ -182,7 +195,11 @@ class MessageStop(msgspec.Struct, tag="message_stop"):
     pass
 
 
-StreamEvent = MessageStart | BlockStart | BlockDelta | BlockStop | MessageEnd | MessageStop
+class Ping(msgspec.Struct, tag="ping"):
+    """What is sent when there was nothing to tell for a while."""
+
+
+StreamEvent = MessageStart | BlockStart | BlockDelta | BlockStop | MessageEnd | MessageStop | Ping
 
 
 class ErrorDetails(msgspec.Struct):
@@ -193,4 +210,3 @@ class ErrorDetails(msgspec.Struct):
 class ErrorBody(msgspec.Struct):
     error: ErrorDetails
     type: Literal["error"] = "error"
-    request_id: str | UnsetType = UNSET

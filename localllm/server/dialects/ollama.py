@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from localllm.generate.constraint import NewConstraint
@@ -29,7 +28,7 @@ from localllm.server.dialects.ollama_messages import (
     limits,
     sampling,
 )
-from localllm.server.dialects.openai_common import logprobs_body, refuse
+from localllm.server.dialects.openai_common import logprobs_body, refuse, timestamp
 from localllm.server.endpoint import ApiError, Dialect, Endpoint
 from localllm.server.models import Served
 from localllm.server.streams import ndjson
@@ -97,7 +96,7 @@ async def _stream(call: Call, kind: type[_Lines]) -> AsyncGenerator[Any, None]:
 
 
 def _head(name: str) -> dict[str, Any]:
-    return {"model": name, "created_at": ollama_models.timestamp(time.time())}
+    return {"model": name, "created_at": timestamp(time.time())}
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -162,7 +161,7 @@ class _Lines:
         called, self._open = self._open, None
         if called is None:
             return []
-        function = types.CallFunction(name=called.name, arguments=arguments_of(called), index=self._n_calls)
+        function = types.CallFunction(name=called.name, arguments=called.object(), index=self._n_calls)
         self._n_calls += 1
         return [self._line(calls=[types.ToolCallBody(function=function, id=called.id)])]
 
@@ -175,14 +174,6 @@ class _Lines:
             top = [types.TopLogprob(t.token, t.logprob, t.bytes) for t in entry.top_logprobs]
             told.append(types.Logprob(entry.token, entry.logprob, entry.bytes, top if wants_top else UNSET))
         return told
-
-
-def arguments_of(called: ToolCall) -> dict[str, Any]:
-    """The arguments as an object. What was cut off, or is none, stays the text that it is, under "arguments"."""
-    try:
-        return msgspec.json.decode(called.arguments or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        return {"arguments": called.arguments}
 
 
 def _more(a: Any, b: Any) -> Any:

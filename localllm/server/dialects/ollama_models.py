@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import os
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from localllm.gguf.reader import GGUFFile, open_gguf
 from localllm.server.call import Call
 from localllm.server.dialects import ollama_types as types
 from localllm.server.dialects.ollama_messages import keep_alive
-from localllm.server.dialects.openai_common import refuse
+from localllm.server.dialects.openai_common import refuse, timestamp
 from localllm.server.dialects.openai_embeddings import check_length, shortened
 from localllm.server.endpoint import ApiError, Endpoint
 from localllm.server.models import Loaded, Models, Served
@@ -29,11 +29,6 @@ _MAX_LISTED = 32
 """Elements of an array of metadata that /api/show tells; longer ones need verbose."""
 _OLLAMA = "0.12.0"
 """The version of Ollama whose API this is: clients look at it to know what they may ask."""
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339, as Ollama writes times."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 async def version(call: Call) -> types.Version:
@@ -49,22 +44,33 @@ async def tags(call: Call) -> types.Tags:
     for name in found.names():
         details = await asyncio.to_thread(_details_of, found, name)
         size, modified = found.n_bytes(name), timestamp(found.created(name))
-        rows.append(types.ListedModel(name=name, model=name, modified_at=modified, size=size, details=details))
+        digest = _digest(found, name)
+        rows.append(
+            types.ListedModel(name=name, model=name, modified_at=modified, size=size, digest=digest, details=details)
+        )
     return types.Tags(rows)
 
 
 async def ps(call: Call) -> types.Running:
     found = call.server.models
-    return types.Running([_running(loaded, await asyncio.to_thread(_details_of, found, loaded.served.name))
-                          for loaded in found.loaded()])  # fmt: skip
+    rows = []
+    for loaded in found.loaded():
+        name = loaded.served.name
+        rows.append(_running(loaded, _digest(found, name), await asyncio.to_thread(_details_of, found, name)))
+    return types.Running(rows)
 
 
-def _running(loaded: Loaded, details: types.Details) -> types.RunningModel:
+def _digest(models: Models, name: str) -> str:
+    """What tells one file from another: clients cut 12 digits off it. Files are not read for it."""
+    return hashlib.sha256(f"{name} {models.n_bytes(name)} {models.created(name)}".encode()).hexdigest()
+
+
+def _running(loaded: Loaded, digest: str, details: types.Details) -> types.RunningModel:
     left = loaded.expires - time.monotonic()
     until = _FAR if math.isinf(left) else timestamp(time.time() + max(0.0, left))
     name = loaded.served.name
     return types.RunningModel(
-        name=name, model=name, size=loaded.n_bytes, details=details, expires_at=until,
+        name=name, model=name, size=loaded.n_bytes, digest=digest, details=details, expires_at=until,
         context_length=loaded.served.n_ctx,
     )  # fmt: skip
 
@@ -263,5 +269,6 @@ ENDPOINTS = (
     Endpoint("POST", "/api/embed", embed, types.EmbedBody, types.EmbedAnswer, "Embeddings of texts"),
     Endpoint("POST", "/api/embeddings", old_embed, types.OldEmbedBody, types.OldEmbedAnswer, "Embedding of a text"),
     *(Endpoint("POST", f"/api/{verb}", refused, summary="Not done here") for verb in ("create", "copy", "push")),
+    Endpoint("POST", "/api/blobs/{digest}", refused, summary="Not done here"),
     Endpoint("DELETE", "/api/delete", refused, summary="Not done here"),
 )  # fmt: skip

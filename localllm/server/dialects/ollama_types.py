@@ -190,8 +190,8 @@ class ListedModel(msgspec.Struct, kw_only=True):
     model: str
     modified_at: str
     size: int
-    digest: str = ""
-    """Files are not read to list them."""
+    digest: str
+    """Of name, size and time: files are not read to list them."""
     details: Details
 
 
@@ -203,7 +203,7 @@ class RunningModel(msgspec.Struct, kw_only=True):
     name: str
     model: str
     size: int
-    digest: str = ""
+    digest: str
     details: Details
     expires_at: str
     size_vram: int = 0

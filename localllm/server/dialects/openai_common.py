@@ -9,6 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,6 +55,11 @@ def error_body(error: ApiError) -> ErrorBody:
 
 def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(16)
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def now() -> int:

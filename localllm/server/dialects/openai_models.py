@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from localllm.server.call import Call
+from localllm.server.dialects.openai_common import timestamp
 from localllm.server.endpoint import Endpoint
 from localllm.server.models import Served
 
@@ -28,9 +29,15 @@ class ModelStatus(msgspec.Struct):
 
 
 class ModelBody(msgspec.Struct, kw_only=True):
+    """OpenAI's model and Anthropic's (type, display_name, created_at, lifecycle) in one: both ask at this path."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
+    type: Literal["model"] = "model"
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"] = "active"
     owned_by: str = "localllm"
     status: ModelStatus
     meta: ModelMeta | UnsetType = UNSET
@@ -38,12 +45,18 @@ class ModelBody(msgspec.Struct, kw_only=True):
 
 
 class ModelList(msgspec.Struct):
+    """All of them: a list in Anthropic's form has no more pages."""
+
     data: list[ModelBody]
+    first_id: str | None
+    last_id: str | None
     object: Literal["list"] = "list"
+    has_more: Literal[False] = False
 
 
 async def models(call: Call) -> ModelList:
-    return ModelList([_body(call, name) for name in call.server.models.names()])
+    names = call.server.models.names()
+    return ModelList([_body(call, name) for name in names], *((names[0], names[-1]) if names else (None, None)))
 
 
 async def model(call: Call) -> ModelBody:
@@ -57,6 +70,8 @@ def _body(call: Call, name: str) -> ModelBody:
     return ModelBody(
         id=name,
         created=found.created(name),
+        display_name=name,
+        created_at=timestamp(found.created(name)),
         status=ModelStatus("loaded" if served else state),
         meta=_meta(served) if served else UNSET,
     )

@@ -8,10 +8,13 @@ import pytest
 
 from localllm.errors import LocalllmError
 from localllm.generate.grammar import Grammar
+from localllm.server.dialects.anthropic import DIALECT
+from localllm.server.streams import sse_frame
 
 PATH = "/v1/messages"
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"name": "add", "description": "sums", "input_schema": {"type": "object", "properties": {}}}
+IMAGE = {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image", "source": {"type": "base64"}}]}
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_thinking_text_and_calls_are_blocks(messages, marked):
     got = messages(script, tools=[TOOL], thinking={"type": "enabled", "budget_tokens": 20}).json
     assert [block["type"] for block in got["content"]] == ["thinking", "text", "tool_use", "tool_use"]
     assert got["content"][0] == {"type": "thinking", "thinking": "hm", "signature": ""}
-    assert got["content"][2] == {"type": "tool_use", "id": "call_0", "name": "add", "input": 1}
+    assert got["content"][2] == {"type": "tool_use", "id": "call_0", "name": "add", "input": {"arguments": "1"}}
     assert got["stop_reason"] == "tool_use"
     assert (marked[0].thinking, marked[0].thinking_budget) == (True, 20)
     stream = messages(script, tools=[TOOL], stream=True)
@@ -76,7 +79,10 @@ def test_thinking_text_and_calls_are_blocks(messages, marked):
     assert stops == [0, 1, 2, 3]
     pieces = [chunk["delta"] for chunk in stream.chunks if chunk["type"] == "content_block_delta"]
     assert {"type": "input_json_delta", "partial_json": "2"} in pieces
-    assert {"type": "thinking_delta", "thinking": "h"} in pieces
+    assert pieces[:3] == [
+        {"type": "thinking_delta", "thinking": "h"}, {"type": "thinking_delta", "thinking": "m"},
+        {"type": "signature_delta", "signature": ""},
+    ]  # fmt: skip
 
 
 def test_what_is_asked_becomes_neutral(messages, marked):
@@ -140,9 +146,17 @@ def test_the_last_message_of_the_assistant_is_continued(messages, marked):
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "system", "content": [{"type": "image"}]}]}, "image"),
+        (
+            {"messages": [{"role": "user", "content": [IMAGE]}]},
+            "messages.0.content.0.content.0: a block of type 'image'",
+        ),
+        ({"mcp_servers": [{"type": "url", "url": "https://example.org", "name": "x"}]}, "mcp_servers"),
+        ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, "mcp_toolset"),
+        ({"tools": [{"name": "add"}]}, "input_schema"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "image"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "tool_use_id"),
         ({"messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]}, "id and a name"),
@@ -178,6 +192,49 @@ def test_an_error_within_a_stream(serve):
     last = text.strip().split("\n\n")[-1]
     assert last.startswith("event: error\ndata: ")
     assert json.loads(last.split("data: ", 1)[1])["error"] == {"type": "api_error", "message": "the model is damaged"}
+
+
+def test_the_stamp_of_claude_code_does_not_spoil_the_known_beginning(messages, marked):
+    head = "x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli; cch="
+    for stamp in ("a5145", "0b3f2"):
+        messages(system=[{"type": "text", "text": f"{head}{stamp};"}, {"type": "text", "text": "cch=a5145;"}])
+    first, second = (asked.messages[0]["content"] for asked in marked)
+    assert first == second == f"{head}00000;\ncch=a5145;"
+
+
+def test_what_else_is_text(messages, marked):
+    document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}, "title": "t"}
+    result = {"type": "tool_result", "tool_use_id": "1", "content": [document], "is_error": True}
+    call = {"type": "tool_use", "id": "1", "name": "add", "input": {}}
+    messages(messages=[
+        {"role": "user", "content": [document]},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+        {"role": "system", "content": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]},
+    ], tools=[TOOL], context_management={"edits": []})  # fmt: skip
+    told = [(message["role"], message["content"]) for message in marked[0].messages]
+    assert told == [("user", "d"), ("assistant", None), ("tool", "d"), ("system", "s")]
+
+
+def test_a_prompt_is_read_without_an_answer(messages):
+    got = messages(max_tokens=0).json
+    assert (got["stop_reason"], got["usage"]["output_tokens"]) == ("max_tokens", 0)
+
+
+def test_pings_have_a_name():
+    assert sse_frame(DIALECT.ping) == b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+def test_models_in_the_clients_form(serve):
+    server = serve()
+    got = server.client.get("/v1/models", params={"limit": 1000}, headers={"anthropic-version": "2023-06-01"})
+    assert got.headers["request-id"] == got.headers["x-request-id"]
+    listed = got.json()
+    assert (listed["has_more"], listed["first_id"], listed["last_id"]) == (False, "fake", "fake")
+    (model,) = listed["data"]
+    assert (model["type"], model["id"], model["display_name"]) == ("model", "fake", "fake")
+    assert model["created_at"] == "1970-01-01T00:00:00Z"
+    assert server.client.get("/v1/models/fake").json() == model
 
 
 def test_tokens_are_counted_without_an_answer(ask):

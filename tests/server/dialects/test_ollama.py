@@ -8,7 +8,6 @@ import pytest
 
 from localllm.generate.grammar import Grammar
 from localllm.server.chat import ToolCall
-from localllm.server.dialects.ollama import arguments_of
 from localllm.server.dialects.ollama_messages import keep_alive
 from localllm.server.endpoint import ApiError
 from tests.recorded import models as recorded
@@ -100,9 +99,9 @@ def test_what_is_asked_becomes_neutral(chat, marked):
 
 
 def test_arguments_are_an_object():
-    assert arguments_of(ToolCall("", "add", '{"x": [1]}')) == {"x": [1]}
-    assert arguments_of(ToolCall("", "add", "")) == {}
-    assert arguments_of(ToolCall("", "add", '{"x": ')) == {"arguments": '{"x": '}
+    assert ToolCall("", "add", '{"x": [1]}').object() == {"x": [1]}
+    assert ToolCall("", "add", "").object() == {}
+    assert ToolCall("", "add", '{"x": ').object() == {"arguments": '{"x": '}
 
 
 def test_generate(ask, stream):
@@ -133,7 +132,11 @@ def test_a_model_is_loaded_and_dropped(serve):
     for path in ("/api/generate", "/api/chat"):
         got = server.client.post(path, json={"model": "fake"}).json()
         assert (got["done"], got["done_reason"]) == (True, "load")
-        assert [row["name"] for row in server.client.get("/api/ps").json()["models"]] == ["fake"]
+        (row,) = server.client.get("/api/ps").json()["models"]
+        (listed,) = server.client.get("/api/tags").json()["models"]
+        assert (row["name"], row["expires_at"]) == ("fake", "2999-12-31T00:00:00Z")
+        assert row["digest"] == listed["digest"]
+        assert len(row["digest"]) == 64
         got = server.client.post(path, json={"model": "fake", "keep_alive": 0}).json()
         assert got["done_reason"] == "unload"
         assert server.client.get("/api/ps").json()["models"] == []
@@ -179,6 +182,7 @@ def test_what_there_is(serve, tmp_path):
         ("/api/show", {"model": ""}, 400, "model"),
         ("/api/pull", {"model": "no-such-model"}, 404, "catalog"),
         ("/api/create", {}, 403, "command line"),
+        ("/api/blobs/sha256:0", {}, 403, "command line"),
         ("/api/nothing", {}, 404, "no such path"),
     ],
 )
