@@ -57,8 +57,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         asked = headers.get("x-request-id", "")
-        scope["request_id"] = asked if _ID.fullmatch(asked) else os.urandom(8).hex()
-        added = {name: scope["request_id"] for name in _ID_HEADERS}
+        request_id: str = asked if _ID.fullmatch(asked) else os.urandom(8).hex()
+        scope["request_id"] = request_id
+        added = dict.fromkeys(_ID_HEADERS, request_id)
         started, status = time.monotonic(), 0
 
         async def send_with_headers(message: Message) -> None:
