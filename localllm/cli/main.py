@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
     "run": ("localllm.cli.run", "Give one answer to one prompt, on standard output."),
     "serve": ("localllm.cli.serve", "Serve models over HTTP: OpenAI, Anthropic, Ollama, llama.cpp."),
+    "batch": ("localllm.cli.batch", "Answer the requests of a file, in the batch format of OpenAI."),
     "bench": ("localllm.cli.bench", "Measure prompt processing and text generation like llama-bench."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "compare": ("localllm.cli.compare", "Compare files of one model: size, speed, quality."),

@@ -129,7 +129,7 @@ def command(model: str | None, **given: Any) -> None:
     store and of --models-dir, when a client names them.
     """
     given["model"] = one_model(model, given.pop("model_option"))
-    _need_extra()
+    need_extra()
     from localllm.server.guard import check_exposure
     from localllm.server.listener import bind
 
@@ -153,7 +153,7 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
         given["cache_ram"], cache_folder(given["cache_dir"]) if given["cache"] else None, given["cache_size"],
     )  # fmt: skip
     settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"])
-    named = _named(given["model"], _parts(given["alias"]))
+    named = named_models(given["model"], _parts(given["alias"]))
     folder = given["models_dir"]
     if folder is not None and not os.path.isdir(folder):
         raise FileError(f"--models-dir {folder}: no such folder")
@@ -173,7 +173,7 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     return models, default
 
 
-def _named(model: str | None, aliases: Sequence[str]) -> dict[str, str]:
+def named_models(model: str | None, aliases: Sequence[str]) -> dict[str, str]:
     """Names of the model on the command line -> its path."""
     if model is None:
         if aliases:
@@ -288,7 +288,7 @@ def described(served: Served) -> str:
     return f"{text}, {n_seq} × {n_ctx} tokens of context ({contexts:.1f} GB when full)"
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
     try:
         import msgspec  # noqa: F401
         import prometheus_client  # noqa: F401

@@ -1,0 +1,152 @@
+"""`localllm batch`: a file of requests in, a file of answers out, as a server would answer them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localllm.cli.common import Progress, cache_folder, note, options
+from localllm.cli.serve import named_models, need_extra
+from localllm.errors import INTERRUPTED, TERMINATED, UsageError
+
+if TYPE_CHECKING:
+    from localllm.server.batch_file import Answer, AnswerFile, Plan, Task
+    from localllm.server.models import Models
+
+_STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
+@click.command("batch", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.argument("model", required=False, metavar="[MODEL]")
+@click.option(
+    "-np", "--parallel", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N",
+    help="Requests at the same time; each has a context of its own.",
+)  # fmt: skip
+@options("ctx_size", "threads", "batch_size", "kv_type", "swa_full", "cache", "cache_dir", "cache_size")
+def command(source: str, target: str, model: str | None, parallel: int, **given: Any) -> int:
+    """Answer the requests of IN, a line of JSON each in OpenAI's batch format, and append the answers to OUT.
+
+    MODEL, the path of a GGUF file or a name of `localllm list`, answers whatever the requests name; without it they
+    name models that are installed. Paths are /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses.
+    What OUT holds already is not done again: the same command goes on where it was stopped. A line that cannot be
+    read, or is refused, has its error in OUT. Answers stand in the order in which they end; custom_id tells which is
+    which.
+
+    \b
+    {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+     "body": {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 50}}
+    """
+    need_extra()
+    from localllm.server.batch_file import open_answers, plan
+
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise UsageError(f"{target} is both IN and OUT: answers go into a file of their own")
+    plan(Path(source), frozenset())  # what is wrong with it is told before OUT is made
+    with open_answers(Path(target)) as answers:
+        wanted = plan(Path(source), answers.done)
+        if answers.torn:
+            note(f"{target}: its last line was cut off, and is done again")
+        if wanted.n_done:
+            note(f"{target} holds {wanted.n_done} of {wanted.total} answers already")
+        count = _Count(wanted, answers)
+        if wanted.n_done < wanted.total:
+            stopped = _answer(wanted, count, _models(model, parallel, given), parallel)
+            if stopped is not None:
+                note(f"stopped: {target} holds {count.n_done} of {wanted.total} answers; the same command goes on")
+                return _STATUS[stopped]
+    note(f"{target}: {count.summary()}")
+    return 0
+
+
+def _models(model: str | None, parallel: int, given: dict[str, Any]) -> Models:
+    from localllm.engine.options import EngineOptions
+    from localllm.runtime.system import available_memory
+    from localllm.server.library import Library
+    from localllm.server.loading import ModelSettings, load
+    from localllm.server.models import FOREVER, Models
+
+    folder = cache_folder(given["cache_dir"]) if given["cache"] else None
+    engine = EngineOptions(
+        given["ctx_size"], parallel, given["batch_size"], cache_folder=folder, cache_disk=given["cache_size"]
+    )
+    settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"])
+    library = Library(named_models(model, ()), store=model is None, any_name=model is not None)
+    if not library.files():
+        raise UsageError("there is no model: name one, or fetch one (`localllm pull`)")
+    return Models(library, lambda path: load(path, settings, Progress()), None, FOREVER, available_memory())
+
+
+_KINDS = ("answered", "refused", "no requests")
+
+
+class _Count:
+    """Writes answers and shows how far it is."""
+
+    def __init__(self, plan: Plan, answers: AnswerFile) -> None:
+        self._plan, self._answers, self.n_done = plan, answers, plan.n_done
+        self._kinds: Counter[str] = Counter()
+        self._progress = Progress()
+
+    def __call__(self, task: Task, answer: Answer | None) -> None:
+        self._answers.write(task, answer)
+        self._kinds[_KINDS[2 if answer is None else answer.status >= 400]] += 1
+        self.n_done += 1
+        self._progress("Answering", self.n_done, self._plan.total)
+
+    def summary(self) -> str:
+        """ "3 answered, 1 refused" """
+        told = [f"{self._kinds[kind]} {kind}" for kind in _KINDS if self._kinds[kind]]
+        return ", ".join(told) or "nothing was left to do"
+
+
+def _answer(plan: Plan, count: _Count, models: Models, parallel: int) -> signal.Signals | None:
+    """Answer what is left; the signal that ended it early, if one did."""
+    from localllm.server.batch import Batch, running_app
+
+    stopped: list[signal.Signals] = []
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task
+
+        def stop(number: signal.Signals) -> None:
+            if stopped:
+                os._exit(_STATUS[number])
+            stopped.append(number)
+            task.cancel()
+
+        with _signals(stop):
+            async with running_app(models) as app:
+                await Batch(app, plan.left(), parallel, count).run()
+
+    try:
+        asyncio.run(run())
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+    return stopped[0] if stopped else None
+
+
+@contextmanager
+def _signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call `stop` within the block, in which an event loop runs."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _STATUS}
+    for number in _STATUS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
