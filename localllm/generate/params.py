@@ -175,8 +175,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
 _WHOLE = frozenset(
     ("top_k", "repeat_last_n", "dry_allowed_length", "dry_penalty_last_n", "mirostat", "min_keep")
 )  # fmt: skip
-_MAX_BREAKERS, _MAX_BREAKER_BYTES = 64, 40
-"""Each breaker is looked for in the whole vocabulary; the length is llama.cpp's limit."""
+_MAX_BREAKERS, _MAX_BREAKER_BYTES, _MAX_BREAKERS_BYTES = 64, 40, 512
+"""How many, and their bytes: of one, as llama.cpp has it, and of all. Each is looked for in the whole vocabulary."""
 
 
 def _check(name: str, value: Any, low: float, high: float) -> None:
@@ -217,6 +217,8 @@ def _breakers(texts: Iterable[str]) -> tuple[str, ...]:
     for text in kept:
         if not 1 <= len(text.encode()) <= _MAX_BREAKER_BYTES:
             raise UsageError(f"dry_sequence_breakers has {text!r}: it must have 1 to {_MAX_BREAKER_BYTES} bytes")
+    if (n_bytes := len("".join(kept).encode())) > _MAX_BREAKERS_BYTES:
+        raise UsageError(f"dry_sequence_breakers has {n_bytes} bytes: {_MAX_BREAKERS_BYTES} are the most")
     return kept
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 
 from localllm.engine.engine import Engine
 from localllm.engine.options import EngineOptions
+from localllm.generate.grammar_vocabulary import vocabulary_of
+from localllm.generate.samplers.breakers import pieces_of
 from localllm.generate.samplers.row import KEYS as SAMPLER_KERNELS
 from localllm.generate.session import Model
 from localllm.kernels.objects import load as load_kernels
 from localllm.model.memory import state_bytes
 from localllm.runtime.system import available_memory
 
+_log = logging.getLogger("localllm.server")
 _CONTEXTS = (32768, 16384, 8192)
 """Sizes that are tried where none is asked for, as far as the model has learned so many positions."""
 _WARM_TOKENS = 4
@@ -54,7 +60,10 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         if settings.embed_only or not network.causal or network.output is None:
             return model, None
         load_kernels(SAMPLER_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
-        _warm(model)
+        with ThreadPoolExecutor(1, "localllm-vocabulary") as beside:
+            reading = beside.submit(_read_vocabulary, model)
+            _warm(model)
+            reading.result()
         return model, Engine(model, replace(wanted, n_ctx=wanted.n_ctx or roomy_context(model, wanted.n_seq)))
     except BaseException:
         model.close()
@@ -69,6 +78,21 @@ def _warm(model: Model) -> None:
         context.forward([0])
     finally:
         context.close()
+
+
+def _read_vocabulary(model: Model) -> None:
+    """Make what grammars and DRY look up in a vocabulary: it takes up to a second, in which nothing else would go on if
+    a request had to wait for it."""
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        return
+    pieces_of(tokenizer)
+    if find_spec("llguidance") is None:
+        return
+    try:
+        vocabulary_of(tokenizer)
+    except Exception as error:
+        _log.warning("grammars cannot be used with %s: %s", model.description, error)
 
 
 def roomy_context(model: Model, n_seq: int) -> int:

@@ -43,7 +43,8 @@ def test_numbers_have_limits(name):
      ("logit_bias", {2**31: 1.0}, "between 0 and"), ("logit_bias", {3: math.inf}, "token 3 is inf"),
      ("logit_bias", {3: math.nan}, "token 3 is nan"), ("samplers", ("top_k", "beam"), "'beam': there are penalties"),
      ("dry_sequence_breakers", ("",), "1 to 40 bytes"), ("dry_sequence_breakers", ("é" * 21,), "1 to 40 bytes"),
-     ("dry_sequence_breakers", [str(i) for i in range(65)], "has 65 texts: 64")],
+     ("dry_sequence_breakers", [str(i) for i in range(65)], "has 65 texts: 64"),
+     ("dry_sequence_breakers", [f"{i:033}" for i in range(16)], "has 528 bytes: 512")],
 )  # fmt: skip
 def test_what_is_refused(field, value, problem):
     with pytest.raises(UsageError, match=problem):

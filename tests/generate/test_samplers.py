@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.breakers import breakers_of
+from localllm.generate.samplers.breakers import Breakers, Tail, breakers_of
 from localllm.generate.samplers.candidates import Candidates, best, likeliest, most_typical
 from localllm.generate.samplers.dry import Dry
 from localllm.generate.samplers.row import weigh
@@ -190,28 +190,40 @@ def naive_repeats(text, last_n, allowed, breakers, spared):
 @pytest.mark.parametrize("last_n", [-1, 5, 17])
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 def test_dry_keeps_repetitions_from_token_to_token(last_n, allowed):
-    breakers = [(3,), (0, 1), (0, 1, 2)]
+    breakers = [(3,), (0, 1), (2, 1), (0, 1, 2)]
+    zero_or_two, zero = np.array([0, 2], np.int32), np.array([0], np.int32)
+    looked_up = Breakers(frozenset({3}), (Tail(zero_or_two, (1,)), Tail(zero, (1, 2))))
     for seed in range(20):
         text = np.random.default_rng(seed).integers(0, 4, 150).tolist()
         params = Sampling(dry_multiplier=1, dry_penalty_last_n=last_n, dry_allowed_length=allowed)
-        grown = Dry(params, breakers)
+        grown = Dry(params, looked_up)
         for n, token in enumerate(text):
             ids, lengths = grown._repeats()
             assert dict(zip(ids.tolist(), lengths.tolist(), strict=True)) == naive_repeats(
                 text[:n], last_n, allowed, breakers, {3}
             )
             grown.push(token)
-        fresh = Dry(params, breakers)
+        fresh = Dry(params, looked_up)
         fresh.restart(text)
         assert [x.tolist() for x in fresh._repeats()] == [x.tolist() for x in grown._repeats()]
 
 
 def test_what_breaks_a_sequence_is_found_once():
     tokenizer = vocabulary()
-    found = breakers_of(tokenizer, "xyz")
-    assert found is breakers_of(tokenizer, "xyz")
-    texts = sorted(b" ".join(tokenizer.token_bytes(i) for i in ids) for ids in found)
-    assert texts == [b"bx yz", b"x yz", b"x yz", b"xy z", b"xyzc"]  # x is a piece and a byte
+    found = breakers_of(tokenizer, ("xyz", "\n"))
+    assert found is breakers_of(tokenizer, ("xyz", "\n"))
+    ids = [(token,) for token in found.single]
+    ids += [(head, *tail.rest) for tail in found.tails for head in tail.heads.tolist()]
+    texts = sorted(b" ".join(tokenizer.token_bytes(i) for i in one) for one in ids)
+    assert texts == [b"\n", b"bx yz", b"x yz", b"x yz", b"xy z", b"xyzc"]  # x is a piece and a byte
+
+
+def test_only_some_lists_of_breakers_are_remembered():
+    tokenizer = vocabulary()
+    first = breakers_of(tokenizer, ("0",))
+    for i in range(1, 9):
+        breakers_of(tokenizer, (str(i),))
+    assert breakers_of(tokenizer, ("0",)) is not first
 
 
 @pytest.mark.parametrize("last_n", [-1, 1, 9, 64])

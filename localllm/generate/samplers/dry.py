@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
-from localllm.generate.samplers.breakers import Breaker, breakers_of
+from localllm.generate.samplers.breakers import Breakers, Tail, Tokens, breakers_of
 from localllm.generate.samplers.candidates import Candidates, Places, by_id
 from localllm.generate.samplers.stage import Means, Stage
 
@@ -27,15 +27,15 @@ _LOG_MAX = 88.7228391
 class Dry:
     """Repetitions of the end of the text, kept up to date."""
 
-    def __init__(self, params: Sampling, breakers: Iterable[Breaker]) -> None:
+    def __init__(self, params: Sampling, breakers: Breakers) -> None:
         self._multiplier, self._base = float(np.float32(params.dry_multiplier)), float(np.float32(params.dry_base))
         self._allowed, self._last_n = params.dry_allowed_length, params.dry_penalty_last_n
         self._max_exponent = int(_LOG_MAX / math.log(self._base)) if self._base > 1.000001 else 0
-        self._breakers: defaultdict[int, list[Breaker]] = defaultdict(list)
+        self._single = breakers.single
+        self._tails: defaultdict[int, list[Tail]] = defaultdict(list)
         """By their last token."""
-        for breaker in set(breakers):
-            self._breakers[breaker[-1]].append(breaker)
-        self._spared = np.array([b[0] for ones in self._breakers.values() for b in ones if len(b) == 1], np.int64)
+        for tail in breakers.tails:
+            self._tails[tail.rest[-1]].append(tail)
         self.restart(())
 
     def restart(self, ids: Sequence[int]) -> None:
@@ -66,9 +66,12 @@ class Dry:
         """The text is one token longer: does a breaker end there?"""
         n = self._n
         self._n += 1
-        for breaker in self._breakers.get(token, ()):
-            begin = n + 1 - len(breaker)
-            if begin >= 0 and tuple(self._text[begin : n + 1].tolist()) == breaker:
+        if token in self._single:
+            self._broken = max(self._broken, (n, n))
+        for heads, rest in self._tails.get(token, ()):
+            begin = n - len(rest)
+            followed = begin >= 0 and tuple(self._text[begin + 1 : n + 1].tolist()) == rest
+            if followed and _holds(heads, self._text[begin]):
                 self._broken = max(self._broken, (begin, n))
 
     def _make_room(self) -> None:
@@ -109,8 +112,8 @@ class Dry:
         order = np.lexsort((lengths, tokens))
         tokens, lengths = tokens[order], lengths[order]
         longest = np.append(tokens[1:] != tokens[:-1], True)[: len(tokens)]
-        if self._spared.size:
-            longest &= ~np.isin(tokens, self._spared)
+        if self._single:
+            longest &= np.array([token not in self._single for token in tokens.tolist()], np.bool_)
         return tokens[longest], lengths[longest]
 
 
@@ -139,7 +142,11 @@ def dry(params: Sampling, means: Means) -> Stage | None:
         return None
     if params.dry_sequence_breakers and means.vocabulary is None:
         raise UsageError("dry_sequence_breakers are texts: without a vocabulary there can be none, set them to ()")
-    breakers = [
-        b for text in params.dry_sequence_breakers if means.vocabulary for b in breakers_of(means.vocabulary, text)
-    ]
-    return Dry(params, breakers)
+    texts, vocabulary = params.dry_sequence_breakers, means.vocabulary
+    return Dry(params, breakers_of(vocabulary, texts) if texts and vocabulary else Breakers())
+
+
+def _holds(tokens: Tokens, token: np.int64) -> bool:
+    """Whether a token is one of some, which rise."""
+    place = int(tokens.searchsorted(token))
+    return place < len(tokens) and bool(tokens[place] == token)
