@@ -295,15 +295,22 @@ def check_fits(n_prompt: int, served: Served, param: str) -> None:
     """ApiError for a prompt that the context does not hold: nothing is ever cut off."""
     n_ctx = served.generating().n_ctx
     if n_prompt > n_ctx:
-        raise ApiError(
-            400,
-            f"the prompt has {n_prompt} tokens, the context holds {n_ctx}: shorten it, or start the server with a "
-            "larger context (-c)",
-            kind="exceed_context_size_error",
-            param=param,
-            code="context_length_exceeded",
-            details={"n_prompt_tokens": n_prompt, "n_ctx": n_ctx},
-        )
+        text = f"the prompt has {n_prompt} tokens, the context holds {n_ctx}"
+        raise too_long(f"{text}: shorten it, or start the server with a larger context (-c)", n_prompt, n_ctx, param)
+
+
+def check_may_fit(texts: Iterable[str], served: Served, param: str) -> None:
+    """As `check_fits`, for texts that are not tokenized yet, and need not be where they are far too long."""
+    n_ctx = served.generating().n_ctx
+    if (least := served.at_least(*texts)) > n_ctx:
+        text = f"the prompt has at least {least} tokens, the context holds {n_ctx}"
+        raise too_long(f"{text}: shorten it, or start the server with a larger context (-c)", least, n_ctx, param)
+
+
+def too_long(message: str, n_tokens: int, n_ctx: int, param: str) -> ApiError:
+    """What is told of a text that has more tokens than there is room for."""
+    details = {"n_prompt_tokens": n_tokens, "n_ctx": n_ctx}
+    return ApiError(400, message, "exceed_context_size_error", param, "context_length_exceeded", details=details)
 
 
 def default_sampling(served: Served) -> Sampling:

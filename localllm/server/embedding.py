@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from localllm.errors import LocalllmError
+from localllm.errors import LocalllmError, UsageError
 
 _BATCH = 64
 """Texts that go to the model at once; between two batches others have their turn."""
@@ -43,7 +43,12 @@ class Embeddings:
     async def embed(
         self, texts: Sequence[Sequence[int]], pooling: str | None = None, normalize: bool = True
     ) -> np.ndarray:
-        """Rows of texts, given as ids: see LoadedModel.embed."""
+        """Rows of texts, given as ids: see LoadedModel.embed. UsageError where nobody says how a text is pooled."""
+        if pooling is None and not self.is_pooled:
+            raise UsageError(
+                "this model's file does not say how a text becomes one embedding: start the server with --pooling "
+                "(mean, cls or last)"
+            )
         wanted = [_Text(ids, (pooling or self._pooling, normalize)) for ids in texts]
         self._waiting.extend(wanted)
         if self._worker is None or self._worker.done():

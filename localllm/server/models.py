@@ -63,6 +63,10 @@ class Served:
             raise ApiError(400, text, "not_supported_error", param="model")
         return self.model.tokenizer
 
+    def at_least(self, *texts: str) -> int:
+        """How many tokens some texts have at the least: what is far too long is refused before it is tokenized."""
+        return sum(map(self.tokenizer().at_least, texts))
+
     async def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]:
         """Ids of a text; other requests are answered while a long one is tokenized."""
         encode = self.tokenizer().encode

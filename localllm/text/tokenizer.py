@@ -10,6 +10,7 @@ import codecs
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from localllm.errors import TokenizerError, UnsupportedError
@@ -41,12 +42,14 @@ class Kind:
     """That space is the encoder's own matter."""
     leading_space: bool = False
     """Words begin with a space that the text did not have."""
+    keeps_bytes: bool = False
+    """Each byte of a text is in one of its tokens."""
 
 
 KINDS: dict[str, Kind] = {
-    "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
-    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
-    "gemma4": Kind("bpe", "gemma4", always_bos=True),
+    "gpt2": Kind("bpe", "gpt2", bos=11, eos=11, keeps_bytes=True),
+    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True, keeps_bytes=True),
+    "gemma4": Kind("bpe", "gemma4", always_bos=True, keeps_bytes=True),
     "whitespace": Kind("bpe", "whitespace", bos=11, eos=11),
     "bert": Kind(
         "wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, always_bos=True, add_sep=True, leading_space=True
@@ -128,6 +131,20 @@ class Tokenizer:
         if add_special and self.add_sep and self.sep_id is not None:
             ids.append(self.sep_id)
         return ids
+
+    def at_least(self, text: str) -> int:
+        """How many ids `text` has at the least, without encoding it: its bytes by those of the longest token.
+
+        0 for kinds that may take any number of bytes for one token, or leave some out.
+        """
+        if not KINDS[self.kind].keeps_bytes:
+            return 0
+        return len(text.encode("utf-8", "surrogatepass")) // self._longest
+
+    @cached_property
+    def _longest(self) -> int:
+        """Bytes of the longest token, at the most: the vocabulary's texts are no shorter than what they stand for."""
+        return max(len(text.encode("utf-8", "surrogateescape")) for text in self.tokens)
 
     def encode_inside(self, text: str) -> list[int]:
         """Ids of a text that continues another: no space goes before it, and control tokens in it are plain text.

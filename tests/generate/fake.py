@@ -45,6 +45,9 @@ class FakeTokenizer:
     def encode(self, text, add_special=False, parse_special=False):
         return [BOS] * add_special + [ALPHABET.index(c) for c in text]
 
+    def at_least(self, text):
+        return len(text) // 4
+
     def token_bytes(self, token_id, special=False):
         return ALPHABET[token_id].encode()
 
@@ -183,6 +186,7 @@ class FakeModel(TextGeneration):
     default_n_ctx = 64
     max_positions = 1 << 31
     config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64, n_embd=8)
+    network = SimpleNamespace(pooling=SimpleNamespace(kind="mean"))
 
     def __init__(self, script="hello", can_cut=True):
         self.metadata = Metadata(self.path)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from localllm.errors import ContextFullError
+from localllm.errors import ContextFullError, UsageError
 from localllm.server.embedding import Embeddings
 
 
 class Model:
     """A row of a text is its ids' sum; `batches`: what came together."""
 
-    def __init__(self):
+    def __init__(self, pooling="mean"):
+        self.network = SimpleNamespace(pooling=SimpleNamespace(kind=pooling))
         self.batches, self.kinds = [], []
         self.gate = threading.Event()
         self.gate.set()
@@ -49,6 +51,16 @@ def test_texts_that_wait_go_together():
         assert [row.ravel().tolist() for row in rows] == [[1], [2, 4], [3, 6], [9]]
         assert model.batches[-1] == [[9]]
         assert sorted(map(len, model.batches)) in ([1, 1, 4], [1, 5])
+
+    run(work())
+
+
+def test_a_file_that_does_not_say_how_texts_are_pooled():
+    async def work():
+        with pytest.raises(UsageError, match="--pooling"):
+            await Embeddings(Model("none")).embed([[1]])
+        assert (await Embeddings(Model("none"), "last").embed([[1]])).tolist() == [[1.0]]
+        assert (await Embeddings(Model("none")).embed([[1]], "cls")).tolist() == [[1.0]]
 
     run(work())
 

@@ -48,7 +48,12 @@ def strings(n: int, seed: int) -> Iterator[str]:
 
 
 def check(tokenizer: Tokenizer, n: int, seed: int) -> None:
-    lost = [text for text in strings(n, seed) if tokenizer.decode(tokenizer.encode(text)) != text]
+    lost = []
+    for text in strings(n, seed):
+        ids = tokenizer.encode(text)
+        assert len(ids) >= tokenizer.at_least(text)
+        if tokenizer.decode(ids) != text:
+            lost.append(text)
     assert not lost, f"{len(lost)} of {n}, the first is {lost[0]!r}"
 
 

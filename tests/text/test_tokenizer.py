@@ -139,6 +139,12 @@ class TestDecoding:
 
 
 class TestHostile:
+    def test_how_many_there_are_at_the_least(self) -> None:
+        tokenizer = tokenizer_of(byte_level())
+        longest = max(len(text.encode()) for text in tokenizer.tokens)
+        assert tokenizer.at_least("x" * (3 * longest)) == 3
+        assert tokenizer.at_least("é" * (2 * longest)) == 4
+
     def test_no_vocabulary(self) -> None:
         assert load_tokenizer({"tokenizer.ggml.model": "no_vocab"}) is None
         assert load_tokenizer({"tokenizer.ggml.model": "none"}) is None

@@ -17,7 +17,7 @@ from msgspec import Meta
 from localllm.engine.request import Ended, Event, Reading, Request, Said
 from localllm.server.answers import events
 from localllm.server.call import Call
-from localllm.server.chat import check_fits
+from localllm.server.chat import check_fits, check_may_fit
 from localllm.server.dialects import openai_fields
 from localllm.server.dialects.llamacpp_answers import Clock, Final, LlamaAnswer, Partial, chosen
 from localllm.server.dialects.llamacpp_status import settings
@@ -87,6 +87,8 @@ async def prompt_ids(served: Served, prompt: Prompt) -> list[int]:
         if prompt.multimodal_data:
             raise refuse("multimodal_data: this server takes text alone", "prompt")
         prompt = prompt.prompt_string
+    parts = prompt if isinstance(prompt, list) else [prompt]
+    check_may_fit((part for part in parts if isinstance(part, str)), served, "prompt")
     ids = await mixed_ids(served, prompt, add_special=True)
     check_prompt(served, ids)
     return ids
@@ -269,6 +271,8 @@ async def _infill_prompts(call: Call, served: Served) -> list[list[int]]:
     if missing:
         text = f"the model {served.name!r} cannot fill in: its vocabulary has no {', '.join(missing)}"
         raise ApiError(400, text, "not_supported_error", param="model")
+    texts = (body.input_prefix, body.input_suffix, body.prompt, *(extra.text for extra in body.input_extra))
+    check_may_fit(texts, served, "input_prefix")
     before, after, middle = (known[name] for name in _NEEDED)
     separator, repository = known.get("fim_sep_token_id"), known.get("fim_rep_token_id")
     ids: list[int] = []

@@ -17,7 +17,7 @@ from localllm.generate.grammar import Grammar, compile_grammar
 from localllm.generate.piece import TokenLogprob
 from localllm.generate.stats import Stats
 from localllm.server.call import Call
-from localllm.server.chat import Chat, ChatEnd, Part, ToolCall, begin, start
+from localllm.server.chat import Chat, ChatEnd, Part, ToolCall, begin, check_may_fit, start
 from localllm.server.dialects import ollama_models
 from localllm.server.dialects import ollama_types as types
 from localllm.server.dialects.ollama_messages import (
@@ -208,6 +208,8 @@ class _GenerateLines(_Lines):
     async def start(self) -> Chat:
         body: types.GenerateBody = self._call.body
         chosen, bounds = sampling(body.options or types.Options(), self._served), limits(body, self._call)
+        if body.suffix or body.raw:
+            check_may_fit([body.prompt or "", body.suffix or ""], self._served, "prompt")
         if body.suffix:
             ids = infill_prompt(self._served.tokenizer(), body.prompt or "", body.suffix)
         elif body.raw:

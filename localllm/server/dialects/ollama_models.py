@@ -231,14 +231,17 @@ async def embed(call: Call) -> types.EmbedAnswer:
 
 
 async def _ids(text: str, served: Served, place: int, truncate: bool) -> list[int]:
-    ids, n_ctx = await served.encode(text, add_special=True), served.n_ctx
+    n_ctx, where = served.n_ctx, f"input[{place}]"
+    if not truncate:
+        check_length(served.at_least(text), n_ctx, where, "at least ")
+    ids = await served.encode(text, add_special=True)
     if not ids:
-        raise refuse(f"input[{place}]: has no tokens: there is nothing to embed", "input")
+        raise refuse(f"{where}: has no tokens: there is nothing to embed", "input")
     if truncate and len(ids) > n_ctx:
         tokenizer = served.tokenizer()
         n_end = int(tokenizer.add_eos) + int(tokenizer.add_sep)
         return [*ids[: n_ctx - n_end], *ids[len(ids) - n_end :]]
-    check_length(len(ids), n_ctx, f"input[{place}]")
+    check_length(len(ids), n_ctx, where)
     return ids
 
 

@@ -17,7 +17,7 @@ from localllm.engine.request import Ended, Event, PromptRead, Reading, Request, 
 from localllm.generate.piece import TokenLogprob
 from localllm.server.answers import events
 from localllm.server.call import Call
-from localllm.server.chat import Usage, check_fits, reason_of
+from localllm.server.chat import Usage, check_fits, check_may_fit, reason_of
 from localllm.server.dialects import openai_fields
 from localllm.server.dialects.openai_common import (
     FINGERPRINT,
@@ -96,6 +96,7 @@ def prompts(body: CompletionBody, served: Served) -> list[PromptText]:
 def _prompt(given: Any, body: CompletionBody, served: Served, where: str) -> PromptText:
     n_vocab = served.model.config.n_vocab
     if isinstance(given, str):
+        check_may_fit([given, body.suffix or ""], served, where)
         if body.suffix is not None:
             ids = infill_prompt(served.tokenizer(), given, body.suffix)
         else:

@@ -11,8 +11,9 @@ import numpy as np
 from msgspec import Meta
 
 from localllm.server.call import Call
+from localllm.server.chat import too_long
 from localllm.server.dialects.openai_common import refuse
-from localllm.server.endpoint import ApiError, Endpoint
+from localllm.server.endpoint import Endpoint
 from localllm.server.models import Served
 
 MAX_INPUTS = 2048
@@ -76,6 +77,7 @@ async def _ids(text: str | Any, served: Served, where: str) -> Sequence[int]:
     n_vocab, n_ctx = served.model.config.n_vocab, served.model.default_n_ctx
     ids: Sequence[int]
     if isinstance(text, str):
+        check_length(served.at_least(text), n_ctx, where, "at least ")
         ids = await served.encode(text, add_special=True)
     elif isinstance(text, int) or not all(isinstance(token, int) for token in text):
         raise refuse(f"{where}: ids and texts cannot stand in one list", where)
@@ -89,12 +91,11 @@ async def _ids(text: str | Any, served: Served, where: str) -> Sequence[int]:
     return ids
 
 
-def check_length(n_tokens: int, n_ctx: int, where: str) -> None:
-    """ApiError for a text longer than the model takes: nothing is cut off."""
+def check_length(n_tokens: int, n_ctx: int, where: str, about: str = "") -> None:
+    """ApiError for a text longer than the model takes: nothing is cut off. about: "at least " for a lower bound."""
     if n_tokens > n_ctx:
-        text = f"{where}: has {n_tokens} tokens, {n_ctx} are the most: shorten it, or start the server with a larger -c"
-        details = {"n_prompt_tokens": n_tokens, "n_ctx": n_ctx}
-        raise ApiError(400, text, "exceed_context_size_error", where, "context_length_exceeded", details=details)
+        text = f"{where}: has {about}{n_tokens} tokens, {n_ctx} are the most"
+        raise too_long(f"{text}: shorten it, or start the server with a larger -c", n_tokens, n_ctx, where)
 
 
 def shortened(rows: np.ndarray, n: int | None) -> np.ndarray:
