@@ -28,7 +28,11 @@ def test_prompts(serve, monkeypatch, path, body):
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("/v1/embeddings", {"input": ["a", LONG]}), ("/api/embed", {"model": "fake", "input": LONG})],
+    [
+        ("/v1/embeddings", {"input": ["a", LONG]}),
+        ("/api/embed", {"model": "fake", "input": LONG}),
+        ("/v1/rerank", {"query": LONG, "documents": ["a"]}),
+    ],
 )
 def test_texts_to_embed(serve, path, body):
     got = serve().client.post(path, json=body)

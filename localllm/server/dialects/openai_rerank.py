@@ -79,10 +79,14 @@ async def rerank(call: Call) -> Any:
 
 def _pairs(served: Served, query: str, texts: list[str]) -> list[list[int]]:
     """Ids of the query with each text. Raises ApiError for a pair that is too long."""
-    template = served.model.metadata.get(TEMPLATE_KEY)
-    pairs = [pair_ids(served.tokenizer(), query, text, template if isinstance(template, str) else "") for text in texts]
-    for i, ids in enumerate(pairs):
-        check_length(len(ids), served.model.default_n_ctx, f"documents[{i}] and the query")
+    given, n_ctx = served.model.metadata.get(TEMPLATE_KEY), served.model.default_n_ctx
+    template = given if isinstance(given, str) else ""
+    pairs = []
+    for i, text in enumerate(texts):
+        where = f"documents[{i}] and the query"
+        check_length(served.at_least(query, text), n_ctx, where, "at least ")
+        pairs.append(pair_ids(served.tokenizer(), query, text, template))
+        check_length(len(pairs[-1]), n_ctx, where)
     return pairs
 
 
