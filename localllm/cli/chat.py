@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
-from localllm.cli.sampling_options import Sectioned
+from localllm.cli.common import (
+    GENERATION,
+    GENERATION_SECTIONS,
+    VARIABLES,
+    Generation,
+    load_model,
+    note,
+    one_model,
+    options,
+    statistics,
+)
+from localllm.cli.sections import Sectioned
 from localllm.errors import ContextFullError, LocalllmError
 
 if TYPE_CHECKING:
@@ -25,7 +35,10 @@ ReadLine = Callable[[str], str]
 _QUOTES = '"""'
 
 
-@click.command("chat", cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    "chat", cls=Sectioned, sections=GENERATION_SECTIONS, epilog=VARIABLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.argument("positional", metavar="[MODEL]", required=False)
 @options("model", "system", *GENERATION)
 @click.option("--stats/--no-stats", default=True, help="Print statistics to standard error after each answer.")

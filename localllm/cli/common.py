@@ -95,6 +95,15 @@ GENERATION = (
     *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
 
+GENERATION_SECTIONS = {
+    "Structured answers": ("json", "json_schema", "regex", "grammar"),
+    "Memory and speed": ("ctx_size", "threads", "batch_size", "swa_full", "kv_type"),
+    "Prompt cache": ("cache", "cache_dir", "cache_size"),
+    **SECTIONS,
+}
+"""Headings of the help of commands that write text -> parameters."""
+VARIABLES = "Options may be set by variables, too: LOCALLLM_TEMP=0 for --temp 0. The command line goes first."
+
 
 def options(*names: str) -> Callable[[_Command], _Command]:
     """A decorator that adds rows of OPTIONS to a command, in the order given."""

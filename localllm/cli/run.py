@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.common import GENERATION, Generation, load_model, note, one_model, options, statistics
+from localllm.cli.common import (
+    GENERATION,
+    GENERATION_SECTIONS,
+    VARIABLES,
+    Generation,
+    load_model,
+    note,
+    one_model,
+    options,
+    statistics,
+)
 from localllm.cli.grammars import grammar_of, grammar_options
-from localllm.cli.sampling_options import Sectioned
+from localllm.cli.sections import Sectioned
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +34,10 @@ _PATIENCE = 1.0
 """Seconds before a silent pipe on standard input is mentioned: one that is never closed would look like a hang."""
 
 
-@click.command("run", cls=Sectioned, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    "run", cls=Sectioned, sections=GENERATION_SECTIONS, epilog=VARIABLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.argument("first", metavar="[MODEL]", required=False)
 @click.argument("second", metavar="[PROMPT]", required=False)
 @options("model", "prompt", "system")

@@ -132,22 +132,6 @@ MORE_SAMPLING: dict[str, tuple[str, Row]] = {
 SECTIONS = {"Sampling (the model's file may have defaults of its own)": SAMPLING, "More sampling": MORE_SAMPLING}
 
 
-class Sectioned(click.Command):
-    """A command whose options of the sampler stand in sections of their own, at the end of its help."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {"Options": [], **{title: [] for title in SECTIONS}}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            title = next((title for title, rows in SECTIONS.items() if param.name in rows), "Options")
-            if record is not None:
-                sections[title].append(record)
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
-
-
 def given_sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of Sampling that were given. Raises UsageError for a value out of its range."""
     fields = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import SIZE, Progress, cache_folder, note, one_model, options
+from localllm.cli.sections import Sectioned
 from localllm.errors import FileError, LocalllmError, UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +41,33 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar="LOCALLLM_" + longest.replace("-", "_").upper(), show_envvar=False, **settings)
 
 
-@click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
+_SECTIONS = {
+    "Models": ("models_dir", "alias", "only", "keep_alive", "embedding", "pooling"),
+    "Memory and speed": ("ctx_size", "parallel", "threads", "batch_size", "kv_type", "swa_full"),
+    "Prompt cache": ("cache", "cache_dir", "cache_size", "cache_ram"),
+    "Access": ("api_key", "api_key_file", "without_key", "allowed_host", "allowed_origin"),
+    "Limits": ("max_queue", "timeout", "drain", "max_body", "max_connections"),
+    "Monitoring": ("slots", "metrics", "log_requests", "log_prompts"),
+}
+"""Headings of the help -> parameters."""
+_VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --port 8000. The command line goes first."
+
+
+@click.command(
+    "serve", cls=Sectioned, sections=_SECTIONS, epilog=_VARIABLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.option("model_option", "-m", "--model", metavar="MODEL", help="The model, as an option.")
-@_option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@_option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any that is free.")
+@_option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@_option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    metavar="N",
+    help="Port; 0: any that is free.",
+)
 @_option("--models-dir", metavar="FOLDER", help="Serve the models of this folder, and of the folders in it, by name.")
 @_option("-a", "--alias", metavar="NAME", multiple=True, help="Name of MODEL for clients; more than one may be given.")
 @_option("--only", is_flag=True, help="Serve MODEL alone, whatever name clients ask for.")
@@ -109,7 +132,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     multiple=True,
     help="Let pages of this origin use the server (CORS), such as https://example.org; *: of any.",
 )
-@_option("--max-body", type=SIZE, default="32M", show_default=True, help="Size of a request, at most.")
+@_option("--max-body", type=SIZE, default="32M", show_default=True, metavar="SIZE", help="Size of a request, at most.")
 @_option(
     "--max-connections",
     type=click.IntRange(1),
@@ -268,6 +291,8 @@ class _Life:
 
     def draining(self) -> None:
         self._models.draining()
+        if n := self._models.n_calls:
+            note(f"{n} {'answers come' if n > 1 else 'answer comes'} to an end first; Ctrl-C ends at once")
 
     async def end_answers(self) -> None:
         await self._models.end_answers()

@@ -302,6 +302,11 @@ class Models:
                     error.message = error.message.replace(folder + os.sep, "")
         return error
 
+    @property
+    def n_calls(self) -> int:
+        """Calls that use a model, or wait for it."""
+        return self._users.total()
+
     def draining(self) -> None:
         """From now on nothing is answered that has not begun."""
         self._draining = True

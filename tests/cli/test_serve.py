@@ -7,11 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from localllm.cli.serve import _Seconds
+from localllm.cli.serve import _Life, _Seconds
 from tests.server import tiny
 
 
@@ -82,6 +83,15 @@ def test_keys_of_the_environment(call, folder, monkeypatch):
 )
 def test_times(text, seconds):
     assert _Seconds().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(("n", "told"), [(0, ""), (1, "1 answer comes"), (2, "2 answers come")])
+def test_who_ends_it_is_told_what_it_waits_for(capsys, n, told):
+    ended = []
+    models = SimpleNamespace(draining=lambda: ended.append(True), n_calls=n)
+    _Life(models, None, "http://127.0.0.1:1").draining()  # type: ignore[arg-type]
+    assert ended
+    assert capsys.readouterr().err.startswith(told)
 
 
 class Served:
