@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from localllm.engine.options import EngineOptions, EngineStatus, SlotStatus, Totals
 from localllm.engine.request import Ended, Failed, PromptRead, Reading, Said
-from localllm.errors import ContextFullError, QueueFullError
+from localllm.errors import ContextFullError, LocalllmError, QueueFullError
 from localllm.generate.piece import Piece, TokenLogprob
 from localllm.generate.stats import Stats
 from tests.generate.fake import ALPHABET, N_VOCAB
+
+PATIENCE = 60
+"""Seconds after which a test that left the gate shut fails."""
 
 
 class FakeHandle:
@@ -50,25 +54,31 @@ class FakeEngine:
         return handle
 
     def _answer(self, request, on_event, handle):
+        """A mistake within fails the request: its client, and the test, would wait for ever."""
+        try:
+            self._say(request, on_event, handle)
+        except Exception as error:
+            on_event(Failed(LocalllmError(f"the fake engine: {error!r}")))
+        finally:
+            handle.ended.set()
+
+    def _say(self, request, on_event, handle):
         n = len(request.ids)
         on_event(Reading(n, n, 0))
         if self.error:
             on_event(Failed(self.error))
-            handle.ended.set()
             return
         if request.prompt_logprobs is not None:
             on_event(PromptRead([_logprob(token, request.prompt_logprobs) for token in request.ids[1:]]))
         for index in range(request.n):
             self._one(index, request, on_event, handle)
-        handle.ended.set()
 
     def _one(self, index, request, on_event, handle):
         stats = Stats(prompt_tokens=n, prompt_seconds=0.5) if (n := len(request.ids)) else Stats()
         limit = len(self.model.script) if request.max_tokens is None else request.max_tokens
         said, stop_text = "", ""
         for letter in self.model.script[:limit]:
-            while not self.gate.wait(0.01) and not handle.cancelled.is_set():
-                pass
+            self._wait_at_gate(handle)
             if handle.cancelled.is_set():
                 stats.stop_reason = "cancelled"
                 break
@@ -85,6 +95,12 @@ class FakeEngine:
                 break
         stats.stop_reason = stats.stop_reason or ("stop" if len(said) == len(self.model.script) else "length")
         on_event(Ended(index, stats, stop_text))
+
+    def _wait_at_gate(self, handle):
+        begun = time.monotonic()
+        while not self.gate.wait(0.01) and not handle.cancelled.is_set():
+            if time.monotonic() - begun > PATIENCE:
+                raise TimeoutError(f"the gate was shut for {PATIENCE} seconds")
 
     def status(self):
         slots = tuple(SlotStatus(i, "idle", 0) for i in range(self.options.n_seq))
