@@ -44,3 +44,12 @@ def ask(serve):
         return result
 
     return post
+
+
+@pytest.fixture
+def chat(ask):
+    """chat(script, messages, **fields of the body) -> what `ask` gives, of OpenAI's chat."""
+    hi = [{"role": "user", "content": "hi"}]
+    return lambda script="hello", messages=hi, **body: ask(
+        "/v1/chat/completions", {"messages": messages, **body}, script
+    )
