@@ -55,6 +55,10 @@ class Call:
         """`async with call.model(name) as served`: the model stays loaded within the block. See Models.open."""
         return self.server.models.open(name, keep_alive)
 
+    def behind(self, person: str | None) -> str:
+        """Whose request it is, where a client says which of its people it asks for: all of them take turns."""
+        return f"{self.user} {person}" if person else self.user
+
     def path(self, name: str) -> str:
         """A parameter of the path."""
         return str(self.request.path_params[name])

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from localllm.engine.request import Reading
-from localllm.errors import UsageError
 from localllm.generate.dialogue.deltas import CallArguments, CallBegin, Content, Delta, Reasoning
 from localllm.generate.params import Sampling
 from localllm.generate.stats import Stats
 from localllm.server.call import Call
-from localllm.server.chat import Chat, ChatEnd, Limits, Message, Part, default_sampling, prepared_for, start
+from localllm.server.chat import Chat, ChatEnd, Limits, Message, Part, prepared_for, start
 from localllm.server.dialects import anthropic_types as types
 from localllm.server.dialects.anthropic_messages import conversation
-from localllm.server.dialects.openai_common import new_id, refuse
-from localllm.server.dialects.openai_fields import stops
+from localllm.server.dialects.openai_common import new_id
+from localllm.server.dialects.openai_fields import own_sampling, stops
 from localllm.server.endpoint import ApiError, Dialect, Endpoint, Named
 from localllm.server.models import Served
 from localllm.server.streams import sse
@@ -36,19 +34,15 @@ def error_body(error: ApiError) -> types.ErrorBody:
 
 def _sampling(body: types.MessagesBody, served: Served) -> Sampling:
     given = {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(body, name)) is not None}
-    try:
-        return replace(default_sampling(served), **given)
-    except UsageError as error:
-        raise refuse(str(error), str(error).split(" ", 1)[0]) from None
+    return own_sampling(served, given)
 
 
 async def _start(call: Call, served: Served) -> Chat:
     body: types.MessagesBody = call.body
-    behind = body.metadata.user_id if body.metadata else None
     limits = Limits(
         max_tokens=body.max_tokens,
         stop=stops(body.stop_sequences),
-        user=f"{call.user} {behind}" if behind else call.user,
+        user=call.behind(body.metadata.user_id if body.metadata else None),
     )
     return await start(served, conversation(body), _sampling(body, served), limits, call)
 

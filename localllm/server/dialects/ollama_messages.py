@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from localllm.errors import UsageError
 from localllm.generate.dialogue.conversation import Conversation
 from localllm.generate.grammar import Grammar
 from localllm.generate.params import Sampling
 from localllm.server.call import Call
-from localllm.server.chat import Limits, converse, default_sampling
+from localllm.server.chat import Limits, converse
 from localllm.server.dialects.ollama_types import Asked, ChatBody, ChatMessage, GenerateBody, KeepAlive, Options
 from localllm.server.dialects.openai_common import as_json, refuse
-from localllm.server.dialects.openai_fields import json_grammar, stops
+from localllm.server.dialects.openai_fields import json_grammar, own_sampling, stops
 from localllm.server.models import Served
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -115,10 +113,7 @@ def sampling(options: Options, served: Served) -> Sampling:
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if given.get("seed") == -1:
         del given["seed"]
-    try:
-        return replace(default_sampling(served), **given)
-    except UsageError as error:
-        raise refuse(f"options.{error}", "options") from None
+    return own_sampling(served, given, "options.")
 
 
 def limits(body: Asked, call: Call) -> Limits:

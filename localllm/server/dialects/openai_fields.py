@@ -6,7 +6,7 @@ OpenAI's names first; llama.cpp's (tools/server/server-schema.cpp) and vLLM's be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,11 +125,17 @@ def sampling(body: SamplingFields, served: Served) -> Sampling:
         given["seed"] = body.seed
     if body.logit_bias:
         given["logit_bias"] = _biases(body.logit_bias, served)
+    return own_sampling(served, given)
+
+
+def own_sampling(served: Served, given: Mapping[str, Any], where: str = "") -> Sampling:
+    """The model's own sampling, but for fields that are given. ApiError for a value out of its range; where: what the
+    client calls the place of the fields."""
     try:
         return replace(default_sampling(served), **given)
     except UsageError as error:
         name = str(error).split(" ", 1)[0]
-        raise refuse(str(error), name if name in _NAMES else None) from None
+        raise refuse(f"{where}{error}", f"{where}{name}" if name in _NAMES else None) from None
 
 
 _NAMES = {f.name for f in fields(Sampling)}
@@ -174,8 +180,7 @@ def max_tokens(body: GenerationFields, *others: int | None) -> int | None:
 
 def user(body: Any, call: Call) -> str:
     """Whose request it is: of a client, and of the people behind it."""
-    behind = body.safety_identifier or body.user
-    return f"{call.user} {behind}" if behind else call.user
+    return call.behind(body.safety_identifier or body.user)
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:
