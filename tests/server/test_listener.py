@@ -49,9 +49,11 @@ class Running:
 
     def is_refused(self):
         """Wait until no more connections are taken."""
+        end = time.monotonic() + PATIENCE
         with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
             while True:
                 self.connect().close()
+                assert time.monotonic() < end
 
     def status(self):
         return self.process.wait(PATIENCE)
@@ -84,16 +86,26 @@ def read_all(sock):
 # --- clients that go away
 
 
+MESSAGES = {"messages": [{"role": "user", "content": "a"}]}
+BODIES = {
+    "/completion": {"prompt": "a"},
+    "/v1/completions": {"prompt": "a"},
+    "/v1/chat/completions": MESSAGES,
+    "/v1/responses": {"input": "a"},
+    "/v1/messages": {"max_tokens": 9, **MESSAGES},
+    "/api/chat": {"model": "fake", **MESSAGES},
+    "/api/generate": {"model": "fake", "prompt": "a"},
+}
+
+
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", ["/completion", "/v1/completions", "/v1/chat/completions"])
-def test_who_hangs_up_frees_the_slot(start, path, stream):
+def test_who_hangs_up_frees_the_slot(start, stream):
     server = start()
     server.control(gate=False)
-    messages = {"messages": [{"role": "user", "content": "a"}]}
-    body = {"stream": stream, **(messages if "chat" in path else {"prompt": "a"})}
-    with server.ask(path, body):
-        server.until(requests=1)
-    server.until(cancelled=1, ended=1)
+    for n, (path, body) in enumerate(BODIES.items(), 1):
+        with server.ask(path, {"stream": stream, **body}):
+            server.until(requests=n)
+        server.until(cancelled=n, ended=n)
 
 
 @pytest.mark.slow
