@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -87,7 +88,7 @@ def read_all(sock):
 
 
 MESSAGES = {"messages": [{"role": "user", "content": "a"}]}
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "/completion": {"prompt": "a"},
     "/v1/completions": {"prompt": "a"},
     "/v1/chat/completions": MESSAGES,
