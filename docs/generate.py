@@ -1,5 +1,5 @@
 """Writes the parts of README.md and docs/server.md that the code knows best: tables of commands, formats,
-architectures, paths; the layout.
+architectures, paths, options; the layout.
 
     python docs/generate.py            rewrite them
     python docs/generate.py --check    exit status 1 when they are out of date
@@ -89,6 +89,38 @@ def paths() -> str:
         rows = ((method, " ".join(found), summary) for (method, summary), found in known.items())
         parts.append(f"**{dialect.name}**\n\n{table(('Method', 'Path', 'What it does'), rows)}")
     return "\n\n".join(parts)
+
+
+def calls() -> str:
+    from localllm.generate.dialogue.formats import FORMATS, GENERIC
+    from localllm.generate.dialogue.shapes import SHAPES
+
+    def beginnings(name: str) -> str:
+        shape = SHAPES[name]
+        return " or ".join(f"`{text}`" for text in (shape.trigger, *shape.more_triggers))
+
+    rows = ((row.models, row.name, beginnings(row.name)) for row in (*FORMATS, GENERIC))
+    return table(("Models", "Format", "A call begins with"), rows)
+
+
+def thinking() -> str:
+    from localllm.generate.dialogue.thinking import THINKING
+
+    rows = ((row.models, f"`{row.opening}`", f"`{row.closing}`") for row in THINKING)
+    return table(("Models", "Thinking begins with", "and ends with"), rows)
+
+
+def samplers() -> str:
+    from localllm.cli.sampling_options import SECTIONS
+    from localllm.generate.samplers import STAGES
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for options in SECTIONS.values():
+            for field, (flags, _, settings) in options.values():
+                yield f"`{field}`", settings["help"], " ".join(f"`{flag}`" for flag in flags)
+
+    order = ", ".join(f"`{name}`" for name in STAGES)
+    return f"The stages, in this order: {order}.\n\n{table(('Field', 'Meaning', 'On the command line'), rows())}"
 
 
 def catalog() -> str:
@@ -190,7 +222,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "layout": layout,
 }
 """Mark in README.md -> what stands there."""
-SERVER_PARTS: dict[str, Callable[[], str]] = {"paths": paths, "serve-options": serve_options}
+SERVER_PARTS: dict[str, Callable[[], str]] = {
+    "calls": calls,
+    "thinking": thinking,
+    "samplers": samplers,
+    "paths": paths,
+    "serve-options": serve_options,
+}
 """The same of docs/server.md."""
 FILES = ((README, PARTS), (SERVER, SERVER_PARTS))
 

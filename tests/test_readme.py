@@ -40,6 +40,13 @@ def test_generated_parts_of_the_servers_page(generate):
     assert generate.generated(text, generate.SERVER_PARTS) == text, "server.md is out of date: python docs/generate.py"
 
 
+def test_each_format_of_calls_and_thinking_says_whose_it_is(generate):
+    for lines in (generate.calls().splitlines()[2:], generate.thinking().splitlines()[2:]):
+        assert lines
+        for line in lines:
+            assert line.split("|")[1].strip(), line
+
+
 def test_layout_names_each_file_once(generate):
     layout = generate.layout().splitlines()[1:-1]
     files = [path for path in generate.source_files() if path.name != "__init__.py"]

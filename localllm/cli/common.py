@@ -29,7 +29,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 class _Size(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments there
     name = "size"
 
+    def __init__(self, or_none: bool = False) -> None:
+        self._or_none = or_none
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if self._or_none and str(value) == "0":
+            return 0
         found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG])B?", str(value), re.IGNORECASE)
         n_bytes = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
         if n_bytes < 1:
@@ -40,6 +45,8 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # older versions of cli
 _UNITS = {"M": 10**6, "G": 10**9}
 SIZE = _Size()
 """The type of an option that is a number of bytes, at least one: 900M, 1.5G."""
+SIZE_OR_NONE = _Size(or_none=True)
+"""The same, or 0."""
 
 
 def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...], bool, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.common import SIZE, Progress, cache_folder, note, one_model, options
+from localllm.cli.common import SIZE, SIZE_OR_NONE, Progress, cache_folder, note, one_model, options
 from localllm.cli.sections import Sectioned
 from localllm.errors import FileError, LocalllmError, UsageError
 
@@ -90,9 +90,10 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
 @options("cache", "cache_dir", "cache_size")
 @_option(
     "--cache-ram",
-    type=SIZE,
+    type=SIZE_OR_NONE,
     metavar="SIZE",
-    help="Memory for prompts that no context holds any more: 500M, 2G. [default: a tenth of what is free, at most 1G]",
+    help="Memory for prompts that no context holds any more: 500M, 2G; 0: none. [default: a tenth of what is free, at "
+    "most 1G]",
 )
 @_option(
     "--keep-alive",

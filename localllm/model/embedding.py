@@ -94,7 +94,8 @@ class Embedder:
         if kind not in _POOLED:
             asked = f"{self.model.path}: does not say how it pools" if pooling is None else f"pooling is {pooling!r}"
             raise UsageError(
-                f"{asked}: ask for one of {', '.join(_POOLED)} (pooling), or for hidden_states, a row a token"
+                f"{asked}: ask for one of {', '.join(_POOLED)} (--pooling on the command line, pooling in Python), "
+                "or for hidden_states, a row a token"
             )
         if kind != "rank":
             return kind, kind

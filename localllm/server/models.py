@@ -157,8 +157,8 @@ class Models:
         found = self.library.find(name or self.default)
         if found is None:
             near = self.library.near(name or "")
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            text = f"the model {name or '':.100} is not here{hint}" if name else "there is no model here"
+            hint = f"near it: {', '.join(near)}" if near else "/v1/models lists those that are"
+            text = f"the model {name or '':.100} is not here; {hint}" if name else "there is no model here"
             raise ApiError(404, text, param="model", code="model_not_found")
         return found
 

@@ -8,7 +8,17 @@ import pytest
 from click.testing import CliRunner
 
 from localllm.cli import common
-from localllm.cli.common import GENERATION, OPTIONS, SIZE, Generation, Progress, note, one_model, statistics
+from localllm.cli.common import (
+    GENERATION,
+    OPTIONS,
+    SIZE,
+    SIZE_OR_NONE,
+    Generation,
+    Progress,
+    note,
+    one_model,
+    statistics,
+)
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.stats import Stats
@@ -197,6 +207,12 @@ def test_colours(monkeypatch, terminal, no_color, dim):
 @pytest.mark.parametrize(("text", "n_bytes"), [("4G", 4 * 10**9), ("1.5 gb", 1_500_000_000), ("900m", 900_000_000)])
 def test_sizes(text, n_bytes):
     assert SIZE.convert(text, None, None) == n_bytes
+
+
+def test_a_size_that_may_be_none():
+    assert (SIZE_OR_NONE.convert("0", None, None), SIZE_OR_NONE.convert("2G", None, None)) == (0, 2 * 10**9)
+    with pytest.raises(click.BadParameter, match="write 900M"):
+        SIZE_OR_NONE.convert("0.0", None, None)
 
 
 @pytest.mark.parametrize("text", ["4T", "0M", "-1G", "7", "", "9" * 400 + "G", "nanG"])

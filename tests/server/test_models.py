@@ -227,6 +227,8 @@ def test_names_that_are_unknown(shelf):
     with pytest.raises(ApiError) as caught:
         models.name("aa")
     assert (caught.value.status, caught.value.param) == (404, "model")
+    with pytest.raises(ApiError, match="nothing-like-it is not here; /v1/models lists those that are"):
+        models.name("nothing-like-it")
     with pytest.raises(ApiError, match="there is no model"):
         Models(Library({}), shelf.load).name(None)
 

@@ -40,42 +40,62 @@ class Format:
     id_length: int = 24
     drops: tuple[str, ...] = ()
     """Markers around content, which are not shown."""
+    models: str = ""
+    """Whose it is, for docs/server.md."""
 
 
 _START_ACTION, _END_ACTION = "<|START_ACTION|>", "<|END_ACTION|>"
 _COHERE = tuple(f"<|{border}_{part}|>" for border in ("START", "END") for part in ("RESPONSE", "TEXT"))
 
-GENERIC = Format("generic", (), generic.STARTS, generic.read, at_start=True)
+GENERIC = Format(
+    "generic",
+    (),
+    generic.STARTS,
+    generic.read,
+    at_start=True,
+    models="all others: the prompt tells them the form of Hermes",
+)
 FORMATS = (
-    Format("harmony", ("<|channel|>", "<|start|>"), (), harmony.read_answer, is_whole=True),
-    Format("kimi", (others.SECTION,), (others.SECTION, others.CALL), others.read_kimi, ends_thinking=True),
+    Format("harmony", ("<|channel|>", "<|start|>"), (), harmony.read_answer, is_whole=True, models="gpt-oss"),
+    Format("kimi", (others.SECTION,), (others.SECTION, others.CALL), others.read_kimi, ends_thinking=True,
+           models="Kimi K2"),
     Format("deepseek-dsml", ("dsml_token", "function_calls"), (f"<{deepseek.DSML}",), deepseek.read_dsml,
-           ends_thinking=True),
-    Format("deepseek-v4", ("dsml_token",), (f"<{deepseek.DSML}",), deepseek.read_dsml, ends_thinking=True),
-    Format("deepseek-r1", (deepseek.CALL, "```json"), (deepseek.CALLS, deepseek.CALL), deepseek.read),
-    Format("deepseek", (deepseek.CALL,), (deepseek.CALLS, deepseek.CALL), deepseek.read),
-    Format("gemma4", ("<|tool_call>call:",), (gemma.START,), gemma.read),
-    Format("mistral-id", (mistral.START, "[CALL_ID]"), (mistral.START,), mistral.read, id_prefix="", id_length=9),
-    Format("mistral-args", (mistral.START, "[ARGS]"), (mistral.START,), mistral.read, id_prefix="", id_length=9),
-    Format("mistral", (mistral.START,), (mistral.START,), mistral.read, id_prefix="", id_length=9),
+           ends_thinking=True, models="DeepSeek V3.2"),
+    Format("deepseek-v4", ("dsml_token",), (f"<{deepseek.DSML}",), deepseek.read_dsml, ends_thinking=True,
+           models="DeepSeek V4"),
+    Format("deepseek-r1", (deepseek.CALL, "```json"), (deepseek.CALLS, deepseek.CALL), deepseek.read,
+           models="DeepSeek R1"),
+    Format("deepseek", (deepseek.CALL,), (deepseek.CALLS, deepseek.CALL), deepseek.read, models="DeepSeek V3, V3.1"),
+    Format("gemma4", ("<|tool_call>call:",), (gemma.START,), gemma.read, models="Gemma 4"),
+    Format("mistral-id", (mistral.START, "[CALL_ID]"), (mistral.START,), mistral.read, id_prefix="", id_length=9,
+           models="Mistral Small 3.2"),
+    Format("mistral-args", (mistral.START, "[ARGS]"), (mistral.START,), mistral.read, id_prefix="", id_length=9,
+           models="Ministral 3"),
+    Format("mistral", (mistral.START,), (mistral.START,), mistral.read, id_prefix="", id_length=9,
+           models="Mistral Nemo, and others of its time"),
     Format("qwen3-coder", ("<tool_call>", "<function=", "<parameter="), ("<tool_call>", "<function="), tagged.read,
-           lacks=("<think>",)),
-    Format("qwen3.5", ("<tool_call>", "<function=", "<parameter="), ("<tool_call>",), tagged.read, ends_thinking=True),
-    Format("glm", ("<tool_call>", "<arg_key>"), ("<tool_call>",), others.read_glm),
+           lacks=("<think>",), models="Qwen3-Coder"),
+    Format("qwen3.5", ("<tool_call>", "<function=", "<parameter="), ("<tool_call>",), tagged.read, ends_thinking=True,
+           models="Qwen 3.5"),
+    Format("glm", ("<tool_call>", "<arg_key>"), ("<tool_call>",), others.read_glm, models="GLM 4.5, 4.6"),
     Format("granite", ("<|tool_call|>",), ("<|tool_call|>", "<tool_call>"),
            list_between("<|tool_call|>", "<tool_call>"),
-           drops=("<response>", "</response>")),
+           drops=("<response>", "</response>"), models="Granite 3"),
     Format("phi-4", ("<|tool|>", "<|/tool|>"), ("<|tool_call|>", "functools["),
-           list_between("<|tool_call|>", "functools", end="<|/tool_call|>")),
-    Format("hermes", ("<tool_call>",), generic.STARTS, generic.read, at_start=True),
+           list_between("<|tool_call|>", "functools", end="<|/tool_call|>"), models="Phi-4 mini"),
+    Format("hermes", ("<tool_call>",), generic.STARTS, generic.read, at_start=True,
+           models="Qwen 2.5, Qwen 3, Hermes 2 and 3, Granite 4"),
     Format("command-r", (_START_ACTION,), (_START_ACTION,), list_between(_START_ACTION, end=_END_ACTION),
-           drops=_COHERE),
-    Format("nemotron", ("<TOOLCALL>",), ("<TOOLCALL>",), list_between("<TOOLCALL>", end="</TOOLCALL>")),
-    Format("functionary", ("<function=", "</function>"), ("<function=",), others.read_functionary),
-    Format("functools", ("functools[",), ("functools[",), list_between("functools")),
+           drops=_COHERE, models="Command R7B"),
+    Format("nemotron", ("<TOOLCALL>",), ("<TOOLCALL>",), list_between("<TOOLCALL>", end="</TOOLCALL>"),
+           models="Nemotron Nano 2"),
+    Format("functionary", ("<function=", "</function>"), ("<function=",), others.read_functionary,
+           models="Functionary 3.1"),
+    Format("functools", ("functools[",), ("functools[",), list_between("functools"), models="FireFunction 2"),
     Format("lfm2", ("List of tools: ",), ("<|tool_call_start|>",),
-           partial(pythonic.read_between, start="<|tool_call_start|>", end="<|tool_call_end|>")),
-    Format("llama3", ("<|start_header_id|>", "ipython"), (llama.START,), llama.read, at_start=True),
+           partial(pythonic.read_between, start="<|tool_call_start|>", end="<|tool_call_end|>"), models="LFM2"),
+    Format("llama3", ("<|start_header_id|>", "ipython"), (llama.START,), llama.read, at_start=True,
+           models="Llama 3.1, 3.2, 3.3"),
 )  # fmt: skip
 """The first that fits counts."""
 

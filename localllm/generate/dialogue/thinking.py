@@ -22,6 +22,8 @@ class Thinking:
     """What stands before content."""
     anywhere: bool = False
     """It may also come in the middle of an answer; otherwise only at its beginning."""
+    models: str = ""
+    """Whose it is, for docs/server.md."""
 
     @property
     def ending(self) -> str:
@@ -35,16 +37,25 @@ class Thinking:
 
 FINAL = "<|channel|>final<|message|>"
 """With which gpt-oss's answers to the reader begin."""
-HARMONY = Thinking("<|channel|>analysis<|message|>", "<|end|>", after="<|start|>assistant", header=FINAL)
+HARMONY = Thinking(
+    "<|channel|>analysis<|message|>", "<|end|>", after="<|start|>assistant", header=FINAL, models="gpt-oss"
+)
 THINKING = (
     HARMONY,
-    Thinking("<|channel>thought", "<channel|>", lead="\n", anywhere=True),
-    Thinking("[THINK]", "[/THINK]"),
-    Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
-    Thinking("<seed:think>", "</seed:think>"),
-    Thinking("<|inner_prefix|>", "<|inner_suffix|>"),
-    Thinking("Here is my thought process:", "Here is my response:"),
-    Thinking("<think>", "</think>", lead="\n", tail="\n", after="\n\n"),
+    Thinking("<|channel>thought", "<channel|>", lead="\n", anywhere=True, models="Gemma 4"),
+    Thinking("[THINK]", "[/THINK]", models="Magistral, Ministral 3 Reasoning"),
+    Thinking("<|START_THINKING|>", "<|END_THINKING|>", models="Command R7B and A"),
+    Thinking("<seed:think>", "</seed:think>", models="Seed-OSS"),
+    Thinking("<|inner_prefix|>", "<|inner_suffix|>", models="Apertus"),
+    Thinking("Here is my thought process:", "Here is my response:", models="Granite 3.2"),
+    Thinking(
+        "<think>",
+        "</think>",
+        lead="\n",
+        tail="\n",
+        after="\n\n",
+        models="Qwen 3 and 3.5, DeepSeek, GLM, Granite 3.3, Nemotron, and most others",
+    ),
 )
 """The first that stands in a model's template, or is in its vocabulary: Granite 3.2's is plain text."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from localllm.errors import LocalllmError
 from localllm.generate.params import Sampling, defaults_of
 from localllm.gguf.reader import GGUFFile, open_gguf
+from localllm.quantize.mixture import MIXTURES
 from localllm.server.call import Call
 from localllm.server.dialects import ollama_types as types
 from localllm.server.dialects.ollama_messages import keep_alive
@@ -95,6 +96,10 @@ def _read_details(path: str, mtime_ns: int, size: int) -> types.Details:
         return _details(file)
 
 
+_MIXTURES = {mixture.file_type: mixture.name for mixture in MIXTURES.values()}
+"""general.file_type -> "Q4_K_M" and the like, which are not the name of a tensor's format."""
+
+
 def _details(file: GGUFFile) -> types.Details:
     formats: Counter[str] = Counter()
     for tensor in file.tensors.values():
@@ -104,7 +109,7 @@ def _details(file: GGUFFile) -> types.Details:
     label = file.get("general.size_label", str, "") or (
         f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
     )
-    level = formats.most_common(1)[0][0] if formats else ""
+    level = _MIXTURES.get(file.get("general.file_type", int, -1)) or (formats.most_common(1)[0][0] if formats else "")
     return types.Details(family=family, families=[family], parameter_size=label, quantization_level=level)
 
 

@@ -151,12 +151,12 @@ def test_how_long_a_model_stays():
 
 
 def test_what_there_is(serve, tmp_path):
-    path = recorded.write(tmp_path / "tiny.gguf", recorded.cases()["llama"])
+    path = recorded.write(tmp_path / "tiny.gguf", recorded.cases()["llama"], **{"general.file_type": 15})
     client = serve(files={"tiny": str(path), "gone": "/home/somebody/gone.gguf"}).client
     tiny, gone = client.get("/api/tags").json()["models"]
     assert (tiny["name"], tiny["size"]) == ("tiny", path.stat().st_size)
     assert (tiny["details"]["family"], tiny["details"]["format"]) == ("llama", "gguf")
-    assert tiny["details"]["quantization_level"]
+    assert tiny["details"]["quantization_level"] == "Q4_K_M"
     assert (gone["name"], gone["size"], gone["details"]["family"]) == ("gone", 0, "")
     shown = client.post("/api/show", json={"model": "tiny"}).json()
     assert shown["model_info"]["general.architecture"] == "llama"
