@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -151,7 +152,9 @@ def test_how_long_a_model_stays():
 
 
 def test_what_there_is(serve, tmp_path):
-    path = recorded.write(tmp_path / "tiny.gguf", recorded.cases()["llama"], **{"general.file_type": 15})
+    llama = recorded.cases()["llama"]
+    case = replace(llama, kv=llama.kv | {"general.file_type": 15})
+    path = recorded.write(tmp_path / "tiny.gguf", case)
     client = serve(files={"tiny": str(path), "gone": "/home/somebody/gone.gguf"}).client
     tiny, gone = client.get("/api/tags").json()["models"]
     assert (tiny["name"], tiny["size"]) == ("tiny", path.stat().st_size)
