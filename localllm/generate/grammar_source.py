@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localllm.errors import GrammarError
+from localllm.generate.grammar_closed import closed
 from localllm.generate.grammar_errors import explained
 from localllm.generate.grammar_input import MAX_BYTES, NAMES, Grammar, parse_json
 from localllm.generate.grammar_repeats import check_written_out, written_out, written_out_lark
@@ -63,14 +64,14 @@ def _json_schema(grammar: Grammar) -> str:
     if not isinstance(schema, dict):
         raise GrammarError(NAMES[grammar.kind], "", f"is {type(schema).__name__}, not an object or a boolean")
     check_schema(NAMES[grammar.kind], schema)
-    return with_layout(schema, LAYOUT)
+    return with_layout(closed(schema), LAYOUT)
 
 
-def with_layout(schema: dict[str, Any], layout: dict[str, Any]) -> str:
+def with_layout(schema: Mapping[str, Any], layout: dict[str, Any]) -> str:
     """llguidance's grammar of a schema."""
     chosen = schema.get("x-guidance")
     options = layout | (chosen if isinstance(chosen, dict) else {})
-    return json.dumps({"grammars": [{"json_schema": schema | {"x-guidance": options}}]})
+    return json.dumps({"grammars": [{"json_schema": {**schema, "x-guidance": options}}]})
 
 
 def _any_json(grammar: Grammar) -> str:

@@ -12,6 +12,7 @@ from localllm.generate.dialogue.conversation import parameters_of
 from localllm.generate.dialogue.families import deepseek, gemma, llama, mistral, others
 from localllm.generate.dialogue.lark import Lark
 from localllm.generate.dialogue.values import types_of
+from localllm.generate.grammar_closed import closed
 
 Body = Callable[[Lark, str, Mapping[str, Any]], str]
 """The call of a function, by its name and the schema of its arguments, as an expression."""
@@ -36,20 +37,14 @@ class Shape:
 
 def grammar(shape: Shape, tools: Sequence[Mapping[str, Any]], parallel: bool, lark: Lark, with_trigger: bool) -> str:
     """The Lark source of calls of some tools; without the trigger, what follows it."""
-    bodies = [shape.body(lark, tool["function"]["name"], _closed(parameters_of(tool))) for tool in tools]
+    bodies = [
+        shape.body(lark, tool["function"]["name"], {"type": "object", **closed(parameters_of(tool))}) for tool in tools
+    ]
     call = lark.any_of(bodies)
     parts = [lark.literal(shape.trigger if with_trigger else ""), lark.literal(shape.head), call]
     if parallel and shape.between is not None:
         parts.append(f"({lark.literal(shape.between)} {call})*")
     return lark.source(" ".join(filter(None, [*parts, lark.literal(shape.end)])))
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema of arguments that takes no others than it names, as llama.cpp has it."""
-    closed = {"type": "object", **schema}
-    if "properties" in schema:
-        closed.setdefault("additionalProperties", False)
-    return closed
 
 
 def _members(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Any]]:
