@@ -256,7 +256,10 @@ class Models:
                 else:
                     break
         except LocalllmError as error:
-            raise self.without_paths(api_error(error)) from error
+            told = self.without_paths(api_error(error))
+            if not self.is_starting:  # that ends the server, which says why
+                log.error("%s cannot be loaded: %s", name, told.message)
+            raise told from error
         log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
         served = Served(name, model, engine, self.created(name), Embeddings(model, self._pooling))
         keep_alive = FOREVER if name == self._pinned else self._keep_alive

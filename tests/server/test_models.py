@@ -195,13 +195,14 @@ def test_want_of_memory_drops_what_is_idle(shelf):
     run(work())
 
 
-def test_errors_name_no_path_and_are_not_kept(shelf):
+def test_errors_name_no_path_and_are_logged_but_not_kept(shelf, caplog):
     async def work():
         models = shelf.models()
         shelf.errors["a"] = [FormatError(f"{shelf.files['a']}: cut off")]
         with pytest.raises(ApiError) as caught:
             await use(models, "a")
         assert caught.value.message == "a: cut off"
+        assert "a cannot be loaded: a: cut off" in caplog.text
         await use(models, "a")
 
     run(work())
