@@ -29,6 +29,7 @@ from typing import IO
 import gguf
 import platformdirs
 
+from tests.clients.likelihoods import verify
 from tests.server import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,17 +45,25 @@ MINUTES = 15
 
 @dataclass(frozen=True)
 class Client:
-    """`packages`: as pip takes them; `able`: it needs the model that calls tools; `env`: variables for its script."""
+    """`packages`: as pip takes them; `able`: it needs the model that calls tools; `env`: variables for its script;
+    `likelihoods`: a file that the script writes, which is compared with the model's logits."""
 
     packages: tuple[str, ...]
     able: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+    likelihoods: str = ""
 
 
 CLIENTS = {
     "openai": Client(("openai==3.57.0",)),
     "ollama": Client(("ollama==0.6.3",)),
     "anthropic": Client(("anthropic==2.14.0",)),
+    "litellm": Client(("litellm==1.110.2",), env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
+    "llm": Client(("llm==0.36",)),
+    "langchain": Client(("langchain-openai==1.7.4",)),
+    "lmeval": Client(("lm-eval[api]==0.4.13",), likelihoods="likelihoods.json"),
+    "inspect": Client(("inspect-ai==0.3.285", "openai==3.57.0"), able=True),
+    "aider": Client(("aider-chat==0.86.2",), able=True, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
 }
 """Name -> what it needs; its script is with_NAME.py. The first three are those of continuous integration."""
 
@@ -85,7 +94,9 @@ def serving(folder: Path) -> Iterator[str]:
     tiny.write(models / "thinker.gguf", template=tiny.THINKING)
     if ABLE.exists():
         (models / "able.gguf").symlink_to(ABLE)
-    small = SMALL if SMALL.exists() else tiny.write(folder / "small.gguf")
+    small = small_model(folder)
+    if not small.exists():
+        tiny.write(small)
     command = [
         sys.executable, "-m", "localllm.cli.main", "serve", str(small), "--alias", "small", "--models-dir", str(models),
         "--port", "0", "--api-key", KEY, "-c", str(n_ctx()), "--no-cache", "-np", "2",
@@ -97,6 +108,11 @@ def serving(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def small_model(folder: Path) -> Path:
+    """Where the model "small" is."""
+    return SMALL if SMALL.exists() else folder / "small.gguf"
 
 
 def n_ctx() -> int:
@@ -148,6 +164,11 @@ def check(name: str, python: Path, url: str, folder: Path) -> Outcome:
     except ValueError:
         return Outcome(False, f"ended with status {status}", text)
     seconds = f"{time.monotonic() - begun:.0f} s"
+    if client.likelihoods and not told["failed"]:
+        try:
+            verify(home / client.likelihoods, small_model(folder))
+        except AssertionError as error:
+            return Outcome(False, f"{told['version']}: failed: likelihoods differ", str(error))
     if told["failed"]:
         return Outcome(False, f"{told['version']}: failed: {', '.join(told['failed'])} ({seconds})", text)
     return Outcome(status == 0, f"{told['version']}: {', '.join(told['passed'])} ({seconds})", text)
