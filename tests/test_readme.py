@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVER = (ROOT / "docs/server.md").read_text(encoding="utf-8")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "kernels/README.md", ROOT / "models/README.md"]
 
 
@@ -27,8 +28,8 @@ def generate():
     del sys.modules[spec.name]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def test_generated_parts(generate):
@@ -83,16 +84,22 @@ def test_every_target_is_named():
         assert f"| `{name}` |" in README
 
 
-def test_command_lines_exist():
+@pytest.mark.parametrize("text", [README, SERVER], ids=["README", "server"])
+def test_command_lines_exist(text):
     """Each `localllm VERB --options` shown names a verb and options that there are."""
     from click import Context
 
     from localllm.cli.main import VERBS, cli
 
-    lines = [line for block in blocks("(?:console|sh)") for line in block.splitlines() if "localllm " in line]
+    found = [
+        re.findall(r"(?:^|\$ |\| |&& )localllm (.+)", line)
+        for b in blocks("(?:console|sh)", text)
+        for line in b.splitlines()
+    ]
+    lines = [line for some in found for line in some]
     assert lines
     for line in lines:
-        words = shlex.split(line.split("localllm ", 1)[1].partition(" | ")[0], comments=True)
+        words = shlex.split(line.partition(" | ")[0], comments=True)
         assert words[0] in VERBS, line
         command = cli.get_command(Context(cli), words[0])
         assert command is not None
@@ -102,8 +109,32 @@ def test_command_lines_exist():
 
 
 def test_python_examples_compile():
-    for block in blocks("python"):
+    for block in (*blocks("python"), *blocks("python", SERVER)):
         compile(block, "README.md", "exec")
+
+
+def test_requests_exist():
+    """Each curl shown asks a path that there is, and what it sends is what the path takes."""
+    import msgspec
+
+    from localllm.server.dialects import DIALECTS
+
+    known = {endpoint.path: endpoint.body for dialect in DIALECTS for endpoint in dialect.endpoints}
+    commands = [
+        found
+        for text in (README, SERVER)
+        for block in blocks("sh", text)
+        for found in re.split(r"^(?=curl )", block, flags=re.MULTILINE)[1:]
+    ]
+    assert len(commands) > 10
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        body = known[words[1].removeprefix("http://127.0.0.1:8080")]
+        if "-d" in words:
+            assert body is not None
+            sent = words[words.index("-d") + 1]
+            msgspec.json.decode(sent, type=body)
+            assert set(msgspec.json.decode(sent)) <= set(body.__struct_fields__), command
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
