@@ -67,7 +67,7 @@ async def messages(call: Call) -> Any:
 def _blocks(message: Message) -> Iterator[types.AnswerBlock]:
     if message.reasoning:
         yield types.ThinkingBlock(message.reasoning)
-    if message.content or not message.calls:
+    if message.content or not (message.calls or message.reasoning):
         yield types.TextBlock(message.content)
     for call in message.calls:
         yield types.ToolUseBlock(call.id, call.name, call.object())

@@ -85,6 +85,15 @@ def test_thinking_text_and_calls_are_blocks(messages, marked):
     ]  # fmt: skip
 
 
+def test_an_answer_that_ends_in_its_thoughts_has_no_other_block(messages, marked):
+    got = messages("<hm", thinking={"type": "enabled", "budget_tokens": 20}, max_tokens=3).json
+    assert [block["type"] for block in got["content"]] == ["thinking"]
+    assert got["stop_reason"] in ("end_turn", "max_tokens")
+    assert messages("", thinking={"type": "disabled"}).json["content"] == [
+        {"type": "text", "text": "", "citations": None}
+    ]
+
+
 def test_what_is_asked_becomes_neutral(messages, marked):
     conversation = [
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
