@@ -54,6 +54,11 @@ class Library:
         first = next(iter(self.files()), None) if self._any_name else None
         return next((known for known in self.files() if known.lower() == wanted), first)
 
+    def first(self, name: str) -> str:
+        """The first name of the file that a name stands for: it is loaded once, whatever it is called."""
+        path = self.files().get(name)
+        return next((known for known, other in self.files().items() if other == path), name)
+
     def near(self, name: str) -> list[str]:
         """Names like this one; those that begin with it come first."""
         names = list(self.files())

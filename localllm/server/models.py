@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 from localllm.engine.request import OnEvent, Request
 from localllm.errors import LocalllmError, NotEnoughMemoryError
@@ -148,6 +148,12 @@ class Models:
         """What is on its way into memory."""
         return list(self._loading)
 
+    def state(self, name: str) -> tuple[Literal["loaded", "loading", "unloaded"], Served | None]:
+        """What has become of the model of a name, and the model, if it is loaded."""
+        name = self.library.first(name)
+        loaded = self._loaded.get(name)
+        return ("loaded", loaded.served) if loaded else ("loading" if name in self._loading else "unloaded", None)
+
     def loaded(self) -> Sequence[Loaded]:
         """What is in memory."""
         return list(self._loaded.values())
@@ -177,13 +183,14 @@ class Models:
         """
         if self._draining:
             raise ApiError(503, "the server is shutting down", retry_after=5.0)
-        name = self.name(name)
+        asked = self.name(name)
+        name = self.library.first(asked)
         self._users[name] += 1  # from now on: it must not go between the loading and the use
         try:
             loaded = await self._get(name)
             if keep_alive is not None:
                 loaded.keep_alive = FOREVER if keep_alive < 0 else keep_alive
-            yield loaded.served
+            yield loaded.served if asked == name else replace(loaded.served, name=asked)
         finally:
             self._users[name] -= 1
             if name in self._loaded:
@@ -192,6 +199,7 @@ class Models:
 
     async def unload(self, name: str) -> None:
         """Drop a model; one that is answering, as soon as nobody uses it any more."""
+        name = self.library.first(name)
         if name in self._loaded:
             self._loaded[name].keep_alive = 0.0
             await self._drop_idle(name)

@@ -223,6 +223,20 @@ def test_a_model_whose_engine_has_failed_is_loaded_anew(shelf):
     run(work())
 
 
+def test_a_file_of_two_names_is_loaded_once(shelf):
+    async def work():
+        models = Models(Library({"one": shelf.files["a"], "two": shelf.files["a"]}), shelf.load)
+        first, second = await use(models, "one"), await use(models, "two")
+        assert (first.name, second.name) == ("one", "two")
+        assert first.engine is second.engine
+        assert shelf.loads == ["a"]
+        assert [models.state(name)[0] for name in ("one", "two")] == ["loaded", "loaded"]
+        await models.unload("two")
+        assert models.state("one") == ("unloaded", None)
+
+    run(work())
+
+
 def test_names_that_are_unknown(shelf):
     models = shelf.models()
     with pytest.raises(ApiError) as caught:

@@ -103,10 +103,10 @@ async def slots(call: Call) -> list[Slot]:
         raise ApiError(501, "the server was started with --no-slots")
     models = call.server.models
     name = models.name(call.request.query_params.get("model"))
-    found = [loaded.served for loaded in models.loaded() if loaded.served.name == name]
+    _, found = models.state(name)
     told = []
-    if found and found[0].engine is not None:
-        status = found[0].engine.status()
+    if found and found.engine is not None:
+        status = found.engine.status()
         for slot in status.slots:
             busy = slot.state != "idle"
             following = {"has_next_token": busy, "n_decoded": slot.n_answer, "n_remain": -1}

@@ -65,14 +65,13 @@ async def model(call: Call) -> ModelBody:
 
 def _body(call: Call, name: str) -> ModelBody:
     found = call.server.models
-    served = next((loaded.served for loaded in found.loaded() if loaded.served.name == name), None)
-    state: Literal["loaded", "unloaded", "loading"] = "loading" if name in found.loading() else "unloaded"
+    state, served = found.state(name)
     return ModelBody(
         id=name,
         created=found.created(name),
         display_name=name,
         created_at=timestamp(found.created(name)),
-        status=ModelStatus("loaded" if served else state),
+        status=ModelStatus(state),
         meta=_meta(served) if served else UNSET,
     )
 
