@@ -181,7 +181,8 @@ class Engine:
         n_queue, limit = len(self._queue), self.options.max_queue
         free = sum(slot.lane is None for slot in self._turns.slots.all)
         if n_queue >= limit + free:
-            wrong = f"{n_queue} requests are waiting, which is as many as are taken"
+            waiting = f"{n_queue} requests are waiting, which is as many as are taken"
+            wrong = waiting if limit else "all slots are answering, and nobody may wait"
         elif self._memory_is_short():
             wrong = "memory is short"
         else:

@@ -59,6 +59,8 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
             model.tokenizer.encode("warm")  # makes its tables, and finds out whether they can be made
         if settings.embed_only or not network.causal or network.output is None:
             return model, None
+        if model.template.is_fallback:
+            _log.warning("%s has no chat template: conversations are plain dialogue for it", model.description)
         load_kernels(SAMPLER_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
         with ThreadPoolExecutor(1, "localllm-vocabulary") as beside:
             reading = beside.submit(_read_vocabulary, model)
