@@ -153,7 +153,7 @@ def single_answer(
     context = model.context(n_ctx=n_ctx, n_batch=n_batch)
     kept = cache.of(context) if cache else None
 
-    def end(_: Answer) -> None:
+    def close() -> None:
         try:
             if kept:
                 kept.close()
@@ -163,10 +163,11 @@ def single_answer(
     try:
         sampler = sampler_of(model, sampling, processors)
         return begin_answer(
-            model, Tape(context, kept), ids, sampler, max_tokens, stop, end, constraint, logprobs, ignore_eog
-        )
+            model, Tape(context, kept), ids, sampler, max_tokens, stop, lambda _: close(), constraint, logprobs,
+            ignore_eog,
+        )  # fmt: skip
     except BaseException:
-        context.close()
+        close()
         raise
 
 

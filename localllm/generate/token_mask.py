@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
+from localllm.generate.one_thread import OneThread, block
 from localllm.kernels import mask
-from localllm.kernels.objects import Key, load
-from localllm.kernels.simd.types import Struct
-from localllm.kernels.thread import Thread
+from localllm.kernels.objects import Key
 
-_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
-
-
-@cache
-def _kernel() -> Callable[[int, int], None]:
-    key = Key("mask", "logits")
-    return _KERNEL(load([key])[key])
+KEY = Key("mask", "logits")
+"""Compiled when it is first needed, unless it was loaded before."""
 
 
 class TokenMask:
@@ -33,25 +23,14 @@ class TokenMask:
         self.bits = np.zeros(n_words, np.uint32)
         self.address: int = self.bits.ctypes.data
         self.n_bytes = self.bits.nbytes
-        self._counters = np.zeros(2, np.int64)
-        """Of claimed work, and whether it is cancelled: never."""
-        at = self._counters.ctypes.data
-        self._thread = _block(Thread, nth=1, counter=at, cancel=at + 8)
-        self._params = _block(mask.Params, n_bits=n_vocab, bits=self.address)
+        self._thread = OneThread()
+        self._params = block(mask.Params, n_bits=n_vocab, bits=self.address)
         self._n, self._logits = (mask.Params.offset(field) // 8 for field in ("n", "logits"))
-        self._addresses = self._params.ctypes.data, self._thread.ctypes.data
+        self._params_address = self._params.ctypes.data
 
     def apply(self, logits: NDArray[np.float32]) -> None:
         """logits: float32 [n], contiguous, in place; those past n_vocab, which no token has, get -inf, too."""
         if logits.dtype != np.float32 or logits.ndim != 1 or not logits.flags.c_contiguous:
             raise ValueError(f"logits must be contiguous float32 [n_vocab], not {logits.dtype} {logits.shape}")
         self._params[self._n], self._params[self._logits] = len(logits), logits.ctypes.data
-        self._counters[0] = 0
-        _kernel()(*self._addresses)
-
-
-def _block(struct: Struct, **fields: int) -> NDArray[np.int64]:
-    words = np.zeros(struct.size // 8, np.int64)
-    for name, value in fields.items():
-        words[struct.offset(name) // 8] = value
-    return words
+        self._thread.run(KEY, self._params_address)

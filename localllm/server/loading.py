@@ -15,6 +15,7 @@ from localllm.generate.grammar_vocabulary import vocabulary_of
 from localllm.generate.samplers.breakers import pieces_of
 from localllm.generate.samplers.row import KEYS as SAMPLER_KERNELS
 from localllm.generate.session import Model
+from localllm.generate.token_mask import KEY as MASK_KERNEL
 from localllm.kernels.objects import load as load_kernels
 from localllm.model.memory import state_bytes
 from localllm.runtime.system import available_memory
@@ -22,6 +23,7 @@ from localllm.runtime.system import available_memory
 _log = logging.getLogger("localllm.server")
 _CONTEXTS = (32768, 16384, 8192)
 """Sizes that are tried where none is asked for, as far as the model has learned so many positions."""
+_KERNELS = [*SAMPLER_KERNELS, MASK_KERNEL]
 _WARM_TOKENS = 4
 _SHARE = 0.25
 """Of the free memory, that contexts may take then."""
@@ -61,7 +63,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
             return model, None
         if model.template.is_fallback:
             _log.warning("%s has no chat template: conversations are plain dialogue for it", model.description)
-        load_kernels(SAMPLER_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
+        load_kernels(_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
         with ThreadPoolExecutor(1, "localllm-vocabulary") as beside:
             reading = beside.submit(_read_vocabulary, model)
             _warm(model)

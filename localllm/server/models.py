@@ -59,7 +59,7 @@ class Served:
     def tokenizer(self) -> Any:
         """The model's tokenizer. ApiError for a model that runs on ids."""
         if self.model.tokenizer is None:
-            text = f"the model {self.name!r} has no vocabulary: it takes ids, not text"
+            text = f"the model {self.name!r} has no vocabulary: it neither reads nor writes text"
             raise ApiError(400, text, "not_supported_error", param="model")
         return self.model.tokenizer
 

@@ -115,3 +115,20 @@ def test_errors_come_at_the_call():
     assert model.contexts[0].closed
     with pytest.raises(UsageError, match="top_p"):
         model.generate("a", top_p=2)
+
+
+def test_an_answer_that_cannot_begin_closes_what_was_opened():
+    class Kept:
+        closed = False
+
+        def of(self, context):
+            return self
+
+        def close(self):
+            self.closed = True
+
+    model, kept = FakeModel(), Kept()
+    with pytest.raises(UsageError, match="names token 1000"):
+        model.answer([1, 2], Sampling(bans=(1000,)), cache=kept)
+    assert kept.closed
+    assert model.contexts[0].closed

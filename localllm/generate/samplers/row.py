@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
-from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from localllm.generate.one_thread import OneThread, block
 from localllm.kernels import sampling as kernels
-from localllm.kernels.objects import Key, load
+from localllm.kernels.objects import Key
 from localllm.kernels.simd.types import Struct
-from localllm.kernels.thread import Thread
 
 Floats = NDArray[np.float32]
 
 FEW = 2048
 """Up to so many elements NumPy does it."""
-KEYS = [Key("sampling", factory) for factory in ("weigh", "moments", "within", "collect")]
+_KEYS = {factory: Key("sampling", factory) for factory in ("weigh", "moments", "within", "collect")}
+KEYS = list(_KEYS.values())
 """Compiled when a long row first needs one of them, unless they were loaded before."""
-_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 
 
 class Weighed(NamedTuple):
@@ -118,10 +115,7 @@ class _Scratch(threading.local):
         self._rows: dict[str, NDArray[Any]] = {}
         self.sums, self.counts = np.zeros(16), np.zeros(2, np.int64)
         self.center, self.limits = np.zeros(3, np.float32), np.zeros(16, np.float32)
-        self._counters = np.zeros(2, np.int64)
-        """Of claimed work, and whether it is cancelled: never."""
-        at = self._counters.ctypes.data
-        self._thread = _block(Thread, nth=1, counter=at, cancel=at + 8)
+        self._thread = OneThread()
 
     def row(self, name: str, n: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
         found = self._rows.get(name)
@@ -130,21 +124,8 @@ class _Scratch(threading.local):
         return found[:n]
 
     def run(self, factory: str, struct: Struct, **fields: int) -> None:
-        params = _block(struct, **fields)
-        self._counters[0] = 0
-        _kernels()[factory](params.ctypes.data, self._thread.ctypes.data)
-
-
-@cache
-def _kernels() -> dict[str, Callable[[int, int], None]]:
-    return {key.factory: _KERNEL(address) for key, address in load(KEYS).items()}
-
-
-def _block(struct: Struct, **fields: int) -> NDArray[np.int64]:
-    words = np.zeros(struct.size // 8, np.int64)
-    for name, value in fields.items():
-        words[struct.offset(name) // 8] = value
-    return words
+        params = block(struct, **fields)
+        self._thread.run(_KEYS[factory], params.ctypes.data)
 
 
 _scratch = _Scratch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -112,6 +114,15 @@ def test_what_templates_can(name):
     assert (found.opening if found else "") == row.thinking
     has = {"s": can.system, "t": can.tools, "c": can.arguments, "r": can.results, "p": can.parallel_calls}
     assert "".join(letter for letter, there in has.items() if not there) == row.lacks
+
+
+def test_what_is_known_of_a_template_goes_with_it():
+    made = template("Qwen-Qwen2.5-7B-Instruct")
+    assert capabilities_of(made).tools
+    known = weakref.ref(capabilities_of(made))
+    del made
+    gc.collect()
+    assert known() is None
 
 
 @pytest.mark.parametrize("name", ROWS)
