@@ -11,7 +11,7 @@ import numpy as np
 
 from localllm.engine.engine import Engine
 from localllm.engine.request import Ended, Event, Failed, PromptRead, Request, Said
-from localllm.generate.params import Sampling
+from localllm.generate.params import Sampling, SamplingOptions
 from localllm.generate.piece import TokenLogprob
 
 WAIT = 1800
@@ -126,13 +126,23 @@ def random_requests(rng: np.random.Generator, n: int, n_vocab: int, longest: int
     return [one() for _ in range(n)]
 
 
+STATEFUL: tuple[SamplingOptions, ...] = (
+    {"repeat_penalty": 1.2, "repeat_last_n": -1}, {"frequency_penalty": 0.7, "presence_penalty": -0.3},
+    {"dry_multiplier": 0.8, "dry_allowed_length": 1}, {"dry_multiplier": 1.0, "dry_penalty_last_n": -1, "top_k": 0},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.05}, {"mirostat": 1}, {"mirostat": 2, "mirostat_tau": 3.0},
+    {"adaptive_target": 0.3}, {"typical_p": 0.7, "dynatemp_range": 0.4}, {"bans": (1, 2, 3), "top_n_sigma": 1.5},
+)  # fmt: skip
+"""Options whose samplers remember what was, or draw more than once a token."""
+
+
 def _sampling(rng: np.random.Generator) -> Sampling:
     if rng.random() < 0.3:
         return Sampling(temperature=0.0)
+    chosen = [STATEFUL[i] for i in rng.integers(0, len(STATEFUL), int(rng.integers(0, 3)))]
     return Sampling(
         temperature=float(rng.uniform(0.5, 3)),
-        repeat_penalty=float(rng.choice([1.0, 1.2])),
         seed=int(rng.integers(1000)),
+        **{name: value for options in chosen for name, value in options.items()},
     )
 
 

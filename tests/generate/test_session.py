@@ -127,7 +127,8 @@ def test_an_answer_that_cannot_begin_closes_what_was_opened():
         def close(self):
             self.closed = True
 
-    model, kept = FakeModel(), Kept()
+    kept: Any = Kept()
+    model = FakeModel()
     with pytest.raises(UsageError, match="names token 1000"):
         model.answer([1, 2], Sampling(bans=(1000,)), cache=kept)
     assert kept.closed
