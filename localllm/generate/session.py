@@ -54,8 +54,9 @@ class TextGeneration:
         logits_processor: one or several callables (ids, logits) that may change the logits (float32 [n_vocab]) before
         each choice, in place or by those that they return.
         grammar: what the answer must be (localllm.generate.grammar.Grammar: a regular expression, Lark, GBNF, ...).
-        json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's). Both need
-        the package llguidance. An answer that is cut by max_tokens, or by the context, is only the beginning of one.
+        json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's); objects
+        whose `properties` are named have no others, unless additionalProperties says so. Both need the package
+        llguidance. An answer that is cut by max_tokens, or by the context, is only the beginning of one.
         Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range,
         GrammarError for a grammar or a schema that no answer can meet.
         """

@@ -117,8 +117,8 @@ def _calls(tokenizer: DirectedTokenizer, shape: Shape, conversation: Conversatio
 
 
 def _starts(tokenizer: DirectedTokenizer, row: Format) -> list[int]:
-    """Tokens with which calls begin, and nothing else."""
-    ids = [tokenizer.special_id(start) for start in row.starts]
+    """Tokens with which calls begin, and nothing else (a fence begins other things, too)."""
+    ids = [tokenizer.special_id(start) for start in row.starts if MARKER.fullmatch(start)]
     return [token for token in ids if token is not None]
 
 

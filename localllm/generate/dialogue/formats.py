@@ -31,7 +31,7 @@ class Format:
     """Reads one or more calls from such a text on; or a whole answer, where `is_whole`."""
     lacks: tuple[str, ...] = ()
     at_start: bool = False
-    """A call may also be the whole answer, without a marker: it begins with a brace."""
+    """A call may also be the whole answer, without a marker: it begins with a brace, or a bracket."""
     ends_thinking: bool = False
     """A call ends thinking, too."""
     is_whole: bool = False

@@ -88,7 +88,7 @@ def _content(turn: Turn, reading: Reading) -> Step[None]:
         drops = (*drops, thinking.closing)
         starts = (*starts, thinking.opening)
     markers = Markers([*starts, *drops])
-    if row and row.at_start and not reading.is_continued and (yield from turn.after_space("{")):
+    if row and row.at_start and not reading.is_continued and (yield from turn.after_space("{", "[")):
         yield from _call(turn, row)
     while marker := (yield from turn.until(markers, turn.content, keep_space=not starts)):
         space = yield from turn.at_space()

@@ -14,7 +14,7 @@ from localllm.generate.dialogue.turn import Turn
 
 _FENCE = "```"
 _TAGS = ("tool_call", "tools", "function_call")
-STARTS = (*(f"<{tag}>" for tag in _TAGS), "```json", "```tool_call", "```tool_code")
+STARTS = (*(f"<{tag}>" for tag in _TAGS), "```json", "```tool_call", "```tool_code", _FENCE)
 _TAGGED: dict[str, Read] = {f"<{tag}>": between(f"<{tag}>", f"</{tag}>") for tag in _TAGS}
 
 
@@ -28,15 +28,17 @@ def read(turn: Turn) -> Step[None]:
     elif (yield from turn.at(_FENCE)):
         yield from _fenced(turn)
     else:
-        yield from bare(turn)
+        yield from _unmarked(turn)
+
+
+def _unmarked(turn: Turn) -> Step[None]:
+    yield from (call_list if (yield from turn.at("[")) else bare)(turn)
 
 
 def _fenced(turn: Turn) -> Step[None]:
-    for start in ("```json", "```tool_call"):
-        yield from turn.accept(start)
+    for start in ("```json", "```tool_call", _FENCE):
+        if (yield from turn.accept(start)):
+            break
     yield from turn.space()
-    if (yield from turn.at("[")):
-        yield from call_list(turn)
-    else:
-        yield from bare(turn)
+    yield from _unmarked(turn)
     yield from closing(turn, _FENCE)
