@@ -1,6 +1,6 @@
 """How products of four rows begin and end: what is taken off for a code's offset, and sums across lanes."""
 
-from .simd import Lanes, dot4, dot4_u7, i32x16, shuffle, splat, u8x64
+from .simd import Lanes, dot4, dot4_u7, i32, i32x16, lane, shuffle, splat, u8x64
 
 # Four vectors, each in quarters of 128 bits, halved twice: lane i of a quarter is the sum of that quarter of vector i.
 
@@ -32,6 +32,20 @@ EVENS = Lanes(tuple(4 * q + v for q in range(4) for v in (0, 2, 16, 18)))
 ODDS = Lanes(tuple(4 * q + v for q in range(4) for v in (1, 3, 17, 19)))
 """In each quarter, every second lane of that quarter of two vectors."""
 LOWER4, UPPER4 = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
+FOUR_TIMES = Lanes((0, 1, 2, 3) * 4)
+"""Four lanes, in each quarter."""
+EACH = tuple(Lanes(tuple(4 * q + i // 4 for i in range(16))) for q in range(4))
+"""Of 16 lanes, or of the first ones, a quarter's: one to fill each quarter."""
+
+
+def _of_quarters(*four: int):
+    """A pattern of quarters of two vectors."""
+    return Lanes(tuple(4 * q + i for q in four for i in range(4)))
+
+
+_FIRST_TWO, _LAST_TWO = _of_quarters(0, 1, 4, 5), _of_quarters(2, 3, 6, 7)
+_EVEN_QUARTERS, _ODD_QUARTERS = _of_quarters(0, 2, 4, 6), _of_quarters(1, 3, 5, 7)
+_JOIN4, _JOIN8 = Lanes(tuple(range(8))), Lanes(tuple(range(16)))
 
 
 def quarters16(a, b, c, d):
@@ -59,6 +73,42 @@ def sums8(a, b, c, d):
     cd = shuffle(_LOW32H, c, d) + shuffle(_HIGH32H, c, d)
     v = shuffle(_LOW64H, ab, cd) + shuffle(_HIGH64H, ab, cd)
     return shuffle(LOWER4, v, v) + shuffle(UPPER4, v, v)
+
+
+def join4(a, b, c, d):
+    """Four vectors of four lanes as one, a quarter each."""
+    return shuffle(_JOIN8, shuffle(_JOIN4, a, b), shuffle(_JOIN4, c, d))
+
+
+def over_quarters(a, b, c, d):
+    """Of four i32x16 their quarters added up: that of a is quarter 0 of the result, ..."""
+    ab = shuffle(_FIRST_TWO, a, b) + shuffle(_LAST_TWO, a, b)
+    cd = shuffle(_FIRST_TWO, c, d) + shuffle(_LAST_TWO, c, d)
+    return shuffle(_EVEN_QUARTERS, ab, cd) + shuffle(_ODD_QUARTERS, ab, cd)
+
+
+def over_halves(a, b, c, d):
+    """The same for the first two quarters of each vector, and for the last two: two i32x16."""
+    ab = shuffle(_EVEN_QUARTERS, a, b) + shuffle(_ODD_QUARTERS, a, b)
+    cd = shuffle(_EVEN_QUARTERS, c, d) + shuffle(_ODD_QUARTERS, c, d)
+    return shuffle(_EVEN_QUARTERS, ab, cd), shuffle(_ODD_QUARTERS, ab, cd)
+
+
+def by_quarters(a, b, c, d):
+    """Of four i32x16 all quarters 0, all quarters 1, ..."""
+    ab, cd = shuffle(_FIRST_TWO, a, b), shuffle(_FIRST_TWO, c, d)
+    ab2, cd2 = shuffle(_LAST_TWO, a, b), shuffle(_LAST_TWO, c, d)
+    return (
+        shuffle(_EVEN_QUARTERS, ab, cd), shuffle(_ODD_QUARTERS, ab, cd),
+        shuffle(_EVEN_QUARTERS, ab2, cd2), shuffle(_ODD_QUARTERS, ab2, cd2),
+    )  # fmt: skip
+
+
+def sums_of_32s(x):
+    """Sums of the first 32 bytes of an i8x64, and of the others: two i32."""
+    v = dot4_u7(splat(i32x16, 0), splat(u8x64, 1), x)
+    v = quarters16(v, v, v, v)
+    return i32(lane(v, 0) + lane(v, 4)), i32(lane(v, 8) + lane(v, 12))
 
 
 def starter(fmt):

@@ -112,17 +112,26 @@ def four_rows(fmt: str):
     fewer than four rows are left before `last`, the last one repeats.
     """
     format_ = formats.module(fmt)
-    kind = matvec_k if formats.optional(format_, "quarters") else _KINDS[format_.KIND]
-    products = kind.four_rows(format_)
+    products = kind_of(format_).four_rows(format_)
 
     def from_row(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at):
-        wa = w + r * row_bytes
-        wb = w + min(r + 1, last - 1) * row_bytes
-        wc = w + min(r + 2, last - 1) * row_bytes
-        wd = w + min(r + 3, last - 1) * row_bytes
+        wa, wb, wc, wd = addresses(w, row_bytes, r, last)
         return products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at)
 
     return from_row
+
+
+def addresses(w, row_bytes, r, last):
+    """Of rows r to r + 3 of w; where fewer are left before `last`, the last one's again."""
+    return (
+        w + r * row_bytes, w + min(r + 1, last - 1) * row_bytes,
+        w + min(r + 2, last - 1) * row_bytes, w + min(r + 3, last - 1) * row_bytes,
+    )  # fmt: skip
+
+
+def kind_of(format_):
+    """The module that multiplies a format."""
+    return matvec_k if formats.optional(format_, "quarters") else _KINDS[format_.KIND]
 
 
 _KINDS = {"float": matvec_float, "block32": matvec_block32, "super": matvec_super}

@@ -1,7 +1,7 @@
 """Four rows of blocks with float scales times a vector."""
 
 from . import formats, matvec_nibbles, matvec_sixteens
-from .lanes import EVEN128, LOWER4, ODD128, UPPER4, quarters16, starter
+from .lanes import EACH, EVEN128, FOUR_TIMES, LOWER4, ODD128, UPPER4, over_halves, quarters16, starter, sums_of_32s
 from .simd import (
     cast,
     dot4,
@@ -9,14 +9,19 @@ from .simd import (
     f32,
     f32x4,
     f32x8,
+    f32x16,
     fma,
     from_half,
     i8x64,
+    i32,
+    i32x4,
+    i32x16,
     load,
     make8,
     prefetch,
     shuffle,
     splat,
+    store,
     u16,
     u16x8,
 )
@@ -114,3 +119,104 @@ def _of_eight(number, half_at, block):
         return from_half(bits)
 
     return eight_halves
+
+
+_SCALE, _SUM, _OFF = 256, 288, 320
+_RECORD = 384
+_FIRST, _SECOND = EACH[0], EACH[1]
+
+
+def by_fours(fmt):
+    """See matvec_fours. A record
+    holds of 64 activations of four rows: codes, i8 [4][64]; of each of two blocks the scales,
+    f32 [4], the scaled sums, f32 [4], and what their codes' offset takes off, i32 [4]. Where
+    matvec_nibbles takes the format, its records come first, as many as there are whole ones."""
+    if formats.optional(fmt, "SCALES") > 1:
+        return None
+    codes, block = formats.in_32s(fmt)
+    taken = 8 * fmt.BYTES // formats.optional(fmt, "PER")
+    has_min, offset, dot = fmt.HAS_MIN, fmt.OFFSET, dot4_u7 if fmt.MAX_CODE < 128 else dot4
+    scales = _of_eight(fmt.scale, formats.optional(fmt, "SCALE_AT"), block)
+    minimums = _of_eight(fmt.minimum, formats.optional(fmt, "MINIMUM_AT"), block)
+    in_fours = matvec_nibbles.in_fours(fmt)
+    arrange_four, step = matvec_nibbles.by_fours(fmt)
+    of_four, size = matvec_nibbles.RECORD, fmt.BYTES
+
+    def n_whole(k):
+        """32s in records of matvec_nibbles."""
+        if in_fours:
+            return k // 128 * 4
+        return 0
+
+    def n_bytes(k):
+        return n_whole(k) // 4 * of_four + (k // 32 - n_whole(k) + 1) // 2 * _RECORD
+
+    def arrange(k, x, x_d, x_s, y, t):
+        n, whole = k // 32, n_whole(k)
+        if in_fours:
+            for i in range(0, whole, 4):
+                arrange_four(x + 32 * i, x_d + 4 * i, x_s + 4 * i, y + i // 4 * of_four, t)
+            y += whole // 4 * of_four
+        for i in range(whole, n, 2):
+            at = y + (i - whole) // 2 * _RECORD
+            # An odd last 32 is followed by what lies past the row; that is not used.
+            q = load(i8x64, x + 32 * i)
+            store(at + 64 * t, q)
+            first, second = sums_of_32s(q)
+            of_block(i, x_d, x_s, at, t, first)
+            of_block(min(i + 1, n - 1), x_d, x_s, at + 16, t, second)
+
+    def of_block(i, x_d, x_s, at, t, total):
+        store(at + _SCALE + 4 * t, load(f32, x_d + 4 * i))
+        store(at + _SUM + 4 * t, load(f32, x_s + 4 * i))
+        store(at + _OFF + 4 * t, i32(total * -offset))
+
+    def row(c, y):
+        zero = splat(i32x16, 0)
+        return quarters16(
+            dot(zero, c, load(i8x64, y)), dot(zero, c, load(i8x64, y + 64)),
+            dot(zero, c, load(i8x64, y + 128)), dot(zero, c, load(i8x64, y + 192)),
+        )  # fmt: skip
+
+    def pair(wa, wb, wc, wd, i, j, y, prefetch_at, acc):
+        """See pair of four_rows."""
+        at = prefetch_at + 4 * block(0, i)
+        for line in range(0, taken, 64):
+            prefetch(at + line)
+        a, b = row(codes(wa, i, j), y), row(codes(wb, i, j), y)
+        c, d = row(codes(wc, i, j), y), row(codes(wd, i, j), y)
+        first, second = over_halves(a, b, c, d)
+        f = scales(wa, wb, wc, wd, i, j)
+        m = f
+        if has_min:
+            m = minimums(wa, wb, wc, wd, i, j)
+        acc = one(first, shuffle(_FIRST, f, f), shuffle(_FIRST, m, m), y, acc)
+        if i != j:
+            acc = one(second, shuffle(_SECOND, f, f), shuffle(_SECOND, m, m), y + 16, acc)
+        return acc
+
+    def one(total, f, m, y, acc):
+        if offset:
+            off = load(i32x4, y + _OFF)
+            total = total + shuffle(FOUR_TIMES, off, off)
+        d = load(f32x4, y + _SCALE)
+        acc = fma(cast(f32x16, total) * f, shuffle(FOUR_TIMES, d, d), acc)
+        if has_min:
+            s = load(f32x4, y + _SUM)
+            acc = fma(m, shuffle(FOUR_TIMES, s, s), acc)
+        return acc
+
+    def products(wa, wb, wc, wd, k, y, prefetch_at):
+        acc, n, whole = splat(f32x16, 0.0), k // 32, n_whole(k)
+        if in_fours:
+            for i in range(0, whole, 4):
+                at = i * size
+                acc = step(wa + at, wb + at, wc + at, wd + at, y + i // 4 * of_four, prefetch_at + 4 * at, acc)
+            y += whole // 4 * of_four
+        for i in range(whole, n - 1, 2):
+            acc = pair(wa, wb, wc, wd, i, i + 1, y + (i - whole) // 2 * _RECORD, prefetch_at, acc)
+        if (n - whole) % 2 == 1:
+            acc = pair(wa, wb, wc, wd, n - 1, n - 1, y + (n - 1 - whole) // 2 * _RECORD, prefetch_at, acc)
+        return acc
+
+    return n_bytes, arrange, products, 2

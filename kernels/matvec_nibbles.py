@@ -6,7 +6,7 @@ rows end in the quarter of their block, beside their scales, which come from the
 
 from .formats import optional
 from .formats.bits import join16
-from .lanes import EVEN16, ODD16, QUARTERS, quarters16, starter
+from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, quarters16, starter, sums_of_32s
 from .simd import (
     Lanes,
     bitcast,
@@ -19,10 +19,14 @@ from .simd import (
     fma,
     from_half,
     i8x64,
+    i32,
+    i32x4,
+    i32x16,
     load,
     prefetch,
     shuffle,
     splat,
+    store,
     u16x32,
     u32x16,
 )
@@ -110,3 +114,103 @@ def _factors(fmt):
         return d, d
 
     return scales
+
+
+_SCALE, _SUM, _OFF = 512, 576, 640
+RECORD = 704
+_EACH0, _EACH1, _EACH2, _EACH3 = EACH
+
+
+def in_fours(fmt):
+    """by_fours takes this format."""
+    plain = optional(fmt, "PER") == 1 and optional(fmt, "SCALE_AT") == 0 and not fmt.HAS_MIN
+    return optional(fmt, "halves") is not None or plain
+
+
+def _pieces(fmt):
+    """pieces(w, heads): elements 0-15 of the four blocks from w on, and 16-31, a quarter each."""
+    size, halves = fmt.BYTES, optional(fmt, "halves")
+    if halves is None:
+        codes = fmt.codes
+
+        def of_codes(w, heads):
+            a, b = codes(w, w + size), codes(w + 2 * size, w + 3 * size)
+            return shuffle(EVEN16, a, b), shuffle(ODD16, a, b)
+
+        return of_codes
+    qs = fmt.QS
+
+    def of_nibbles(w, heads):
+        at = w + qs
+        return halves(join16(at, at + size, at + 2 * size, at + 3 * size), heads)
+
+    return of_nibbles
+
+
+def by_fours(fmt):
+    """arrange(x, x_d, x_s, y, t): put 128 activations of row t of four into the record at y; step(wa, wb, wc, wd, y,
+    prefetch_at, acc): acc plus four blocks at each address times a record, f32x16 [row of weights][row of x].
+
+    A record: codes, i8 [4][128], sixteens with an even number first; of each of four blocks the scales, f32 [4], the
+    scaled sums, f32 [4], and what their codes' offset takes off, i32 [4].
+    """
+    if not in_fours(fmt):
+        return None, None
+    pieces, size, has_min, offset = _pieces(fmt), fmt.BYTES, fmt.HAS_MIN, fmt.OFFSET
+    dot = dot4_u7 if fmt.MAX_CODE < 128 else dot4
+    scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
+
+    def arrange(x, x_d, x_s, y, t):
+        y0, y1 = load(i8x64, x), load(i8x64, x + 64)
+        store(y + 128 * t, shuffle(EVEN16, y0, y1))
+        store(y + 128 * t + 64, shuffle(ODD16, y0, y1))
+        n0, n1 = sums_of_32s(y0)
+        n2, n3 = sums_of_32s(y1)
+        of_block(x_d, x_s, y, t, n0)
+        of_block(x_d + 4, x_s + 4, y + 16, t, n1)
+        of_block(x_d + 8, x_s + 8, y + 32, t, n2)
+        of_block(x_d + 12, x_s + 12, y + 48, t, n3)
+
+    def of_block(d, s, y, t, total):
+        store(y + _SCALE + 4 * t, load(f32, d))
+        store(y + _SUM + 4 * t, load(f32, s))
+        store(y + _OFF + 4 * t, i32(total * -offset))
+
+    def row(w, y):
+        """In each quarter, a block's products with four rows; and the blocks' heads."""
+        heads, zero = join16(w, w + size, w + 2 * size, w + 3 * size), splat(i32x16, 0)
+        first, last = pieces(w, heads)
+        return quarters16(
+            dot(dot(zero, first, load(i8x64, y)), last, load(i8x64, y + 64)),
+            dot(dot(zero, first, load(i8x64, y + 128)), last, load(i8x64, y + 192)),
+            dot(dot(zero, first, load(i8x64, y + 256)), last, load(i8x64, y + 320)),
+            dot(dot(zero, first, load(i8x64, y + 384)), last, load(i8x64, y + 448)),
+        ), bitcast(u32x16, heads)  # fmt: skip
+
+    def step(wa, wb, wc, wd, y, prefetch_at, acc):
+        for line in range(0, 16 * size, 64):
+            prefetch(prefetch_at + line)
+        ta, ha = row(wa, y)
+        tb, hb = row(wb, y)
+        tc, hc = row(wc, y)
+        td, hd = row(wd, y)
+        d, m = scales(ha, hb, hc, hd)
+        t0, t1, t2, t3 = by_quarters(ta, tb, tc, td)
+        acc = block(t0, shuffle(_EACH0, d, d), shuffle(_EACH0, m, m), y, acc)
+        acc = block(t1, shuffle(_EACH1, d, d), shuffle(_EACH1, m, m), y + 16, acc)
+        acc = block(t2, shuffle(_EACH2, d, d), shuffle(_EACH2, m, m), y + 32, acc)
+        return block(t3, shuffle(_EACH3, d, d), shuffle(_EACH3, m, m), y + 48, acc)
+
+    def block(total, f, m, y, acc):
+        """One block: the order in which matmul adds."""
+        if offset:
+            off = load(i32x4, y + _OFF)
+            total = total + shuffle(FOUR_TIMES, off, off)
+        d = load(f32x4, y + _SCALE)
+        acc = fma(cast(f32x16, total) * f, shuffle(FOUR_TIMES, d, d), acc)
+        if has_min:
+            s = load(f32x4, y + _SUM)
+            acc = fma(m, shuffle(FOUR_TIMES, s, s), acc)
+        return acc
+
+    return arrange, step

@@ -80,7 +80,9 @@ class Context:
         projections = [p for p in (model.network.pooling.classifier, model.network.pooling.dense) if p]
         self._projected = np.zeros((n_rows, max((p.n_out for p in projections), default=0)), np.float32)
         # For fewer rows than the maximum a plan has no other kernels and no more memory: it is recorded when needed.
-        parts, phases = _parts(model.network), (1, self._phase(n_batch))
+        # Where sequences are decoded together, that for a few rows is, too: its kernels are compiled with the others.
+        few = (MATVEC_MAX_ROWS,) if min(n_seq, n_batch) > 1 else ()
+        parts, phases = _parts(model.network), (1, *few, self._phase(n_batch))
         self._recorded = {(part, phase): self.record(part, phase) for part in parts for phase in phases}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}

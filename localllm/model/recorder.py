@@ -19,8 +19,8 @@ from localllm.runtime.plan import Buffer, Plan, Value
 F32 = 4
 TILE = 16
 """Rows that a matrix product takes together."""
-MATVEC_MAX_ROWS = 6
-"""Rows up to which matrix-vector products are faster: weights are decoded for each, but in place."""
+MATVEC_MAX_ROWS = 8
+"""Rows up to which matrix-vector products are faster: weights are decoded for each four, but in place."""
 _GROUP_OF_KIND = {"block32": 32, "super": 256}
 
 
@@ -197,7 +197,8 @@ class Recorder:
         w = linear.w
         x_row, d_row, s_row, _ = x.bytes
         self.plan.op(
-            w.name, Key("matvec", "rows", (w.module,)), matvec.Params, (self.n_rows, w.n),
+            w.name, Key("matvec" if self.n_rows == 1 else "matvec_fours", "rows", (w.module,)), matvec.Params,
+            (self.n_rows, w.n),
             n_rows_at=self.rows_at, w=w.address, row_bytes=w.row_bytes, n=w.n, k=w.k,
             x=x.x, x_d=x.d, x_s=x.s, x_row=x_row, d_row=d_row, s_row=s_row,
             bias=linear.bias.address if linear.bias else 0, add=add, out=out, stride=w.n * F32, step=self.step,

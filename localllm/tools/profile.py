@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _FIRST_TOKEN = 100
 _MATRICES = {
-    ("matvec", "rows"): "", ("matmul", "tiles"): "", ("experts", "rows"): "n_used", ("heads", "rows"): "n_head",
+    ("matvec", "rows"): "", ("matvec_fours", "rows"): "", ("matmul", "tiles"): "",
+    ("experts", "rows"): "n_used", ("heads", "rows"): "n_head",
     ("heads", "tiles"): "n_head",
 }  # fmt: skip
 """Products, and the field that says of how many matrices."""

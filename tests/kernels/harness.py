@@ -71,7 +71,7 @@ EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
 PAIRINGS = ("adjacent", "halves")
 
 KEYS: list[Key] = [
-    *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec")),
+    *(Key(module, "rows", (f.module,)) for f in SUPPORTED for module in ("embed", "matvec", "matvec_fours")),
     *(Key("matmul", "tiles", (f.module,)) for f in SUPPORTED),
     *(Key("rounding", "rows", (f.module,)) for f in WRITTEN),
     *(Key("embed", factory, (f,)) for factory in ("positions", "first") for f in ("f32", "f16", "q8_0", "q4_k")),
@@ -133,7 +133,7 @@ KEYS: list[Key] = [
 
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
-    "rounding": rounding.Params,
+    "rounding": rounding.Params, "matvec_fours": matvec.Params,
     "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams,
     "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams,
     "activation.gated_rows": activation.GatedRowsParams,

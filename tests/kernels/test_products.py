@@ -76,15 +76,21 @@ def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
     return {field: harness.placed(np.ascontiguousarray(v)) for field, v in tiles.items()}
 
 
-def matvec(name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, **more) -> np.ndarray:
+def matvec(
+    name: str, raw: np.ndarray, x: np.ndarray, chunk: int = 4, kernel: str = "matvec.rows", **more
+) -> np.ndarray:
     raw, out = harness.placed(raw), harness.buffer((len(x), len(raw)))
     fields = (
         {"row_bytes": raw.shape[1], "n": len(raw), "k": x.shape[1], "chunk": chunk, "stride": 4 * len(raw), "out": out}
         | vector_fields(name, x)
         | more
     )
-    harness.run("matvec.rows", FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
+    harness.run(kernel, FORMATS[name].module, n_rows_at=np.array([len(x)]), w=raw, **fields)
     return out
+
+
+def fours(name: str, raw: np.ndarray, x: np.ndarray, **more) -> np.ndarray:
+    return matvec(name, raw, x, kernel="matvec_fours.rows", **more)
 
 
 def matmul(name: str, raw: np.ndarray, x: np.ndarray, **more) -> np.ndarray:
@@ -181,7 +187,7 @@ def test_extreme_codes_do_not_overflow(name):
         raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
         for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
             x = x.astype(np.float32)
-            for got in (matvec(name, raw, x[:1]), matmul(name, raw, x)):
+            for got in (matvec(name, raw, x[:1]), fours(name, raw, x[:4]), matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
                 terms = 2 * block * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
@@ -216,6 +222,40 @@ def test_matvec_and_matmul_give_the_same_bits(name):
     raw, x = blocks.weights(name, n, k, np.random.default_rng(17)), inputs(3, k, 18)
     np.testing.assert_array_equal(matvec(name, raw, x[1:2]), matvec(name, raw, x)[1:2])
     np.testing.assert_array_equal(matvec(name, raw, x), matmul(name, raw, x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fours_of_rows_give_the_same_bits(name):
+    for k in lengths(name):
+        raw, x = blocks.weights(name, 37, k, np.random.default_rng(k)), inputs(9, k, 25)
+        alone = matvec(name, raw, x)
+        for n_tokens in range(1, 10):
+            np.testing.assert_array_equal(fours(name, raw, x[:n_tokens], chunk=8), alone[:n_tokens])
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_1", "Q4_K", "Q6_K", "F16"])
+def test_fours_of_rows_with_bias_residual_stride_and_logits(name):
+    k, n = lengths(name)[2], 38
+    raw, x = blocks.weights(name, n, k, np.random.default_rng(26)), inputs(7, k, 27)
+    plain, bias = matvec(name, raw, x), harness.placed(inputs(1, n, 28)[0])
+    wide = harness.buffer((7, n + 11))
+    wide[...] = inputs(7, n + 11, 29)
+    expected = wide.copy()
+    expected[:, :n] = plain + bias + wide[:, :n]
+    fours(name, raw, x, bias=bias, add=wide, out=wide, stride=4 * (n + 11))
+    np.testing.assert_array_equal(wide, expected)  # columns past n are not touched
+    logits = harness.buffer((7, n))
+    step, _alive = harness.step(n_rows=7, logits=logits)
+    fours(name, raw, x, out=0, step=step)
+    np.testing.assert_array_equal(logits, plain)
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q6_K"])
+def test_fours_of_rows_that_do_not_fit_in_scratch(name):
+    """One four is put there, or none; the other rows are multiplied one by one."""
+    for k in (1 << 17, 1 << 18):
+        raw, x = blocks.weights(name, 5, k, np.random.default_rng(30)), inputs(8, k, 31)
+        np.testing.assert_array_equal(fours(name, raw, x), matvec(name, raw, x))
 
 
 def test_special_scales_of_nvfp4():
