@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from localllm.errors import INTERRUPTED, TERMINATED, UsageError
 if TYPE_CHECKING:
     from localllm.server.batch_file import Answer, AnswerFile, Plan, Task
     from localllm.server.models import Models
+    from localllm.server.ray_batch import MakeModels
 
 _STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
@@ -32,8 +34,20 @@ _STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
     "-np", "--parallel", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N",
     help="Requests at the same time; each has a context of its own.",
 )  # fmt: skip
+@click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Answer on a cluster of Ray: that of ADDRESS, of RAY_ADDRESS, of this machine, or a new one here. Without an "
+    "ADDRESS, write it last.",
+)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="With --ray: workers. [default: one a machine]")
 @options("ctx_size", "threads", "batch_size", "kv_type", "swa_full", "cache", "cache_dir", "cache_size")
-def command(source: str, target: str, model: str | None, parallel: int, **given: Any) -> int:
+def command(
+    source: str, target: str, model: str | None, parallel: int, address: str | None, workers: int | None, **given: Any
+) -> int:  # fmt: skip
     """Answer the requests of IN, a line of JSON each in OpenAI's batch format, and append the answers to OUT.
 
     MODEL, the path of a GGUF file or a name of `localllm list`, answers whatever the requests name; without it they
@@ -51,16 +65,23 @@ def command(source: str, target: str, model: str | None, parallel: int, **given:
 
     if os.path.realpath(source) == os.path.realpath(target):
         raise UsageError(f"{target} is both IN and OUT: answers go into a file of their own")
+    if workers is not None and address is None:
+        raise UsageError("--workers needs --ray")
     plan(Path(source), frozenset())  # what is wrong with it is told before OUT is made
     with open_answers(Path(target)) as answers:
         wanted = plan(Path(source), answers.done)
+        model = os.path.abspath(model) if model and os.path.isfile(model) else model
         if answers.torn:
             note(f"{target}: its last line was cut off, and is done again")
         if wanted.n_done:
             note(f"{target} holds {wanted.n_done} of {wanted.total} answers already")
         count = _Count(wanted, answers)
         if wanted.n_done < wanted.total:
-            stopped = _answer(wanted, count, _models(model, parallel, given), parallel)
+            make_models = partial(_models, model, parallel, given)
+            if address is None:
+                stopped = _answer(wanted, count, make_models(given["threads"]), parallel)
+            else:
+                stopped = _answer_by_ray(wanted, count, make_models, parallel, address, workers)
             if stopped is not None:
                 note(f"stopped: {target} holds {count.n_done} of {wanted.total} answers; the same command goes on")
                 return _STATUS[stopped]
@@ -68,7 +89,7 @@ def command(source: str, target: str, model: str | None, parallel: int, **given:
     return 0
 
 
-def _models(model: str | None, parallel: int, given: dict[str, Any]) -> Models:
+def _models(model: str | None, parallel: int, given: dict[str, Any], n_threads: int | None) -> Models:
     from localllm.engine.options import EngineOptions
     from localllm.runtime.system import available_memory
     from localllm.server.library import Library
@@ -79,7 +100,7 @@ def _models(model: str | None, parallel: int, given: dict[str, Any]) -> Models:
     engine = EngineOptions(
         given["ctx_size"], parallel, given["batch_size"], cache_folder=folder, cache_disk=given["cache_size"]
     )
-    settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"])
+    settings = ModelSettings(engine, n_threads, given["kv_type"], given["swa_full"])
     library = Library(named_models(model, ()), store=model is None, any_name=model is not None)
     if not library.files():
         raise UsageError("there is no model: name one, or fetch one (`localllm pull`)")
@@ -134,6 +155,24 @@ def _answer(plan: Plan, count: _Count, models: Models, parallel: int) -> signal.
     except asyncio.CancelledError:
         if not stopped:
             raise
+    return stopped[0] if stopped else None
+
+
+def _answer_by_ray(
+    plan: Plan, count: _Count, make_models: MakeModels, parallel: int, address: str, n_workers: int | None
+) -> signal.Signals | None:
+    """As `_answer`, by workers of a cluster."""
+    from localllm.server.ray_batch import Cluster
+
+    stopped: list[signal.Signals] = []
+    with Cluster(address, n_workers) as cluster:
+        before = {number: signal.signal(number, lambda n, _: stopped.append(signal.Signals(n))) for number in _STATUS}
+        try:
+            note(f"{cluster.n_workers} workers of Ray, each with {cluster.n_threads} threads")
+            cluster.run(make_models, plan.left(), parallel, count, lambda: bool(stopped))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     return stopped[0] if stopped else None
 
 

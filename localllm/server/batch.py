@@ -16,14 +16,14 @@ from localllm.server.batch_file import Answer, Task
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
 
-_MAX_BODY = 1 << 30
+MAX_BODY = 1 << 30
 """A line was read into memory already."""
 
 
 @asynccontextmanager
 async def running_app(models: Models) -> AsyncIterator[Starlette]:
     """The application, started; `models` are closed at the end."""
-    app = create_app(models, ServerOptions(max_body=_MAX_BODY))
+    app = create_app(models, ServerOptions(max_body=MAX_BODY))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -63,9 +63,11 @@ CLIENTS = {
     "langchain": Client(("langchain-openai==1.7.4",)),
     "lmeval": Client(("lm-eval[api]==0.4.13",), likelihoods="likelihoods.json"),
     "inspect": Client(("inspect-ai==0.3.285", "openai==3.57.0"), able=True),
+    "ray": Client((f"{ROOT}[ray]", "httpx>=0.27"), env={"RAY_USAGE_STATS_ENABLED": "0"}),
     "aider": Client(("aider-chat==0.86.2",), able=True, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
 }
-"""Name -> what it needs; its script is with_NAME.py. The first three are those of continuous integration."""
+"""Name -> what it needs (Ray's is localllm itself); its script is with_NAME.py. The first three are those of continuous
+integration."""
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -150,9 +152,11 @@ def check(name: str, python: Path, url: str, folder: Path) -> Outcome:
     home.mkdir()
     given = {
         "url": url, "key": KEY, "model": "able" if client.able else "small", "able": "able" if ABLE.exists() else "",
-        "embedder": "embedder", "thinker": "thinker", "folder": str(home), "n_ctx": n_ctx(),
+        "path": str(ABLE if client.able else small_model(folder)), "embedder": "embedder", "thinker": "thinker",
+        "folder": str(home), "n_ctx": n_ctx(),
     }  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "OPENAI_", "ANTHROPIC_", "OLLAMA_"))}
+    env["LOCALLLM_CACHE"] = os.environ.get("LOCALLLM_CACHE") or platformdirs.user_cache_dir("localllm")
     env |= {**OFFLINE, **client.env} | {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     begun = time.monotonic()
     with open(home / "output.log", "w+") as output:

@@ -18,13 +18,14 @@ from typing import Any
 class Given:
     """`url` has no path; `key`: of the server; `folder`: a temporary one; `n_ctx`: tokens of a context.
 
-    `model` answers, `embedder` embeds texts, `thinker` thinks before it answers; `able` calls tools by itself, and is
-    "" where it is not here.
+    `model`, the file `path`, answers, `embedder` embeds texts, `thinker` thinks before it answers; `able` calls tools
+    by itself, and is "" where it is not here.
     """
 
     url: str
     key: str
     model: str
+    path: str
     able: str
     embedder: str
     thinker: str
