@@ -165,6 +165,27 @@ class TestConstraint:
             assert piece.logprobs[0].top[0][0] == ALPHABET.index("n")
         assert made.stats.stop_reason == "stop"
 
+    @pytest.mark.parametrize(
+        ("word", "forced", "options", "text", "reason"),
+        [
+            ("yes!", 3, {}, "yes!", "stop"),
+            ("yes!", 3, {"max_tokens": 4}, "yes!", "stop"),
+            ("yes!", 3, {"max_tokens": 3}, "yes", "length"),
+            ("yes!", 2, {"stop": ["s!"]}, "ye", "stop"),  # a forced token, and one that is chosen
+            ("yes!", 2, {"stop": ["ye"]}, "", "stop"),
+            ("yes!", 2, {"stop": ["!?"]}, "yes!", "stop"),
+            ("ye\0s", 3, {}, "ye", "stop"),
+            ("yes!", 3, {"n_ctx": 5}, "yes", "context"),
+        ],
+    )
+    def test_an_answer_is_the_same_with_logprobs(self, word, forced, options, text, reason):
+        answers = []
+        for logprobs in (None, 0, 2):
+            made = sequence(constraint=Spelling(word, forced=forced), logprobs=logprobs, **options)
+            answers.append((say(made, "nnnnnn"), made.stats.stop_reason, made.ids, made.stop_text))
+        assert answers[0][:2] == (text, reason)
+        assert answers[1:] == answers[:1] * 2
+
     def test_one_that_is_finished_lets_nothing_come(self):
         made = sequence(constraint=Spelling(""))
         assert made.feed(logits_of("a")) == Piece()
