@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,16 +12,6 @@ from localllm.generate.samplers.chance import Chance
 
 Stage = Callable[[Candidates], Candidates]
 """Narrows or reweighs the candidates; at least one is left."""
-
-
-class Follower(Protocol):
-    """A stage that looks at the tokens so far."""
-
-    def restart(self, ids: Sequence[int]) -> None:
-        """Forget, and read all of a text."""
-
-    def push(self, token: int) -> None:
-        """One more token."""
 
 
 class Vocabulary(Protocol):
