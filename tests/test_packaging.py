@@ -47,4 +47,5 @@ def test_wheel() -> None:
     assert {name for name in names if name.endswith(".py")} == sources
     others = {n for n in names if not n.endswith(".py") and ".dist-info/" not in n}
     texts = {"localllm/quantize/calibration.txt", "localllm/tools/evaluation.txt"}
-    assert others == {"localllm/py.typed", "localllm/store/models/catalog.toml", *texts}
+    page = {f"localllm/server/page/{path.name}" for path in (ROOT / "localllm/server/page").iterdir()}
+    assert others == {"localllm/py.typed", "localllm/store/models/catalog.toml", *texts, *page}

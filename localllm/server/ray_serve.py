@@ -3,7 +3,7 @@
     serve run localllm.server.ray_serve:build model=qwen2.5-coder-1.5b replicas=4 threads=8
 
 Requests with the header `x-session-id` go to the replica that this name belongs to, which has read the conversation's
-beginning already (Ray's ConsistentHashRouter, of 2.57 and newer); the others to any.
+beginning already (Ray's ConsistentHashRouter); the others to any.
 """
 
 from __future__ import annotations
