@@ -39,10 +39,11 @@ def rows(fmt: str):
         if out == 0:
             out = Step(p.step).logits
         lead, n_rows, nth = lead_of(p.row_bytes), load(i64, p.n_rows_at), Thread(thread).nth
-        scratch, size = Thread(thread).scratch, n_bytes(p.k)
-        fours = min((n_rows + 4 - least) // 4, _RESULTS // size)
-        arrange_all(p, n_rows, fours, scratch)
+        scratch, size, fours = Thread(thread).scratch, n_bytes(p.k), i64(0)
         first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
+        if first < p.n:
+            fours = min((n_rows + 4 - least) // 4, _RESULTS // size)
+            arrange_all(p, n_rows, fours, scratch)
         while first < p.n:
             # See matvec.rows.
             then, end = piece(claim(thread, 1), p.n, nth, p.chunk)
