@@ -8,7 +8,7 @@ from localllm.kernels.objects import Key
 from localllm.model.points import F32, Added, Copies, Logits, Point, Rows, Scores, View, address_key, plain_view
 from localllm.runtime.plan import Operation, Plan, Value
 
-_DENSE = {("matvec", "rows"), ("matmul", "tiles")}
+_DENSE = {("matvec", "rows"), ("matvec_fours", "rows"), ("matmul", "tiles")}
 _HEADS = {("heads", "rows"), ("heads", "tiles")}
 _GATHER = Key("heads", "gather")
 _NAMES = {"output_norm": "result_norm", "output rows": "result_norm"}

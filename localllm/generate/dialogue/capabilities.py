@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary, WeakMethod
+from weakref import WeakKeyDictionary, ref
 
 from localllm.errors import TemplateError
 
@@ -52,7 +52,7 @@ class Capabilities:
     """Each is tried when it is first asked for."""
 
     def __init__(self, template: DialogueTemplate) -> None:
-        self._render = WeakMethod(template.render)  # what is kept of a template must not keep it
+        self._template = ref(template)  # what is kept of a template must not keep it
         self.source: str = getattr(template, "source", "")
         """Of the template; "" where it has none."""
 
@@ -125,10 +125,10 @@ class Capabilities:
         return self._tried(as_parts(messages) if self.wants_parts else messages, **extra)
 
     def _tried(self, messages: Sequence[Message], **extra: Any) -> str:
-        render = self._render()
-        assert render is not None
+        template = self._template()
+        assert template is not None
         try:
-            return render(messages, add_generation_prompt=True, **extra)
+            return template.render(messages, add_generation_prompt=True, **extra)
         except TemplateError:
             return ""
 
