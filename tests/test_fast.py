@@ -25,6 +25,7 @@ def test_functions_over_one_list_take_different_ones():
     assert set(spread(range(600), 1)) != set(spread(range(600), 2))
 
 
+@pytest.mark.slow
 def test_every_folder_has_fast_tests():
     """And nothing that is marked slow is among them."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests", "-m"]
