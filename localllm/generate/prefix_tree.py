@@ -6,6 +6,7 @@ a node lie moments, states as of one position, for models that do not keep every
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ Ids = NDArray[np.int32]
 
 
 @dataclass(eq=False)
-class Kept:
+class Kept(ABC):
     """Something that is kept in memory (`content`), in a file (its name), or in both."""
 
     n_bytes: int
@@ -36,9 +37,9 @@ class Kept:
         return self.content is None and not self.file
 
     @property
+    @abstractmethod
     def position(self) -> int:
         """Where it begins; greater than that of what it hangs on."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -103,7 +104,7 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-class _Lines:
+class _Lines(ABC):
     """Makes the lines of one answer. Calls of tools are told whole, since that is how Ollama's clients read them."""
 
     def __init__(self, call: Call, served: Served) -> None:
@@ -111,16 +112,18 @@ class _Lines:
         self._open: ToolCall | None = None
         self._n_calls = 0
 
+    @abstractmethod
     async def start(self) -> Chat:
-        raise NotImplementedError
+        """Submit what the body asks for."""
 
+    @abstractmethod
     def line(self, head: dict[str, Any], content: str = "", thinking: Any = UNSET, calls: Any = UNSET) -> Any:
-        raise NotImplementedError
+        """A line in the endpoint's form."""
 
     @staticmethod
+    @abstractmethod
     def joined(whole: Any, line: Any) -> Any:
         """An answer that is not streamed: what came so far, and one line more."""
-        raise NotImplementedError
 
     def said(self, part: Part) -> list[Any]:
         lines, logprobs = [], self._logprobs(part.logprobs)

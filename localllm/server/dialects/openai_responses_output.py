@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Events:
         return Named(kind, event)
 
 
-class _Growing:
+class _Growing(ABC):
     """An item that grows. `item`: as it is so far, or in the end."""
 
     def __init__(self, events: Events, output_index: int, item_id: str) -> None:
@@ -44,8 +45,8 @@ class _Growing:
         self._events, self._place = events, {"item_id": item_id, "output_index": output_index}
         self._text = ""
 
-    def item(self, status: Status) -> OutputItem:
-        raise NotImplementedError
+    @abstractmethod
+    def item(self, status: Status) -> OutputItem: ...
 
     def begin(self) -> list[Named]:
         return [self._added(), *self._begun()]
