@@ -1,0 +1,1 @@
+"""What a terminal is told: widths, styles, Markdown that is styled as it comes, progress. It knows no model."""
