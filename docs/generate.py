@@ -1,4 +1,4 @@
-"""Writes the parts of README.md and docs/server.md that the code knows best: tables of commands, formats,
+"""Writes the parts of README.md and of the pages in docs/ that the code knows best: tables of commands, formats,
 architectures, paths, options; the layout.
 
     python docs/generate.py            rewrite them
@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-SERVER = ROOT / "docs" / "server.md"
 _SHORT = 115
 """Characters of a phrase in the layout, from which on it is cut at its colon."""
 
@@ -210,30 +208,25 @@ def against() -> str:
     return f"{table(head, rows)}\n\n{where}"
 
 
-PARTS: dict[str, Callable[[], str]] = {
-    "commands": commands,
-    "chat-commands": chat_commands,
-    "options": options,
-    "catalog": catalog,
-    "formats": formats,
-    "architectures": architectures,
-    "tokenizers": tokenizers,
-    "against": against,
-    "layout": layout,
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"commands": commands, "against": against},
+    "docs/chat.md": {"chat-commands": chat_commands},
+    "docs/models.md": {"catalog": catalog},
+    "docs/supported.md": {"architectures": architectures, "formats": formats, "tokenizers": tokenizers},
+    "docs/reference.md": {"commands": commands, "options": options},
+    "docs/code.md": {"layout": layout},
+    "docs/server.md": {
+        "calls": calls,
+        "thinking": thinking,
+        "samplers": samplers,
+        "paths": paths,
+        "serve-options": serve_options,
+    },
 }
-"""Mark in README.md -> what stands there."""
-SERVER_PARTS: dict[str, Callable[[], str]] = {
-    "calls": calls,
-    "thinking": thinking,
-    "samplers": samplers,
-    "paths": paths,
-    "serve-options": serve_options,
-}
-"""The same of docs/server.md."""
-FILES = ((README, PARTS), (SERVER, SERVER_PARTS))
+"""Page -> mark in it -> what stands there."""
 
 
-def generated(text: str, parts: dict[str, Callable[[], str]] = PARTS) -> str:
+def generated(text: str, parts: dict[str, Callable[[], str]]) -> str:
     """The text with its parts as the code has them now. Raises ValueError for a part that has no place."""
     for name, make in parts.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -246,11 +239,12 @@ def generated(text: str, parts: dict[str, Callable[[], str]] = PARTS) -> str:
 
 def main() -> int:
     status = 0
-    for path, parts in FILES:
+    for name, parts in PAGES.items():
+        path = ROOT / name
         old = path.read_text(encoding="utf-8")
         new = generated(old, parts)
         if new != old and "--check" in sys.argv[1:]:
-            print(f"{path.name} is out of date: python docs/generate.py", file=sys.stderr)
+            print(f"{name} is out of date: python docs/generate.py", file=sys.stderr)
             status = 1
         elif new != old:
             path.write_text(new, encoding="utf-8")

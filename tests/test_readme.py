@@ -1,4 +1,4 @@
-"""README.md says what the code says: its tables are generated, its links lead somewhere, its Python runs."""
+"""README.md and docs/ say what the code says: its tables are generated, its links lead somewhere, its Python runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SERVER = (ROOT / "docs/server.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+REFERENCE = PAGES["docs/reference.md"]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "kernels/README.md", ROOT / "models/README.md"]
 
 
@@ -33,12 +37,13 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def test_generated_parts(generate):
-    assert generate.generated(README) == README, "README.md is out of date: python docs/generate.py"
+    for name, parts in generate.PAGES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert generate.generated(text, parts) == text, f"{name} is out of date: python docs/generate.py"
 
 
-def test_generated_parts_of_the_servers_page(generate):
-    text = generate.SERVER.read_text(encoding="utf-8")
-    assert generate.generated(text, generate.SERVER_PARTS) == text, "server.md is out of date: python docs/generate.py"
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 200
 
 
 def test_each_format_of_calls_and_thinking_says_whose_it_is(generate):
@@ -58,7 +63,7 @@ def test_layout_names_each_file_once(generate):
 
 def test_a_part_without_a_place(generate):
     with pytest.raises(ValueError, match="<!-- commands -->"):
-        generate.generated("# localllm\n")
+        generate.generated("# localllm\n", generate.PAGES["README.md"])
 
 
 def test_the_two_commands():
@@ -70,22 +75,22 @@ def test_the_two_commands():
 
 
 def test_every_variable_is_named():
-    named = set(re.findall(r"LOCALLLM_[A-Z_]+", README))
+    named = set(re.findall(r"LOCALLLM_[A-Z_]+", REFERENCE))
     for top in ("localllm", "kernels"):
         for path in (ROOT / top).rglob("*.py"):
             for name in re.findall(r"environ[^\n]{0,6}\"(LOCALLLM_[A-Z_]+)\"", path.read_text(encoding="utf-8")):
-                assert name in named, f"{path}: README.md does not name {name}"
+                assert name in named, f"{path}: docs/reference.md does not name {name}"
 
 
 def test_every_target_is_named():
     from localllm.kernels.simd.targets import TARGETS
 
     for name in TARGETS:
-        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in REFERENCE
 
 
-@pytest.mark.parametrize("text", [README, SERVER], ids=["README", "server"])
-def test_command_lines_exist(text):
+@pytest.mark.parametrize("name", PAGES)
+def test_command_lines_exist(name):
     """Each `localllm VERB --options` shown names a verb and options that there are."""
     from click import Context
 
@@ -93,11 +98,10 @@ def test_command_lines_exist(text):
 
     found = [
         re.findall(r"(?:^|\$ |\| |&& )localllm (.+)", line)
-        for b in blocks("(?:console|sh)", text)
+        for b in blocks("(?:console|sh)", PAGES[name])
         for line in b.splitlines()
     ]
     lines = [line for some in found for line in some]
-    assert lines
     for line in lines:
         words = shlex.split(line.partition(" | ")[0], comments=True)
         assert words[0] in VERBS, line
@@ -109,8 +113,9 @@ def test_command_lines_exist(text):
 
 
 def test_python_examples_compile():
-    for block in (*blocks("python"), *blocks("python", SERVER)):
-        compile(block, "README.md", "exec")
+    for name, text in PAGES.items():
+        for block in blocks("python", text):
+            compile(block, name, "exec")
 
 
 def test_requests_exist():
@@ -122,7 +127,7 @@ def test_requests_exist():
     known = {endpoint.path: endpoint.body for dialect in DIALECTS for endpoint in dialect.endpoints}
     commands = [
         found
-        for text in (README, SERVER)
+        for text in PAGES.values()
         for block in blocks("sh", text)
         for found in re.split(r"^(?=curl )", block, flags=re.MULTILINE)[1:]
     ]
