@@ -1,0 +1,155 @@
+"""Models of our store and of other programs: what is found, by which names, and what is passed over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from localllm.errors import StoreError
+from localllm.store.found import find, found_models
+from localllm.store.origins import ORIGINS
+from localllm.store.paths import store_dir
+from tests.store.origins import layouts
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "localllm"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("LOCALLLM_ORIGINS")
+    store_dir().mkdir(parents=True)
+    return tmp_path
+
+
+def names() -> list[str]:
+    return [model.name for model in found_models()]
+
+
+def test_nothing_is_here() -> None:
+    assert found_models() == []
+    assert find("llama") is None
+
+
+def test_own_files(home: Path) -> None:
+    (store_dir() / "My-Own-Q8_0.gguf").write_bytes(b"12345")
+    (store_dir() / "smollm2-135m-instruct-q4_1.gguf").write_bytes(b"not whole")
+    (store_dir() / "note.txt").write_bytes(b"")
+    told: list[str] = []
+    (model,) = found_models(told.append)
+    assert (model.name, model.origin, model.size, model.owned) == ("My-Own-Q8_0", "localllm", 5, True)
+    assert model.path == store_dir() / "My-Own-Q8_0.gguf"
+    assert "is not whole: smollm2-135m-instruct has 98362432 bytes" in told[0]
+    assert find("my-own-q8_0") == find("MY-OWN-Q8_0.gguf") == model
+
+
+def test_hub_names(home: Path) -> None:
+    cache = home / "hf/hub"
+    for name in ("m-Q8_0.gguf", "m-Q4_K_M.gguf", "mmproj-F16.gguf", "README.md", "sub/m-IQ2_M.gguf"):
+        layouts.hub(cache, "org/Repo-GGUF", name, name.encode())
+    layouts.hub(cache, "other/r", "weights.gguf", b"w")
+    for part in (1, 2):
+        layouts.hub(cache, "big/split", f"x-Q6_K-0000{part}-of-00002.gguf", b"p" * part)
+    for name in ("a-F16.gguf", "b-F16.gguf"):
+        layouts.hub(cache, "two/same", name, name.encode())
+    assert names() == [
+        "big/split:Q6_K", "org/Repo-GGUF:Q4_K_M", "org/Repo-GGUF:Q8_0", "org/Repo-GGUF:IQ2_M", "other/r",
+        "two/same:a-F16", "two/same:b-F16",
+    ]  # fmt: skip
+    split = find("big/split")
+    assert split is not None
+    assert (split.size, len(split.parts), split.path.name) == (3, 2, "x-Q6_K-00001-of-00002.gguf")
+    assert (split.owned, split.last_used, split.origin) == (False, None, "huggingface")
+    for name, file in {
+        "org/repo-gguf": "m-Q4_K_M.gguf",  # preferred
+        "org/repo-gguf:iq2_m": "m-IQ2_M.gguf",
+        "hf.co/org/Repo-GGUF:Q8_0": "m-Q8_0.gguf",
+        "https": None,
+        "two/same": "a-F16.gguf",
+        "weights": "weights.gguf",
+        "x-Q6_K": "x-Q6_K-00001-of-00002.gguf",
+        "org/none": None,
+    }.items():
+        model = find(name)
+        assert (model and model.path.name) == file, name
+
+
+def test_hub_revisions(home: Path) -> None:
+    """The revision of `main` comes first; an older one's file is named only where it is another."""
+    cache = home / "hf/hub"
+    old, new = "a" * 40, "b" * 40
+    for revision, ref, content in ((old, "v1", b"old"), (new, "main", b"new!")):
+        layouts.hub(cache, "o/r", "m-Q8_0.gguf", content, revision, ref)
+        layouts.hub(cache, "o/r", "same-Q4_0.gguf", b"same one", revision, ref)
+    found = [(m.name, m.size, m.path.parent.name) for m in found_models()]
+    assert found == [("o/r:Q8_0", 4, new), ("o/r:Q4_0", 8, new), ("o/r:Q8_0@aaaaaaa", 3, old)]
+
+
+def test_hub_damage(home: Path) -> None:
+    """Links to nothing or in a circle, other folders, files in the place of folders: no model, no harm."""
+    cache = home / "hf/hub"
+    good = layouts.hub(cache, "o/r", "m-Q8_0.gguf", b"x")
+    snapshot = good.parent
+    (snapshot / "gone-Q4_0.gguf").symlink_to("../../blobs/gone")
+    (snapshot / "loop-Q4_0.gguf").symlink_to("loop-Q4_0.gguf")
+    (snapshot / "round").symlink_to(snapshot)
+    (snapshot / "folder.gguf").mkdir()
+    (cache / "models--a--b").write_text("a file")
+    (cache / "models--a--c/snapshots").mkdir(parents=True)
+    (cache / "models--a--c/snapshots" / ("c" * 40)).write_text("a file")
+    (cache / "models--nothing").mkdir()
+    (cache / "models--o--r/refs/deep").mkdir()
+    (cache / "models--o--r/refs/bytes").write_bytes(b"\xff" * 1000)
+    assert names() == ["o/r:Q8_0"]
+
+
+def test_a_folder_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, scandir = home / "hf/hub", os.scandir
+    layouts.hub(cache, "o/r", "m-Q8_0.gguf", b"x")
+    layouts.hub(cache, "o/s", "m-Q8_0.gguf", b"y")
+
+    def refuse(folder: str | Path) -> object:
+        if folder == cache / "models--o--r/snapshots":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told: list[str] = []
+    assert [model.name for model in found_models(told.append)] == ["o/s:Q8_0"]
+    assert told == [f"{cache / 'models--o--r/snapshots'}: Permission denied"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HF_HUB_CACHE": "a", "HUGGINGFACE_HUB_CACHE": "b", "HF_HOME": "c"}, "a"),
+        ({"HUGGINGFACE_HUB_CACHE": "b", "HF_HOME": "c"}, "b"),
+        ({"HF_HOME": "c", "XDG_CACHE_HOME": "d"}, "c/hub"),
+        ({"HF_HOME": "", "XDG_CACHE_HOME": "d"}, "d/huggingface/hub"),
+        ({"HF_HOME": ""}, ".cache/huggingface/hub"),
+        ({"LLAMA_CACHE": "e", "HF_HOME": "c"}, "e"),
+    ],
+)
+def test_which_hub_cache(variables: dict[str, str], folder: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(home / value) if value else "")
+    assert ORIGINS["huggingface"].folders()[0] == home / folder
+
+
+def test_one_file_by_two_ways_is_one_model(home: Path) -> None:
+    link = layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
+    (store_dir() / "mine.gguf").symlink_to(link)
+    assert names() == ["mine"]
+
+
+def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
+    (store_dir() / "mine.gguf").write_bytes(b"y")
+    for value, found in {"localllm": ["mine"], " huggingface , ": ["o/r:Q8_0"], "": []}.items():
+        monkeypatch.setenv("LOCALLLM_ORIGINS", value)
+        assert names() == found
+    monkeypatch.setenv("LOCALLLM_ORIGINS", "localllm,lm-studio")
+    with pytest.raises(StoreError, match=r"LOCALLLM_ORIGINS: 'lm-studio' is none; those that are: localllm, hugging"):
+        found_models()
