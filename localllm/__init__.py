@@ -48,7 +48,7 @@ def load(
     localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
     """
     from localllm.generate.session import Model
-    from localllm.store.catalog import resolve
+    from localllm.store.resolve import resolve
 
     path = resolve(os.fspath(path_or_name), fetch=True, progress=progress)
     return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress)

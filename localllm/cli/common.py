@@ -187,7 +187,7 @@ def load_model(
     kv_type: str = "f16",
 ) -> Model:
     """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; shows progress."""
-    from localllm.store.catalog import resolve
+    from localllm.store.resolve import resolve
 
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model

@@ -57,7 +57,7 @@ def command(
     MODEL is the path of a GGUF file or a name of `localllm list`.
     """
     from localllm.quantize.whole import check_writable
-    from localllm.store.catalog import resolve
+    from localllm.store.resolve import resolve
     from localllm.tools import compare, likelihood, recommend, report
 
     if page:

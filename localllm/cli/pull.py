@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from localllm.store.catalog import find_entry, unknown
+from localllm.store.catalog import find_entry
 from localllm.store.entry import Entry
+from localllm.store.resolve import unknown
 
 
 @click.command()

@@ -239,7 +239,7 @@ def _encoder(n_threads: int | None, stack: ExitStack) -> Encoder:
 
 def _open(path: str, encoder: Encoder | None, given: Mapping[str, Any], stack: ExitStack) -> Source:
     from localllm.quantize.sources import open_source
-    from localllm.store.catalog import resolve
+    from localllm.store.resolve import resolve
 
     decode = encoder.decode if encoder else None
     found = open_source(

@@ -97,7 +97,7 @@ def assign(
 
 
 def _is_model(text: str) -> bool:
-    from localllm.store.catalog import looks_like_model
+    from localllm.store.resolve import looks_like_model
 
     return looks_like_model(text) or text.lower().endswith(".gguf")
 

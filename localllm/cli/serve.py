@@ -204,7 +204,8 @@ def named_models(model: str | None, aliases: Sequence[str]) -> dict[str, str]:
             raise UsageError("--alias names MODEL, and none is given")
         return {}
     from localllm.server.library import stem
-    from localllm.store.catalog import find_entry, resolve
+    from localllm.store.catalog import find_entry
+    from localllm.store.resolve import resolve
 
     path = resolve(model, fetch=True)
     entry = None if os.path.isfile(model) else find_entry(model)

@@ -12,7 +12,7 @@ import click
 from localllm.cli.list import table
 from localllm.errors import FormatError, LocalllmError
 from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
-from localllm.store.catalog import resolve
+from localllm.store.resolve import resolve
 
 CTX_CAP = 4096
 """Tokens of context that memory is counted for unless -c says otherwise: models allow many times what a chat needs."""

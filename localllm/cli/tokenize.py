@@ -10,7 +10,7 @@ import click
 
 from localllm.errors import UnsupportedError
 from localllm.gguf.reader import open_gguf
-from localllm.store.catalog import resolve
+from localllm.store.resolve import resolve
 
 if TYPE_CHECKING:
     from localllm.text.tokenizer import Tokenizer

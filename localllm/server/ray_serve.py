@@ -23,7 +23,7 @@ from localllm.server.library import Library, stem
 from localllm.server.loading import ModelSettings, load
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
-from localllm.store.catalog import resolve
+from localllm.store.resolve import resolve
 
 _ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 _WAITING = 32

@@ -1,18 +1,15 @@
-"""Names to files: what models/catalog.toml lists, what the store holds, and any path."""
+"""What models/catalog.toml lists, and what the store holds of it."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from localllm.errors import FileError, StoreError
-from localllm.store.entry import Entry, PipSource, Progress, UrlSource
+from localllm.errors import StoreError
+from localllm.store.entry import Entry, PipSource, UrlSource
 from localllm.store.paths import store_dir
 
 
@@ -23,8 +20,6 @@ class Catalog:
     """By name, in the file's order."""
 
 
-_NAME_FORM = re.compile(r"[A-Za-z][\w.]*-[\w.:-]*\d[\w.:-]*")
-"""As models are named: llama-3.2-1b. A prompt of one word rarely is."""
 _SOURCES: dict[str, type[PipSource] | type[UrlSource]] = {"pip": PipSource, "url": UrlSource}
 
 
@@ -66,68 +61,3 @@ def files_here() -> list[Path]:
 def find_entry(name: str) -> Entry | None:
     """The catalog's entry of that name, whatever its case."""
     return catalog().entries.get(name.lower())
-
-
-def resolve(name_or_path: str | None = None, fetch: bool = False, progress: Progress | None = None) -> str:
-    """The path of a model, given as path, catalog name or name of a file in the store; None is the default model.
-
-    A catalog model that is not here is fetched when `fetch` is true. `progress` is called with how far that is; without
-    it, a bar is drawn on standard error. Raises FileError (no such path) or StoreError (unknown, not here, not to be
-    had).
-    """
-    name = name_or_path if name_or_path is not None else catalog().default.name
-    if os.path.isfile(name):
-        return name
-    entry = find_entry(name)
-    if entry is not None:
-        return _entry_path(entry, fetch, progress)
-    for path in files_here():
-        if name.lower() in (path.name.lower(), path.stem.lower()):
-            return str(path)
-    if os.path.exists(name):
-        return name  # a directory, a pipe: the reader says what is wrong with it
-    raise unknown(name)
-
-
-def looks_like_model(text: str) -> bool:
-    """Whether a single argument is meant as a model: it resolves, or has the form of a path or of a model's name."""
-    if os.path.isfile(text):
-        return True
-    if not text or any(character.isspace() for character in text):
-        return False
-    known = any(len(text) > 3 and name.startswith(text.lower()) for name in _names())
-    return known or _is_path(text) or bool(_NAME_FORM.fullmatch(text)) or bool(_near(text, 0.8))
-
-
-def _entry_path(entry: Entry, fetch: bool, progress: Progress | None) -> str:
-    if entry.is_here:
-        return str(entry.path)
-    if not fetch:
-        raise StoreError(f"{entry.name} is not here yet; fetch it with `localllm pull {entry.name}`")
-    from localllm.store.fetch import fetch_model
-
-    return str(fetch_model(entry, progress))
-
-
-def _is_path(text: str) -> bool:
-    return os.sep in text or (os.altsep is not None and os.altsep in text) or text.lower().endswith(".gguf")
-
-
-def _names() -> dict[str, str]:
-    """Every name that resolves, in lower case -> as it is written."""
-    names = {name: name for name in catalog().entries}
-    return names | {path.stem.lower(): path.stem for path in files_here()}
-
-
-def _near(text: str, cutoff: float = 0.4) -> list[str]:
-    names = _names()
-    return [names[name] for name in difflib.get_close_matches(text.lower(), names, 3, cutoff)]
-
-
-def unknown(name: str) -> FileError | StoreError:
-    """The error for a name that is no model: names the nearest ones."""
-    if _is_path(name):
-        return FileError(f"{name}: no such file")
-    near = _near(name)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    return StoreError(f"{name!r} is neither a file nor a model of the catalog{hint}; `localllm list` shows all")

@@ -1,0 +1,113 @@
+"""What we downloaded, and when a model was last used: a small SQLite file beside the store, for all processes.
+
+Files are known by their real path: a link and what it leads to are one model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm.errors import StoreError
+from localllm.store.paths import store_dir
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, name TEXT, pulled REAL, used REAL) WITHOUT ROWID"
+_WAIT = 10.0
+"""Seconds to wait for another process that writes."""
+
+
+def records_path() -> Path:
+    """Where the records are; the file need not exist yet."""
+    return store_dir().parent / "records.sqlite"
+
+
+def owns(path: str | os.PathLike[str]) -> bool:
+    """Whether we downloaded this file: it lies in the store's own folder, or a pull of ours put it where it is."""
+    real = _real(path)
+    if Path(real).is_relative_to(_real(store_dir())):
+        return True
+    with _reading() as records:
+        row = records and records.execute("SELECT pulled FROM files WHERE path = ?", (real,)).fetchone()
+    return bool(row and row[0] is not None)
+
+
+def last_used(path: str | os.PathLike[str]) -> float | None:
+    """When a model was last loaded, in seconds since the epoch; None: never, as far as is known."""
+    with _reading() as records:
+        row = records and records.execute("SELECT used FROM files WHERE path = ?", (_real(path),)).fetchone()
+    return row[0] if row else None
+
+
+def pulled(path: str | os.PathLike[str], name: str) -> None:
+    """This file is ours: it was downloaded as MODEL `name`. Raises StoreError if that cannot be written down."""
+    try:
+        with _writing() as records:
+            records.execute(
+                "INSERT INTO files (path, name, pulled) VALUES (?1, ?2, ?3)"
+                " ON CONFLICT (path) DO UPDATE SET name = ?2, pulled = ?3",
+                (_real(path), name, time.time()),
+            )
+    except _errors() as error:
+        raise StoreError(f"{records_path()}: {error}; set LOCALLLM_HOME to a folder that can be written") from None
+
+
+def used(path: str | os.PathLike[str]) -> None:
+    """A model is loaded now. Where that cannot be written down it is not: it must not stop an answer."""
+    with contextlib.suppress(*_errors()), _writing() as records:
+        records.execute(
+            "INSERT INTO files (path, used) VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET used = ?2",
+            (_real(path), time.time()),
+        )
+
+
+def forget(path: str | os.PathLike[str]) -> None:
+    """The file is gone. Call it with the path that `pulled` was given, or before the file is removed."""
+    with contextlib.suppress(*_errors()), _writing() as records:
+        records.execute("DELETE FROM files WHERE path = ?", (_real(path),))
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import sqlite3
+
+    return sqlite3.Error, OSError
+
+
+def _real(path: str | os.PathLike[str]) -> str:
+    return os.path.realpath(path)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[sqlite3.Connection | None]:
+    """The records, or None where there are none yet, or none that can be read."""
+    import sqlite3
+
+    path = records_path()
+    if not path.is_file():
+        yield None
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
+        try:
+            records.execute("SELECT path, name, pulled, used FROM files LIMIT 0")
+        except sqlite3.Error:
+            yield None
+            return
+        yield records
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[sqlite3.Connection]:
+    """The records, made if need be; what the block did is there whole or not at all."""
+    import sqlite3
+
+    path = records_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records, records:
+        records.execute(_TABLE)
+        yield records

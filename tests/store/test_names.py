@@ -1,0 +1,121 @@
+"""What a MODEL can be."""
+
+from pathlib import Path
+
+import pytest
+
+from localllm.errors import StoreError
+from localllm.store.names import ModelName, parse
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def hub(repo: str, quant: str = "", file: str = "", revision: str = "main") -> tuple[str, str, str, str, str]:
+    return "hub", repo, quant, file, revision
+
+
+def taken(name: ModelName) -> tuple[str, str, str, str, str]:
+    return name.kind, name.repo, name.quant, name.file, name.revision
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Qwen/Qwen3-0.6B-GGUF", hub("Qwen/Qwen3-0.6B-GGUF")),
+        ("Qwen/Qwen3-0.6B-GGUF:Q8_0", hub("Qwen/Qwen3-0.6B-GGUF", "Q8_0")),
+        ("unsloth/Qwen3-GGUF:UD-Q4_K_XL", hub("unsloth/Qwen3-GGUF", "UD-Q4_K_XL")),
+        ("a/b:latest", hub("a/b")),
+        ("a/b:b-Q4_0.gguf", hub("a/b", file="b-Q4_0.gguf")),
+        ("hf.co/a/b", hub("a/b")),
+        ("HF.co/a/b:q4_k_m", hub("a/b", "q4_k_m")),
+        ("huggingface.co/a/b:Q4_0", hub("a/b", "Q4_0")),
+        ("hf.co/a/b/sub/c.gguf", hub("a/b", file="sub/c.gguf")),
+        ("hf://a/b/c.gguf", hub("a/b", file="c.gguf")),
+        ("https://huggingface.co/a/b", hub("a/b")),
+        ("https://hf.co/a/b:Q4_0", hub("a/b", "Q4_0")),
+        ("https://huggingface.co/a/b/tree/main", hub("a/b")),
+        ("https://huggingface.co/a/b/blob/main/c.gguf", hub("a/b", file="c.gguf")),
+        (
+            "https://huggingface.co/a/b/resolve/v1.0/Q4_K_M/c-00001-of-00002.gguf?download=true",
+            hub("a/b", file="Q4_K_M/c-00001-of-00002.gguf", revision="v1.0"),
+        ),
+        ("https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/c.gguf", hub("a/b", file="c.gguf", revision="refs/pr/1")),
+    ],
+)
+def test_repositories(text: str, expected: tuple[str, str, str, str, str]) -> None:
+    assert taken(parse(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("https://example.org/models/a.gguf", "url"),
+        ("http://127.0.0.1:8000/a.gguf", "url"),
+        ("smollm2-135m-instruct", "catalog"),
+        ("SmolLM2-135M-Instruct", "catalog"),
+        ("llama3.2:3b", "name"),
+        ("my-model", "name"),
+        ("my-model.gguf", "path"),
+        ("models/my-model.gguf", "path"),
+        ("./a/b", "path"),
+        ("/a/b", "path"),
+        ("../a", "path"),
+        ("a/b/c", "path"),
+        ("a/b--c", "path"),
+        ("a/b..c", "path"),
+        ("a/" + "b" * 120, "path"),
+        ("", "name"),
+    ],
+)
+def test_other_names(text: str, kind: str) -> None:
+    assert parse(text).kind == kind
+    assert parse(text).text == text
+
+
+def test_what_is_on_the_disk_comes_first(folder: Path) -> None:
+    (folder / "a").mkdir()
+    assert parse("a/b").kind == "hub"
+    (folder / "a/b").mkdir()
+    assert parse("a/b").kind == "path"
+    assert parse("hf.co/a/b").kind == "hub"
+    (folder / "llama3.2:3b").write_text("")
+    assert parse("llama3.2:3b").kind == "path"
+
+
+def test_another_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8000/")
+    assert taken(parse("http://127.0.0.1:8000/a/b/resolve/main/c.gguf")) == hub("a/b", file="c.gguf")
+    assert parse("http://127.0.0.1:8001/a/b/resolve/main/c.gguf").kind == "url"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf.co/a",
+        "hf.co/",
+        "https://huggingface.co/datasets/a/b",
+        "https://huggingface.co/a/b--c",
+        "https://huggingface.co/a/b/resolve/main/../../c.gguf",
+        "https://huggingface.co/a/b/resolve/main/%2e%2e/c.gguf",
+        "https://huggingface.co/a/b:Q4_0/c.gguf",
+        "ftp://example.org/a.gguf",
+        "file:///etc/passwd",
+        "https:///a.gguf",
+        "https://[::1/a.gguf",
+        "https://a:b/c.gguf",
+    ],
+)
+def test_addresses_that_mean_nothing(text: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        parse(text)
+    assert text in str(caught.value)
+
+
+def test_labels() -> None:
+    assert parse("https://hf.co/a/b:q4_0").label == "a/b:q4_0"
+    assert parse("hf.co/a/b").label == "a/b"
+    assert parse("smollm2").label == "smollm2"
