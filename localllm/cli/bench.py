@@ -123,7 +123,7 @@ def command(
 
 def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
     """The products of every tensor format beside the machine's limits."""
-    from localllm.runtime.system import default_threads
+    from localllm.runtime.processors import default_threads
     from localllm.tools import formats
 
     count = n_threads or default_threads()

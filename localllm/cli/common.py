@@ -66,7 +66,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         help="Size of the context in tokens. [default: what suits the model]",
     ),
     "threads": _row(
-        "-t", "--threads", type=click.IntRange(1), metavar="N", help="Number of threads. [default: one per core]",
+        "-t", "--threads", type=click.IntRange(1), metavar="N",
+        help="Number of threads. [default: what `bench --tune` found, or else one per core]",
     ),
     "batch_size": _row(
         "-b", "--batch-size", type=click.IntRange(1, 512), default=512, show_default=True, metavar="N",
@@ -192,7 +193,10 @@ def load_model(
     path = resolve(name, fetch=True)
     from localllm.generate.session import Model
 
-    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress())
+    model = Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress())
+    for text in model.notes:
+        note(text)
+    return model
 
 
 class Progress:

@@ -30,7 +30,7 @@ from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.system import available_memory
-from localllm.runtime.team import Team
+from localllm.runtime.teams import Teams
 
 PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
 """Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
@@ -48,9 +48,7 @@ class Loaded(Protocol):
     target: str
     file: GGUFFile
     network: Network
-
-    @property
-    def team(self) -> Team: ...
+    team: Teams
 
 
 class Context:

@@ -18,10 +18,12 @@ from localllm.kernels.simd.targets import current
 from localllm.model.context import MAX_ROWS, PHASES, Context
 from localllm.model.embedding import Embedder
 from localllm.model.network import build
+from localllm.model.recorder import MATVEC_MAX_ROWS
 from localllm.model.trace import Trace, TracedContext, taps
 from localllm.model.weights import Weights
-from localllm.runtime.system import default_threads
-from localllm.runtime.team import KEYS, Team
+from localllm.runtime import tuned
+from localllm.runtime.team import KEYS
+from localllm.runtime.teams import Teams
 from localllm.text import pairs
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -41,11 +43,13 @@ class LoadedModel:
         kv_type: str,
         swa_full: bool,
         progress: Progress | None,
+        n_threads_batch: int | None = None,
     ) -> None:
         if kv_type not in KV_TYPES:
             raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(KV_TYPES)}")
-        if n_threads is not None and not 1 <= n_threads <= MAX_THREADS:
-            raise UsageError(f"n_threads is {n_threads}, must be 1 to {MAX_THREADS}")
+        for name, number in (("n_threads", n_threads), ("n_threads_batch", n_threads_batch)):
+            if number is not None and not 1 <= number <= MAX_THREADS:
+                raise UsageError(f"{name} is {number}, must be 1 to {MAX_THREADS}")
         self.path, self.kv_type, self.swa_full, self._progress = path, kv_type, swa_full, progress
         self.target = current().name
         self.file = open_gguf(path)
@@ -60,7 +64,10 @@ class LoadedModel:
         self.architecture = self.config.architecture
         limit = DEFAULT_N_CTX if self.network.causal else MAX_ROWS
         self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, limit)
-        self.n_threads = n_threads or default_threads()
+        self.notes: list[str] = []
+        """What the user should hear of."""
+        self.team = Teams(tuned.threads(self.n_bytes, n_threads, n_threads_batch, self.notes.append), MATVEC_MAX_ROWS)
+        """The threads, started when first needed."""
         self._closed = False
 
     @classmethod
@@ -72,14 +79,17 @@ class LoadedModel:
         kv_type: str = "f16",
         swa_full: bool = False,
         progress: Progress | None = None,
+        n_threads_batch: int | None = None,
     ) -> Self:
         """Open and check a file; no weight is read yet.
 
-        n_ctx, swa_full: the defaults of contexts (see `context`).
+        n_ctx, swa_full: the defaults of contexts (see `context`). n_threads: None takes what `localllm bench --tune`
+        found, or else one per core; n_threads_batch: those of passes of more than a few rows, such as prompts; None:
+        as many.
         progress(text, done, total) is called while kernels are compiled, which happens once.
         Raises FileError, FormatError, UnsupportedError, TargetError or UsageError.
         """
-        return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress)
+        return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress, n_threads_batch)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -96,10 +106,15 @@ class LoadedModel:
         """Tokens that any sequence can have: learned positions end."""
         return self.network.max_positions
 
-    @cached_property
-    def team(self) -> Team:
-        """The threads, started when first needed."""
-        return Team(self.n_threads)
+    @property
+    def n_threads(self) -> int:
+        """Of passes of few rows: generation."""
+        return self.team.threads.decode
+
+    @property
+    def n_threads_batch(self) -> int:
+        """Of passes of many rows: prompts."""
+        return self.team.threads.prompt
 
     @property
     def n_params(self) -> int:
@@ -242,8 +257,7 @@ class LoadedModel:
             self._closed = True
             if "_embedder" in self.__dict__:
                 self._embedder.close()
-            if "team" in self.__dict__:
-                self.team.close()
+            self.team.close()
             self.file.close()
 
     def __enter__(self) -> Self:

@@ -47,11 +47,12 @@ class Calibrated(Protocol):
     """What calibration needs of a model (localllm.model.model's LoadedModel is one)."""
 
     path: str
-    n_threads: int
     config: Config
     network: Network
     file: GGUFFile
 
+    @property
+    def n_threads_batch(self) -> int: ...
     @property
     def tokenizer(self) -> Tokenizer | None: ...
     def trace(
@@ -304,7 +305,7 @@ def _with_moments(
     groups = _groups(inputs, available_memory() // 2 if options.memory is None else options.memory)
     stored = [_stored(one) for one in inputs if _has_moments(one)]
     check_space(path, sum(one.n_bytes for one in stored))
-    with written_whole(path) as temporary, ThreadPoolExecutor(model.n_threads) as pool:
+    with written_whole(path) as temporary, ThreadPoolExecutor(model.n_threads_batch) as pool:
         writer = HessianWriter(temporary, stored, identity)
         for i, group in enumerate(groups):
             for one in group:

@@ -13,7 +13,7 @@ from localllm.kernels.objects import Key, Progress, load
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.thread import Step
 from localllm.runtime.plan import Plan, Value, aligned
-from localllm.runtime.system import default_threads
+from localllm.runtime.processors import default_threads
 from localllm.runtime.team import KEYS, Team
 
 _GREATEST_HALF = 65504.0

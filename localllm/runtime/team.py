@@ -39,9 +39,10 @@ _TIMED_KEYS = (Key("team", "timed_caller"), Key("team", "server", (1,)))
 
 
 class Team:
-    """n threads. `run` replays a plan on all of them; runs of several callers follow one another."""
+    """n threads. `run` replays a plan on all of them; runs of several callers follow one another, and those of teams
+    that were given the same lock."""
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, turn: threading.Lock | None = None) -> None:
         self.n_threads = n_threads
         self._load(KEYS)
         self._block = aligned(-(-TeamBlock.size // ALIGNMENT) * ALIGNMENT)
@@ -52,7 +53,7 @@ class Team:
         """Thread 0's block: the caller's, when it takes part."""
         self._job = aligned(Job.size).view(np.int64)
         self._job_address = self._job.ctypes.data
-        self._turn = threading.Lock()
+        self._turn = turn or threading.Lock()
         self._news = _held()
         """Released by a helper when a job has ended that the caller waits for: a hint to read the state."""
         self._sleeping = [_held() for _ in range(n_threads)]

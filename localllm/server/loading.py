@@ -55,6 +55,8 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         swa_full=settings.swa_full,
         progress=progress,
     )
+    for text in model.notes:
+        _log.warning("%s", text)
     try:
         network = model.network
         if model.tokenizer is not None:

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from localllm.errors import LocalllmError, UsageError
-from localllm.tools.bench import cpu_info
+from localllm.runtime.processors import processor_name
 
 PEERS = {"llamacpp": "xllamacpp"}
 """Name on the command line -> package it needs."""
@@ -102,7 +102,7 @@ def describe(job: Job, peer: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     job_fields = asdict(job) | {"model": os.path.basename(job.model)}
-    return {"cpu_info": cpu_info(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **job_fields}
+    return {"cpu_info": processor_name(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **job_fields}
 
 
 class _Side:

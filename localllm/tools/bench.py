@@ -7,13 +7,14 @@ each test, an empty context (or one filled to a depth) before each repetition, m
 from __future__ import annotations
 
 import math
-import platform
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from localllm.runtime.processors import processor_name
 
 if TYPE_CHECKING:
     from localllm.generate.loop import Engine
@@ -64,7 +65,7 @@ class Result:
         model, test = self.model, self.test
         return {
             "build_commit": self.build,
-            "cpu_info": cpu_info(),
+            "cpu_info": processor_name(),
             "backends": model["backends"],
             **{key: model[key] for key in ("model_filename", "model_type", "model_size", "model_n_params")},
             "n_batch": test.n_batch,
@@ -147,7 +148,7 @@ def measure(
             samples.append(time.perf_counter_ns() - start)
     finally:
         context.close()
-    return Result(test, _describe(model, kv_type), now, samples, build)
+    return Result(test, _describe(model, test, kv_type), now, samples, build)
 
 
 def _ids(model: Model, n: int, chance: random.Random) -> list[int]:
@@ -173,14 +174,14 @@ def _to_depth(context: Engine, model: Model, n_depth: int, chance: random.Random
     context.checkpoint(0)
 
 
-def _describe(model: Model, kv_type: str) -> dict[str, Any]:
+def _describe(model: Model, test: Test, kv_type: str) -> dict[str, Any]:
     return {
         "backends": model.target,
         "model_filename": model.path,
         "model_type": model.description,
         "model_size": model.n_bytes,
         "model_n_params": model.n_params,
-        "n_threads": model.n_threads,
+        "n_threads": model.n_threads_batch if test.n_prompt else model.n_threads,
         "type_k": kv_type,
         "type_v": kv_type,
     }
@@ -196,13 +197,3 @@ def stdev(values: Sequence[float]) -> float:
         return 0.0
     middle = mean(values)
     return math.sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1))
-
-
-def cpu_info() -> str:
-    """The processor's name, as the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -21,7 +21,7 @@ from localllm.kernels.simd.targets import current
 from localllm.model.recorder import chunk
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Plan, aligned
-from localllm.runtime.system import default_threads
+from localllm.runtime.processors import default_threads
 from localllm.runtime.team import Team
 from localllm.tools import blocks
 

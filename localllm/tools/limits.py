@@ -52,12 +52,13 @@ def run(
 
     for result in bench.run(remember, rows, repetitions, warmup, kv_type, build):
         model = loaded[0]
-        if model.n_threads not in limits:
-            limits[model.n_threads] = measured(model.n_threads)
+        n_threads = int(result.model["n_threads"])
+        if n_threads not in limits:
+            limits[n_threads] = measured(n_threads)
         unit = "gmac_s" if result.test.n_prompt else "gb_s"
         n_bytes, n_macs = work(model, result.test)
         speed = (n_macs if result.test.n_prompt else n_bytes) / bench.mean(result.samples_ns)
-        yield Limited(**vars(result), unit=unit, speed=speed, limit=limits[model.n_threads][unit])
+        yield Limited(**vars(result), unit=unit, speed=speed, limit=limits[n_threads][unit])
 
 
 def measured(n_threads: int) -> dict[str, float]:

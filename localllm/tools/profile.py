@@ -66,7 +66,7 @@ def profile(model: Model, n_rows: int, repetitions: int, n_depth: int = 0) -> li
     # All cells are kept, so that the context can be cut back after each pass.
     context = model.context(n_ctx=max(256, n_depth + 2 * n_rows), swa_full=True)
     try:
-        model.team.time_operations()
+        model.team.of(n_rows).time_operations()
         tokens = [(_FIRST_TOKEN + i) % model.config.n_vocab for i in range(n_rows)]
         for start in range(0, n_depth, context.n_batch):
             context.forward([_FIRST_TOKEN % model.config.n_vocab] * min(context.n_batch, n_depth - start))

@@ -133,10 +133,6 @@ def test_all_combinations():
     assert [row.n_threads for row in rows] == [1] * 8 + [2] * 8
 
 
-def test_cpu_info_names_something():
-    assert bench.cpu_info()
-
-
 class TestFormats:
     def test_every_supported_format_beside_the_limits(self, call, monkeypatch):
         from localllm.tools import formats

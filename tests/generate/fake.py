@@ -182,7 +182,8 @@ class FakeModel(TextGeneration):
     path = "fake.gguf"
     architecture = "fake"
     description = "fake 64 F32"
-    n_params, n_bytes, n_threads, target = 1_234_567, 4_938_268, 2, "generic"
+    n_params, n_bytes, target = 1_234_567, 4_938_268, "generic"
+    n_threads, n_threads_batch = 2, 2
     default_n_ctx = 64
     max_positions = 1 << 31
     config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64, n_embd=8)

@@ -1,0 +1,41 @@
+"""Teams of the sizes that passes want: few rows wait for memory, many compute, and their fastest numbers of threads
+differ. Results do not: they have the same bits for any number."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from localllm.runtime.plan import Bound
+from localllm.runtime.team import Team
+from localllm.runtime.tuned import Threads
+
+
+class Teams:
+    """Runs each plan on the team for its number of rows; teams are made when first needed, and those that have nothing
+    to do sleep. `threads` may be set to others between runs."""
+
+    def __init__(self, threads: Threads, few_rows: int) -> None:
+        self.threads = threads
+        self._few_rows = few_rows
+        self._teams: dict[int, Team] = {}
+        self._turn = threading.Lock()
+        """Runs of all teams follow one another: together they would want more cores than there are."""
+
+    def of(self, rows: int) -> Team:
+        """The team for passes of so many rows."""
+        n = self.threads.decode if rows <= self._few_rows else self.threads.prompt
+        with self._turn:
+            if n not in self._teams:
+                self._teams[n] = Team(n, self._turn)
+            return self._teams[n]
+
+    def run(self, plan: Bound, cancel: np.ndarray, rows: int = 1) -> None:
+        """As `Team.run`."""
+        self.of(rows).run(plan, cancel, rows)
+
+    def close(self) -> None:
+        """Let all threads end."""
+        for team in self._teams.values():
+            team.close()
