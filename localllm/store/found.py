@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 from localllm.store.filenames import PREFERRED, Note, stem
 from localllm.store.origins import origins
+from localllm.store.records import last_used, owns
 from localllm.store.stored import StoredModel
 
 _note = logging.getLogger("localllm.store").info
@@ -16,22 +17,24 @@ _HUB_HOSTS = ("hf.co/", "huggingface.co/")
 
 
 def found_models(note: Note = _note) -> list[StoredModel]:
-    """All that are here, in the order of ORIGINS, each file once. A name that two programs use means the first one's;
-    the other is "PROGRAM:NAME". `note` is told what was passed over, and why."""
+    """All that are here, in the order of ORIGINS. A name that two programs use means the first one's; the other is
+    "PROGRAM:NAME". `note` is told what was passed over, and why."""
     models: list[StoredModel] = []
     names: set[str] = set()
-    files: set[str] = set()
     for origin in origins():
         for model in origin.models(note):
-            file = os.path.realpath(model.path)
-            if file in files:
-                continue
-            if model.name.lower() in names:
-                model = replace(model, name=f"{origin.name}:{model.name}")
-            files.add(file)
-            names.add(model.name.lower())
-            models.append(model)
+            name = next(name for name in _names(model) if name.lower() not in names)
+            names.add(name.lower())
+            models.append(replace(model, name=name, owned=owns(model.path), last_used=last_used(model.path)))
     return models
+
+
+def _names(model: StoredModel) -> Iterator[str]:
+    """What a model may be called: the first one that is free."""
+    yield model.name
+    yield f"{model.origin}:{model.name}"
+    for number in count(2):
+        yield f"{model.origin}:{model.name}#{number}"
 
 
 def find(name: str, models: Sequence[StoredModel] | None = None) -> StoredModel | None:

@@ -9,7 +9,7 @@ import pytest
 
 from localllm.errors import StoreError
 from localllm.store.found import find, found_models
-from localllm.store.origins import ORIGINS
+from localllm.store.origins import ORIGINS, ollama
 from localllm.store.paths import store_dir
 from tests.store.origins import layouts
 
@@ -20,6 +20,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "localllm"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.delenv("LOCALLLM_ORIGINS")
+    for name in ("OLLAMA_MODELS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ollama, "SERVICE", tmp_path / "service")
     store_dir().mkdir(parents=True)
     return tmp_path
 
@@ -138,10 +141,16 @@ def test_which_hub_cache(variables: dict[str, str], folder: str, home: Path, mon
     assert ORIGINS["huggingface"].folders()[0] == home / folder
 
 
-def test_one_file_by_two_ways_is_one_model(home: Path) -> None:
-    link = layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
-    (store_dir() / "mine.gguf").symlink_to(link)
-    assert names() == ["mine"]
+def test_one_name_of_two_programs(home: Path) -> None:
+    """The first program's keeps the name; every name is another, and finds its model."""
+    layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
+    layouts.lm_studio(home / ".lmstudio", "o/r", "m-Q8_0.gguf", b"y")
+    (store_dir() / "o.gguf").write_bytes(b"z")
+    for folder in ("a", "b", "c"):
+        layouts.lm_studio(home / ".lmstudio", f"{folder}/deep/er", "o.gguf", folder.encode())
+    assert names() == ["o", "o/r:Q8_0", "lmstudio:o", "lmstudio:o#2", "lmstudio:o#3", "lmstudio:o/r:Q8_0"]
+    for model in found_models():
+        assert find(model.name) == model
 
 
 def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,13 @@ import os
 
 from localllm.errors import StoreError
 from localllm.store.origins.huggingface import HUGGINGFACE
+from localllm.store.origins.llama_cpp import LLAMA_CPP
+from localllm.store.origins.lmstudio import LM_STUDIO
+from localllm.store.origins.ollama import OLLAMA
 from localllm.store.origins.origin import Origin
 from localllm.store.origins.own import OWN
 
-ORIGINS = {origin.name: origin for origin in (OWN, HUGGINGFACE)}
+ORIGINS = {origin.name: origin for origin in (OWN, HUGGINGFACE, LLAMA_CPP, LM_STUDIO, OLLAMA)}
 """By name; where two have a model of one name, the first one's comes first."""
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from localllm.store.filenames import Note, quantization, stem
 from localllm.store.stored import StoredModel
 
 MAX_DEPTH = 8
 """Folders within a folder; deeper ones are not looked into."""
+MAX_JSON = 1 << 20
+"""Bytes of a file that says where models are; a real one has a few hundred."""
 Parts = tuple[Path, ...]
 
 
@@ -40,14 +45,14 @@ def scan(folder: Path, note: Note) -> list[os.DirEntry[str]]:
         return []
 
 
-def stored(name: str, origin: str, parts: Parts, note: Note, owned: bool = False) -> Iterator[StoredModel]:
+def stored(name: str, origin: str, parts: Parts, note: Note) -> Iterator[StoredModel]:
     """The model of some files; none where one of them is gone or out of reach."""
     try:
         size = sum(part.stat().st_size for part in parts)
     except OSError as error:
         note(f"{parts[0]}: {error.strerror or error}")
         return
-    yield StoredModel(name, parts[0], origin, parts, size, owned)
+    yield StoredModel(name, parts[0], origin, parts, size)
 
 
 def named(repository: str, models: Iterable[Parts]) -> Iterator[tuple[str, Parts]]:
@@ -60,6 +65,30 @@ def named(repository: str, models: Iterable[Parts]) -> Iterator[tuple[str, Parts
         if counts[tag] > 1:
             tag = stem(parts[0].name)
         yield (f"{repository}:{tag}" if tag else repository), parts
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file to read. Raises OSError, also for what is no file: to open a pipe would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    return path.open("rb")
+
+
+def read_json(path: Path, note: Note) -> dict[str, Any]:
+    """The object that a small file holds; an empty one where it holds none, or cannot be read, which is told."""
+    try:
+        with open_file(path) as file:
+            content = file.read(MAX_JSON + 1)
+        found = json.loads(content) if len(content) <= MAX_JSON else None
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        note(f"{path}: {error.strerror if isinstance(error, OSError) else 'no JSON'}")
+        return {}
+    if not isinstance(found, dict):
+        note(f"{path}: no object of JSON, or over {MAX_JSON >> 20} MB")
+        return {}
+    return found
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

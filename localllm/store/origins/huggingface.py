@@ -1,7 +1,6 @@
 """The cache of the Hugging Face hub: models--org--repo/snapshots/REVISION/FILE, links to models--org--repo/blobs/HASH.
 
-Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Which folder: huggingface_hub/constants.py, and
-llama.cpp's common/hf-cache.cpp, which asks $LLAMA_CACHE first.
+Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache; llama.cpp's common/hf-cache.cpp.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 
 from localllm.store.filenames import Note, whole_models
-from localllm.store.origins.files import Parts, model_files, named, scan, stored
+from localllm.store.hf_cache import cache_dir
+from localllm.store.origins.files import Parts, model_files, named, open_file, scan, stored
 from localllm.store.origins.origin import Origin
 from localllm.store.stored import StoredModel
 
@@ -22,21 +22,10 @@ _REVISION = re.compile(r"[0-9a-fA-F]{40}")
 _MAX_REF = 64
 
 
-def hub_cache() -> Path:
-    """The folder that huggingface_hub reads and writes; it need not exist."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
-
-
 def _folders() -> list[Path]:
     """llama.cpp keeps the same layout in $LLAMA_CACHE, where that is set."""
     own = os.environ.get("LLAMA_CACHE")
-    return [*([Path(own).expanduser()] if own else []), hub_cache()]
+    return list(dict.fromkeys([Path(own).expanduser(), cache_dir()] if own else [cache_dir()]))
 
 
 def _models(note: Note) -> Iterator[StoredModel]:
@@ -71,18 +60,25 @@ def _is_new(parts: Parts, seen: set[str]) -> bool:
 def _revisions(folder: Path, note: Note) -> list[str]:
     """Those that are here: the one that `main` is first, then those of other references, then the newest."""
     here = {entry.name: entry for entry in scan(folder / "snapshots", note) if _REVISION.fullmatch(entry.name)}
-    references = {entry.name: _reference(Path(entry.path)) for entry in scan(folder / "refs", note) if entry.is_file()}
+    references = {entry.name: _reference(Path(entry.path)) for entry in scan(folder / "refs", note)}
     first = [references.get("main", ""), *references.values()]
 
     def order(name: str) -> tuple[int, float]:
-        return (first.index(name) if name in first else len(first)), -here[name].stat().st_mtime
+        return (first.index(name) if name in first else len(first)), -_mtime(here[name])
 
     return sorted(here, key=order)
 
 
+def _mtime(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _reference(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(_MAX_REF).decode("ascii", "replace").strip()
     except OSError:
         return ""

@@ -19,7 +19,7 @@ def _models(note: Note) -> Iterator[StoredModel]:
         if entry is not None and not entry.is_here:
             note(f"{parts[0]}: is not whole: {entry.name} has {entry.size} bytes")
             continue
-        yield from stored(entry.name if entry else stem(parts[0].name), OWN.name, parts, note, owned=True)
+        yield from stored(entry.name if entry else stem(parts[0].name), OWN.name, parts, note)
 
 
 OWN = Origin("localllm", "localllm", lambda: [store_dir()], _models)
