@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, given_sampling
+from localllm.cli.settings import default_model
+from localllm.cli.verbose import is_verbose, timed
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,6 +128,11 @@ def options(*names: str) -> Callable[[_Command], _Command]:
     return add
 
 
+def shared_options() -> list[click.Parameter]:
+    """All rows of OPTIONS."""
+    return [click.Option([name, *flags], **settings) for name, (flags, _, settings) in OPTIONS.items()]
+
+
 @dataclass(frozen=True)
 class Generation:
     """The values of the options of GENERATION."""
@@ -174,10 +181,11 @@ def cache_folder(chosen: str | None) -> Path:
 
 
 def one_model(positional: str | None, option: str | None) -> str | None:
-    """The model that was named, at most once."""
+    """The model that was named, at most once; where none was, the user's default, or None."""
     if positional is not None and option is not None:
         raise UsageError(f"the model is given twice: {option!r} by -m, and {positional!r}")
-    return option if positional is None else positional
+    named = option if positional is None else positional
+    return default_model() if named is None else named
 
 
 def load_model(
@@ -187,16 +195,35 @@ def load_model(
     swa_full: bool = False,
     kv_type: str = "f16",
 ) -> Model:
-    """Load by path or catalog name (None: the catalog's default), fetching what the catalog names; shows progress."""
+    """Load by path or name (None: the catalog's default), fetching what is not here; shows progress."""
     from localllm.store.resolve import resolve
 
-    path = resolve(name, fetch=True)
-    from localllm.generate.session import Model
-
-    model = Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress())
+    with timed("model") as found:
+        path = resolve(name, fetch=True)
+        found.append(path)
+    with timed("imports"):
+        from localllm.generate.session import Model
+    with timed("loaded") as found:
+        model = Model.load(
+            path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress()
+        )
+        found += _described(model) if is_verbose() else ()
     for text in model.notes:
         note(text)
     return model
+
+
+def _described(model: Model) -> list[str]:
+    from localllm.runtime.system import available_memory
+
+    return [
+        model.description,
+        f"{model.n_bytes / 1e9:.2f} GB",
+        f"{model.n_threads} threads",
+        f"target {model.target}",
+        f"context of {model.default_n_ctx} tokens unless -c says otherwise",
+        f"{available_memory() / 1e9:.1f} GB of memory free",
+    ]
 
 
 class Progress:

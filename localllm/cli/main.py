@@ -17,7 +17,10 @@ from importlib import import_module
 
 import click
 
-from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError
+from localllm.cli.equip import equipped
+from localllm.cli.help import START
+from localllm.cli.settings import Chosen, Settings, nearest
+from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -34,8 +37,21 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
     "list": ("localllm.cli.list", "List the installed models and those of the catalog."),
     "pull": ("localllm.cli.pull", "Download a model from the catalog."),
+    "help": ("localllm.cli.help", "Show the help of a command."),
 }
 """Verb -> (module that defines `command`, one line of help)."""
+
+ALIASES = {
+    "ls": "list", "remove": "rm", "download": "pull", "cli": "chat", "server": "serve", "convert": "quantize",
+}  # fmt: skip
+"""Other programs' words -> ours."""
+
+
+def _other_names() -> str:
+    return ", ".join(f"{name} for {verb}" for name, verb in ALIASES.items() if verb in VERBS)
+
+
+MODELS = "MODEL is the path of a GGUF file or a name of `localllm list`."
 
 
 class Verbs(click.Group):
@@ -48,11 +64,25 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         command: click.Command = import_module(VERBS[cmd_name][0]).command
-        return command
+        return equipped(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verb = ALIASES.get(args[0], args[0])
+        if verb not in VERBS:
+            raise _unknown(verb)
+        return verb, self.get_command(ctx, verb), args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+def _unknown(verb: str) -> UsageError:
+    if verb.lower().endswith(".gguf"):
+        return UsageError(f"{verb} is no command; `localllm chat {verb}` chats with it")
+    return UsageError(f"{verb!r} is no command{nearest(verb, (*VERBS, *ALIASES))} (see `localllm --help`)")
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -65,14 +95,38 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 
 @click.group(
     cls=Verbs,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="MODEL is the path of a GGUF file or a name of `localllm list`. `localllm VERB --help` tells more.",
+    epilog=f"{MODELS} `localllm VERB --help` tells more. Other names: {_other_names()}.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Run GGUF language models on the CPU."""
+    verb = ctx.invoked_subcommand
+    if verb is None:
+        click.echo(START)
+    elif verb not in WITHOUT_SETTINGS and not {"-h", "--help"} & set(ctx.args):
+        configure(ctx, verb)
+
+
+WITHOUT_SETTINGS = ("help",)
+"""Verbs that work whatever the configuration file says."""
+
+
+def configure(ctx: click.Context, verb: str) -> None:
+    """What the configuration file says of `verb` becomes its defaults."""
+    settings = Settings.read(VERBS)
+    if not settings.sections:
+        return
+    from localllm.cli.common import shared_options
+
+    command = cli.get_command(ctx, verb)
+    assert command
+    ctx.obj = Chosen(settings.path, settings.values(verb, command, shared_options()))
+    ctx.default_map = {verb: ctx.obj.default_map()}
 
 
 def _complain(text: str) -> None:
@@ -81,12 +135,29 @@ def _complain(text: str) -> None:
 
 
 def _usage(error: click.UsageError) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return error.exit_code
     path = error.ctx.command_path if error.ctx else "localllm"
-    _complain(f"{error.format_message().rstrip('.')} (see `{path} --help`)")
+    text = error.format_message().rstrip(".")
+    if place := _place(error):
+        text = f"{place}: {error.message.rstrip('.')}"
+    elif isinstance(error, click.NoSuchOption) and path == "localllm":
+        text += f": options stand after a command, as in `localllm run {error.option_name} ...`"
+    else:
+        text += f" (see `{path} --help`)"
+    _complain(text)
     return error.exit_code
+
+
+def _place(error: click.UsageError) -> str | None:
+    """Where a wrong value stands that is not on the command line: a variable, or a key of the configuration file."""
+    param, ctx = getattr(error, "param", None), error.ctx
+    if not (isinstance(error, click.BadParameter) and param and ctx and param.name):
+        return None
+    source = ctx.get_parameter_source(param.name)
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or ()
+        return next((name for name in names if os.environ.get(name)), None)
+    chosen = ctx.find_object(Chosen)
+    return chosen.place(param.name) if chosen and source is click.core.ParameterSource.DEFAULT_MAP else None
 
 
 def _bug(error: Exception) -> int:

@@ -23,6 +23,8 @@ from localllm.cli.common import (
 )
 from localllm.cli.grammars import grammar_of, grammar_options
 from localllm.cli.sections import Sectioned
+from localllm.cli.settings import default_model
+from localllm.cli.verbose import is_verbose
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ _PATIENCE = 1.0
 @grammar_options
 @options(*GENERATION)
 @click.option(
-    "-v/ ", "--stats/--no-stats", "stats", default=None,
+    "--stats/--no-stats", default=None,
     help="Print statistics to standard error. [default: when it is a terminal]",
 )  # fmt: skip
 def command(
@@ -61,6 +63,8 @@ def command(
     """
     settings, grammar = Generation.of(given), grammar_of(given)
     name, text = assign(first, second, model, prompt)
+    if name is None:
+        name = default_model()
     if raw and system:
         raise UsageError("--system needs the chat template: it cannot be used with --raw")
     text = with_stdin(text)
@@ -70,7 +74,7 @@ def command(
         status = _show(answer)
         if grammar and answer.stats.stop_reason != "stop":
             note("The answer was cut: it is only the beginning of what the grammar asks for.")
-        wanted = sys.stderr.isatty() if stats is None else stats
+        wanted = is_verbose() or sys.stderr.isatty() if stats is None else stats
         _report(answer, settings.n_ctx or loaded.default_n_ctx, wanted)
         for text in settings.notes if wanted else ():
             note(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import click
 import pytest
 
 from localllm.cli import main as cli_main
-from localllm.cli.main import VERBS, main
+from localllm.cli.examples import EXAMPLES
+from localllm.cli.main import ALIASES, VERBS, cli, main
 from localllm.errors import INTERRUPTED, TERMINATED, Cancelled, FormatError, LocalllmError, UsageError
 
 HEAVY = ("numpy", "numba", "llvmlite", "prompt_toolkit", "jinja2", "sentencepiece", "gguf")
@@ -63,10 +66,56 @@ def test_version(call):
     assert result.out.startswith("localllm ")
 
 
-def test_without_a_verb_the_help(call):
+def test_without_a_verb_how_to_begin(call):
     result = call()
-    assert result.status == 2
-    assert "Commands:" in result.err
+    assert (result.status, result.err) == (0, "")
+    assert "localllm chat" in result.out
+    assert "localllm --help" in result.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_stand_at_the_end_and_their_options_exist(call, verb):
+    examples = EXAMPLES[verb]
+    assert 2 <= len(examples) <= 4
+    shown = call("help", verb).out
+    assert shown == call(verb, "--help").out
+    command = cli.get_command(click.Context(cli), verb)
+    assert command
+    known = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    for about, line in examples:
+        assert f"  # {about}\n  {line}\n" in shown[shown.index("\nExamples:\n") :]
+        words = shlex.split(line.partition("localllm ")[2].partition(" | ")[0].partition(" < ")[0])
+        assert words[0] == verb, line
+        assert {word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)} <= known, line
+        if verb != "help":
+            command.make_context(verb, words[1:], resilient_parsing=False)
+
+
+def test_other_programs_names(call):
+    for name, verb in ALIASES.items():
+        if verb in VERBS:
+            assert call(name, "--help").out == call(verb, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["rnu"], ("'rnu' is no command; near it: run",)),
+        (["help", "lst"], ("'lst' is no command", "list")),
+        (["model.gguf"], ("localllm chat model.gguf",)),
+        (["-m", "x"], ("localllm run -m",)),
+    ],
+)
+def test_what_is_no_command_names_what_is_near(call, args, words):
+    result = call(*args)
+    assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+    for word in words:
+        assert word in result.err
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "localllm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("localllm ")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from localllm.cli.common import GENERATION_SECTIONS
 from localllm.cli.sections import Sectioned
 
 FIRST = {
-    "serve": ["-m, --model", "--host", "--port", "-h, --help"],
-    "run": ["-m, --model", "-p, --prompt", "-sys, --system", "--raw", "--stop", "-n, --predict", "-v, --stats",
-            "-h, --help"],
+    "serve": ["-m, --model", "--host", "--port", "-v, --verbose", "-h, --help"],
+    "run": ["-m, --model", "-p, --prompt", "-sys, --system", "--raw", "--stop", "-n, --predict", "--stats",
+            "-v, --verbose", "-h, --help"],
 }  # fmt: skip
 
 
@@ -36,11 +36,11 @@ def sections(text):
 def test_every_option_stands_in_its_section(call, verb, command, named):
     result = call(verb, "--help")
     shown = sections(result.out)
-    assert list(shown) == ["Options", *named]
+    assert list(shown) == ["Options", *named, "Examples"]
     assert [row.startswith(start) for row, start in zip(shown["Options"], FIRST[verb], strict=True)].count(False) == 0
     options = {param.name for param in command.params if isinstance(param, click.Option)}
     assert {name for names in named.values() for name in names} <= options
-    assert sum(map(len, shown.values())) == len(options) + 1  # --help
+    assert sum(map(len, shown.values())) == len(options) + 2  # --verbose, --help
     assert "LOCALLLM_" in result.out
 
 
