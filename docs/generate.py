@@ -60,6 +60,18 @@ def options() -> str:
     return table(("Option", "Meaning", "Variable"), rows())
 
 
+def variables() -> str:
+    from localllm.cli.variables import VARIABLES
+
+    return table(("Variable", "Meaning"), ((f"`{name}`", text) for name, text in VARIABLES.items()))
+
+
+def llama_arguments() -> str:
+    from localllm.cli.variables import LLAMA_ARGUMENTS
+
+    return table(("Ours", "llama.cpp's"), ((f"`{ours}`", f"`{theirs}`") for ours, theirs in LLAMA_ARGUMENTS.items()))
+
+
 def serve_options() -> str:
     import click
 
@@ -213,7 +225,12 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/chat.md": {"chat-commands": chat_commands},
     "docs/models.md": {"catalog": catalog},
     "docs/supported.md": {"architectures": architectures, "formats": formats, "tokenizers": tokenizers},
-    "docs/reference.md": {"commands": commands, "options": options},
+    "docs/reference.md": {
+        "commands": commands,
+        "options": options,
+        "variables": variables,
+        "llama-arguments": llama_arguments,
+    },
     "docs/code.md": {"layout": layout},
     "docs/server.md": {
         "calls": calls,
