@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +16,7 @@ from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, giv
 from localllm.cli.settings import default_model
 from localllm.cli.verbose import is_verbose, timed
 from localllm.errors import UsageError
+from localllm.terminal.progress import Progress as Progress
 
 if TYPE_CHECKING:
     from localllm.generate.answer import TextModel
@@ -224,51 +224,6 @@ def _described(model: Model) -> list[str]:
         f"context of {model.default_n_ctx} tokens unless -c says otherwise",
         f"{available_memory() / 1e9:.1f} GB of memory free",
     ]
-
-
-class Progress:
-    """Progress of long work on stderr: one line that is rewritten on a terminal, a line now and then elsewhere; after
-    a few seconds with the time left.
-
-    When the work is done, the line on the terminal is cleared.
-    """
-
-    interval = 5.0
-    """Seconds between lines where there is no terminal."""
-    patience = 3.0
-    """Seconds before the time left is told."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
-        self._width = 0
-        self._next = 0.0
-        self._begun = (0, 0, 0.0)
-        """The work under way: its total, how much was done when it was first reported, and when that was."""
-        self._last = 0
-
-    def __call__(self, text: str, done: int, total: int) -> None:
-        line = f"{text}: {done}/{total}{self._left(done, total)}"
-        if self._terminal:
-            self._stream.write("\r" + line.ljust(self._width))
-            self._width = max(self._width, len(line))
-            if done >= total:
-                self._stream.write("\r" + " " * self._width + "\r")
-        elif time.monotonic() >= self._next or done >= total:
-            self._stream.write(line + "\n")
-            self._next = time.monotonic() + self.interval
-        self._stream.flush()
-
-    def _left(self, done: int, total: int) -> str:
-        now = time.monotonic()
-        if self._begun[0] != total or done < self._last:
-            self._begun = total, done, now
-        self._last = done
-        _, first, begun = self._begun
-        if not first < done < total or now - begun < self.patience:
-            return ""
-        seconds = round((now - begun) / (done - first) * (total - done))
-        return f", {seconds // 60}:{seconds % 60:02} left"
 
 
 def note(text: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from localllm.errors import StoreError
 from localllm.store import pip_source, url_source
-from localllm.store.bar import Bar
 from localllm.store.entry import Entry, PipSource, Progress, UrlSource
 from localllm.store.lock import locked
+from localllm.terminal.progress import Progress as Bar
 
 CHUNK = 1 << 20
 
@@ -26,7 +26,7 @@ def fetch_model(entry: Entry, progress: Progress | None = None) -> Path:
 
     Sources are tried in the catalog's order. Raises StoreError, which gives each source's reason and says what to do.
     """
-    with nullcontext(progress) if progress else Bar() as report:
+    with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
         try:
             folder = entry.path.parent
             folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def is_whole(entry: Entry, progress: Progress | None = None) -> bool:
     """Whether the file in the store is the catalog's, byte for byte."""
     if not entry.is_here:
         return False
-    with nullcontext(progress) if progress else Bar() as report:
+    with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
         return _sha256(entry.path, entry, report) == entry.sha256
 
 

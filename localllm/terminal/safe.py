@@ -1,0 +1,39 @@
+"""Text that cannot control a terminal: control characters and what turns the order of text around are made visible."""
+
+from __future__ import annotations
+
+import re
+
+_ORDER = "\u202a-\u202e\u2066-\u2069"
+"""Embeddings, overrides and isolates of the bidirectional algorithm; marks of direction are left alone."""
+_DANGER = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]")
+_TAGS = range(0xE0000, 0xE0080)
+
+
+def visible(text: str, unicode: bool = True) -> str:
+    """The text with every control character but newline and tab replaced: ESC by "␛" ("^[" without unicode), others by
+    "<U+009B>". A carriage return before a newline goes; lone surrogates become U+FFFD, or "?" without unicode."""
+    if not _DANGER.search(text):
+        return text
+    replace = _picture if unicode else _caret
+    return _DANGER.sub(replace, text.replace("\r\n", "\n"))
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    return "\ufffd" if 0xD800 <= code < 0xE000 else _number(code)
+
+
+def _caret(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20 or code == 0x7F:
+        return "^" + chr(code ^ 0x40)
+    return "?" if 0xD800 <= code < 0xE000 else _number(code)
+
+
+def _number(code: int) -> str:
+    return f"<U+{code:04X}>"
