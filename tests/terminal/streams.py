@@ -6,13 +6,11 @@ import io
 
 
 class Stream(io.StringIO):
+    encoding = "utf-8"
+
     def __init__(self, terminal, encoding="utf-8"):
         super().__init__()
-        self.terminal, self._encoding = terminal, encoding
-
-    @property
-    def encoding(self):
-        return self._encoding
+        self.terminal, self.encoding = terminal, encoding
 
     def isatty(self):
         return self.terminal
