@@ -7,9 +7,8 @@ import re
 _ORDER = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates of the bidirectional algorithm; marks of direction are left alone."""
 _DANGER = re.compile(
-    f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+    f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\ud800-\udfff]"
 )
-_TAGS = range(0xE0000, 0xE0080)
 
 
 def visible(text: str, unicode: bool = True) -> str:
