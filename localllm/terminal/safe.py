@@ -6,9 +6,7 @@ import re
 
 _ORDER = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates of the bidirectional algorithm; marks of direction are left alone."""
-_DANGER = re.compile(
-    f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\ud800-\udfff]"
-)
+_DANGER = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\ud800-\udfff]")
 
 
 def visible(text: str, unicode: bool = True) -> str:
