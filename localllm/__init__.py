@@ -37,6 +37,7 @@ def load(
     kv_type: str = "f16",
     swa_full: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
+    chat_template: str | None = None,
 ) -> Model:
     """Load a model from a GGUF file, or by its name in the catalog (downloaded when it is not installed yet).
 
@@ -44,14 +45,17 @@ def load(
     kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache. swa_full: layers with a sliding window keep
     all cells, not only those of their window: more memory, but a conversation can be cut back anywhere. progress(text,
     done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this processor the
-    first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent. Raises
-    localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError).
+    first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
+    chat_template: what conversations go through in place of the file's own: a name (localllm.text.templates), the path
+    of a file in Jinja, or the text of one. Raises localllm.errors.LocalllmError (FileError, FormatError,
+    UnsupportedError, NotEnoughMemoryError, StoreError; UsageError for an unknown template).
     """
     from localllm.generate.session import Model
     from localllm.store.resolve import resolve
 
     path = resolve(os.fspath(path_or_name), fetch=True, progress=progress)
-    return Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress)
+    model = Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress)
+    return model.with_template(chat_template)
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer | None:

@@ -52,7 +52,9 @@ def command(positional: str | None, model: str | None, system: str, stats: bool,
     """
     settings = Generation.of(given)
     name = one_model(positional, model)
-    loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type)
+    loaded = load_model(
+        name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type, settings.chat_template
+    )
     try:
         from localllm.generate.chat import Chat
 
@@ -83,7 +85,7 @@ class Talk:
         if self.interactive:
             note(f"{model.description}, context of {self.chat.context.n_ctx} tokens. /help lists the commands.")
         if model.template.is_fallback:
-            note("This model has no chat template (is it a base model?): plain dialogue is used.")
+            note(model.template.advice)
         try:
             for message in self._messages():
                 if not self._handle(message):

@@ -59,6 +59,11 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
     "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name from the catalog."),
     "prompt": _row("-p", "--prompt", env=False, metavar="TEXT", help="The prompt."),
     "system": _row("-sys", "--system", "--system-prompt", default="", metavar="TEXT", help="The system message."),
+    "chat_template": _row(
+        "--chat-template", "--chat-template-file", metavar="NAME|FILE",
+        help="Chat template in place of the model's own: a name (chatml, llama3, gemma, mistral-v7, phi4, ...), or a "
+        "file in Jinja. [default: the file's own; where it has none, what its vocabulary asks for]",
+    ),
     "predict": _row(
         "-n", "--predict", "--n-predict", type=click.IntRange(-1), default=-1, metavar="N",
         help="Maximum number of tokens to generate; -1: until the model ends its answer. [default: -1]",
@@ -101,8 +106,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
-    "predict", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", "cache", "cache_dir", "cache_size",
-    *SAMPLING, *MORE_SAMPLING,
+    "predict", "chat_template", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", "cache", "cache_dir",
+    "cache_size", *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
 
 GENERATION_SECTIONS = {
@@ -148,6 +153,8 @@ class Generation:
     cache_dir: str | None = ""
     """None: prompts are not kept; "": in the user's cache folder."""
     cache_size: int = 2 * _UNITS["G"]
+    chat_template: str | None = None
+    """A name, or a file; None: the model's own."""
     notes: list[str] = field(default_factory=list)
     """What the cache has to say."""
 
@@ -166,6 +173,7 @@ class Generation:
         return cls(
             given_sampling(given), limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
             given["kv_type"], (given["cache_dir"] or "") if given["cache"] else None, given["cache_size"],
+            given["chat_template"],
         )  # fmt: skip
 
     def sampling(self, model: TextModel) -> Sampling:
@@ -194,8 +202,12 @@ def load_model(
     n_threads: int | None = None,
     swa_full: bool = False,
     kv_type: str = "f16",
+    chat_template: str | None = None,
 ) -> Model:
-    """Load by path or name (None: the catalog's default), fetching what is not here; shows progress."""
+    """Load by path or name (None: the catalog's default), fetching what is not here; shows progress.
+
+    chat_template: see Model.with_template.
+    """
     from localllm.store.resolve import resolve
 
     with timed("model") as found:
@@ -206,7 +218,7 @@ def load_model(
     with timed("loaded") as found:
         model = Model.load(
             path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress()
-        )
+        ).with_template(chat_template)
         found += _described(model) if is_verbose() else ()
     for text in model.notes:
         note(text)
@@ -222,6 +234,7 @@ def _described(model: Model) -> list[str]:
         f"{model.n_threads} threads",
         f"target {model.target}",
         f"context of {model.default_n_ctx} tokens unless -c says otherwise",
+        f"chat template: {model.template.description}",
         f"{available_memory() / 1e9:.1f} GB of memory free",
     ]
 

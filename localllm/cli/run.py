@@ -68,7 +68,9 @@ def command(
     if raw and system:
         raise UsageError("--system needs the chat template: it cannot be used with --raw")
     text = with_stdin(text)
-    loaded = load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type)
+    loaded = load_model(
+        name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type, settings.chat_template
+    )
     try:
         answer = _start(loaded, text, system, raw, stop, settings, grammar)
         status = _show(answer)
@@ -144,7 +146,7 @@ def _start(
         messages = [{"role": "system", "content": system}] if system else []
         ids = chat_ids(model, [*messages, {"role": "user", "content": text}])
         if model.template.is_fallback:
-            note("This model has no chat template: plain dialogue is used. --raw continues the prompt as it is.")
+            note(f"{model.template.advice} --raw continues the prompt as it is.")
         stop = (*stop, *model.template.stop)
     return model.answer(
         ids, settings.sampling(model), settings.max_tokens, stop, settings.n_ctx, settings.n_batch,

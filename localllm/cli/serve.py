@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 _SECTIONS = {
-    "Models": ("models_dir", "alias", "only", "keep_alive", "embedding", "pooling"),
+    "Models": ("chat_template", "models_dir", "alias", "only", "keep_alive", "embedding", "pooling"),
     "Memory and speed": ("ctx_size", "parallel", "threads", "batch_size", "kv_type", "swa_full"),
     "Prompt cache": ("cache", "cache_dir", "cache_size", "cache_ram"),
     "Access": ("api_key", "api_key_file", "without_key", "allowed_host", "allowed_origin"),
@@ -68,6 +69,7 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
     metavar="N",
     help="Port; 0: any that is free.",
 )
+@options("chat_template")
 @_option("--models-dir", metavar="FOLDER", help="Serve the models of this folder, and of the folders in it, by name.")
 @_option("-a", "--alias", metavar="NAME", multiple=True, help="Name of MODEL for clients; more than one may be given.")
 @_option("--only", is_flag=True, help="Serve MODEL alone, whatever name clients ask for.")
@@ -178,6 +180,9 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     )  # fmt: skip
     settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"])
     named = named_models(given["model"], _parts(given["alias"]))
+    if given["chat_template"] and not named:
+        raise UsageError("--chat-template is that of MODEL, and none is given")
+    of_model = replace(settings, chat_template=given["chat_template"])
     folder = given["models_dir"]
     if folder is not None and not os.path.isdir(folder):
         raise FileError(f"--models-dir {folder}: no such folder")
@@ -189,7 +194,8 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     default = next(iter(named), None)
     keep_alive = given["keep_alive"]
     models = Models(
-        library, lambda path: load(path, settings, Progress()), default or _default(library),
+        library, lambda path: load(path, of_model if path in named.values() else settings, Progress()),
+        default or _default(library),
         _KEEP_ALIVE if keep_alive is None else keep_alive if keep_alive >= 0 else FOREVER, available_memory(),
         pinned=default if keep_alive is None else None,
         pooling=given["pooling"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Unpack
+from typing import Self, Unpack
 
 from localllm.generate.answer import (
     Answer,
@@ -24,7 +24,7 @@ from localllm.generate.params import Sampling, SamplingOptions, defaults_of
 from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import Processor, sampler_of
 from localllm.model.model import LoadedModel
-from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template
+from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template, chosen_template
 
 __all__ = ["Answer", "Chat", "Model"]
 
@@ -118,9 +118,24 @@ class TextGeneration:
 class Model(TextGeneration, LoadedModel):
     """A loaded model that writes text. Get one from `localllm.load`."""
 
+    def with_template(self, given: str | None) -> Self:
+        """The same model; its conversations go through another chat template than the file's own: one by its name
+        (localllm.text.templates), a file with one in Jinja, or the text of one. None: the file's own.
+
+        Raises UsageError for an unknown name, FileError for a file that cannot be read; the model is closed then.
+        """
+        if given is not None:
+            try:
+                self.template = self.tool_template = chosen_template(given, self.metadata, self.tokenizer)
+            except BaseException:
+                self.close()
+                raise
+        return self
+
     @cached_property
     def template(self) -> ChatTemplate | PlainTurns:
-        """The file's own chat template, or plain dialogue (`is_fallback`) where it has none."""
+        """The file's own chat template; where it has none (`is_fallback`), what its vocabulary asks for, or plain
+        dialogue. `description` says which."""
         return chat_template(self.metadata, self.tokenizer)
 
     @cached_property

@@ -32,13 +32,14 @@ _SHARE = 0.25
 @dataclass(frozen=True)
 class ModelSettings:
     """See LoadedModel.load and EngineOptions (whose n_ctx None means: as large as memory allows for). embed_only: no
-    engine is made."""
+    engine is made. chat_template: see Model.with_template."""
 
     engine: EngineOptions
     n_threads: int | None = None
     kv_type: str = "f16"
     swa_full: bool = False
     embed_only: bool = False
+    chat_template: str | None = None
 
 
 Progress = Callable[[str, int, int], None]
@@ -54,7 +55,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         kv_type=settings.kv_type,
         swa_full=settings.swa_full,
         progress=progress,
-    )
+    ).with_template(settings.chat_template)
     for text in model.notes:
         _log.warning("%s", text)
     try:
@@ -64,7 +65,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         if settings.embed_only or not network.causal or network.output is None:
             return model, None
         if model.template.is_fallback:
-            _log.warning("%s has no chat template: conversations are plain dialogue for it", model.description)
+            _log.warning("%s: %s", model.description, model.template.advice)
         load_kernels(_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
         with ThreadPoolExecutor(1, "localllm-vocabulary") as beside:
             reading = beside.submit(_read_vocabulary, model)

@@ -2,16 +2,19 @@
 
 A file brings its own template, in Jinja, as `tokenizer.chat_template`; more of them may be there by name
 (`tokenizer.chat_template.<name>`). What templates may call is what `apply_chat_template` of transformers offers them.
-For a file without one, plain dialogue is used, and `is_fallback` says so.
+For a file without one, its vocabulary shows which named template it wants (localllm.text.templates); where it shows
+none, plain dialogue is used. `is_fallback` and `description` say so.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from localllm.errors import TemplateError
+from localllm.errors import FileError, TemplateError, UsageError
+from localllm.text.templates import TEMPLATES, fallback_for, named, unknown_name
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -23,25 +26,32 @@ MAX_SOURCE = 1 << 18
 
 TEMPLATE_KEY = "tokenizer.chat_template"
 """Where files have their template; others by their names behind it."""
-_NAMED = {
-    "rwkv-world": "{% for m in messages if m['role'] in ('system', 'user', 'assistant') %}"
-    "{{ m['role']|capitalize + ': ' + m['content']|trim + '\\n\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
-}
-"""Names that files hold in the place of a template, and what llama.cpp makes of them (llama-chat.cpp)."""
+OWN = "the file's own"
+
+
+def _advice(description: str) -> str:
+    return f"This model has no chat template; {description}. --chat-template chooses another."
 
 
 class ChatTemplate:
-    """A file's Jinja template. `bos` and `eos` are the texts of those tokens, which templates write themselves."""
+    """A Jinja template. `bos` and `eos` are the texts of those tokens, which templates write themselves."""
 
-    is_fallback = False
-    stop: tuple[str, ...] = ()
-    """Strings that end an answer; none, as the model's own end tokens do."""
-
-    def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
+    def __init__(
+        self,
+        source: str,
+        bos: str = "",
+        eos: str = "",
+        description: str = OWN,
+        stop: tuple[str, ...] = (),
+        is_fallback: bool = False,
+    ) -> None:
+        """description: where it comes from, for people. stop: strings that end an answer; none, where the model's own
+        end tokens do. is_fallback: the file has none, and nobody chose one."""
         if len(source) > MAX_SOURCE:
             raise TemplateError(f"chat template: {len(source)} characters long, at most {MAX_SOURCE} are taken")
-        self.source = source
+        self.source, self.description, self.stop, self.is_fallback = source, description, stop, is_fallback
+        self.advice = _advice(description) if is_fallback else ""
+        """What a user should know; "" for a template that the file brings, or that was chosen."""
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._compiled: Template | None = None
 
@@ -76,6 +86,8 @@ class PlainTurns:
     """Turns in plain words, for models that know no chat format. `stop` keeps the model from playing the user, too."""
 
     is_fallback = True
+    description = "fallback: plain dialogue (nothing in its vocabulary shows a chat format)"
+    advice = _advice(description)
     stop: tuple[str, ...] = ("\nUser:",)
     _NAMES = {"user": "User", "assistant": "Assistant"}  # noqa: RUF012
 
@@ -94,7 +106,7 @@ class PlainTurns:
 def chat_template(
     metadata: Mapping[str, Any], tokenizer: Tokenizer | None, name: str | None = None
 ) -> ChatTemplate | PlainTurns:
-    """The template of a file, or that of the given name; PlainTurns for a file without any.
+    """The template of a file, or that of the given name; for a file without any, what its vocabulary asks for.
 
     TemplateError for a name that is not there, naming those that are.
     """
@@ -102,14 +114,70 @@ def chat_template(
     if source is None and name is None:
         source = metadata.get(f"{TEMPLATE_KEY}.default")
     if source is None and name is not None:
-        names = sorted(key[len(TEMPLATE_KEY) + 1 :] for key in metadata if key.startswith(TEMPLATE_KEY + "."))
-        has = ", ".join(names) or "none"
+        has = ", ".join(_own_names(metadata)) or "none"
         raise TemplateError(f"the file has no chat template called {name!r:.60}; by name it has: {has}")
     if source is None:
-        return PlainTurns()
+        return _fallback(metadata, tokenizer)
     if not isinstance(source, str):
         raise TemplateError(f"{TEMPLATE_KEY} is {type(source).__name__}, not a text")
-    return ChatTemplate(_NAMED.get(source, source), _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"))
+    if source in TEMPLATES:  # older files of RWKV's hold a name of llama.cpp's
+        return _from_name(source, tokenizer, f"{OWN}: {source}")
+    return _made(source, tokenizer, OWN if name is None else f"{OWN}: {name}")
+
+
+def chosen_template(given: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> ChatTemplate | PlainTurns:
+    """The template that a user names: one of localllm.text.templates, a file with one in Jinja, one that the model's
+    file has by this name, or the template itself (a text with "{{" or "{%").
+
+    UsageError for a name that is none of these; FileError for a file that cannot be read.
+    """
+    if given in TEMPLATES:
+        return _from_name(given, tokenizer, f"named: {given}")
+    if "{{" in given or "{%" in given:
+        return _made(given, tokenizer, "given as text")
+    if os.path.isfile(given):
+        return _made(_read(given), tokenizer, f"from {given}")
+    if given in _own_names(metadata):
+        return chat_template(metadata, tokenizer, given)
+    if os.path.basename(given) != given or given.endswith((".jinja", ".jinja2", ".j2", ".txt")):
+        raise FileError(f"{given}: no such file (a chat template)")
+    raise UsageError(unknown_name(given))
+
+
+def _own_names(metadata: Mapping[str, Any]) -> list[str]:
+    return sorted(key[len(TEMPLATE_KEY) + 1 :] for key in metadata if key.startswith(TEMPLATE_KEY + "."))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(4 * MAX_SOURCE + 1)  # four bytes a character at most
+        return data.decode()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not a chat template: byte {error.start} is not UTF-8") from None
+
+
+def _fallback(metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> ChatTemplate | PlainTurns:
+    if tokenizer is None:
+        return PlainTurns()
+    kind = metadata.get("tokenizer.ggml.model")
+    found = fallback_for(lambda text: tokenizer.special_id(text) is not None, str(kind))
+    if found is None:
+        return PlainTurns()
+    why = f"fallback: {found.name} (its vocabulary has {' and '.join(found.signs)})"
+    return _from_name(found.name, tokenizer, why, is_fallback=True)
+
+
+def _from_name(name: str, tokenizer: Tokenizer | None, description: str, is_fallback: bool = False) -> ChatTemplate:
+    row = named(name)
+    bos, eos = _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id")
+    return ChatTemplate(row.source, bos, eos, description, row.stop, is_fallback)
+
+
+def _made(source: str, tokenizer: Tokenizer | None, description: str) -> ChatTemplate:
+    return ChatTemplate(source, _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"), description)
 
 
 def _text(tokenizer: Tokenizer | None, which: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,9 @@ def test_stop(call, fake):
 
 
 def test_options_reach_the_model(call, fake):
-    call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, *GREEDY)
-    expected = {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "kv_type": "f16", "swa_full": False}
+    call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, "--chat-template", "chatml", *GREEDY)
+    expected: dict[str, Any] = {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "kv_type": "f16", "swa_full": False}
+    expected["chat_template"] = "chatml"
     assert vars(fake.loaded[0]) == expected
     assert (fake.contexts[0].n_ctx, fake.contexts[0].n_batch) == (32, 4)
 

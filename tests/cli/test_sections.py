@@ -13,8 +13,8 @@ from localllm.cli.sections import Sectioned
 
 FIRST = {
     "serve": ["-m, --model", "--host", "--port", "-v, --verbose", "-h, --help"],
-    "run": ["-m, --model", "-p, --prompt", "-sys, --system", "--raw", "--stop", "-n, --predict", "--stats",
-            "-v, --verbose", "-h, --help"],
+    "run": ["-m, --model", "-p, --prompt", "-sys, --system", "--raw", "--stop", "-n, --predict", "--chat-template",
+            "--stats", "-v, --verbose", "-h, --help"],
 }  # fmt: skip
 
 

@@ -72,6 +72,7 @@ class FakeTokenizer:
 
 class FakeTemplate:
     is_fallback = False
+    advice = "This model has no chat template."
     stop: tuple[str, ...] = ()
 
     def render(self, messages, add_generation_prompt=True, **extra):
