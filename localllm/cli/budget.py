@@ -48,13 +48,13 @@ def search(source: Source, given: Mapping[str, Any], calibration: Calibration, e
     from localllm.quantize.calibration_text import our_own_ids
     from localllm.quantize.sensitivity import Sensitivity
 
-    if len(source.files) != 1 or not os.path.isfile(source.files[0]):
+    if not os.path.isfile(source.path):
         raise UsageError(
             f"{source.path}: sensitivities are measured by running the model: make one GGUF file of it first "
             f"(`localllm quantize {source.path} f16.gguf F16`)"
         )
-    limit = allowed_bytes(source, given["bits"], given["max_size"], os.path.getsize(source.files[0]))
-    with load_model(source.files[0], n_threads=given["threads"]) as model:
+    limit = allowed_bytes(source, given["bits"], given["max_size"], sum(map(os.path.getsize, source.files)))
+    with load_model(source.path, n_threads=given["threads"]) as model:
         ids = our_own_ids(model)
         step = max(1, len(ids) // _CHUNKS)
         chunks = [ids[at : at + _TOKENS] for at in range(step // 2, len(ids) - _TOKENS, step)]

@@ -50,9 +50,11 @@ class LoadedModel:
         for name, number in (("n_threads", n_threads), ("n_threads_batch", n_threads_batch)):
             if number is not None and not 1 <= number <= MAX_THREADS:
                 raise UsageError(f"{name} is {number}, must be 1 to {MAX_THREADS}")
-        self.path, self.kv_type, self.swa_full, self._progress = path, kv_type, swa_full, progress
+        self.kv_type, self.swa_full, self._progress = kv_type, swa_full, progress
         self.target = current().name
         self.file = open_gguf(path)
+        self.path = self.file.path
+        """Of a split model, the first part."""
         self.metadata = self.file.metadata
         try:
             self._weights = Weights(self.file)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from localllm.engine.request import OnEvent, Request
 from localllm.errors import LocalllmError, NotEnoughMemoryError
+from localllm.gguf.split import part_names
 from localllm.server.embedding import Embeddings
 from localllm.server.endpoint import ApiError, api_error
 from localllm.server.library import Library
@@ -138,9 +139,9 @@ class Models:
             return 0
 
     def n_bytes(self, name: str) -> int:
-        """Size of the file of a name; 0 where it is gone."""
+        """Size of the file of a name, or of its parts; 0 where it is gone."""
         try:
-            return os.stat(self.library.files()[name]).st_size
+            return sum(os.stat(path).st_size for path in part_names(self.library.files()[name]))
         except (OSError, KeyError):
             return 0
 

@@ -198,9 +198,9 @@ def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
     from localllm.gguf.reader import open_gguf
 
     with open_gguf(job.model) as file:
-        n_vocab = file.tensors["token_embd.weight"].shape[1]
+        n_vocab, first = file.tensors["token_embd.weight"].shape[1], file.path
     params = xllamacpp.CommonParams()
-    params.model.path = job.model
+    params.model.path = first
     params.n_ctx, params.n_parallel, params.warmup = job.n_ctx, 1, True
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job.n_threads
     server = xllamacpp.Server(params)
