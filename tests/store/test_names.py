@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import StoreError
-from localllm.store.names import ModelName, parse
+from localllm.store.hub_address import HubAddress
+from localllm.store.names import parse
 
 
 @pytest.fixture(autouse=True)
@@ -14,12 +15,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def hub(repo: str, quant: str = "", file: str = "", revision: str = "main") -> tuple[str, str, str, str, str]:
-    return "hub", repo, quant, file, revision
-
-
-def taken(name: ModelName) -> tuple[str, str, str, str, str]:
-    return name.kind, name.repo, name.quant, name.file, name.revision
+def hub(repo: str, quant: str = "", file: str = "", revision: str = "main") -> HubAddress:
+    return HubAddress(repo, quant, file, revision)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +43,9 @@ def taken(name: ModelName) -> tuple[str, str, str, str, str]:
         ("https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/c.gguf", hub("a/b", file="c.gguf", revision="refs/pr/1")),
     ],
 )
-def test_repositories(text: str, expected: tuple[str, str, str, str, str]) -> None:
-    assert taken(parse(text)) == expected
+def test_repositories(text: str, expected: HubAddress) -> None:
+    assert parse(text).kind == "hub"
+    assert parse(text).hub == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,7 @@ def test_what_is_on_the_disk_comes_first(folder: Path) -> None:
 
 def test_another_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8000/")
-    assert taken(parse("http://127.0.0.1:8000/a/b/resolve/main/c.gguf")) == hub("a/b", file="c.gguf")
+    assert parse("http://127.0.0.1:8000/a/b/resolve/main/c.gguf").hub == hub("a/b", file="c.gguf")
     assert parse("http://127.0.0.1:8001/a/b/resolve/main/c.gguf").kind == "url"
 
 
