@@ -22,6 +22,14 @@ class FormatError(LocalllmError):
     """A model file says something impossible: names the file, the field, the value and the limit."""
 
 
+class NeedMoreError(LocalllmError):
+    """Of a file only the beginning is at hand, and that is too short: `n_bytes` of it are needed at least."""
+
+    def __init__(self, path: str, at_hand: int, n_bytes: int) -> None:
+        super().__init__(f"{path}: {at_hand} bytes of it are at hand, {n_bytes} or more are needed")
+        self.n_bytes = n_bytes
+
+
 class UnsupportedError(LocalllmError):
     """A valid file needs an architecture, format or feature that is not supported; names those that are."""
 

@@ -11,7 +11,8 @@ import click
 
 from localllm.cli.list import table
 from localllm.errors import FormatError, LocalllmError
-from localllm.gguf.reader import GGUFFile, TensorInfo, open_gguf
+from localllm.gguf.header import TensorInfo
+from localllm.gguf.reader import GGUFFile, open_gguf
 from localllm.store.resolve import resolve
 
 CTX_CAP = 4096

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +42,7 @@ class DigestedContext(Protocol):
 
 
 def known_content(file: GGUFFile, folder: Path) -> str:
-    """SHA-256 of a model file, hexadecimal, where it is known; "" where it is not."""
+    """SHA-256 of a model's file (or parts, one after another), hexadecimal; "" where it is not known."""
     with suppress(OSError, ValueError):
         text = _kept(file, folder).read_text("ascii")
         if _SHA256.fullmatch(text):
@@ -57,12 +57,13 @@ def find_content(file: GGUFFile, folder: Path, stop: threading.Event) -> str:
         if known := known_content(file, folder):
             return known
         path, total = _kept(file, folder), hashlib.sha256()
-        with open(file.duplicate(), "rb", buffering=0) as content:
-            content.seek(0)
-            while chunk := content.read(_CHUNK):
-                if stop.is_set():
-                    return ""
-                total.update(chunk)
+        with ExitStack() as stack:
+            for content in [stack.enter_context(open(fd, "rb", buffering=0)) for fd in file.duplicates()]:
+                content.seek(0)
+                while chunk := content.read(_CHUNK):
+                    if stop.is_set():
+                        return ""
+                    total.update(chunk)
         file.check_unchanged()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as written:

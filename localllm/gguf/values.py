@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
-from localllm.errors import FileError, FormatError
+from localllm.errors import FileError, FormatError, NeedMoreError
 
+Bytes = mmap | bytes
+"""A mapped file, or the beginning of one."""
 Value = Any
 """int | float | bool | str | list of these; `Any`, because `GGUFFile.get` checks the type, not the type checker."""
 
@@ -68,10 +70,12 @@ class LazyArray:
 
 
 class Cursor:
-    """A reading position in a mapped file. Every read names its field, for the error message."""
+    """A reading position in a file of `size` bytes, of which `data` has the first ones at least. Every read names its
+    field, for the error message."""
 
-    def __init__(self, data: mmap, size: int, path: str) -> None:
+    def __init__(self, data: Bytes, size: int, path: str) -> None:
         self.data = data
+        self.at_hand = min(len(data), size)
         self.end = min(size, MAX_METADATA)
         self.size = size
         self.path = path
@@ -83,13 +87,19 @@ class Cursor:
         return FormatError(f"{self.path}: {field}: {problem} (byte offset {self.pos if offset is None else offset})")
 
     def need(self, n_bytes: int, field: str) -> None:
-        """Raises FormatError unless `n_bytes` more bytes are there."""
+        """Raises FormatError unless the file has `n_bytes` more bytes, NeedMoreError unless they are at hand."""
         left = self.end - self.pos
         if n_bytes <= left:
+            self.need_at_hand(self.pos + n_bytes)
             return
         if self.end < self.size:
             raise self.fail(field, f"needs {n_bytes} bytes, metadata may take {MAX_METADATA} in all, {left} are left")
         raise self.fail(field, f"needs {n_bytes} bytes, the file has {left} left; it may be truncated: fetch it again")
+
+    def need_at_hand(self, n_bytes: int) -> None:
+        """Raises NeedMoreError unless the first `n_bytes` of the file are at hand."""
+        if n_bytes > self.at_hand:
+            raise NeedMoreError(self.path, self.at_hand, n_bytes)
 
     def number(self, code: str, field: str) -> Value:
         """One little-endian number of `struct` letter `code`."""
@@ -172,13 +182,16 @@ class Cursor:
     def _strings(self, field: str, count: int) -> LazyArray:
         """Walks over `count` strings by their lengths alone: 0.1 µs each, where decoding takes 0.3."""
         data, start, path, length_at = self.data, self.pos, self.path, _U64.unpack_from
-        pos, last = start, self.end - 8
+        pos, last = start, min(self.end, self.at_hand) - 8
         for index in range(count):
             if pos > last:
+                if pos <= self.end - 8:
+                    self.need_at_hand(min(pos + 8 * (count - index), self.end))
                 raise self._cut(field, index, pos)
             pos += 8 + length_at(data, pos)[0]
         if pos > self.end:
             raise self._cut(field, count, pos)
+        self.need_at_hand(pos)
         self.pos = pos
 
         def decode() -> list[Value]:
@@ -202,8 +215,8 @@ class Cursor:
         return self.fail(f"{field}, element {max(index - 1, 0)}", problem)
 
 
-def _open(data: mmap, path: str) -> mmap:
-    if data.closed:
+def _open(data: Bytes, path: str) -> Bytes:
+    if isinstance(data, mmap) and data.closed:
         raise FileError(f"{path}: was closed before its metadata was read")
     return data
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from localllm.errors import FormatError, UnsupportedError
-from localllm.gguf.reader import GGUFFile, TensorInfo
+from localllm.gguf.header import TensorInfo
+from localllm.gguf.reader import GGUFFile
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.thread import SCRATCH_BYTES
 
@@ -55,9 +56,8 @@ class Weights:
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
-        # The array pins the mapping: close() of the file lets it live on until this object goes.
-        self._bytes = np.frombuffer(file.map(), np.uint8)
-        self._base = int(self._bytes.ctypes.data)
+        # The arrays pin the mappings: close() of the file lets them live on until this object goes.
+        self._parts = [np.frombuffer(file.map(part), np.uint8) for part in range(len(file.headers))]
         self._used: set[str] = set()
         self._left: set[str] = set()
         self._copies: dict[str, np.ndarray] = {}
@@ -92,19 +92,20 @@ class Weights:
                 "are supported"
             )
         row_bytes = info.format.row_bytes(k)
-        end = info.offset + n * row_bytes
-        if end > self._bytes.size:
-            raise FormatError(f"{self.file.path}: tensor {name}: ends at byte {end}, the file at {self._bytes.size}")
-        return Weight(name, info.format, k, n, row_bytes, self._base + info.offset)
+        part, end = self._parts[info.part], info.offset + n * row_bytes
+        if end > part.size:
+            path = self.file.paths[info.part]
+            raise FormatError(f"{path}: tensor {name}: ends at byte {end}, the file at {part.size}")
+        return Weight(name, info.format, k, n, row_bytes, int(part.ctypes.data) + info.offset)
 
     def vector(self, name: str, *shape: int) -> Weight:
         """The vector (or small array) of this name as f32 [n]; one in another format is copied."""
         info = self._info(name, shape)
         n = math.prod(shape)
         if name not in self._copies:
-            raw = self._bytes[info.offset : info.offset + info.n_bytes]
+            raw = self._raw(info)
             # Kernels load whole vectors, and the file may end with the tensor, where there is no memory to load.
-            has_slack = info.offset + info.n_bytes + _SLACK <= self._bytes.size
+            has_slack = info.offset + info.n_bytes + _SLACK <= self._parts[info.part].size
             if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
                 self._copies[name] = raw.view("<f4")
             elif info.format.name == "F32":
@@ -132,7 +133,7 @@ class Weights:
             return self.values(name, k, n).reshape(n, k)
         from gguf import GGMLQuantizationType, quants
 
-        raw = self._bytes[info.offset : info.offset + info.n_bytes].reshape(n, -1)
+        raw = self._raw(info).reshape(n, -1)
         try:
             return np.asarray(quants.dequantize(raw, GGMLQuantizationType[info.format.name]), np.float32)
         except (KeyError, NotImplementedError):
@@ -161,7 +162,7 @@ class Weights:
             raise UnsupportedError(
                 f"{self.file.path}: tensor {name}: format {info.format.name} is not supported; supported: I32"
             )
-        values = self._bytes[info.offset : info.offset + info.n_bytes].copy().view("<i4")
+        values = self._raw(info).copy().view("<i4")
         if values.min() < 0 or values.max() >= high:
             raise FormatError(
                 f"{self.file.path}: tensor {name}: has elements from {values.min()} to {values.max()}, must be "
@@ -173,6 +174,10 @@ class Weights:
     def leave(self, pattern: str) -> None:
         """Pass over tensors whose names match a regular expression, as if the file did not have them."""
         self._left.update(name for name in self.file.tensors if re.fullmatch(pattern, name))
+
+    def _raw(self, info: TensorInfo) -> np.ndarray:
+        """uint8 [n_bytes]: a view."""
+        return self._parts[info.part][info.offset : info.offset + info.n_bytes]
 
     def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
         if name not in self.file.tensors:

@@ -109,7 +109,7 @@ def floats(file: GGUFFile, name: str, row: int | None = None) -> np.ndarray:
     info = file.tensors[name]
     if info.format.name != "F32":
         raise FormatError(f"{file.path}: tensor {name}: is in {info.format.name}, must be in F32")
-    raw = np.frombuffer(file.map(), "<f4", info.n_elements, info.offset)
+    raw = np.frombuffer(file.data(info), "<f4")
     rows = raw.reshape(info.shape[::-1])
     return (rows if row is None else rows[row]).astype(np.float32)
 

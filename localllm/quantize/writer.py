@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 from localllm.errors import FormatError
-from localllm.gguf.reader import MAX_ALIGNMENT, MIN_ALIGNMENT
+from localllm.gguf.header import MAX_ALIGNMENT, MIN_ALIGNMENT
 from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed

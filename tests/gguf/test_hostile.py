@@ -157,12 +157,6 @@ CASES: dict[str, tuple[bytes, str]] = {
         tensors(b.tensor("a"), b.tensor("b", offset=128), data=bytes(255)),
         "tensor b: data ends",
     ),
-    # files
-    "part of a split model": (b.gguf([b.kv("split.count", b.U16, 3), b.kv("split.no", b.U16, 1)]), "part 2 of 3"),
-    "split.count as string": (
-        b.gguf([b.kv("split.count", b.STR, "3")]),
-        "split.count: is '3' (str), must be an integer",
-    ),
 }
 
 

@@ -166,7 +166,7 @@ def test_vectors_are_followed_by_memory_that_kernels_may_load(tmp_path, dtype):
     tensors["last"] = tensors.pop("last")
     with open_gguf(tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tensors)) as file:
         weights = Weights(file)
-        start, end = weights._base, weights._base + file.size
+        start, end = weights._parts[0].ctypes.data, weights._parts[0].ctypes.data + file.size
         for name in ("first", "last"):
             w = weights.vector(name, 19)
             np.testing.assert_array_equal(weights.values(name, 19), np.float32(1.5))

@@ -4,7 +4,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm.errors import FileError, FormatError, UnsupportedError
+from localllm.errors import FormatError, UnsupportedError
 from localllm.kernels.formats.table import FORMATS
 from localllm.quantize.source import SourceTensor, Typed, typed
 from localllm.quantize.sources import open_source
@@ -85,38 +85,13 @@ def part(folder, number, count, names, total=None):
     return path
 
 
-class TestParts:
-    def test_any_part_stands_for_all(self, tmp_path):
-        paths = [part(tmp_path, 0, 2, ["a", "b"], 3), part(tmp_path, 1, 2, ["c"], 3)]
-        for path in paths:
-            source = open_source(str(path))
-            assert list(source.tensors) == ["a", "b", "c"]
-            assert source.files == [str(p) for p in paths]
-            assert (source.read("b")[0], source.read("c")[0]) == (8.0, 100.0)
-
-    def test_a_missing_part(self, tmp_path):
-        with pytest.raises(FileError, match=r"m-00002-of-00002\.gguf: is missing: .*00001.* is one of 2 parts"):
-            open_source(str(part(tmp_path, 0, 2, ["a"])))
-
-    def test_a_name_that_says_nothing(self, tmp_path):
-        path = part(tmp_path, 0, 2, ["a"]).rename(tmp_path / "x.gguf")
-        with pytest.raises(FileError, match=r"x\.gguf: is one of 2 parts .* must end in -00001-of-00002\.gguf"):
-            open_source(str(path))
-
-    def test_parts_in_each_others_place(self, tmp_path):
-        one, two = part(tmp_path, 0, 2, ["a"]), part(tmp_path, 1, 2, ["b"])
-        two.write_bytes(one.read_bytes().replace(b"a" + b"\1\0\0\0", b"b" + b"\1\0\0\0"))
-        with pytest.raises(FormatError, match=r"00002\.gguf: split\.no, split\.count: are \(0, 2\), must be \(1, 2\)"):
-            open_source(str(one))
-
-    def test_tensors_that_occur_twice_or_are_too_few(self, tmp_path):
-        one = part(tmp_path, 0, 2, ["a"], 5)
-        part(tmp_path, 1, 2, ["b"], 5)
-        with pytest.raises(FormatError, match=r"split\.tensors\.count: is 5, the parts hold 2 tensors"):
-            open_source(str(one))
-        part(tmp_path, 0, 2, ["a"]), part(tmp_path, 1, 2, ["a"])
-        with pytest.raises(FormatError, match=r"00002\.gguf: tensor a: also stands in .*00001"):
-            open_source(str(one))
+def test_any_part_stands_for_all(tmp_path):
+    paths = [part(tmp_path, 0, 2, ["a", "b"], 3), part(tmp_path, 1, 2, ["c"], 3)]
+    for path in paths:
+        source = open_source(str(path))
+        assert list(source.tensors) == ["a", "b", "c"]
+        assert source.files == [str(p) for p in paths]
+        assert (source.read("b")[0], source.read("c")[0]) == (8.0, 100.0)
 
 
 @pytest.mark.parametrize(

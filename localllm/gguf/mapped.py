@@ -1,0 +1,91 @@
+"""A file mapped into memory, read-only, and whether it is still the one that was opened."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import stat
+
+from localllm.errors import FileError
+from localllm.gguf.values import Bytes
+
+
+class MappedFile:
+    """A regular file. The mapping lives until `close`, and then as long as a view of it does."""
+
+    def __init__(self, path: str) -> None:
+        """Raises FileError: it cannot be opened, or is no regular file."""
+        self.path = path
+        self._fd, self.size = _open_regular(path)
+        try:
+            self._mtime = os.fstat(self._fd).st_mtime_ns
+            # Nothing cannot be mapped.
+            self.data: Bytes = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) if self.size else b""
+        except OSError as error:
+            os.close(self._fd)
+            raise FileError(f"{path}: cannot be mapped into memory: {error.strerror}") from None
+        self._closed = False
+
+    def view(self) -> memoryview:
+        """All of it. Raises FileError once it is closed."""
+        self._require_open()
+        return memoryview(self.data)
+
+    def check_unchanged(self) -> None:
+        """Raises FileError if the file was written to since it was opened: reading a cut page kills the process."""
+        self._require_open()
+        now = os.fstat(self._fd)
+        if now.st_size != self.size or now.st_mtime_ns != self._mtime:
+            raise FileError(f"{self.path}: changed while in use (size {self.size}, now {now.st_size}): load it again")
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """Of the open file: device, inode, size, times of the last write and change in nanoseconds. As long as it is
+        the same, so is the content. Raises FileError."""
+        self.check_unchanged()
+        now = os.fstat(self._fd)
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+    def duplicate(self) -> int:
+        """A descriptor of the same open file, which the caller closes; its offset is shared. Raises FileError."""
+        self.check_unchanged()
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        """May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self._fd)
+        if isinstance(self.data, mmap.mmap):
+            with contextlib.suppress(BufferError):  # a view is still out: the mapping goes with it
+                self.data.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise FileError(f"{self.path}: is closed")
+
+
+def _open_regular(path: str) -> tuple[int, int]:
+    """(descriptor, size). Looks at the kind before opening, which may block on a pipe, and after, as it may change."""
+    try:
+        _require_regular(path, os.stat(path).st_mode)
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileError(f"{path}: cannot be opened: {reason}") from None
+    status = os.fstat(fd)
+    try:
+        _require_regular(path, status.st_mode)
+    except FileError:
+        os.close(fd)
+        raise
+    return fd, status.st_size
+
+
+def _require_regular(path: str, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    raise FileError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, must be a regular file")

@@ -1,0 +1,101 @@
+"""Models that are split into several files: the names of the parts, and whether they belong together.
+
+Conventions of llama.cpp (tools/gguf-split, src/llama-model-loader.cpp): parts are named stem-00001-of-00003.gguf; the
+first holds all metadata and maybe no tensor; each says split.no (from 0), split.count and split.tensors.count. What a
+file says never becomes a path: parts are looked for under the name that was given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from localllm.errors import FileError, FormatError
+from localllm.gguf.header import MAX_TENSORS, Header, TensorInfo
+
+MAX_PARTS = 1024
+_NAME = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+"""llama_split_path in llama.cpp's src/llama.cpp."""
+_ARCHITECTURE, _ALIGNMENT = "general.architecture", "general.alignment"
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """The names or paths of all parts, in order, of the split model that one of them is named after; `name` alone where
+    it is no such name."""
+    match = _NAME.fullmatch(name)
+    count = int(match["count"]) if match else 0
+    if match is None or not 1 <= int(match["part"]) <= count <= MAX_PARTS:
+        return (name,)
+    return tuple(f"{match['stem']}-{part:05d}-of-{count:05d}.gguf" for part in range(1, count + 1))
+
+
+def parts_of(header: Header) -> tuple[str, ...]:
+    """Where all parts of the model are that a file belongs to; its own path alone where it is not split.
+
+    Raises FileError for a name that does not say what the file does, FormatError for an impossible count.
+    """
+    count = _count(header)
+    if count <= 1:
+        return (header.path,)
+    names = part_names(header.path)
+    if len(names) != count:
+        number = _number(header, count)
+        end = f"-{number + 1:05d}-of-{count:05d}.gguf"
+        raise FileError(f"{header.path}: is one of {count} parts of a model: its name must end in {end}")
+    return names
+
+
+def join(headers: Sequence[Header]) -> dict[str, TensorInfo]:
+    """The tensors of all parts of a model, given in order. Raises FormatError where they do not belong together."""
+    first, count = headers[0], len(headers)
+    tensors: dict[str, TensorInfo] = {}
+    for part, header in enumerate(headers):
+        if count > 1:
+            _check_part(header, first, part, count)
+        for name, info in header.tensors.items():
+            if name in tensors:
+                other = headers[tensors[name].part].path
+                raise FormatError(f"{header.path}: tensor {name}: also stands in {other}")
+            tensors[name] = replace(info, part=part) if part else info
+    if len(tensors) > MAX_TENSORS:
+        raise FormatError(f"{first.path}: its {count} parts hold {len(tensors)} tensors, the limit is {MAX_TENSORS}")
+    for header in headers if count > 1 else ():
+        stated = header.metadata.get_typed("split.tensors.count", int, len(tensors))
+        if stated != len(tensors):
+            problem = f"is {stated}, the parts hold {len(tensors)} tensors"
+            raise FormatError(f"{header.path}: metadata key split.tensors.count: {problem}")
+    return tensors
+
+
+def _check_part(header: Header, first: Header, part: int, count: int) -> None:
+    def differs(what: str, value: object, wanted: object) -> FormatError:
+        return FormatError(f"{header.path}: {what}: is {value}, must be {wanted}: as {first.path} is")
+
+    if (stated := _count(header)) != count:
+        raise FormatError(f"{header.path}: metadata key split.count: is {stated}, must be {count} by its name")
+    if (number := _number(header, count)) != part:
+        raise FormatError(f"{header.path}: metadata key split.no: is {number}, must be {part} by its name")
+    if header.version != first.version:
+        raise differs("version", header.version, first.version)
+    # Parts after the first do not repeat the metadata.
+    if _ALIGNMENT in header.metadata and header.alignment != first.alignment:
+        raise differs(f"metadata key {_ALIGNMENT}", header.alignment, first.alignment)
+    wanted = first.metadata.get_typed(_ARCHITECTURE, str, "")
+    if (architecture := header.metadata.get_typed(_ARCHITECTURE, str, wanted)) != wanted:
+        raise differs(f"metadata key {_ARCHITECTURE}", repr(architecture), repr(wanted))
+
+
+def _count(header: Header) -> int:
+    """0 and 1: a whole file. llama.cpp's gguf-split writes 0 into what it has merged."""
+    return _within(header, "split.count", header.metadata.get_typed("split.count", int, 1), MAX_PARTS)
+
+
+def _number(header: Header, count: int) -> int:
+    return _within(header, "split.no", header.metadata.get_typed("split.no", int), count - 1)
+
+
+def _within(header: Header, key: str, value: int, high: int) -> int:
+    if not 0 <= value <= high:
+        raise FormatError(f"{header.path}: metadata key {key}: is {value}, must be 0 to {high}")
+    return value
