@@ -1,83 +1,120 @@
-"""`localllm list`: the catalog, and the other models in the store."""
+"""`localllm list`: the models on this machine, whichever program put them there, and those of the catalog."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
 from typing import Any
 
 import click
 
-from localllm.store.catalog import catalog, files_here
+from localllm.cli.tables import ago, size, table
+from localllm.cli.verbose import tell
+from localllm.model.spec import architectures, spec_for
+from localllm.store.catalog import catalog
 from localllm.store.entry import Entry
+from localllm.store.found import found_models
+from localllm.store.origins import ORIGINS
 from localllm.store.paths import store_dir
+from localllm.store.stored import StoredModel
+from localllm.store.summary import summary
 
 
 @click.command()
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
-@click.option("--architectures", is_flag=True, help="List the supported architectures instead.")
-def command(output: str, architectures: bool) -> None:
-    """List the installed models, and those of the catalog that `localllm pull NAME` downloads."""
-    if architectures:
-        known = _architectures()
+@click.option("--architectures", "only_architectures", is_flag=True, help="List the supported architectures instead.")
+def command(output: str, only_architectures: bool) -> None:
+    """List the models that are here: what `localllm pull` downloaded, and what Hugging Face's programs, llama.cpp, LM
+    Studio and Ollama did, which is used where it lies; and the models of the catalog that can be downloaded.
+
+    With -v, what was passed over, and why.
+    """
+    if only_architectures:
+        known = {name: spec_for(name).about for name in architectures()}
         text = table([["ARCHITECTURE", "MODELS"], *([name, about] for name, about in known.items())])
         click.echo(json.dumps(known, indent=1) if output == "json" else text)
         return
-    rows = [_entry_row(entry) for entry in catalog().entries.values()] + list(_other_rows())
-    click.echo(json.dumps({"store": str(store_dir()), "models": rows}, indent=1) if output == "json" else _text(rows))
+    here = [_stored_row(model) for model in found_models(tell)]
+    names = {row["name"] for row in here}
+    there = [_entry_row(entry) for entry in catalog().entries.values() if entry.name not in names]
+    if output == "json":
+        click.echo(json.dumps({"store": str(store_dir()), "models": here + there}, indent=1))
+    else:
+        click.echo(_text(here, there))
 
 
-def _architectures() -> dict[str, str]:
-    """Values of general.architecture, and the models each is known from."""
-    from localllm.model.spec import architectures, spec_for
-
-    return {name: spec_for(name).about for name in architectures()}
+def _stored_row(model: StoredModel) -> dict[str, Any]:
+    found = summary(model)
+    entry = catalog().entries.get(model.name)
+    unknown = found.architecture and found.architecture not in architectures()
+    return {
+        "name": model.name,
+        "here": True,
+        "default": entry is not None and entry is catalog().default,
+        "origin": model.origin,
+        "architecture": found.architecture,
+        "size": model.size,
+        "quantization": found.format,
+        "licence": entry.licence if entry else "",
+        "about": entry.about if entry else "",
+        "path": str(model.path),
+        "parts": len(model.parts),
+        "owned": model.owned,
+        "last_used": model.last_used,
+        "problem": "the architecture is not supported" if unknown and not found.problem else found.problem,
+    }
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
-        "here": entry.is_here,
+        "here": False,
         "default": entry is catalog().default,
+        "origin": None,
+        "architecture": entry.architecture,
         "size": entry.size,
         "quantization": entry.quantization,
         "licence": entry.licence,
         "about": entry.about,
-        "path": str(entry.path) if entry.is_here else None,
+        "path": None,
+        "parts": 1,
+        "owned": False,
+        "last_used": None,
+        "problem": "",
     }
 
 
-def _other_rows() -> Iterable[dict[str, Any]]:
-    """Files of the store that the catalog does not name; what a `show` would tell of them stays out: it opens each."""
-    known = {entry.file for entry in catalog().entries.values()}
-    for path in files_here():
-        if path.name not in known:
-            row = dict.fromkeys(("quantization", "licence", "about"), "")
-            yield (
-                {"name": path.stem, "here": True, "default": False, "size": path.stat().st_size}
-                | row
-                | {"path": str(path)}
-            )
+def _text(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> str:
+    parts = []
+    if here:
+        parts.append(_here_table(here))
+    if there:
+        parts.append(f"To download with `localllm pull NAME`:\n{_there_table(there)}")
+    problems = [f"  {row['name']}: {row['problem']}" for row in here if row["problem"]]
+    if problems:
+        parts.append("\n".join(["Cannot be run:", *problems]))
+    default = "* is the default. " if any(row["default"] for row in here + there) else ""
+    parts.append(f"{default}The store is {store_dir()}")
+    return "\n\n".join(parts)
 
 
-def _text(rows: list[dict[str, Any]]) -> str:
-    cells = [["NAME", "", "SIZE", "FORMAT", "LICENCE", "ABOUT"]]
+def _here_table(rows: list[dict[str, Any]]) -> str:
+    cells = [["NAME", "FROM", "ARCHITECTURE", "FORMAT", "SIZE", "USED"]]
     for row in rows:
-        name = row["name"] + (" *" if row["default"] else "")
-        size = f"{row['size'] / 1e6:.0f} MB"
-        state = "here" if row["here"] else "to fetch"
-        cells.append([name, state, size, row["quantization"], row["licence"], row["about"]])
-    return f"{table(cells, right=(2,))}\n\n* is the default. The store is {store_dir()}"
+        used = ago(time.time() - row["last_used"]) if row["last_used"] else ""
+        origin = ORIGINS[row["origin"]].title
+        cells.append([_name(row), origin, row["architecture"], row["quantization"], size(row["size"]), used])
+    return table(cells, right=(4,), narrow=(0, 5, 1))
 
 
-def table(rows: list[list[str]], right: tuple[int, ...] = (), indent: str = "") -> str:
-    """Rows of cells as aligned columns; `right` names the columns that are flush right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def _there_table(rows: list[dict[str, Any]]) -> str:
+    cells = [["NAME", "SIZE", "FORMAT", "LICENCE", "ABOUT"]]
+    for row in rows:
+        cells.append([_name(row), size(row["size"]), row["quantization"], row["licence"], row["about"]])
+    return table(cells, right=(1,), narrow=(4, 3, 0))
 
-    def line(row: list[str]) -> str:
-        aligned = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        return indent + "  ".join(aligned).rstrip()
 
-    return "\n".join(line(row) for row in rows)
+def _name(row: dict[str, Any]) -> str:
+    return str(row["name"]) + (" *" if row["default"] else "")

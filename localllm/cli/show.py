@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from localllm.cli.list import table
+from localllm.cli.tables import table
 from localllm.errors import FormatError, LocalllmError
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile, open_gguf

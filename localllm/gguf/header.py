@@ -7,11 +7,12 @@ costs no real file.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.errors import FormatError, NeedMoreError, UnsupportedError
 from localllm.gguf.metadata import Metadata
 from localllm.gguf.values import Bytes, Cursor
 from localllm.kernels.formats.table import BY_ID, FORMATS, REMOVED, Format
@@ -75,6 +76,28 @@ def read_header(data: Bytes, size: int, path: str) -> Header:
     Raises FormatError, UnsupportedError (a version or byte order that is not read here), or NeedMoreError where `data`
     ends too early.
     """
+    cursor, version, n_tensors, n_kv = _begin(data, size, path)
+    cursor.need_at_hand(cursor.pos + n_tensors * _MIN_TENSOR_BYTES + n_kv * _MIN_KV_BYTES)
+    metadata = Metadata(path)
+    metadata.read(cursor, n_kv)
+    alignment = _alignment(metadata)
+    return Header(path, size, version, metadata, alignment, _directory(cursor, n_tensors, alignment))
+
+
+def read_beginning(data: bytes, size: int, path: str) -> Metadata:
+    """The first keys of a file of `size` bytes: those that stand wholly in `data`. To tell many files apart quickly.
+
+    Raises as `read_header` does for what stands in `data`; NeedMoreError for less than 24 bytes.
+    """
+    cursor, _, _, n_kv = _begin(data, size, path)
+    metadata = Metadata(path)
+    with contextlib.suppress(NeedMoreError):
+        metadata.read(cursor, n_kv)
+    return metadata
+
+
+def _begin(data: Bytes, size: int, path: str) -> tuple[Cursor, int, int, int]:
+    """A cursor behind the counts; the version, and how many tensors and keys there are."""
     if size < MIN_BYTES:
         raise FormatError(f"{path}: {size} bytes long; a GGUF header has {MIN_BYTES}" + _guess(data[:4]))
     cursor = Cursor(data, size, path)
@@ -82,10 +105,7 @@ def read_header(data: Bytes, size: int, path: str) -> Header:
     n_tensors = _count(cursor, "n_tensors", MAX_TENSORS)
     n_kv = _count(cursor, "n_kv", MAX_KV)
     _fits(cursor, n_tensors * _MIN_TENSOR_BYTES + n_kv * _MIN_KV_BYTES, n_tensors, n_kv)
-    metadata = Metadata(path)
-    metadata.read(cursor, n_kv)
-    alignment = _alignment(metadata)
-    return Header(path, size, version, metadata, alignment, _directory(cursor, n_tensors, alignment))
+    return cursor, version, n_tensors, n_kv
 
 
 def _version(cursor: Cursor) -> int:
@@ -119,7 +139,6 @@ def _fits(cursor: Cursor, least: int, n_tensors: int, n_kv: int) -> None:
     if cursor.pos + least > cursor.size:
         what = f"{n_tensors} tensors and {n_kv} keys take {least} bytes or more, {cursor.size - cursor.pos} are left"
         raise cursor.fail("n_tensors, n_kv", what + "; the file may be truncated: fetch it again", 8)
-    cursor.need_at_hand(cursor.pos + least)
 
 
 def _alignment(metadata: Metadata) -> int:

@@ -215,21 +215,6 @@ def test_show_by_name(home: Path) -> None:
         invoke(show, "none.gguf")
 
 
-def test_list(home: Path) -> None:
-    (home / "other.gguf").write_bytes(b"12345")
-    text = invoke(list_verb).stdout
-    assert "tiny *  to fetch" in text
-    assert "other   here" in text
-    assert str(home) in text
-    (home / "tiny.gguf").write_bytes(model_bytes())
-    rows = json.loads(invoke(list_verb, "-o", "json").stdout)["models"]
-    assert [(row["name"], row["here"], row["default"]) for row in rows] == [
-        ("tiny", True, True),
-        ("other", True, False),
-    ]
-    assert rows[1]["path"] == str(home / "other.gguf")
-
-
 def test_pull(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 

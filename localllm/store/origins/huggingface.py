@@ -84,4 +84,4 @@ def _reference(path: Path) -> str:
         return ""
 
 
-HUGGINGFACE = Origin("huggingface", "the Hugging Face cache", _folders, _models)
+HUGGINGFACE = Origin("huggingface", "Hugging Face", _folders, _models)

@@ -1,0 +1,58 @@
+"""Tables and figures of the verbs that look: aligned columns that fit the terminal, sizes, times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localllm.terminal.safe import visible
+from localllm.terminal.screen import Screen
+
+_LEAST = 12
+"""Characters that a column keeps when it is made narrower."""
+
+
+def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", narrow: Sequence[int] = ()) -> str:
+    """Rows of cells as aligned columns. right: columns that are flush right. narrow: columns that lose their ends where
+    the terminal is not wide enough, the first one first; what is no terminal gets all."""
+    rows = [[visible(cell.replace("\n", " ").replace("\t", " ")) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    screen = Screen()
+    over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - screen.width if screen.is_terminal else 0
+    for i in narrow:
+        less = max(0, min(over, widths[i] - _LEAST))
+        widths[i] -= less
+        over -= less
+    end = "…" if screen.unicode else "~"
+
+    def line(row: list[str]) -> str:
+        cells = [cell if len(cell) <= w else cell[: w - 1] + end for cell, w in zip(row, widths, strict=True)]
+        aligned = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        return indent + "  ".join(aligned).rstrip()
+
+    return "\n".join(line(row) for row in rows)
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as people count them: 98 MB, 2.5 GB."""
+    if n_bytes >= 10**9:
+        return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 10**6 else f"{-(-n_bytes // 1000)} kB"
+
+
+_SPANS = (
+    (86400 * 365, "year"),
+    (86400 * 30, "month"),
+    (86400 * 7, "week"),
+    (86400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+)
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was: "3 hours ago"."""
+    for span, name in _SPANS:
+        count = int(seconds // span)
+        if count >= 1:
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
