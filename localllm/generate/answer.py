@@ -158,10 +158,11 @@ def begin_answer(
     constraint: NewConstraint | None = None,
     logprobs: int | None = None,
     ignore_eog: bool = False,
+    show_special: bool = False,
 ) -> Answer:
     """The answer to a prompt of ids. Raises ContextFullError here, before anything is computed, if it does not fit."""
     sequence = new_sequence(
-        model, ids, sampler, tape.engine.n_ctx, max_tokens, stop, constraint, logprobs, ignore_eog=ignore_eog
+        model, ids, sampler, tape.engine.n_ctx, max_tokens, stop, constraint, logprobs, show_special, ignore_eog
     )
     return Answer(tape, sequence, on_end)
 

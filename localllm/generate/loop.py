@@ -6,8 +6,10 @@ It knows a context only through `Engine`: tests drive it without a model.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
+
+import numpy as np
 
 from localllm.errors import Cancelled
 from localllm.generate.piece import Piece
@@ -23,7 +25,7 @@ class Engine(Protocol):
     def n_ctx(self) -> int: ...
     @property
     def n_batch(self) -> int: ...
-    def forward(self, tokens: Sequence[int]) -> Floats: ...
+    def forward(self, tokens: Sequence[int], *, stop: np.ndarray | None = None) -> Floats: ...
     def n_past(self, seq_id: int = 0) -> int: ...
     def cut(self, seq_id: int, position: int) -> int: ...
     def checkpoint(self, seq_id: int = 0) -> None: ...
@@ -36,16 +38,27 @@ class Tape:
     def __init__(self, engine: Engine, cache: PromptCache | None = None) -> None:
         self.engine, self._cache = engine, cache
         self.ids: list[int] = []
+        self.stop = np.zeros(1, np.int64)
+        """Set to 1, by a signal handler or another thread: what is evaluated, or will be, ends with Cancelled."""
+        self.on_read: Callable[[int, int], None] | None = None
+        """on_read(done, total): called before and after each chunk of a prompt, in tokens."""
+        self.pause = 0
+        """How much of the next prompt those after it will share: reading pauses there, so that recurrent states can
+        come back to it. 0: nowhere."""
 
-    def feed(self, tokens: Sequence[int]) -> Floats:
-        """Evaluate tokens after what is there, in chunks of n_batch; float32 [n_vocab]: logits after the last one."""
+    def feed(self, tokens: Sequence[int], told: Callable[[int], None] | None = None) -> Floats:
+        """Evaluate tokens after what is there, in chunks of n_batch; float32 [n_vocab]: logits after the last one.
+
+        told: called after each chunk with the number of tokens that are there."""
         if not tokens:
             raise ValueError("no tokens to feed")
         n_batch = self.engine.n_batch
         for start in range(0, len(tokens), n_batch):
             chunk = list(tokens[start : start + n_batch])
-            logits = self.engine.forward(chunk)
+            logits = self.engine.forward(chunk, stop=self.stop)
             self.ids += chunk
+            if told:
+                told(len(self.ids))
         last: Floats = logits[-1]
         return last
 
@@ -59,9 +72,19 @@ class Tape:
                 self.ids = list(prompt[:n_past])
                 kept = n_past
             if match.mark:
-                self.feed(prompt[kept : match.mark])
+                self.feed(prompt[kept : match.mark], self._telling(len(prompt)))
                 self.keep()
-        return kept, self.feed(prompt[len(self.ids) :])
+        told = self._telling(len(prompt))
+        if len(self.ids) < self.pause < len(prompt):
+            self.feed(prompt[len(self.ids) : self.pause], told)
+        return kept, self.feed(prompt[len(self.ids) :], told)
+
+    def _telling(self, total: int) -> Callable[[int], None] | None:
+        on_read = self.on_read
+        if on_read is None:
+            return None
+        on_read(len(self.ids), total)
+        return lambda done: on_read(done, total)
 
     def keep(self) -> None:
         """What was read goes into the cache, if there is one and it is worth it."""

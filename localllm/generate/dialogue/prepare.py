@@ -69,6 +69,9 @@ class Prepared:
     """Texts before which the answer ends, beside the request's own."""
     show_special: bool = False
     """The parser looks for control tokens: they must be in the text it gets."""
+    n_lasting: int = 0
+    """Characters at the prompt's beginning that a longer conversation begins with, too, where the model thinks and its
+    template may show earlier answers without their thoughts; 0: the prompt goes on as it is."""
 
 
 def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
@@ -101,6 +104,7 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
         directions(tokenizer, conversation, reading, row),
         stop=template.stop,
         show_special=_looks_for_control_tokens(reading, tokenizer),
+        n_lasting=prompt.n_lasting,
     )
 
 
@@ -132,9 +136,12 @@ class _Prompt:
         self._extra = _variables(conversation, thinking) | ({"tools": tools} if tools and told else {})
         self.text = template.render(messages, add_generation_prompt=True, **self._extra)
         self.is_thinking = self.is_continued = False
+        self.n_lasting = 0
         if thinking is None and begun is None:
             return
         opening = self._opening(messages)
+        if thinking is not None and begun is None:
+            self.n_lasting = len(self.text) - len(opening)
         self.is_continued = begun is not None and bool(begun["content"])
         if begun is not None:
             opening = self._add(opening, _begun_text(begun, opening, thinking))
