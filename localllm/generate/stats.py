@@ -32,3 +32,18 @@ class Stats:
     def answer_rate(self) -> float:
         """Answer tokens a second; 0 when there was nothing to measure."""
         return self.steps / self.answer_seconds if self.steps and self.answer_seconds else 0.0
+
+    def __str__(self) -> str:
+        """One line for people."""
+        cached = f" ({self.cached_tokens} kept)" if self.cached_tokens else ""
+        parts = [
+            f"prompt {self.prompt_tokens} tokens{cached}, {self.prompt_rate:.1f} t/s",
+            f"answer {self.answer_tokens} tokens" + (f", {self.answer_rate:.1f} t/s" if self.steps else ""),
+        ]
+        if self.stop_reason in _REASONS:
+            parts.append(_REASONS[self.stop_reason])
+        return f"[ {' | '.join(parts)} ]"
+
+
+_REASONS = {"length": "ended by -n", "context": "context full", "cancelled": "stopped"}
+"""Reasons that are shown; that the model ended by itself is not."""

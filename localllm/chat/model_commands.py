@@ -1,0 +1,94 @@
+"""Commands about the model: /model, /think."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from localllm.chat.notes import note
+from localllm.errors import LocalllmError, NotEnoughMemoryError, UsageError
+
+if TYPE_CHECKING:
+    from localllm.chat.talk import Models, Talk
+    from localllm.generate.chat import Chat
+
+
+def switch(talk: Talk, name: str) -> None:
+    """Go on with another model; the conversation is read anew by it. What cannot be loaded changes nothing."""
+    if not name:
+        note(f"{talk.chat.model.description} ({talk.chat.model.path})")
+        return
+    if talk.models is None:
+        raise UsageError("/model: another model cannot be loaded here")
+    before = talk.chat
+    try:
+        after = _loaded(talk.models, name)
+    except NotEnoughMemoryError:
+        after = _in_place(talk, talk.models, name)
+    else:
+        _close(before)
+    after.restore(before.messages)
+    after.thinking = before.thinking
+    talk.chat = after
+    talk.keeping.set(model=after.model.path)
+    note(f"{after.model.description}, context of {after.context.n_ctx:,} tokens. The conversation goes on.")
+    n = after.n_tokens()
+    if n > after.context.n_ctx:
+        note(f"It takes {n:,} tokens: /drop forgets the oldest turns.")
+
+
+def _in_place(talk: Talk, models: Models, name: str) -> Chat:
+    """Where there is no memory for two, the first one goes before the other comes, and comes back if it does not."""
+    before = talk.chat
+    _close(before)
+    try:
+        return _loaded(models, name)
+    except LocalllmError:
+        talk.chat = _loaded(models, before.model.path)
+        talk.chat.restore(before.messages)
+        talk.chat.thinking = before.thinking
+        raise
+
+
+def _loaded(models: Models, name: str) -> Chat:
+    model = models.load(name)
+    try:
+        return models.converse(model)
+    except BaseException:
+        model.close()
+        raise
+
+
+def _close(chat: Chat) -> None:
+    chat.close()
+    chat.model.close()
+
+
+def names(_talk: Talk, _rest: str) -> Iterable[str]:
+    """Models that are here, and those of the catalog."""
+    from localllm.store.catalog import catalog
+    from localllm.store.found import found_models
+
+    return dict.fromkeys([*(model.name for model in found_models()), *catalog().entries])
+
+
+def think(talk: Talk, rest: str) -> None:
+    """Switch thinking, or how it is shown."""
+    if rest not in ("", *_THINKING):
+        raise UsageError(f"/think {rest}: write on, off, show or fold")
+    if not talk.chat.can_think:
+        raise UsageError("/think: this model does not think before it answers, as far as its template tells")
+    if rest:
+        field, value = _THINKING[rest]
+        setattr(talk.chat if field == "thinking" else talk, field, value)
+    wanted = {None: "thinks as its template has it", True: "thinks", False: "does not think"}[talk.chat.thinking]
+    note(f"The model {wanted}; thinking is {'folded' if talk.folds_thinking else 'shown'}.")
+
+
+_THINKING = {
+    "on": ("thinking", True),
+    "off": ("thinking", False),
+    "show": ("folds_thinking", False),
+    "fold": ("folds_thinking", True),
+}
+"""Argument -> field and value, of the chat or of the talk."""

@@ -1,0 +1,247 @@
+"""The chat: reads messages and commands, shows answers, until the user leaves."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Protocol
+
+from localllm.chat import files
+from localllm.chat.commands import COMMANDS, nearest
+from localllm.chat.keeping import Keeping
+from localllm.chat.notes import ReadingProgress, note
+from localllm.chat.plain import Cleared, Reader, confirmed, read_message
+from localllm.errors import ContextFullError, LocalllmError
+from localllm.generate.chat import Chat, ChatModel
+from localllm.generate.dialogue.deltas import Content
+from localllm.generate.reply import Reply
+from localllm.generate.stats import Stats
+
+_SPARE = 512
+"""Tokens that an answer should find free; a quarter of a small context."""
+
+
+class View(Protocol):
+    """Shows one answer (localllm.terminal.answer's AnswerView is one)."""
+
+    def content(self, text: str) -> None: ...
+    def reasoning(self, text: str) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Models:
+    """How /model loads one, and makes a conversation for it."""
+
+    load: Callable[[str], ChatModel]
+    converse: Callable[[ChatModel], Chat]
+
+
+@dataclass
+class Totals:
+    """What all answers of this chat took."""
+
+    answers: int = 0
+    read_tokens: int = 0
+    kept_tokens: int = 0
+    answer_tokens: int = 0
+    read_seconds: float = 0.0
+    answer_seconds: float = 0.0
+    steps: int = 0
+
+    def add(self, stats: Stats) -> None:
+        self.answers += 1
+        self.read_tokens += stats.prompt_tokens - stats.cached_tokens
+        self.kept_tokens += stats.cached_tokens
+        self.answer_tokens += stats.answer_tokens
+        self.read_seconds += stats.prompt_seconds
+        self.answer_seconds += stats.answer_seconds
+        self.steps += stats.steps
+
+
+@dataclass
+class Talk:
+    """`run` is the chat. Commands (localllm.chat.commands) change its fields."""
+
+    chat: Chat
+    reader: Reader
+    keeping: Keeping
+    new_view: Callable[[bool], View]
+    """new_view(thinking is folded): shows the next answer."""
+    models: Models | None = None
+    """None: /model cannot load another one."""
+    shows_stats: bool = True
+    folds_thinking: bool = False
+    attached: dict[str, str] = field(default_factory=dict)
+    """Files by name, that go along with the next message."""
+    draft: str = ""
+    """What stands in the editor's line next."""
+    is_leaving: bool = False
+    totals: Totals = field(default_factory=Totals)
+
+    def run(self) -> int:
+        """The exit status: 0. Where nobody is there, KeyboardInterrupt and errors end the chat."""
+        if self.chat.model.template.is_fallback:
+            note("This model has no chat template (is it a base model?): plain dialogue is used.")
+        for message in self._messages():
+            self.handle(message)
+            if self.is_leaving:
+                break
+        return 0
+
+    def _messages(self) -> Iterator[str]:
+        """What is entered. Ctrl-C takes back what was typed; twice at an empty line, it leaves."""
+        warned = False
+        while True:
+            default, self.draft = self.draft, ""
+            try:
+                message = read_message(self.reader, default)
+            except EOFError:
+                return
+            except KeyboardInterrupt as stop:
+                if not self.reader.interactive:
+                    raise
+                if warned and not isinstance(stop, Cleared):
+                    return
+                warned = True
+                note("Ctrl-C again, or Ctrl-D, leaves.")
+                continue
+            warned = False
+            if message.strip():
+                yield message
+
+    def handle(self, message: str) -> None:
+        """Obey a command, or answer a message. In a terminal an error is a line, and the chat goes on."""
+        word, _, rest = message.strip().partition(" ")
+        try:
+            if word in COMMANDS:
+                COMMANDS[word].run(self, rest.strip())
+            elif word.startswith("/") and word[1:].isalpha():
+                note(f"{word} is no command{nearest(word)}. /help lists them.")
+            else:
+                self.ask(files.message(self.attached, message) if self.attached else message)
+        except LocalllmError as error:
+            if not self.reader.interactive:
+                raise
+            note(f"localllm: {error}")
+
+    # --- answers
+
+    def ask(self, text: str) -> None:
+        """Answer a message. One that does not fit, or is stopped before the first word, comes back into the line."""
+        try:
+            answered = self.show(lambda: self.chat.ask(text), lambda: self._keep(text))
+        except ContextFullError as error:
+            if not self.reader.interactive:
+                raise
+            if not self._make_room(text, error):
+                self.draft = text
+                self.attached.clear()
+                return
+            answered = self.show(lambda: self.chat.ask(text), lambda: self._keep(text))
+        self.attached.clear()
+        if not answered and self.reader.interactive:
+            self.draft = text
+
+    def _keep(self, text: str) -> None:
+        system = self.chat.messages[0]["content"] if self.chat.messages[0]["role"] == "system" else ""
+        self.keeping.ask(text, self.chat.model.path, system)
+
+    def show(self, ask: Callable[[], Reply], keep: Callable[[], None]) -> bool:
+        """Write an answer as it comes; Ctrl-C stops it, and keeps what was said. False where nothing was.
+
+        keep: called when it is known that it can be answered."""
+        progress = ReadingProgress()
+        self.chat.on_read(progress if self.reader.interactive and sys.stderr.isatty() else None)
+        view = self.new_view(self.folds_thinking)
+        reply: Reply | None = None
+        begun = False
+        with self._stoppable() as stopped, suppress(KeyboardInterrupt) if self.reader.interactive else suppress():
+            reply = ask()
+            keep()
+            for part in self.keeping.written(reply.parts()) if not stopped() else ():
+                if not begun:
+                    progress.clear()
+                    begun = True
+                (view.content if isinstance(part, Content) else view.reasoning)(part.text)
+        progress.clear()
+        if reply is None:  # the question was still being prepared
+            return False
+        reply.close()
+        is_kept = reply.stats.stop_reason != "cancelled" or reply.stats.answer_tokens > 0
+        self.keeping.ended(reply, is_kept)
+        view.end()
+        self._comment(reply.stats)
+        return is_kept
+
+    def _comment(self, stats: Stats) -> None:
+        self.totals.add(stats)
+        if stats.stop_reason == "context":
+            note(
+                f"The context of {self.chat.context.n_ctx:,} tokens is full: the answer ends here. "
+                "/drop 1 forgets the oldest turn, /undo the last; /clear begins anew; -c N gives a larger context."
+            )
+        if self.shows_stats:
+            note(str(stats))
+
+    def _make_room(self, text: str, error: ContextFullError) -> bool:
+        """Offer to drop the oldest turns, where that helps."""
+        n_ctx = self.chat.context.n_ctx
+        note(f"localllm: {error}")
+        n = self.chat.turns_to_drop(text, min(_SPARE, n_ctx // 4))
+        if n is None or n == 0:
+            note("Shorten the message, which is back in the line, or start with a larger context (-c N).")
+            return False
+        turns = "the oldest turn" if n == 1 else f"the {n} oldest turns"
+        if confirmed(self.reader, f"Drop {turns} to make room?"):
+            self.drop(n)
+            return True
+        note("/undo forgets the last turn, /drop N the oldest, /clear all; -c N gives a larger context.")
+        return False
+
+    def drop(self, n: int) -> None:
+        """Forget the n oldest turns; they are still kept. Raises UsageError."""
+        self.chat.drop(n)
+        self.keeping.dropped(n)
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[Callable[[], bool]]:
+        """While it lasts, Ctrl-C stops the answer; a second one is a KeyboardInterrupt. Whether it has come."""
+        count = 0
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            nonlocal count
+            count += 1
+            self.chat.cancel()
+            if count > 1:
+                raise KeyboardInterrupt
+
+        if not self.reader.interactive or threading.current_thread() is not threading.main_thread():
+            yield lambda: False
+            return
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield lambda: count > 0
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def suggestions(self, text: str) -> Iterable[tuple[str, int, str]]:
+        """For an editor: what may follow the text of a command, how many characters it replaces, and what it is."""
+        if not text.startswith("/") or "\n" in text:
+            return
+        word, space, rest = text.partition(" ")
+        if not space:
+            yield from ((name, len(word), row.help) for name, row in COMMANDS.items() if name.startswith(word))
+            return
+        row = COMMANDS.get(word)
+        if row is None or row.complete is None:
+            return
+        last = rest.rpartition(" ")[2]
+        for name in row.complete(self, rest):
+            if name.lower().startswith(last.lower()):
+                yield name, len(last), ""
