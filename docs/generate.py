@@ -41,9 +41,9 @@ def commands() -> str:
 
 
 def chat_commands() -> str:
-    from localllm.cli.chat import COMMANDS
+    from localllm.chat.commands import COMMANDS
 
-    rows = ((f"`{f'{word} {argument}'.strip()}`", text) for word, (argument, text, _) in COMMANDS.items())
+    rows = ((f"`{f'{word} {argument}'.strip()}`", text) for word, (argument, text, *_) in COMMANDS.items())
     return table(("In a chat", ""), rows)
 
 

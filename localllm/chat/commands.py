@@ -29,7 +29,7 @@ class Command(NamedTuple):
 def nearest(word: str) -> str:
     """A hint at the command that was meant."""
     near = difflib.get_close_matches(word, COMMANDS, 1)
-    return f": did you mean {near[0]}?" if near else ""
+    return f": did you mean {near[0]}?" if near else "."
 
 
 def _help(_talk: Talk, _rest: str) -> None:

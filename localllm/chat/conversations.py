@@ -37,20 +37,21 @@ def save(talk: Talk, name: str) -> None:
 
 def load(talk: Talk, name: str) -> None:
     """Go on with another conversation."""
-    found = talk.keeping.find(name)
+    go_on(talk, talk.keeping.find(name))
+
+
+def go_on(talk: Talk, found: Conversation) -> None:
+    """Take a kept conversation's messages in place of those that are there."""
     messages, unanswered = talk.keeping.take(found)
     talk.chat.restore([*_system(found.system), *map(_message, messages)])
     talk.draft = unanswered if talk.reader.interactive else ""
     talk.attached.clear()
-    note(f"{_called(found)}: {found.n_messages} messages, {talk.chat.n_tokens():,} of {_n_ctx(talk):,} tokens.")
+    n_ctx = talk.chat.context.n_ctx
+    note(f"{_called(found)}: {len(messages)} messages, {talk.chat.n_tokens():,} of {n_ctx:,} tokens.")
     for message in messages[-2:]:
         note(f"{'>>> ' if message.role == 'user' else ''}{shortened(message.content, 200)}")
-    if unanswered:
-        note("Its last message has no answer yet; it is back in the line." if talk.draft else "")
-
-
-def _n_ctx(talk: Talk) -> int:
-    return talk.chat.context.n_ctx
+    if talk.draft:
+        note("Its last message has no answer yet: it is back in the line.")
 
 
 def _system(text: str) -> list[Message]:
@@ -148,7 +149,13 @@ def _given(text: str, command: str, what: str = "NAME") -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name or name.isdecimal() or len(name) > _NAME_LENGTH or not re.fullmatch(r"\S+", name) or not name.isprintable():
+    if (
+        not name
+        or name.isdecimal()
+        or len(name) > _NAME_LENGTH
+        or not re.fullmatch(r"\S+", name)
+        or not name.isprintable()
+    ):
         raise UsageError(
             f"{name!r} is no name for a conversation: up to {_NAME_LENGTH} letters, not digits alone, without spaces"
         )

@@ -1,7 +1,7 @@
 """Conversations on disk: SQLite, so that a process that is killed at any moment has kept what it showed.
 
-A message is committed and synced before it is answered. A piece of an answer is a row of its own, committed before it is
-shown: what is committed outlives the process, though not always the machine (sqlite.org/pragma.html#pragma_synchronous).
+A message is committed and synced before it is answered. A piece of an answer is a row of its own, committed before it
+is shown: what is committed outlives the process (sqlite.org/pragma.html#pragma_synchronous).
 """
 
 from __future__ import annotations
@@ -108,9 +108,8 @@ class Database:
         with self._transaction():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version > len(_MIGRATIONS):
-                raise DatabaseError(
-                    f"{self.path}: was written by a newer localllm (schema {version}; this one knows {len(_MIGRATIONS)})"
-                )
+                known = len(_MIGRATIONS)
+                raise DatabaseError(f"{self.path}: is of a newer localllm (schema {version}, this one knows {known})")
             for step in _MIGRATIONS[version:]:
                 for statement in step.split(";"):
                     self._db.execute(statement)
@@ -237,7 +236,9 @@ class Database:
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}") from None
         except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {_REASONS.get(getattr(error, "sqlite_errorname", ""), str(error))}") from None
+            raise DatabaseError(
+                f"{self.path}: {_REASONS.get(getattr(error, 'sqlite_errorname', ''), str(error))}"
+            ) from None
 
 
 _REASONS = {

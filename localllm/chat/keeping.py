@@ -1,11 +1,9 @@
-"""The conversation under way, kept while it goes on. What goes wrong with the disk is told once, and the chat goes on."""
+"""The conversation under way, kept while it goes on. What goes wrong with the disk is told once; the chat goes on."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.chat.database import (
@@ -21,8 +19,8 @@ from localllm.chat.database import (
     DatabaseError,
     Kept,
 )
+from localllm.chat.places import database_path
 from localllm.errors import UsageError
-from localllm.store.paths import store_dir
 
 if TYPE_CHECKING:
     from localllm.generate.reply import Part, Reply
@@ -31,11 +29,6 @@ _DEAR_SECONDS = 0.001
 """A commit that takes longer is not made for each piece."""
 _BATCH_SECONDS = 0.25
 """Between two commits, then."""
-
-
-def database_path() -> Path:
-    """The file of all conversations: $LOCALLLM_HOME/conversations.db, or in the user's data folder."""
-    return store_dir().parent / "conversations.db"
 
 
 def this_process() -> str:
@@ -144,15 +137,15 @@ class Keeping:
         took = time.monotonic() - begun
         return begun + _BATCH_SECONDS if took > _DEAR_SECONDS else 0.0
 
-    def ended(self, reply: Reply, is_kept: bool) -> None:
-        """The answer is complete, or was stopped; not kept: before its first token, so that nothing of it remains."""
+    def ended(self, reply: Reply) -> None:
+        """The answer is complete, or was stopped."""
         answer, before = self._answer, self._before
         self._answer = self._before = None
         if answer is None:
             return
 
         def write(database: Database) -> None:
-            if is_kept:
+            if reply.is_kept:
                 state = STOPPED if reply.stats.stop_reason == "cancelled" else KEPT
                 database.end(answer, reply.text, reply.reasoning, state)
                 self._messages.append(("assistant", answer))

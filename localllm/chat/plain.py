@@ -23,8 +23,8 @@ class Reader(Protocol):
     """Somebody is there to answer questions."""
 
     def line(self, prompt: str, default: str = "") -> str:
-        """One line, or several where the reader can edit them; default: what stands there to begin with. Raises EOFError
-        at the end (Ctrl-D) and KeyboardInterrupt (Ctrl-C)."""
+        """One line, or several where the reader can edit them; default: what stands there at first. Raises EOFError at
+        the end (Ctrl-D) and KeyboardInterrupt (Ctrl-C)."""
 
     def answer(self, question: str) -> str:
         """A line that is no message. Raises as `line`."""
@@ -52,8 +52,8 @@ class PlainReader:
 
 
 def read_message(reader: Reader, default: str = "") -> str:
-    """One message: what was entered, or the lines between two \"\"\". The end of input ends it, too. Where text follows the
-    closing quotes, as in a file of Python, they are part of the message."""
+    """One message: what was entered, or the lines between two \"\"\". The end of input ends it, too. Where text follows
+    the closing quotes, as in a file of Python, they are part of the message."""
     text = reader.line(">>> ", default)
     if not text.lstrip().startswith(QUOTES):
         return text

@@ -93,7 +93,9 @@ class Editor:
 
         @keys.add("c-c")
         def _stop(event: KeyPressEvent) -> None:
-            event.app.exit(exception=Cleared if event.current_buffer.text else KeyboardInterrupt, style="class:aborting")
+            event.app.exit(
+                exception=Cleared if event.current_buffer.text else KeyboardInterrupt, style="class:aborting"
+            )
 
         @keys.add(Keys.BracketedPaste)
         def _paste(event: KeyPressEvent) -> None:
@@ -117,7 +119,7 @@ class _FileHistory(FileHistory):
 
     def __init__(self, path: Path, unfold: Callable[[str], str], on_note: Callable[[str], None]) -> None:
         super().__init__(str(path))
-        self._unfold, self._note = unfold, on_note
+        self._path, self._unfold, self._note = path, unfold, on_note
         self._is_broken = False
 
     def append_string(self, string: str) -> None:
@@ -132,4 +134,4 @@ class _FileHistory(FileHistory):
             super().store_string(string)
         except OSError as error:
             self._is_broken = True
-            self._note(f"{self.filename}: messages are not kept in the history: {error.strerror}")
+            self._note(f"{self._path}: messages are not kept in the history: {error.strerror}")

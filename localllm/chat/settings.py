@@ -34,8 +34,8 @@ def shown(value: object) -> str:
 
 
 def changed(sampling: Sampling, text: str) -> Sampling:
-    """What "temperature 0.7" or "temperature=0.7" makes of it. Raises UsageError, which names the nearest setting or the
-    limits of this one."""
+    """What "temperature 0.7" or "temperature=0.7" makes of it. Raises UsageError, which names the nearest setting or
+    the limits of this one."""
     name, value = name_of(text), _parts(text)[1]
     if not value:
         raise UsageError(f"/set {name}: which value? It is {shown(getattr(sampling, name))}")

@@ -1,22 +1,21 @@
-"""The chat: reads messages and commands, shows answers, until the user leaves."""
+"""A chat as commands see it: the conversation, who is there, what is kept; how an answer is shown."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
-from localllm.chat import files
-from localllm.chat.commands import COMMANDS, nearest
 from localllm.chat.keeping import Keeping
 from localllm.chat.notes import ReadingProgress, note
-from localllm.chat.plain import Cleared, Reader, confirmed, read_message
-from localllm.errors import ContextFullError, LocalllmError
+from localllm.chat.plain import Reader, confirmed
+from localllm.chat.quiet import quiet
+from localllm.errors import ContextFullError
 from localllm.generate.chat import Chat, ChatModel
 from localllm.generate.dialogue.deltas import Content
 from localllm.generate.reply import Reply
@@ -38,7 +37,8 @@ class View(Protocol):
 class Models:
     """How /model loads one, and makes a conversation for it."""
 
-    load: Callable[[str], ChatModel]
+    load: Callable[[str | None], ChatModel]
+    """By name; None: the default."""
     converse: Callable[[ChatModel], Chat]
 
 
@@ -66,7 +66,7 @@ class Totals:
 
 @dataclass
 class Talk:
-    """`run` is the chat. Commands (localllm.chat.commands) change its fields."""
+    """The state of a chat; commands (localllm.chat.commands) change it."""
 
     chat: Chat
     reader: Reader
@@ -83,54 +83,6 @@ class Talk:
     """What stands in the editor's line next."""
     is_leaving: bool = False
     totals: Totals = field(default_factory=Totals)
-
-    def run(self) -> int:
-        """The exit status: 0. Where nobody is there, KeyboardInterrupt and errors end the chat."""
-        if self.chat.model.template.is_fallback:
-            note("This model has no chat template (is it a base model?): plain dialogue is used.")
-        for message in self._messages():
-            self.handle(message)
-            if self.is_leaving:
-                break
-        return 0
-
-    def _messages(self) -> Iterator[str]:
-        """What is entered. Ctrl-C takes back what was typed; twice at an empty line, it leaves."""
-        warned = False
-        while True:
-            default, self.draft = self.draft, ""
-            try:
-                message = read_message(self.reader, default)
-            except EOFError:
-                return
-            except KeyboardInterrupt as stop:
-                if not self.reader.interactive:
-                    raise
-                if warned and not isinstance(stop, Cleared):
-                    return
-                warned = True
-                note("Ctrl-C again, or Ctrl-D, leaves.")
-                continue
-            warned = False
-            if message.strip():
-                yield message
-
-    def handle(self, message: str) -> None:
-        """Obey a command, or answer a message. In a terminal an error is a line, and the chat goes on."""
-        word, _, rest = message.strip().partition(" ")
-        try:
-            if word in COMMANDS:
-                COMMANDS[word].run(self, rest.strip())
-            elif word.startswith("/") and word[1:].isalpha():
-                note(f"{word} is no command{nearest(word)}. /help lists them.")
-            else:
-                self.ask(files.message(self.attached, message) if self.attached else message)
-        except LocalllmError as error:
-            if not self.reader.interactive:
-                raise
-            note(f"localllm: {error}")
-
-    # --- answers
 
     def ask(self, text: str) -> None:
         """Answer a message. One that does not fit, or is stopped before the first word, comes back into the line."""
@@ -155,29 +107,34 @@ class Talk:
     def show(self, ask: Callable[[], Reply], keep: Callable[[], None]) -> bool:
         """Write an answer as it comes; Ctrl-C stops it, and keeps what was said. False where nothing was.
 
-        keep: called when it is known that it can be answered."""
+        keep: called when it is known that it can be answered. Where nobody is there, Ctrl-C is a KeyboardInterrupt."""
         progress = ReadingProgress()
         self.chat.on_read(progress if self.reader.interactive and sys.stderr.isatty() else None)
         view = self.new_view(self.folds_thinking)
         reply: Reply | None = None
-        begun = False
-        with self._stoppable() as stopped, suppress(KeyboardInterrupt) if self.reader.interactive else suppress():
-            reply = ask()
-            keep()
-            for part in self.keeping.written(reply.parts()) if not stopped() else ():
-                if not begun:
+        try:
+            with self._stoppable() as stopped:
+                reply = ask()
+                keep()
+                for part in self.keeping.written(reply.parts()) if not stopped() else ():
                     progress.clear()
-                    begun = True
-                (view.content if isinstance(part, Content) else view.reasoning)(part.text)
-        progress.clear()
+                    (view.content if isinstance(part, Content) else view.reasoning)(part.text)
+        except KeyboardInterrupt:
+            if not self.reader.interactive:
+                raise
+        finally:
+            progress.clear()
+            if reply:
+                reply.close()
+                self.keeping.ended(reply)
+                view.end()
         if reply is None:  # the question was still being prepared
             return False
-        reply.close()
-        is_kept = reply.stats.stop_reason != "cancelled" or reply.stats.answer_tokens > 0
-        self.keeping.ended(reply, is_kept)
-        view.end()
+        if not self.reader.interactive:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
         self._comment(reply.stats)
-        return is_kept
+        return reply.is_kept
 
     def _comment(self, stats: Stats) -> None:
         self.totals.add(stats)
@@ -226,22 +183,7 @@ class Talk:
             return
         before = signal.signal(signal.SIGINT, stop)
         try:
-            yield lambda: count > 0
+            with quiet():
+                yield lambda: count > 0
         finally:
             signal.signal(signal.SIGINT, before)
-
-    def suggestions(self, text: str) -> Iterable[tuple[str, int, str]]:
-        """For an editor: what may follow the text of a command, how many characters it replaces, and what it is."""
-        if not text.startswith("/") or "\n" in text:
-            return
-        word, space, rest = text.partition(" ")
-        if not space:
-            yield from ((name, len(word), row.help) for name, row in COMMANDS.items() if name.startswith(word))
-            return
-        row = COMMANDS.get(word)
-        if row is None or row.complete is None:
-            return
-        last = rest.rpartition(" ")[2]
-        for name in row.complete(self, rest):
-            if name.lower().startswith(last.lower()):
-                yield name, len(last), ""

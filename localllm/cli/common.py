@@ -248,15 +248,4 @@ def note(text: str) -> None:
 
 def statistics(stats: Stats) -> str:
     """One line: what an answer took."""
-    cached = f" ({stats.cached_tokens} kept)" if stats.cached_tokens else ""
-    parts = [
-        f"prompt {stats.prompt_tokens} tokens{cached}, {stats.prompt_rate:.1f} t/s",
-        f"answer {stats.answer_tokens} tokens" + (f", {stats.answer_rate:.1f} t/s" if stats.steps else ""),
-    ]
-    if stats.stop_reason in _REASONS:
-        parts.append(_REASONS[stats.stop_reason])
-    return f"[ {' | '.join(parts)} ]"
-
-
-_REASONS = {"length": "ended by -n", "context": "context full", "cancelled": "stopped"}
-"""Reasons that are shown; that the model ended by itself is not."""
+    return str(stats)

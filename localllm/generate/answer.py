@@ -49,6 +49,8 @@ class TextTemplate(Protocol):
 class TextContext(Engine, Keeper, Protocol):
     """A context that can be released."""
 
+    @property
+    def n_bytes(self) -> int: ...
     def close(self) -> None: ...
 
 

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from localllm.errors import UsageError
-from localllm.generate.answer import Message, TextModel, begin_answer, template_ids
-from localllm.generate.dialogue.capabilities import capabilities_of
+from localllm.generate.answer import Message, TextModel, begin_answer, no_vocabulary, template_ids
+from localllm.generate.dialogue.capabilities import DialogueTemplate, capabilities_of
 from localllm.generate.dialogue.conversation import Conversation
-from localllm.generate.dialogue.prepare import (
-    DialogueTemplate,
-    DialogueTokenizer,
-    Prepared,
-    no_vocabulary,
-    prepare,
-)
+from localllm.generate.dialogue.prepare import DialogueTokenizer, Prepared, prepare
 from localllm.generate.dialogue.thinking import find_thinking
 from localllm.generate.loop import Tape, common
 from localllm.generate.params import Sampling
@@ -31,6 +25,9 @@ class ChatModel(TextModel, Protocol):
     def tokenizer(self) -> DialogueTokenizer | None: ...
     @property
     def tool_template(self) -> DialogueTemplate: ...
+    @property
+    def n_bytes(self) -> int: ...
+    def close(self) -> None: ...
 
 
 class Chat:
@@ -64,6 +61,8 @@ class Chat:
         self._cache = cache.of(self.context) if cache else None
         self._tape = Tape(self.context, self._cache)
         self._running: Reply | None = None
+        self._replaced: Message | None = None
+        """The answer that the one under way takes the place of."""
         self.system(system)
 
     @property
@@ -75,6 +74,11 @@ class Chat:
     @sampling.setter
     def sampling(self, chosen: Sampling) -> None:
         self._sampler = sampler_of(self.model, chosen)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the weights, the states and the scratch."""
+        return self.model.n_bytes + self.context.n_bytes
 
     @property
     def can_think(self) -> bool:
@@ -97,16 +101,19 @@ class Chat:
             raise
 
     def regen(self) -> Reply:
-        """Another answer to the last message of the user, in place of the one before. UsageError if there is none."""
+        """Another answer to the last message of the user, in place of the one before, which stays if this one is
+        stopped before its first token. UsageError if there is none."""
         self._settle()
         if len(self.messages) < 2 or self.messages[-1]["role"] != "assistant":
             raise UsageError("there is no answer yet to make again")
         before = self.messages.pop()
         try:
-            return self._answer()
+            answer = self._answer()
         except BaseException:
             self.messages.append(before)
             raise
+        self._replaced = before
+        return answer
 
     def undo(self) -> str:
         """Take back the last message of the user and its answer; that message. UsageError if there is none."""
@@ -204,8 +211,12 @@ class Chat:
 
     def _remember(self, said: Reply) -> None:
         self._running = None
-        if said.stats.stop_reason == "cancelled" and not said.stats.answer_tokens:
-            self.messages.pop()
+        before, self._replaced = self._replaced, None
+        if not said.is_kept:
+            if before is None:
+                self.messages.pop()
+            else:
+                self.messages.append(before)
             return
         thoughts = {"reasoning_content": said.reasoning} if said.reasoning else {}
         self.messages.append({"role": "assistant", "content": said.text, **thoughts})

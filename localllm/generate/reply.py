@@ -25,6 +25,11 @@ class Reply(Iterator[str]):
         self._has_ended = False
         self._on_end: Callable[[Reply], None] | None = on_end
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has joined the conversation: one that was stopped before its first token has not."""
+        return self.stats.stop_reason != "cancelled" or self.stats.answer_tokens > 0
+
     def parts(self) -> Iterator[Part]:
         """Content and Reasoning in their order, each as soon as it is certain which of them it is."""
         while (part := self._next()) is not None:

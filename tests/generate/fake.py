@@ -100,6 +100,7 @@ class FakeContext:
         self.interrupt_at = None
         self.cancelled = False
         self.before_pass = lambda context: None
+        self.n_bytes = 1_000
 
     @property
     def cells(self):

@@ -1,0 +1,78 @@
+"""The chat's loop: reads messages and commands until the user leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from localllm.chat import files
+from localllm.chat.commands import COMMANDS, nearest
+from localllm.chat.notes import note
+from localllm.chat.plain import Cleared, read_message
+from localllm.chat.talk import Talk
+from localllm.errors import LocalllmError
+
+
+def run(talk: Talk) -> int:
+    """The exit status: 0. Where nobody is there, KeyboardInterrupt and errors end the chat."""
+    if talk.chat.model.template.is_fallback:
+        note("This model has no chat template (is it a base model?): plain dialogue is used.")
+    for message in _messages(talk):
+        handle(talk, message)
+        if talk.is_leaving:
+            break
+    return 0
+
+
+def _messages(talk: Talk) -> Iterator[str]:
+    """What is entered. Ctrl-C takes back what was typed; once more, at an empty line, it leaves."""
+    warned = False
+    while True:
+        default, talk.draft = talk.draft, ""
+        try:
+            message = read_message(talk.reader, default)
+        except EOFError:
+            return
+        except KeyboardInterrupt as stop:
+            if not talk.reader.interactive:
+                raise
+            if warned and not isinstance(stop, Cleared):
+                return
+            warned = True
+            note("Ctrl-C again, or Ctrl-D, leaves.")
+            continue
+        warned = False
+        if message.strip():
+            yield message
+
+
+def handle(talk: Talk, message: str) -> None:
+    """Obey a command, or answer a message. In a terminal an error is a line, and the chat goes on."""
+    word, _, rest = message.strip().partition(" ")
+    try:
+        if word in COMMANDS:
+            COMMANDS[word].run(talk, rest.strip())
+        elif word.startswith("/") and word[1:].isalpha():
+            note(f"{word} is no command{nearest(word)} /help lists them.")
+        else:
+            talk.ask(files.message(talk.attached, message) if talk.attached else message)
+    except LocalllmError as error:
+        if not talk.reader.interactive:
+            raise
+        note(f"localllm: {error}")
+
+
+def suggestions(talk: Talk, text: str) -> Iterable[tuple[str, int, str]]:
+    """For an editor: what may follow the text of a command, how many characters it replaces, and what it is."""
+    if not text.startswith("/") or "\n" in text:
+        return
+    word, space, rest = text.partition(" ")
+    if not space:
+        yield from ((name, len(word), row.help) for name, row in COMMANDS.items() if name.startswith(word))
+        return
+    row = COMMANDS.get(word)
+    if row is None or row.complete is None:
+        return
+    last = rest.rpartition(" ")[2]
+    for name in row.complete(talk, rest):
+        if name.lower().startswith(last.lower()):
+            yield name, len(last), ""

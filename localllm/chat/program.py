@@ -1,0 +1,88 @@
+"""The chat from its start to its end: what is kept, the model, the welcome, the talk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from localllm.chat import conversations, loop
+from localllm.chat.database import Conversation
+from localllm.chat.keeping import Keeping
+from localllm.chat.notes import note
+from localllm.chat.places import history_path
+from localllm.chat.plain import PlainReader, Reader
+from localllm.chat.talk import Models, Talk
+from localllm.terminal.answer import AnswerView
+from localllm.terminal.screen import Screen
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a chat begins. resumes: the name of a conversation to go on with, "" for the last one, None for a new one."""
+
+    interactive: bool
+    keeps: bool
+    resumes: str | None = None
+    shows_stats: bool = True
+    plain: bool = False
+    thinking: bool | None = None
+    folds_thinking: bool = False
+
+
+def run(models: Models, name: str | None, options: Options) -> int:
+    """The exit status. name: of the model; None: the default, or that of the conversation that is resumed."""
+    keeping = Keeping.open(options.keeps, note)
+    try:
+        found = None if options.resumes is None else keeping.find(options.resumes)
+        if found and name is None and os.path.isfile(found.model):
+            name = found.model
+        talk = _talk(models, name, keeping, options)
+        try:
+            _greet(talk, found, keeping)
+            return loop.run(talk)
+        finally:
+            talk.chat.close()
+            talk.chat.model.close()
+    finally:
+        keeping.close()
+
+
+def _talk(models: Models, name: str | None, keeping: Keeping, options: Options) -> Talk:
+    model = models.load(name)
+    try:
+        chat = models.converse(model)
+    except BaseException:
+        model.close()
+        raise
+    chat.thinking = options.thinking
+    screen = Screen()
+
+    def view(folded: bool) -> AnswerView:
+        return AnswerView(screen, options.plain, folded)
+
+    talk = Talk(
+        chat, PlainReader(options.interactive), keeping, view, models, options.shows_stats, options.folds_thinking
+    )
+    if options.interactive and os.environ.get("TERM") != "dumb":
+        talk.reader = _editor(talk)
+    return talk
+
+
+def _editor(talk: Talk) -> Reader:
+    from localllm.chat.reading import Editor
+
+    return Editor(history_path(note), partial(loop.suggestions, talk), note)
+
+
+def _greet(talk: Talk, found: Conversation | None, keeping: Keeping) -> None:
+    chat = talk.chat
+    if talk.reader.interactive:
+        note(
+            f"{chat.model.description}, context of {chat.context.n_ctx:,} tokens, {chat.n_bytes / 1e9:.2f} GB of memory"
+        )
+        note('/help lists commands and keys; """ begins a message of several lines; Ctrl-D leaves.')
+    if found:
+        conversations.go_on(talk, found)
+    elif left := keeping.interrupted():
+        note(f"The last conversation was interrupted: /load brings it back ({left.n_messages} messages).")
