@@ -61,9 +61,9 @@ def options() -> str:
 
 
 def variables() -> str:
-    from localllm.cli.variables import VARIABLES
+    from localllm.cli.variables import HONOURED, VARIABLES
 
-    return table(("Variable", "Meaning"), ((f"`{name}`", text) for name, text in VARIABLES.items()))
+    return table(("Variable", "Meaning"), ((f"`{name}`", text) for name, text in (VARIABLES | HONOURED).items()))
 
 
 def llama_arguments() -> str:

@@ -6,7 +6,9 @@ import copy
 
 import click
 
+from localllm.cli.completing import completing
 from localllm.cli.examples import EXAMPLES
+from localllm.cli.foreign import FOREIGN_VERBS, foreign_options
 from localllm.cli.variables import LLAMA_ARGUMENTS
 from localllm.cli.verbose import set_verbose
 
@@ -31,7 +33,7 @@ def equipped(command: click.Command) -> click.Command:
     """A copy of a command with what all commands have."""
     made = copy.copy(command)
     taken = {flag for param in command.params for flag in param.opts}
-    made.params = [_with_llama_argument(param) for param in command.params]
+    made.params = [completing(_with_llama_argument(param)) for param in command.params]
     made.params.append(_verbose(["--verbose"] if "-v" in taken else ["-v", "--verbose"]))
     made.params.append(
         click.Option(
@@ -39,6 +41,8 @@ def equipped(command: click.Command) -> click.Command:
             help="Show this message.",
         )
     )  # fmt: skip
+    if command.name in FOREIGN_VERBS:
+        made.params += foreign_options({flag for param in made.params for flag in (*param.opts, *param.secondary_opts)})
     made.add_help_option = False
     return made
 

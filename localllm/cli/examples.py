@@ -68,6 +68,19 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("A model of the catalog", "localllm pull smollm2-135m-instruct"),
         ("Several", "localllm pull smollm2-135m-instruct qwen2.5-coder-1.5b-instruct"),
     ),
+    "config": (
+        ("What is set, and where", "localllm config"),
+        ("Every option of one command", "localllm config run"),
+        ("The path of the file", "localllm config --path"),
+    ),
+    "doctor": (
+        ("This machine", "localllm doctor"),
+        ("Without the measurement, for other programs", "localllm doctor --quick -o json"),
+    ),
+    "completion": (
+        ("In bash, from the next one on", "localllm completion bash >> ~/.bashrc"),
+        ("In fish", "localllm completion fish > ~/.config/fish/completions/localllm.fish"),
+    ),
     "help": (
         ("What `run` takes", "localllm help run"),
         ("All commands", "localllm help"),

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
+from localllm.cli.completion import VARIABLE, register
 from localllm.cli.equip import equipped
 from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
@@ -37,6 +39,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
     "list": ("localllm.cli.list", "List the installed models and those of the catalog."),
     "pull": ("localllm.cli.pull", "Download a model from the catalog."),
+    "config": ("localllm.cli.configuration", "Show the settings, and where each comes from."),
+    "doctor": ("localllm.cli.doctor", "Check this machine: what a report of a bug needs."),
+    "completion": ("localllm.cli.completion", "Print a script for the shell's completion."),
     "help": ("localllm.cli.help", "Show the help of a command."),
 }
 """Verb -> (module that defines `command`, one line of help)."""
@@ -52,6 +57,9 @@ def _other_names() -> str:
 
 
 MODELS = "MODEL is the path of a GGUF file or a name of `localllm list`."
+
+
+_HELP_ONLY = "localllm.help_only"
 
 
 class Verbs(click.Group):
@@ -70,9 +78,17 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         verb = ALIASES.get(args[0], args[0])
+        ctx.meta[_HELP_ONLY] = bool({"-h", "--help"} & set(args[1:]))
         if verb not in VERBS:
+            if ctx.resilient_parsing:
+                return None, None, args
             raise _unknown(verb)
         return verb, self.get_command(ctx, verb), args[1:]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs, without importing them, and options."""
+        found = [CompletionItem(verb, help=text) for verb, (_, text) in VERBS.items() if verb.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -108,11 +124,11 @@ def cli(ctx: click.Context) -> None:
     verb = ctx.invoked_subcommand
     if verb is None:
         click.echo(START)
-    elif verb not in WITHOUT_SETTINGS and not {"-h", "--help"} & set(ctx.args):
+    elif verb not in WITHOUT_SETTINGS and not ctx.meta[_HELP_ONLY]:
         configure(ctx, verb)
 
 
-WITHOUT_SETTINGS = ("help",)
+WITHOUT_SETTINGS = ("help", "config", "doctor", "completion")
 """Verbs that work whatever the configuration file says."""
 
 
@@ -205,6 +221,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     _printable(sys.stdout)
     _printable(sys.stderr)
+    if VARIABLE in os.environ:
+        register()
     try:
         with _sigterm_raises():
             result = cli.main(args=args, prog_name="localllm", standalone_mode=False)

@@ -29,6 +29,8 @@ from localllm.errors import FileError, UsageError
 DEFAULT = "default"
 """The section of all commands."""
 _MODEL = "model"
+MODEL_VARIABLES = ("LOCALLLM_MODEL", "LLAMA_ARG_MODEL", "LLAMA_ARG_HF_REPO")
+"""The first that is set names the model that is used where none is named."""
 
 
 def config_path() -> Path:
@@ -61,6 +63,8 @@ class Settings:
     path: Path
     verbs: Iterable[str] = ()
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    there: bool = False
+    """Whether there is a file."""
 
     @classmethod
     def read(cls, verbs: Iterable[str]) -> Settings:
@@ -80,7 +84,7 @@ class Settings:
             sections = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}") from None
-        found = cls(path, tuple(verbs), sections)
+        found = cls(path, tuple(verbs), sections, there=True)
         found._check_sections()
         return found
 
@@ -134,7 +138,7 @@ def keys_of(params: Iterable[click.Parameter]) -> dict[str, click.Option]:
     """Keys of a section -> options: names of parameters, and long options; with _ for -."""
     keys: dict[str, click.Option] = {}
     for param in params:
-        if isinstance(param, click.Option) and param.name and param.name != "help":
+        if isinstance(param, click.Option) and param.name and not param.hidden and param.name != "help":
             names = [flag[2:].replace("-", "_") for flag in param.opts if flag.startswith("--")]
             keys |= dict.fromkeys([*names, param.name], param)
     return keys
@@ -174,7 +178,7 @@ def _is_model(value: Value) -> bool:
 def default_model() -> str | None:
     """The model that is used where none is named: LOCALLLM_MODEL, llama.cpp's variables, the configuration file; None:
     the catalog's default."""
-    for variable in ("LOCALLLM_MODEL", "LLAMA_ARG_MODEL", "LLAMA_ARG_HF_REPO"):
+    for variable in MODEL_VARIABLES:
         if value := os.environ.get(variable):
             return value
     ctx = click.get_current_context(silent=True)

@@ -15,11 +15,35 @@ VARIABLES: dict[str, str] = {
     "LOCALLLM_TARGET": "Which instructions the kernels use: `localllm doctor` names them. [default: the best that the "
     "processor has]",
     "LOCALLLM_DEBUG": "1: a bug shows its traceback.",
-    "NO_COLOR": "Anything: no colours.",
+}
+"""Name -> what it does: those of localllm that no option stands for."""
+
+HONOURED: dict[str, str] = {
     "LLAMA_ARG_MODEL": "As LOCALLLM_MODEL, which goes first.",
     "LLAMA_ARG_HF_REPO": "As LOCALLLM_MODEL: org/repo[:QUANT] of the Hugging Face hub.",
+    "HF_ENDPOINT": "Address of the hub. [default: https://huggingface.co]",
+    "HF_TOKEN": "Token for the hub; it is sent to the hub's own host alone.",
+    "HUGGING_FACE_HUB_TOKEN": "As HF_TOKEN, which goes first.",
+    "HF_TOKEN_PATH": "File with the token. [default: what `hf auth login` wrote]",
+    "HF_HOME": "Folder of all that Hugging Face's programs keep. [default: ~/.cache/huggingface]",
+    "HF_HUB_CACHE": "Folder of downloaded repositories. [default: hub in HF_HOME]",
+    "HUGGINGFACE_HUB_CACHE": "As HF_HUB_CACHE, which goes first.",
+    "HF_HUB_OFFLINE": "1: the network is not used.",
+    "TRANSFORMERS_OFFLINE": "As HF_HUB_OFFLINE, which goes first.",
+    "HTTPS_PROXY": "Proxy for downloads; HTTP_PROXY, ALL_PROXY and NO_PROXY, too.",
+    "LLAMA_CACHE": "Folder of llama.cpp's downloads, where its models are looked for.",
+    "OLLAMA_MODELS": "Folder of Ollama's models. [default: ~/.ollama/models, or the service's]",
+    "XDG_CACHE_HOME": "Folder in which caches of other programs are looked for. [default: ~/.cache]",
+    "LOCALAPPDATA": "The same on Windows.",
+    "NO_COLOR": "Anything: no colours.",
+    "FORCE_COLOR": "1, 2 or 3: 16, 256 or all colours, on a terminal that does not say what it can.",
+    "CLICOLOR_FORCE": "1: as FORCE_COLOR=1.",
+    "TERM": "The kind of terminal; dumb: plain text.",
+    "COLORTERM": "truecolor: the terminal has all colours.",
+    "COLUMNS": "Width of the terminal, where it cannot be asked.",
+    "LINES": "Its height.",
 }
-"""Name -> what it does: those that no option stands for."""
+"""Name -> what it does: variables of other programs."""
 
 LLAMA_ARGUMENTS: dict[str, str] = {
     "LOCALLLM_THREADS": "LLAMA_ARG_THREADS",
@@ -35,7 +59,7 @@ LLAMA_ARGUMENTS: dict[str, str] = {
     "LOCALLLM_FREQUENCY_PENALTY": "LLAMA_ARG_FREQUENCY_PENALTY",
     "LOCALLLM_PARALLEL": "LLAMA_ARG_N_PARALLEL",
     "LOCALLLM_POOLING": "LLAMA_ARG_POOLING",
-    "LOCALLLM_EMBEDDING": "LLAMA_ARG_EMBEDDINGS",
+    "LOCALLLM_EMBEDDINGS": "LLAMA_ARG_EMBEDDINGS",
     "LOCALLLM_ALIAS": "LLAMA_ARG_ALIAS",
     "LOCALLLM_HOST": "LLAMA_ARG_HOST",
     "LOCALLLM_PORT": "LLAMA_ARG_PORT",

@@ -84,7 +84,7 @@ def test_examples_stand_at_the_end_and_their_options_exist(call, verb):
     known = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
     for about, line in examples:
         assert f"  # {about}\n  {line}\n" in shown[shown.index("\nExamples:\n") :]
-        words = shlex.split(line.partition("localllm ")[2].partition(" | ")[0].partition(" < ")[0])
+        words = shlex.split(line.partition("localllm ")[2].partition(" | ")[0].partition(" < ")[0].partition(" >")[0])
         assert words[0] == verb, line
         assert {word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)} <= known, line
         if verb != "help":

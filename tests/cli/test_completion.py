@@ -1,0 +1,132 @@
+"""Completion: click's protocol, and a real bash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from localllm.cli.main import VERBS
+from tests.cli.test_main import HEAVY
+
+
+@pytest.fixture
+def answer(capfd, monkeypatch):
+    from localllm.cli.main import main
+
+    def run(line):
+        monkeypatch.setenv("_LOCALLLM_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        with pytest.raises(SystemExit):  # click's way to end
+            main([])
+        out, err = capfd.readouterr()
+        assert err == ""
+        return [tuple(row.split(",", 1)) for row in out.splitlines() if row]
+
+    return run
+
+
+@pytest.fixture
+def models(monkeypatch):
+    from localllm.store import found
+    from localllm.store.stored import StoredModel
+
+    def some():
+        for name, owned in (("llama3.2:3b", False), ("llama3.2:1b", False), ("org/repo:Q4_K_M", True)):
+            yield StoredModel(name, Path("/x"), "ollama", (Path("/x"),), 10**9, owned=owned)
+
+    monkeypatch.setattr(found, "found_models", lambda: list(some()))
+
+
+def test_verbs(answer):
+    assert answer("localllm ") == [("plain", verb) for verb in VERBS]
+    assert answer("localllm ru") == [("plain", "run")]
+    assert answer("localllm help comp") == [("plain", "compare"), ("plain", "completion")]
+
+
+def test_options_and_their_values(answer):
+    assert ("plain", "--temp") in answer("localllm run --te")
+    assert answer("localllm run --kv-type q") == [("plain", "q8_0")]
+    assert answer("localllm completion ") == [("plain", shell) for shell in ("bash", "zsh", "fish")]
+    assert ("plain", "--verbose") in answer("localllm list --v")
+    assert not [value for _, value in answer("localllm run --") if "n-gpu" in value]
+
+
+def test_models_and_files(answer, models):
+    assert answer("localllm chat smol") == [("plain", "smollm2-135m-instruct")]
+    assert answer("localllm run -m ORG") == [("plain", "org/repo:Q4_K_M")]
+    assert answer("localllm chat ./x") == [("file", "./x")]
+    assert answer("localllm run --grammar g") == [("file", "g")]
+    assert answer("localllm run --cache-dir d") == [("dir", "d")]
+
+
+def test_what_bash_has_of_a_name_with_a_colon_is_left_out(answer, models):
+    assert answer("localllm chat llama3.2") == [("plain", "llama3.2:3b"), ("plain", "llama3.2:1b")]
+    assert answer("localllm chat llama3.2:") == [("plain", "3b"), ("plain", "1b")]
+    assert answer("localllm chat llama3.2:1") == [("plain", "1b")]
+
+
+def test_pull_takes_the_catalog_alone(answer, models):
+    values = [value for _, value in answer("localllm pull ")]
+    assert "smollm2-135m-instruct" in values
+    assert "org/repo:Q4_K_M" not in values
+
+
+def test_nonsense_is_no_error(answer, monkeypatch):
+    assert answer("localllm xx --y") == []
+    monkeypatch.setenv("LOCALLLM_ORIGINS", "nonsense")
+    assert answer("localllm chat a") == [("file", "a")]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts(call, shell):
+    result = call("completion", shell)
+    assert (result.status, result.err) == (0, "")
+    assert f"{shell}_complete" in result.out
+    assert "localllm" in result.out
+
+
+def test_it_is_quick_and_imports_nothing_heavy():
+    environment = os.environ | {
+        "_LOCALLLM_COMPLETE": "bash_complete",
+        "COMP_LINE": "localllm chat s",
+        "COMP_POINT": "15",
+    }
+    code = (
+        "import sys\nfrom localllm.cli.main import main\n"
+        "try: main([])\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    line, times = [sys.executable, "-c", code], []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert "plain,smollm2-135m-instruct" in done.stdout
+    assert not set(HEAVY) & set(done.stderr.split())
+    assert min(times) < 1.0  # 0.12 s here
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_in_a_real_bash(tmp_path):
+    program = tmp_path / "localllm"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m localllm "$@"\n')
+    program.chmod(0o755)
+    script = (
+        'eval "$(localllm completion bash)"\ncomplete -p localllm\n'
+        'COMP_LINE="localllm chat smol"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($COMP_LINE); COMP_CWORD=2\n'
+        '_localllm_completion localllm smol chat\necho "${COMPREPLY[@]}"\n'
+    )
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "complete -o nosort -F _localllm_completion localllm",
+        "smollm2-135m-instruct",
+    ]
+    assert done.stderr == ""
