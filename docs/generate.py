@@ -137,8 +137,8 @@ def catalog() -> str:
     from localllm.store.catalog import catalog as read
 
     entries = read().entries.values()
-    rows = ((f"`{e.name}`", e.quantization, f"{e.size / 1e6:.0f} MB", e.licence, e.about) for e in entries)
-    return table(("Name", "Format", "Size", "Licence", "About"), rows)
+    rows = ((f"`{e.name}`", e.quantization, f"{e.size / 1e6:.0f} MB", e.use, e.licence, e.about) for e in entries)
+    return table(("Name", "Format", "Size", "For", "Licence", "About"), rows)
 
 
 def formats() -> str:

@@ -19,6 +19,10 @@ from localllm.store.paths import store_dir
 from localllm.store.stored import StoredModel
 from localllm.store.summary import summary
 
+_UNTRIED = (
+    "? was never downloaded by us: its size and SHA-256, which are checked, are those that others have published."
+)
+
 
 @click.command()
 @click.option(
@@ -59,6 +63,8 @@ def _stored_row(model: StoredModel) -> dict[str, Any]:
         "quantization": found.format,
         "licence": entry.licence if entry else "",
         "about": entry.about if entry else "",
+        "use": entry.use if entry else "",
+        "fetched": True,
         "path": str(model.path),
         "parts": len(model.parts),
         "owned": model.owned,
@@ -78,6 +84,8 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "quantization": entry.quantization,
         "licence": entry.licence,
         "about": entry.about,
+        "use": entry.use,
+        "fetched": entry.fetched,
         "path": None,
         "parts": 1,
         "owned": False,
@@ -95,8 +103,9 @@ def _text(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> str:
     problems = [f"  {row['name']}: {row['problem']}" for row in here if row["problem"]]
     if problems:
         parts.append("\n".join(["Cannot be run:", *problems]))
-    default = "* is the default. " if any(row["default"] for row in here + there) else ""
-    parts.append(f"{default}The store is {store_dir()}")
+    notes = ["* is the default."] if any(row["default"] for row in here + there) else []
+    notes += [] if all(row["fetched"] for row in there) else [_UNTRIED]
+    parts.append("\n".join([*notes, f"The store is {store_dir()}"]))
     return "\n\n".join(parts)
 
 
@@ -110,11 +119,12 @@ def _here_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _there_table(rows: list[dict[str, Any]]) -> str:
-    cells = [["NAME", "SIZE", "FORMAT", "LICENCE", "ABOUT"]]
+    cells = [["NAME", "SIZE", "FORMAT", "FOR", "LICENCE", "ABOUT"]]
     for row in rows:
-        cells.append([_name(row), size(row["size"]), row["quantization"], row["licence"], row["about"]])
-    return table(cells, right=(1,), narrow=(4, 3, 0))
+        about = row["use"], row["licence"], row["about"]
+        cells.append([_name(row), size(row["size"]), row["quantization"], *about])
+    return table(cells, right=(1,), narrow=(5, 4, 0))
 
 
 def _name(row: dict[str, Any]) -> str:
-    return str(row["name"]) + (" *" if row["default"] else "")
+    return str(row["name"]) + (" *" if row["default"] else "") + ("" if row["fetched"] else " ?")

@@ -30,7 +30,9 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the catalog. `size`: bytes of the file; `sha256`: lower-case hex digits."""
+    """A model of the catalog. `use`: chat, code or embedding; `about`: what it is good for; `size`: bytes of the file;
+    `sha256`: lower-case hex digits; `fetched`: whether we have ever downloaded this file; if not, its size and hash are
+    those that others have published."""
 
     name: str
     title: str
@@ -43,6 +45,8 @@ class Entry:
     licence: str
     homepage: str
     sources: tuple[PipSource | UrlSource, ...]
+    use: str = "chat"
+    fetched: bool = True
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from localllm.errors import StoreError
+from localllm.gguf.file_types import FILE_TYPES
+from localllm.model.spec import architectures
 from localllm.store import catalog as c
 from localllm.store.entry import Entry, PipSource, UrlSource
 from localllm.store.paths import store_dir
@@ -31,6 +33,9 @@ def test_a_row_is_whole(entry: Entry) -> None:
     assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", entry.name)
     assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*\.gguf", entry.file)
     assert entry.size > 1 << 20
+    assert entry.use in ("chat", "code", "embedding")
+    assert entry.architecture in architectures()
+    assert entry.quantization in FILE_TYPES.values()
     assert entry.sources
     for text in (entry.title, entry.about, entry.architecture, entry.quantization, entry.licence):
         assert text
@@ -39,6 +44,18 @@ def test_a_row_is_whole(entry: Entry) -> None:
     for source in entry.sources:
         if isinstance(source, PipSource):
             assert re.fullmatch(r"[a-z0-9-]+==[0-9.]+", source.requirement)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if not entry.fetched], ids=lambda entry: entry.name)
+def test_what_was_never_fetched_is_pinned(entry: Entry) -> None:
+    """A file of a branch may change, and then nobody could fetch it any more."""
+    (source,) = entry.sources
+    assert isinstance(source, UrlSource)
+    assert entry.name in PINNED_BY_NAME or re.search(r"/resolve/[0-9a-f]{40}/", source.url)
+
+
+PINNED_BY_NAME = ("qwen2.5-coder-7b-instruct", "embeddinggemma-300m")
+"""Whose commits nobody has published."""
 
 
 def test_the_catalog() -> None:
