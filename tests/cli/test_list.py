@@ -51,7 +51,8 @@ def test_rows(home: Path, call) -> None:
     assert "  own-Q8_0: the architecture is not supported" in problems
     assert "  ggml-org/tiny:Q4_0: not a GGUF file" in problems
     assert "this looks like a web page" in problems
-    assert f"* is the default. The store is {store_dir()}" in out
+    assert "\n* is the default.\n? was never downloaded by us" in out
+    assert out.endswith(f"The store is {store_dir()}\n")
     assert "smollm2-135m-instruct *" in out[out.index("To download with `localllm pull NAME`:") :]
 
 
