@@ -56,7 +56,10 @@ def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...]
 
 
 OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
-    "model": _row("-m", "--model", env=False, metavar="MODEL", help="Path of a GGUF file, or a name from the catalog."),
+    "model": _row(
+        "-m", "--model", "-hf", "--hf-repo", env=False, metavar="MODEL",
+        help="A GGUF file, a name of `localllm list`, ORG/REPO[:QUANT] of a hub, or an address.",
+    ),
     "prompt": _row("-p", "--prompt", env=False, metavar="TEXT", help="The prompt."),
     "system": _row("-sys", "--system", "--system-prompt", default="", metavar="TEXT", help="The system message."),
     "chat_template": _row(

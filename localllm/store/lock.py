@@ -33,23 +33,46 @@ else:
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the lock file `path`; calls `waiting` once when another process has it. The system frees it if we die.
 
-    The file stays: to remove it would let a third process lock a new one while the second holds the old.
+    We leave the file: to remove it would let a third process lock a new one while the second holds the old. Others may
+    remove theirs (filelock): a lock of a file that is gone is worth nothing, and is taken anew.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    announced = False
+    while (descriptor := _try(path)) is None:
+        if not announced:
+            waiting()
+            announced = True
+        time.sleep(POLL)
     try:
-        announced = False
-        while True:
-            try:
-                _take(fd)
-                break
-            except OSError as error:
-                if error.errno not in _BUSY:
-                    what = f"{path}: cannot be locked: {error.strerror}"
-                    raise StoreError(f"{what}; set LOCALLLM_HOME to a folder of a local disk") from None
-                if not announced:
-                    waiting()
-                    announced = True
-                time.sleep(POLL)
         yield
     finally:
-        os.close(fd)
+        os.close(descriptor)
+
+
+@contextmanager
+def is_free(path: Path) -> Iterator[bool]:
+    """Whether nobody holds the lock file `path`; if so, we do while the block runs."""
+    descriptor = _try(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _try(path: Path) -> int | None:
+    """A descriptor that holds the lock; None: another process does."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _take(descriptor)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _BUSY:
+                return None
+            what = f"{path}: cannot be locked: {error.strerror}"
+            raise StoreError(f"{what}; set LOCALLLM_HOME and HF_HOME to folders of a local disk") from None
+        os.close(descriptor)

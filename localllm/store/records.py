@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,19 @@ from localllm.store.paths import store_dir
 if TYPE_CHECKING:
     import sqlite3
 
-_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, name TEXT, pulled REAL, used REAL) WITHOUT ROWID"
+_TABLE = """CREATE TABLE IF NOT EXISTS files
+    (path TEXT PRIMARY KEY, name TEXT, etag TEXT, pulled REAL, used REAL) WITHOUT ROWID"""
 _WAIT = 10.0
 """Seconds to wait for another process that writes."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A download: `name` as it was asked for, the server's `etag` of it or "", `time` in seconds since 1970."""
+
+    name: str
+    etag: str
+    time: float
 
 
 def records_path() -> Path:
@@ -33,9 +44,15 @@ def owns(path: str | os.PathLike[str]) -> bool:
     real = _real(path)
     if Path(real).is_relative_to(_real(store_dir())):
         return True
+    return known(real) is not None
+
+
+def known(path: str | os.PathLike[str]) -> Pulled | None:
+    """What was written down when a file was downloaded."""
     with _reading() as records:
-        row = records and records.execute("SELECT pulled FROM files WHERE path = ?", (real,)).fetchone()
-    return bool(row and row[0] is not None)
+        sql = "SELECT name, etag, pulled FROM files WHERE path = ? AND pulled IS NOT NULL"
+        row = records and records.execute(sql, (_real(path),)).fetchone()
+    return Pulled(*row) if row else None
 
 
 def last_used(path: str | os.PathLike[str]) -> float | None:
@@ -45,14 +62,15 @@ def last_used(path: str | os.PathLike[str]) -> float | None:
     return row[0] if row else None
 
 
-def pulled(path: str | os.PathLike[str], name: str) -> None:
-    """This file is ours: it was downloaded as MODEL `name`. Raises StoreError if that cannot be written down."""
+def pulled(path: str | os.PathLike[str], name: str, etag: str = "") -> None:
+    """This file is ours: it was downloaded as MODEL `name`. To be called before it is put there: who is killed between
+    the two owns nothing that is not. Raises StoreError if that cannot be written down."""
     try:
         with _writing() as records:
             records.execute(
-                "INSERT INTO files (path, name, pulled) VALUES (?1, ?2, ?3)"
-                " ON CONFLICT (path) DO UPDATE SET name = ?2, pulled = ?3",
-                (_real(path), name, time.time()),
+                "INSERT INTO files (path, name, etag, pulled) VALUES (?1, ?2, ?3, ?4)"
+                " ON CONFLICT (path) DO UPDATE SET name = ?2, etag = ?3, pulled = ?4",
+                (_real(path), name, etag, time.time()),
             )
     except _errors() as error:
         raise StoreError(f"{records_path()}: {error}; set LOCALLLM_HOME to a folder that can be written") from None
@@ -94,7 +112,7 @@ def _reading() -> Iterator[sqlite3.Connection | None]:
         return
     with contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
         try:
-            records.execute("SELECT path, name, pulled, used FROM files LIMIT 0")
+            records.execute("SELECT path, name, etag, pulled, used FROM files LIMIT 0")
         except sqlite3.Error:
             yield None
             return

@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from localllm.errors import FileError, StoreError
 from localllm.store import catalog, records
-from localllm.store.catalog import files_here, find_entry
-from localllm.store.entry import Entry, Progress
-from localllm.store.names import ModelName, is_path, parse
+from localllm.store.cached import cached
+from localllm.store.catalog import find_entry
+from localllm.store.entry import Progress
+from localllm.store.found import find, found_models
+from localllm.store.hub_address import is_address
+from localllm.store.names import Kind, ModelName, is_path, parse
 
 _NAME_FORM = re.compile(r"[A-Za-z][\w.]*-[\w.:-]*\d[\w.:-]*")
 """As models are named: llama-3.2-1b. A prompt of one word rarely is."""
@@ -31,27 +36,64 @@ def resolve(name_or_path: str | None = None, fetch: bool = False, progress: Prog
 
 
 def _path(name: ModelName, fetch: bool, progress: Progress | None) -> str:
-    entry = find_entry(name.text) if name.kind == "catalog" else None
-    if entry is not None:
-        return _entry_path(entry, fetch, progress)
-    if os.path.isfile(name.text):
-        return name.text
-    for path in files_here():
-        if name.text.lower() in (path.name.lower(), path.stem.lower()):
-            return str(path)
-    if os.path.exists(name.text):
-        return name.text  # a directory, a pipe: the reader says what is wrong with it
-    raise unknown(name.text)
-
-
-def _entry_path(entry: Entry, fetch: bool, progress: Progress | None) -> str:
-    if entry.is_here:
-        return str(entry.path)
+    here = _HERE[name.kind](name)
+    if here is not None:
+        return str(here)
+    if name.kind in ("path", "name"):
+        raise unknown(name.text)
     if not fetch:
-        raise StoreError(f"{entry.name} is not here yet; fetch it with `localllm pull {entry.name}`")
-    from localllm.store.fetch import fetch_model
+        if name.kind == "hub" and not is_address(name.text):
+            raise StoreError(f"{name.text}: no such file, and no model that is here; {_where_to_get(name)}")
+        raise StoreError(f"{name.label} is not here yet; {_where_to_get(name)}")
+    from localllm.store.fetch import fetch as fetch_now
 
-    return str(fetch_model(entry, progress))
+    return str(fetch_now(name, progress))
+
+
+def _where_to_get(name: ModelName) -> str:
+    return f"fetch it with `localllm pull {name.label}`"
+
+
+def _in_catalog(name: ModelName) -> Path | None:
+    entry = find_entry(name.text)
+    return entry.path if entry and entry.is_here else None
+
+
+def _from_hub(name: ModelName) -> Path | None:
+    """In the Hugging Face cache, or among what other programs have of that name."""
+    hub = name.hub
+    assert hub is not None
+    files = cached(hub)
+    if files is not None:
+        return files[0]
+    return None if hub.file or hub.revision != "main" else _found(hub.label)
+
+
+def _from_address(name: ModelName) -> Path | None:
+    from localllm.store.url_source import here
+
+    return here(name.text)
+
+
+def _on_disk(name: ModelName) -> str | Path | None:
+    """A path; else the name of a model that is here. A directory or a pipe is returned, too: the reader says what is
+    wrong with it."""
+    return name.text if os.path.exists(name.text) else _found(name.text)
+
+
+def _found(text: str) -> Path | None:
+    found = find(text) if text else None
+    return found.path if found else None
+
+
+_HERE: dict[Kind, Callable[[ModelName], str | Path | None]] = {
+    "path": _on_disk,
+    "name": _on_disk,
+    "catalog": _in_catalog,
+    "hub": _from_hub,
+    "url": _from_address,
+}
+"""Kind of a name -> the path of a model that is here."""
 
 
 def looks_like_model(text: str) -> bool:
@@ -70,13 +112,13 @@ def unknown(name: str) -> FileError | StoreError:
         return FileError(f"{name}: no such file")
     near = _near(name)
     hint = f"; near it: {', '.join(near)}" if near else ""
-    return StoreError(f"{name!r} is neither a file nor a model of the catalog{hint}; `localllm list` shows all")
+    return StoreError(f"{name!r} is neither a file nor a model that is known{hint}; `localllm list` shows all")
 
 
 def _names() -> dict[str, str]:
-    """Every name that resolves, in lower case -> as it is written."""
+    """Every name that is listed, in lower case -> as it is written."""
     names = {name: name for name in catalog.catalog().entries}
-    return names | {path.stem.lower(): path.stem for path in files_here()}
+    return names | {model.name.lower(): model.name for model in found_models()}
 
 
 def _near(text: str, cutoff: float = 0.4) -> list[str]:

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import io
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +179,9 @@ class Transfer:
 
     def _require_gguf(self, chunk: bytes) -> None:
         if not chunk.startswith(_MAGIC[: len(chunk)]):
-            raise StoreError(f"{self._remote.host}: {self._remote.name}: what comes is no GGUF file: {chunk[:24]!r}")
+            raise StoreError(
+                f"{self._remote.host}: {self._remote.name}: what comes is no GGUF file, it begins with {chunk[:16]!r}"
+            )
 
     def _save(self, out: io.FileIO, chunk: bytes) -> None:
         rest = memoryview(chunk)
@@ -200,13 +201,6 @@ def hasher(etag: str, size: int) -> Any:
 def strong(etag: str | None) -> str:
     """An ETag that If-Range may carry: a weak one may not."""
     return etag if etag and re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
-
-
-def need_space(folder: Path, n_bytes: int) -> None:
-    """Raises StoreError where the disk of a folder has no room for so many bytes."""
-    free = shutil.disk_usage(folder).free
-    if n_bytes > free:
-        raise StoreError(f"{folder}: {n_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
 
 
 def is_full(error: OSError) -> bool:

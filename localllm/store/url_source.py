@@ -1,90 +1,143 @@
-"""A file from an address, resumed where it broke off. Whether it is the right file is for the caller to check."""
+"""A model at any address, into the store's own folder."""
 
 from __future__ import annotations
 
-import http.client
+import hashlib
 import re
-import ssl
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import unquote, urlsplit
 
 from localllm.errors import StoreError
+from localllm.gguf.split import part_names
+from localllm.store import records, web
+from localllm.store.catalog import catalog
+from localllm.store.download import Download, is_whole, need_space
 from localllm.store.entry import Progress
+from localllm.store.hf_cache import is_offline, is_safe
+from localllm.store.paths import store_dir
+from localllm.store.retry import patiently
+from localllm.store.transfer import Remote, strong
 
-ATTEMPTS = 4
-PAUSE = 1.0
-"""Seconds before the second attempt; doubled before each further one."""
-TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
-CHUNK = 1 << 18
-_WORTH_A_RETRY = (408, 416, 425, 429, 500, 502, 503, 504)
+_NO_HEAD = (400, 403, 404, 405, 501)
+"""Statuses of servers that do not know HEAD, or have signed GET alone."""
 
 
-def download(url: str, size: int, part: Path, text: str, report: Progress) -> None:
-    """Makes `part` the `size` bytes of `url`; what `part` holds already is kept and gone on from.
+@dataclass(frozen=True)
+class _Facts:
+    """What a server tells of a file. `validator`: what If-Range may carry, or ""."""
 
-    Raises StoreError with the reason; `part` stays for another try. Proxies are those of the environment.
+    size: int
+    validator: str
+
+
+def here(url: str) -> Path | None:
+    """The model that was fetched from an address (the first part of a split one), if it is still here."""
+    urls = _part_urls(url)
+    places = _places(urls)
+    for part_url, place in zip(urls, places, strict=True):
+        known = records.known(place) if place.is_file() else None
+        if known is None or known.name != part_url:
+            return None
+    return places[0]
+
+
+def fetch_url(url: str, report: Progress, check: bool = False) -> Path:
+    """Fetches a file into the store; of a split model all parts. The path of the first. Raises StoreError.
+
+    One that is here is fetched again where the server has another by its size or ETag. `check` says so too; there is no
+    hash to compare with.
     """
-    host = urlsplit(url).hostname
-    for attempt in range(ATTEMPTS):
-        try:
-            _continue(url, size, part, text, report)
-            return
-        except HTTPError as error:
-            problem = f"HTTP status {error.code} ({error.reason})"
-            if error.code == 416:  # what we have is not the start of what is there now
-                part.unlink(missing_ok=True)
-            if error.code not in _WORTH_A_RETRY:
-                raise StoreError(f"{host}: {problem}") from None
-        except URLError as error:
-            problem = str(error.reason)
-        except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-            problem = str(error) or type(error).__name__
-        if attempt + 1 < ATTEMPTS:
-            time.sleep(PAUSE * 2**attempt)
-    raise StoreError(f"{host}: {problem}")
+    if is_offline():
+        found = here(url)
+        if found is None:
+            raise StoreError(f"{url} is not here, and HF_HUB_OFFLINE is set")
+        return found
+    urls = _part_urls(url)
+    places = _places(urls)
+    for part_url, place in zip(urls, places, strict=True):
+        fetch_to(place, part_url, report, part_url)
+    return places[0]
 
 
-def _continue(url: str, size: int, part: Path, text: str, report: Progress) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    if have > size:
-        part.unlink()
-        have = 0
-    if have == size:
-        return
-    # identity: a range of a compressed answer would be another range
-    headers = {"User-Agent": "localllm", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
-        start = _start(answer, have)
-        _require_size(answer, size, start, url)
-        with part.open("r+b" if start else "wb") as out:
-            out.seek(start)
-            out.truncate()
-            while start < size and (chunk := answer.read(min(CHUNK, size - start))):
-                out.write(chunk)
-                start += len(chunk)
-                report(text, start, size)
-    if start < size:
-        raise ConnectionError(f"the connection broke after {start} of {size} bytes")
+def fetch_to(place: Path, url: str, report: Progress, name: str, size: int = 0, sha256: str = "") -> None:
+    """Fetches the file at `url` to a place in the store. `size`, `sha256`: what it must be, where known."""
+    facts = _asked(url, name) if not size else _Facts(size, "")
+    key = hashlib.sha256(f"{url} {facts} {sha256}".encode()).hexdigest()[:12]
+    part = place.with_name(f".{place.name}.{key}.incomplete")
+    label = name if name != url else place.name
+
+    def is_here() -> bool:
+        for other in place.parent.glob(f".{_escaped(place.name)}.*.incomplete"):
+            if other != part or not (facts.validator or sha256):  # nothing says that it is of the same file
+                other.unlink(missing_ok=True)
+        if place.is_file() and _is_same(place, facts, sha256, label, report):
+            return True
+        need_space(place.parent, facts.size - (part.stat().st_size if part.exists() else 0))
+        return False
+
+    remote = Remote(url, facts.size, sha256, validator=facts.validator, name=label)
+    lock = place.with_name(f".{place.name}.lock")
+    Download(remote, place, part, lock, url, facts.validator).run(is_here, report)
 
 
-def _start(answer: http.client.HTTPResponse, have: int) -> int:
-    """The offset of the answer's first byte: `have` only where the server says so."""
-    if answer.status != 206:
-        return 0
-    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    if match is None or int(match[1]) != have:
-        raise ConnectionError(f"asked for bytes from {have}, the answer is {answer.headers.get('Content-Range')}")
-    return have
+def _is_same(place: Path, facts: _Facts, sha256: str, label: str, report: Progress) -> bool:
+    known = records.known(place)
+    if sha256 or known is None:
+        return is_whole(place, facts.size, sha256, label, report)
+    return place.stat().st_size == facts.size and known.etag == facts.validator
 
 
-def _require_size(answer: http.client.HTTPResponse, size: int, start: int, url: str) -> None:
-    """A wrong size is known before a gigabyte is fetched: a login page, another version of the file."""
-    length = answer.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) != size - start:
-        raise StoreError(f"{urlsplit(url).hostname}: the file has {int(length) + start} bytes, expected {size}")
+def _asked(url: str, name: str) -> _Facts:
+    try:
+        return patiently(lambda: _facts(url, "HEAD"))
+    except web.StatusError as error:
+        if error.status not in _NO_HEAD:
+            raise StoreError(f"{_host(url)}: {name}: {error}") from None
+    except web.BROKEN as error:
+        raise StoreError(f"{_host(url)} cannot be reached: {web.reason(error)}") from None
+    try:
+        return patiently(lambda: _facts(url, "GET"))
+    except (web.StatusError, *web.BROKEN) as error:
+        raise StoreError(f"{_host(url)}: {name}: {web.reason(error)}") from None
+
+
+def _facts(url: str, method: str) -> _Facts:
+    with web.request(url, method=method) as answer:
+        length = answer.headers.get("Content-Length", "")
+        if not re.fullmatch(r"\d{1,15}", length) or not int(length):
+            raise StoreError(f"{_host(url)}: {url}: the server does not say how large the file is")
+        date = answer.headers.get("Last-Modified", "")
+        return _Facts(int(length), strong(answer.headers.get("ETag")) or date)
+
+
+def _part_urls(url: str) -> list[str]:
+    """The addresses of all parts of a split model; of another one, its own."""
+    path = urlsplit(url).path
+    folder, slash, name = path.rpartition("/")
+    return [url.replace(path, folder + slash + part, 1) for part in part_names(name)] if name else [url]
+
+
+def _places(urls: list[str]) -> list[Path]:
+    """Where files are, or will be: by the last name of the first address, unless that is taken."""
+    name = unquote(urlsplit(urls[0]).path.rpartition("/")[2])
+    mark = hashlib.sha256(urls[0].encode()).hexdigest()[:8]
+    if not name.lower().endswith(".gguf") or not is_safe(name) or name.startswith("."):
+        return [store_dir() / f"{urlsplit(urls[0]).hostname}-{mark}.gguf"]
+    first = store_dir() / name
+    if name in {entry.file for entry in catalog().entries.values()} or _is_taken(first, urls[0]):
+        name = re.sub(r"((?:-\d{5}-of-\d{5})?\.gguf)$", rf"-{mark}\1", name, flags=re.IGNORECASE)
+    return [store_dir() / part for part in part_names(name)]
+
+
+def _is_taken(place: Path, url: str) -> bool:
+    known = records.known(place)
+    return place.exists() and (known is None or known.name != url)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([\[*?])", r"[\1]", name)

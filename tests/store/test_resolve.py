@@ -51,8 +51,12 @@ def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(StoreError, match=r"near it: smollm2-135m-instruct.*`localllm list`"):
         resolve("smollm2-135m")
-    with pytest.raises(FileError, match="models/none: no such file"):
+    with pytest.raises(
+        StoreError, match="models/none: no such file, and no model that is here; fetch it with `localllm"
+    ):
         resolve("models/none")
+    with pytest.raises(FileError, match="a/b/none: no such file"):
+        resolve("a/b/none")
     with pytest.raises(FileError, match=r"none\.gguf: no such file"):
         resolve("none.gguf")
     assert resolve("/") == "/"
