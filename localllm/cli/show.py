@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.tables import table
-from localllm.errors import FormatError, LocalllmError
+from localllm.cli.tables import size, table
+from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile, open_gguf
+from localllm.runtime.system import available_memory
+from localllm.store import catalog
+from localllm.store.hf_cache import cache_dir
 from localllm.store.resolve import resolve
+
+if TYPE_CHECKING:
+    from localllm.store.remote import RemoteModel
 
 CTX_CAP = 4096
 """Tokens of context that memory is counted for unless -c says otherwise: models allow many times what a chat needs."""
@@ -30,15 +40,55 @@ _MAX_ITEMS = 8
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
 def command(model: str | None, option: str | None, ctx_size: int | None, tensors: bool, output: str) -> None:
-    """Show what a model file holds, whether it is supported, and the memory it needs.
+    """Show what a model file holds, whether it is supported, the memory it needs, and whether it fits here.
 
-    MODEL is the path of a GGUF file or a name of `localllm list`; without it, the default model.
+    MODEL is the path of a GGUF file or a name of `localllm list`; without it, the default model. Of a model that is
+    not here (org/repo:QUANT, an address, a name of the catalog) the first megabytes are read from where it lies.
     """
     if model is not None and option is not None:
         raise click.UsageError("the model is given twice, as MODEL and by -m")
-    with open_gguf(resolve(model if model is not None else option)) as file:
-        facts = collect(file, ctx_size, tensors)
+    with _open(model if model is not None else option) as (file, remote):
+        facts = collect(file, ctx_size, tensors) | _place(file, remote)
     click.echo(json.dumps(facts, indent=1) if output == "json" else _text(facts))
+
+
+@contextmanager
+def _open(name: str | None) -> Iterator[tuple[GGUFFile, RemoteModel | None]]:
+    """The file of a MODEL; of one that is not here, its header."""
+    try:
+        path = resolve(name)
+    except StoreError:
+        from localllm.store.remote import has_remote, open_remote
+
+        name = catalog.catalog().default.name if name is None else name
+        if not has_remote(name):
+            raise
+        remote = open_remote(name)
+        yield remote.file, remote
+        return
+    with open_gguf(path) as file:
+        yield file, None
+
+
+def _place(file: GGUFFile, remote: RemoteModel | None) -> dict[str, Any]:
+    """Where a model is, and what the disk has for one that is not here."""
+    entry = None if remote is None else catalog.find_entry(remote.name)
+    return {
+        "here": remote is None,
+        "host": remote.host if remote else None,
+        "parts": list(remote.sizes) if remote else [os.path.getsize(path) for path in file.paths],
+        "read": remote.n_read if remote else None,
+        "fetched": entry.fetched if entry else None,
+        "disk_free": _disk_free() if remote else None,
+    }
+
+
+def _disk_free() -> int:
+    """Bytes of the disk that downloads go to."""
+    folder = cache_dir()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def collect(file: GGUFFile, n_ctx: int | None, all_tensors: bool) -> dict[str, Any]:
@@ -136,6 +186,7 @@ def _memory(file: GGUFFile, architecture: str | None, n_ctx: int | None) -> dict
         "recurrent": states.recurrent if states else None,
         "checkpoints": states.checkpoints if states else None,
         "total": file.size + states.total if states else None,
+        "free": available_memory(),
         "problem": problem,
     }
 
@@ -183,7 +234,8 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
     if facts["bits_per_weight"]:
         weights += f", {facts['bits_per_weight']:.2f} bits each"
     rows = [
-        ["File", f"{facts['file']} ({_mb(facts['size'])}, GGUF version {facts['gguf_version']})"],
+        ["File", f"{_printable(facts['file'])} ({_file_size(facts)}, GGUF version {facts['gguf_version']})"],
+        ["Here", "" if facts["here"] else _not_here(facts)],
         ["Name", _shown(facts["name"])],
         ["Architecture", _with(facts["architecture"], support["architecture"])],
         ["Weights", weights],
@@ -191,8 +243,37 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
         ["Formats", _with(", ".join(row["format"] for row in facts["formats"]) or None, support["formats"])],
         ["Tokenizer", _with(facts["metadata"].get("tokenizer.ggml.model"), support["tokenizer"])],
         ["Memory", _memory_line(memory)],
+        ["Fits here", _fits(facts)],
     ]
     return [row for row in rows if row[1]]
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
+def _file_size(facts: dict[str, Any]) -> str:
+    count = len(facts["parts"])
+    return _mb(facts["size"]) + (f" in {count} parts" if count > 1 else "")
+
+
+def _not_here(facts: dict[str, Any]) -> str:
+    read = f"no: the first {_mb(facts['read'])} were read from {facts['host']}"
+    return read if facts["fetched"] in (None, True) else f"{read}; we have never downloaded it ourselves"
+
+
+def _fits(facts: dict[str, Any]) -> str:
+    """Whether the memory that is free now has room for it, and the disk for one that is not here."""
+    memory, disk = facts["memory"], facts["disk_free"]
+    lacks = []
+    if memory["total"] is not None and memory["total"] > memory["free"]:
+        lacks.append("memory")
+    if disk is not None and facts["size"] > disk:
+        lacks.append("disk")
+    if memory["total"] is None and not lacks:
+        return ""
+    room = f"{size(memory['free'])} of memory" + ("" if disk is None else f" and {size(disk)} of disk")
+    return f"{'no, too little ' + ' and '.join(lacks) if lacks else 'yes'}: {room} are free"
 
 
 def _left_out(n_mtp: int) -> str:

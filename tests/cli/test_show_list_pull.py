@@ -18,9 +18,11 @@ from localllm.cli import show
 from localllm.errors import FileError, StoreError
 from localllm.model.model import LoadedModel
 from localllm.store import catalog as c
+from localllm.store.entry import UrlSource
 from tests import tiny_models
 from tests.gguf import build as b
 from tests.recorded import models as recorded
+from tests.store.range_server import serving
 
 CONTEXT, LAYERS = 64, 2
 
@@ -203,7 +205,7 @@ def test_show_what_cannot_be_run(home: Path, content: bytes, words: str) -> None
 
 
 def test_show_by_name(home: Path) -> None:
-    with pytest.raises(StoreError, match="tiny is not here yet"):
+    with pytest.raises(StoreError, match="tiny is not here, and no address of it is known; `localllm pull tiny`"):
         invoke(show)
     (home / "tiny.gguf").write_bytes(model_bytes())
     for args in ([], ["tiny"], ["-m", "Tiny"]):
@@ -211,6 +213,49 @@ def test_show_by_name(home: Path) -> None:
     assert invoke(show, "tiny", "-m", "tiny").exit_code == 2
     with pytest.raises(FileError, match="no such file"):
         invoke(show, "none.gguf")
+
+
+def test_show_before_a_pull(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata, memory and room of a model that is not here; nothing of it is kept."""
+    content = tiny_models.write(tmp_path / "llama.gguf", "llama").read_bytes()
+    monkeypatch.setattr(show, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(show, "_disk_free", lambda: 10**6)
+    with serving({"/m.gguf": content}) as server:
+        url = server.url + "/m.gguf"
+        entry = dataclasses.replace(c.catalog().default, sources=(UrlSource(url),), fetched=False)
+        monkeypatch.setattr(c, "catalog", lambda: c.Catalog(entry, {"tiny": entry}))
+        text = invoke(show, "tiny").stdout
+        found = json.loads(invoke(show, url, "-c", "512", "-o", "json").stdout)
+    host = server.url.removeprefix("http://")
+    assert f"File          {url} ({len(content) / 1e6:.1f} MB, GGUF version 3)\n" in text
+    assert f"Here          no: the first 1.0 MB were read from {host}; we have never downloaded it ourselves\n" in text
+    assert "Architecture  llama: supported\n" in text
+    assert "Fits here     no, too little disk: 1.0 GB of memory and 1 MB of disk are free\n" in text
+    path = tmp_path / "here.gguf"
+    path.write_bytes(content)
+    here = json.loads(invoke(show, str(path), "-c", "512", "-o", "json").stdout)
+    assert {key: here[key] for key in ("here", "host", "read", "disk_free")} == {
+        "here": True, "host": None, "read": None, "disk_free": None,
+    }  # fmt: skip
+    assert (found["host"], found["parts"], found["read"]) == (host, [len(content)], 1 << 20)
+    same = ("memory", "support", "formats", "metadata", "n_params", "parts")
+    assert {key: found[key] for key in same} == {key: here[key] for key in same}
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "words"), [(10**5, "no, too little memory: 100 kB"), (10**12, "yes: 1000.0 GB")])
+def test_show_tells_whether_it_fits(free: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "available_memory", lambda: free)
+    path = tiny_models.write(tmp_path / "llama.gguf", "llama")
+    assert f"Fits here     {words} of memory are free\n" in invoke(show, str(path)).stdout
+
+
+def test_show_offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(StoreError, match="org/repo is not here, and HF_HUB_OFFLINE is set"):
+        invoke(show, "org/repo")
+    with pytest.raises(StoreError, match="'nothing' is neither a file nor"):
+        invoke(show, "nothing")
 
 
 @pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["list"], ["pull", "--help"], ["show", "MODEL"]])
