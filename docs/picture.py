@@ -2,8 +2,8 @@
 
     pip install -e '.[docs]' && python docs/picture.py MODEL
 
-The terminal is emulated by pyte, the picture drawn by rich. The seed is fixed: the same model gives the same picture, but
-for its figures of speed.
+The terminal is emulated by pyte, the picture drawn by rich. The seed is fixed: the same model gives the same picture,
+but for its figures of speed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Every command that the documentation shows is run, with tiny models in the place of real ones."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs import shell
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("starlette", reason="the server is not installed: pip install 'localllm[server]'")
+pytest.importorskip("llguidance", reason="grammars are not installed: pip install 'localllm[structured]'")
+
+
+SERVER = "localllm serve model.gguf --alias qwen2.5-coder-0.5b-instruct"
+
+
+@pytest.fixture
+def place(tmp_path):
+    return shell.Workplace(tmp_path)
+
+
+@pytest.mark.parametrize("block", shell.blocks(), ids=str)
+def test_a_block(place, block):
+    server, address = None, shell.ADDRESS
+    try:
+        for line in map(shell.here, block.lines):
+            if line.startswith("curl") and server is None:
+                server, address = place.serve(SERVER)
+            if line.startswith("localllm serve"):
+                stop(server)
+                server, address = place.serve(line)
+                continue
+            done = place.run(re.sub("^curl", "curl -fsS", line.replace(shell.ADDRESS, address)))
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    finally:
+        stop(server)
+
+
+def stop(server):
+    if server is not None:
+        server.terminate()
+        server.communicate()
+
+
+def test_some_of_every_page_is_run():
+    pages = {block.page for block in shell.blocks()}
+    assert {"index", "run", "server", "quantization", "performance"} <= pages
+
+
+def test_what_is_left_out_is_there():
+    lines = [line for path in shell.PAGES for line in path.read_text(encoding="utf-8").splitlines()]
+    for pattern in shell.LEFT_OUT:
+        assert any(re.match(pattern, line.removeprefix("$ ")) for line in lines), pattern
