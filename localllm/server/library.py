@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from localllm.store.catalog import catalog, files_here
+from localllm.store.catalog import catalog
+from localllm.store.found import found_models
 
 _FRESH_SECONDS = 2.0
 """Folders are not read again before."""
@@ -23,7 +24,7 @@ _NO_MODELS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 
 class Library:
     """Names -> files. `given`: paths by name, which come first; `folder`: searched with all folders in it; `store`:
-    whether the models that `localllm pull` fetched are among them; `any_name`: every name means the first one."""
+    whether the models that `localllm list` shows as here are among them; `any_name`: every name means the first one."""
 
     def __init__(
         self, given: Mapping[str, str], folder: str | None = None, store: bool = False, any_name: bool = False
@@ -77,12 +78,11 @@ class Library:
     def _of_store(self) -> Iterable[tuple[str, str]]:
         if not self._store:
             return
-        entries = {entry.file: entry for entry in catalog().entries.values()}
-        for path in files_here():
-            entry = entries.get(path.name)
-            if entry is not None and not entry.is_here:
-                continue  # a file that is not whole
-            yield (entry.name if entry else stem(path)), str(path)
+        for entry in catalog().entries.values():
+            if entry.is_here:
+                yield entry.name, str(entry.path)
+        for model in found_models():
+            yield model.name, str(model.path)
 
 
 def is_model(path: Path) -> bool:

@@ -64,7 +64,7 @@ def list_repository(repo: str, revision: str = "main") -> Repository:
     try:
         info = patiently(lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT))
     except Exception as error:  # the library's errors, its HTTP client's, and what a strange answer makes it raise
-        _explain(repo, revision, error)
+        _explain(repo, repo, revision, error)
     if not is_commit(info.sha or ""):
         raise StoreError(f"{_host()}: {repo}: {info.sha!r:.60} is no commit")
     files = {found.path: found for sibling in info.siblings or () if (found := _file(sibling))}
@@ -89,7 +89,7 @@ def one_file(repo: str, path: str, revision: str = "main") -> Repository:
     try:
         headers = patiently(lambda: _headers(file_url(repo, revision, path)))
     except Exception as error:
-        _explain(where, revision, error)
+        _explain(where, repo, revision, error)
     commit = headers.get("X-Repo-Commit", "")
     etag = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
     size = headers.get("X-Linked-Size") or ("" if headers.get("Location") else headers.get("Content-Length")) or ""
@@ -108,7 +108,7 @@ def _host() -> str:
     return urlsplit(endpoint()).netloc
 
 
-def _explain(what: str, revision: str, error: Exception) -> NoReturn:
+def _explain(what: str, repo: str, revision: str, error: Exception) -> NoReturn:
     """Raises StoreError: one line for each way that a hub refuses."""
     if isinstance(error, StoreError):
         raise error
@@ -116,22 +116,24 @@ def _explain(what: str, revision: str, error: Exception) -> NoReturn:
     status = getattr(error, "status", None) or getattr(response, "status_code", None)
     headers = getattr(error, "headers", None) or getattr(response, "headers", None) or {}
     if status is None:
-        kind = type(error).__name__
-        raise StoreError(
-            f"{_host()} cannot be reached: {web.reason(error) or kind}; see HF_ENDPOINT, HTTPS_PROXY"
-        ) from None
-    raise StoreError(
-        f"{_host()}: {what}: {refusal(int(status), headers.get('X-Error-Code') or '', revision)}"
-    ) from None
+        raise StoreError(f"{_host()} cannot be reached: {web.reason(error)}; see HF_ENDPOINT, HTTPS_PROXY") from None
+    why = _refusal(int(status), headers.get("X-Error-Code") or "", repo, revision)
+    raise StoreError(f"{_host()}: {what}: {why}") from None
 
 
-def refusal(status: int, code: str, revision: str = "main") -> str:
+def refusal(error: Exception, repo: str) -> str:
+    """Why a file of a repository cannot be fetched, in words."""
+    if isinstance(error, web.StatusError) and error.url.startswith(f"{endpoint()}/"):
+        return _refusal(error.status, error.headers.get("X-Error-Code") or "", repo, "main")
+    return web.reason(error)
+
+
+def _refusal(status: int, code: str, repo: str, revision: str) -> str:
     """What a status of the hub means and what to do. `code`: its X-Error-Code."""
     has_token = token() is not None
     if code == "GatedRepo" or status == 403:
-        ask = f"accept its conditions at {endpoint()}"
-        then = "and check that the token may read it" if has_token else "and set HF_TOKEN (or `hf auth login`)"
-        return f"access is restricted: {ask} {then}"
+        then = "check that the token may read it" if has_token else "set HF_TOKEN (or `hf auth login`)"
+        return f"access is restricted: accept its conditions at {endpoint()}/{repo} and {then}"
     if code == "RevisionNotFound":
         return f"there is no revision {revision}"
     if code == "EntryNotFound":

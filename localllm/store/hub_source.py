@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from localllm.errors import StoreError
@@ -11,7 +12,7 @@ from localllm.gguf.split import part_names
 from localllm.store import hf_cache, hub, records
 from localllm.store.cached import cached
 from localllm.store.choice import choose
-from localllm.store.download import Download, is_whole, need_space
+from localllm.store.download import RESUMES, Download, is_whole, need_space
 from localllm.store.entry import Progress
 from localllm.store.hub_address import HubAddress
 from localllm.store.lock import is_free, locked
@@ -80,7 +81,10 @@ class _Fetch:
         self._need_space()
         done, fetched = 0, False
         for file in self._files:
-            fetched |= self._blob(file, done)
+            try:
+                fetched |= self._blob(file, done)
+            except StoreError as error:
+                raise StoreError(f"{error}; {RESUMES}" if done and RESUMES not in str(error) else str(error)) from None
             done += file.size
         return self._show(revision, fetched)
 
@@ -129,7 +133,8 @@ class _Fetch:
 
         repo = self._repository.repo
         url, place = self._repository.url(file.path), self._place(file)
-        remote = Remote(url, file.size, file.etag, hf_cache.token(), name=self._name)
+        explain = partial(hub.refusal, repo=repo)
+        remote = Remote(url, file.size, file.etag, hf_cache.token(), name=self._name, explain=explain)
         lock = hf_cache.lock_path(repo, file.etag)
         return Download(remote, place, self._part(file), lock, self._name, file.etag).run(is_here, report)
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ _PROGRESS = 1 << 16
 class Remote:
     """A file to fetch. `size`: bytes. `etag`: 64 hexadecimal digits are its SHA-256, 40 git's SHA-1 of it as a blob
     (both are checked), others are not understood. `validator`: an ETag of `url` itself in its quotes, or "". `name`:
-    what people call it."""
+    what people call it. `explain`: says in words what a failed request means."""
 
     url: str
     size: int
@@ -37,6 +38,7 @@ class Remote:
     token: str | None = None
     validator: str = ""
     name: str = ""
+    explain: Callable[[Exception], str] = web.reason
 
     @property
     def host(self) -> str:
@@ -120,7 +122,7 @@ class Transfer:
                 self._wait(failed, error)
 
     def _failure(self, error: Exception) -> StoreError:
-        return StoreError(f"{self._remote.host}: {self._remote.name}: {web.reason(error)}")
+        return StoreError(f"{self._remote.host}: {self._remote.name}: {self._remote.explain(error)}")
 
     def _wait(self, failed: int, error: Exception) -> None:
         seconds = retry.pause(failed, error)

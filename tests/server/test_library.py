@@ -65,3 +65,12 @@ def test_the_store(tmp_path, monkeypatch):
     part.touch()
     assert list(Library({}, store=True).files()) == ["mine"]
     assert list(Library({}, store=False).files()) == []
+
+
+def test_what_a_hub_gave(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    commit = tmp_path / "hub/models--org--repo/snapshots" / ("a" * 40)
+    commit.mkdir(parents=True)
+    (commit / "m-Q4_K_M.gguf").touch()
+    assert Library({}, store=True).files() == {"org/repo:Q4_K_M": str(commit / "m-Q4_K_M.gguf")}

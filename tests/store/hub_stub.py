@@ -72,6 +72,9 @@ class Hub(ThreadingHTTPServer):
         self.elsewhere = ""
         self.token = ""
         """What private and gated repositories want."""
+        self.redirects: dict[str, str] = {}
+        self.proxied = False
+        """Whether requests are for a proxy: `plain` has whole addresses."""
         self.head = True
         """Whether plain addresses know HEAD."""
         self.etags: dict[str, str] = {}
@@ -118,11 +121,13 @@ class Handler(BaseHTTPRequestHandler):
         headers = self.headers
         token = (headers.get("Authorization") or "").removeprefix("Bearer ") or None
         self.server.asked.append(Asked(self.command, self.path, headers.get("Range"), token, headers.get("If-Range")))
-        path = unquote(urlsplit(self.path).path)
+        path = self.path if self.server.proxied else unquote(urlsplit(self.path).path)
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+|refs/pr/\d+)/(.+)", path)
         if api:
             self._api(api[1], api[2] or "main", token)
+        elif path in self.server.redirects:
+            self._refuse(302, Location=self.server.redirects[path])
         elif path in self.server.plain:
             self._plain(path)
         elif file:
@@ -230,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self, data: bytes, fault: str) -> bytes:
         return {
-            "wrong": data[:4] + bytes(len(data) - 4),
+            "wrong": data[:4] + bytes(max(0, len(data) - 4)),
             "longer": data + b"more",
             "shorter": data[:-4],
             "page": b"<!doctype html>".ljust(len(data)),

@@ -25,6 +25,8 @@ from localllm.server.endpoint import ApiError, Endpoint
 from localllm.server.models import Loaded, Models, Served
 from localllm.server.streams import ndjson
 from localllm.store.catalog import find_entry
+from localllm.store.hub_address import address, is_address, short_name
+from localllm.store.names import ModelName
 
 _MAX_LISTED = 32
 """Elements of an array of metadata that /api/show tells; longer ones need verbose."""
@@ -180,20 +182,31 @@ def _capabilities(file: GGUFFile, template: str) -> list[str]:
 
 async def pull(call: Call) -> Any:
     name = _named(call.body)
-    entry = find_entry(name.removesuffix(":latest"))
-    if entry is None:
-        raise ApiError(404, f"the model {name:.100} is not in the catalog", param="model", code="model_not_found")
+    wanted = _fetchable(name)
+    if wanted is None:
+        raise ApiError(
+            404, f"the model {name:.100} is not in the catalog, and no hf.co/ORG/REPO:QUANT", param="model",
+            code="model_not_found",
+        )  # fmt: skip
     if call.body.stream is not False:
-        return await ndjson(call, _pulled(call, entry))
+        return await ndjson(call, _pulled(call, wanted))
     last = None
-    async for status in _pulled(call, entry):
+    async for status in _pulled(call, wanted):
         last = status
     return last
 
 
-async def _pulled(call: Call, entry: Any) -> AsyncGenerator[types.PullStatus, None]:
+def _fetchable(name: str) -> ModelName | None:
+    """A model of the catalog or of the hub. A client may name no other address, and no path: it would ask for us."""
+    if find_entry(name.removesuffix(":latest")) is not None:
+        return ModelName("catalog", name.removesuffix(":latest"))
+    hub = address(name) if is_address(name) else short_name(name)
+    return ModelName("hub", name, hub) if hub else None
+
+
+async def _pulled(call: Call, wanted: ModelName) -> AsyncGenerator[types.PullStatus, None]:
     """What the download says, until it is whole. It goes on when the client leaves: another one finds it."""
-    from localllm.store.fetch import fetch_model
+    from localllm.store.fetch import fetch
 
     loop, news = asyncio.get_running_loop(), asyncio.Queue[types.PullStatus | None](64)
 
@@ -202,7 +215,7 @@ async def _pulled(call: Call, entry: Any) -> AsyncGenerator[types.PullStatus, No
         loop.call_soon_threadsafe(lambda: None if news.full() else news.put_nowait(status))
 
     yield types.PullStatus(status="pulling manifest")
-    fetching = asyncio.ensure_future(asyncio.to_thread(fetch_model, entry, report))
+    fetching = asyncio.ensure_future(asyncio.to_thread(fetch, wanted, report))
     while not fetching.done():
         try:
             told = await asyncio.wait_for(news.get(), 0.2)

@@ -184,6 +184,8 @@ def test_what_there_is(serve, tmp_path):
         ("/api/generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),
         ("/api/show", {"model": ""}, 400, "model"),
         ("/api/pull", {"model": "no-such-model"}, 404, "catalog"),
+        ("/api/pull", {"model": "http://127.0.0.1:1/a.gguf"}, 404, "catalog"),
+        ("/api/pull", {"model": "/etc/passwd"}, 404, "catalog"),
         ("/api/create", {}, 403, "command line"),
         ("/api/blobs/sha256:0", {}, 403, "command line"),
         ("/api/nothing", {}, 404, "no such path"),
@@ -203,7 +205,7 @@ def test_pull_tells_how_far_it_is(serve, monkeypatch):
         progress("downloading", 5, 10)
         progress("downloading", 10, 10)
 
-    monkeypatch.setattr("localllm.store.fetch.fetch_model", fetch)
+    monkeypatch.setattr("localllm.store.fetch.fetch", fetch)
     client = serve().client
     got = lines(client.post("/api/pull", json={"model": catalog().default.name}))
     assert (got[0], got[-1]) == ({"status": "pulling manifest"}, {"status": "success"})
