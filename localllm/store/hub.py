@@ -117,18 +117,18 @@ def _explain(what: str, repo: str, revision: str, error: Exception) -> NoReturn:
     headers = getattr(error, "headers", None) or getattr(response, "headers", None) or {}
     if status is None:
         raise StoreError(f"{_host()} cannot be reached: {web.reason(error)}; see HF_ENDPOINT, HTTPS_PROXY") from None
-    why = _refusal(int(status), headers.get("X-Error-Code") or "", repo, revision)
+    why = refusal(int(status), headers.get("X-Error-Code") or "", repo, revision)
     raise StoreError(f"{_host()}: {what}: {why}") from None
 
 
-def refusal(error: Exception, repo: str) -> str:
+def refusal_of_file(error: Exception, repo: str) -> str:
     """Why a file of a repository cannot be fetched, in words."""
     if isinstance(error, web.StatusError) and error.url.startswith(f"{endpoint()}/"):
-        return _refusal(error.status, error.headers.get("X-Error-Code") or "", repo, "main")
+        return refusal(error.status, error.headers.get("X-Error-Code") or "", repo)
     return web.reason(error)
 
 
-def _refusal(status: int, code: str, repo: str, revision: str) -> str:
+def refusal(status: int, code: str, repo: str = "", revision: str = "main") -> str:
     """What a status of the hub means and what to do. `code`: its X-Error-Code."""
     has_token = token() is not None
     if code == "GatedRepo" or status == 403:

@@ -133,7 +133,7 @@ class _Fetch:
 
         repo = self._repository.repo
         url, place = self._repository.url(file.path), self._place(file)
-        explain = partial(hub.refusal, repo=repo)
+        explain = partial(hub.refusal_of_file, repo=repo)
         remote = Remote(url, file.size, file.etag, hf_cache.token(), name=self._name, explain=explain)
         lock = hf_cache.lock_path(repo, file.etag)
         return Download(remote, place, self._part(file), lock, self._name, file.etag).run(is_here, report)
