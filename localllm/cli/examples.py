@@ -58,6 +58,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "show": (
         ("What a file holds, and the memory it needs", "localllm show model.gguf"),
+        ("Before it is downloaded: whether it is supported, and fits here", "localllm show Qwen/Qwen3-4B-GGUF:Q4_K_M"),
         ("With a context of 32768 tokens, for other programs", "localllm show model.gguf -c 32768 -o json"),
     ),
     "list": (
@@ -80,6 +81,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "completion": (
         ("In bash, from the next one on", "localllm completion bash >> ~/.bashrc"),
         ("In fish", "localllm completion fish > ~/.config/fish/completions/localllm.fish"),
+    ),
+    "rm": (
+        ("It asks first, and says what will be free", "localllm rm qwen3-0.6b"),
+        ("In a script", "localllm rm -y ggml-org/SmolLM3-3B-GGUF:Q4_K_M"),
     ),
     "help": (
         ("What `run` takes", "localllm help run"),

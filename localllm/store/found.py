@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
+from localllm.store.catalog import catalog
 from localllm.store.filenames import PREFERRED, Note, stem
 from localllm.store.origins import origins
 from localllm.store.records import last_used, owns
@@ -17,12 +18,14 @@ _HUB_HOSTS = ("hf.co/", "huggingface.co/")
 
 
 def found_models(note: Note = _note) -> list[StoredModel]:
-    """All that are here, in the order of ORIGINS. A name that two programs use means the first one's; the other is
-    "PROGRAM:NAME". `note` is told what was passed over, and why."""
+    """All that are here, in the order of ORIGINS; those of the catalog by its names. A name that two programs use means
+    the first one's; the other is "PROGRAM:NAME". `note` is told what was passed over, and why."""
     models: list[StoredModel] = []
     names: set[str] = set()
+    listed = {str(entry.path): entry.name for entry in catalog().entries.values() if entry.is_here}
     for origin in origins():
         for model in origin.models(note):
+            model = replace(model, name=listed.get(str(model.path), model.name))
             name = next(name for name in _names(model) if name.lower() not in names)
             names.add(name.lower())
             models.append(replace(model, name=name, owned=owns(model.path), last_used=last_used(model.path)))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from localllm.errors import StoreError
+from localllm.store import catalog, found
+from localllm.store.entry import UrlSource
 from localllm.store.found import find, found_models
 from localllm.store.origins import ORIGINS, ollama
 from localllm.store.paths import store_dir
+from localllm.store.resolve import resolve
 from tests.store.origins import layouts
 
 
@@ -86,8 +90,8 @@ def test_hub_revisions(home: Path) -> None:
     for revision, ref, content in ((old, "v1", b"old"), (new, "main", b"new!")):
         layouts.hub(cache, "o/r", "m-Q8_0.gguf", content, revision, ref)
         layouts.hub(cache, "o/r", "same-Q4_0.gguf", b"same one", revision, ref)
-    found = [(m.name, m.size, m.path.parent.name) for m in found_models()]
-    assert found == [("o/r:Q8_0", 4, new), ("o/r:Q4_0", 8, new), ("o/r:Q8_0@aaaaaaa", 3, old)]
+    models = [(m.name, m.size, m.path.parent.name) for m in found_models()]
+    assert models == [("o/r:Q8_0", 4, new), ("o/r:Q4_0", 8, new), ("o/r:Q8_0@aaaaaaa", 3, old)]
 
 
 def test_hub_damage(home: Path) -> None:
@@ -151,6 +155,19 @@ def test_one_name_of_two_programs(home: Path) -> None:
     assert names() == ["o", "o/r:Q8_0", "lmstudio:o", "lmstudio:o#2", "lmstudio:o#3", "lmstudio:o/r:Q8_0"]
     for model in found_models():
         assert find(model.name) == model
+
+
+def test_a_catalog_model_in_the_hub_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its name in the catalog, and is still found by that of the hub."""
+    default = catalog.catalog().default
+    source = UrlSource("https://huggingface.co/o/r/resolve/main/m-Q8_0.gguf")
+    entry = replace(default, name="tiny-model", file="t.gguf", size=3, sources=(source,))
+    monkeypatch.setattr(catalog, "catalog", lambda: catalog.Catalog(default, {entry.name: entry}))
+    monkeypatch.setattr(found, "catalog", catalog.catalog)
+    link = layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"abc")
+    (store_dir() / "t.gguf").write_bytes(b"ab")
+    assert names() == ["tiny-model"]
+    assert resolve("tiny-model") == resolve("o/r:Q8_0") == resolve("o/r") == str(link)
 
 
 def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

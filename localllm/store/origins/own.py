@@ -16,10 +16,11 @@ def _models(note: Note) -> Iterator[StoredModel]:
     entries = {entry.file: entry for entry in catalog().entries.values()}
     for parts in whole_models(model_files(store_dir(), note, 0), note):
         entry = entries.get(parts[0].name)
-        if entry is not None and not entry.is_here:
-            note(f"{parts[0]}: is not whole: {entry.name} has {entry.size} bytes")
-            continue
-        yield from stored(entry.name if entry else stem(parts[0].name), OWN.name, parts, note)
+        for model in stored(entry.name if entry else stem(parts[0].name), OWN.name, parts, note):
+            if entry is None or model.size == (entry.size or model.size):
+                yield model
+            else:
+                note(f"{model.path}: is not whole: {entry.name} has {entry.size} bytes")
 
 
 OWN = Origin("localllm", "localllm", lambda: [store_dir()], _models)

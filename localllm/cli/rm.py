@@ -1,0 +1,39 @@
+"""`localllm rm`: models that we downloaded, off this machine."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from localllm.cli.tables import size
+from localllm.errors import UsageError
+
+
+@click.command()
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def command(names: tuple[str, ...], yes: bool) -> None:
+    """Remove models that `localllm pull` or another command of ours downloaded; it asks first.
+
+    Nothing is removed if one of them is not here, or was downloaded by another program: that one may need it. A model
+    that is in use goes once nobody uses it any more; on Windows it is refused.
+    """
+    from localllm.store.removal import plan, remove
+
+    removals = {removal.model.path: removal for removal in map(plan, names)}
+    for removal in removals.values():
+        kept = f" ({removal.kept})" if removal.kept else ""
+        click.echo(f"{removal.model.name}: {size(removal.freed)} in {removal.model.path.parent}{kept}", err=True)
+    if not yes and not _agreed(len(removals)):
+        click.echo("nothing was removed", err=True)
+        raise click.exceptions.Exit(1)
+    for removal in removals.values():
+        remove(removal)
+        click.echo(f"removed {removal.model.name}, {size(removal.freed)}")
+
+
+def _agreed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked, as there is no terminal: -y removes without asking")
+    return click.confirm(f"Remove {'it' if count == 1 else 'them'}?", err=True)
