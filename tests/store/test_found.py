@@ -173,9 +173,9 @@ def test_a_catalog_model_in_the_hub_cache(home: Path, monkeypatch: pytest.Monkey
 def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
     (store_dir() / "mine.gguf").write_bytes(b"y")
-    for value, found in {"localllm": ["mine"], " huggingface , ": ["o/r:Q8_0"], "": []}.items():
+    for value, known in {"localllm": ["mine"], " huggingface , ": ["o/r:Q8_0"], "": []}.items():
         monkeypatch.setenv("LOCALLLM_ORIGINS", value)
-        assert names() == found
+        assert names() == known
     monkeypatch.setenv("LOCALLLM_ORIGINS", "localllm,lm-studio")
     with pytest.raises(StoreError, match=r"LOCALLLM_ORIGINS: 'lm-studio' is none; those that are: localllm, hugging"):
         found_models()
