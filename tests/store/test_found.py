@@ -12,7 +12,7 @@ from localllm.errors import StoreError
 from localllm.store import catalog, found
 from localllm.store.entry import UrlSource
 from localllm.store.found import find, found_models
-from localllm.store.origins import ORIGINS, ollama
+from localllm.store.origins import ORIGINS, ollama, own
 from localllm.store.paths import store_dir
 from localllm.store.resolve import resolve
 from tests.store.origins import layouts
@@ -163,7 +163,8 @@ def test_a_catalog_model_in_the_hub_cache(home: Path, monkeypatch: pytest.Monkey
     source = UrlSource("https://huggingface.co/o/r/resolve/main/m-Q8_0.gguf")
     entry = replace(default, name="tiny-model", file="t.gguf", size=3, sources=(source,))
     monkeypatch.setattr(catalog, "catalog", lambda: catalog.Catalog(default, {entry.name: entry}))
-    monkeypatch.setattr(found, "catalog", catalog.catalog)
+    for module in (found, own):
+        monkeypatch.setattr(module, "catalog", catalog.catalog)
     link = layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"abc")
     (store_dir() / "t.gguf").write_bytes(b"ab")
     assert names() == ["tiny-model"]
