@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from localllm.chat import conversations, files, model_commands, settings, told
@@ -114,8 +115,9 @@ def _set(talk: Talk, rest: str) -> None:
         for line in settings.listed(talk.chat.sampling):
             note(line)
         return
-    talk.chat.sampling = settings.changed(talk.chat.sampling, rest)
-    name = settings.name_of(rest)
+    name, value = settings.parsed(rest)
+    talk.chat.sampling = replace(talk.chat.sampling, **{name: value})
+    talk.settings[name] = value
     note(f"{name} is {settings.shown(getattr(talk.chat.sampling, name))}.")
 
 

@@ -202,7 +202,8 @@ class Keeping:
 
     def interrupted(self) -> Conversation | None:
         """The last conversation, if its process was killed."""
-        newest = self._database.conversations(1) if self._database else []
+        newest: list[Conversation] = []
+        self._try(lambda database: newest.extend(database.conversations(1)))
         return newest[0] if newest and newest[0].holder and not is_alive(newest[0].holder) else None
 
     def find(self, name: str) -> Conversation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.notes import note
@@ -27,9 +28,7 @@ def switch(talk: Talk, name: str) -> None:
         after = _in_place(talk, talk.models, name)
     else:
         _close(before)
-    after.restore(before.messages)
-    after.thinking = before.thinking
-    talk.chat = after
+    _go_on(talk, after)
     talk.keeping.set(model=after.model.path)
     note(f"{after.model.description}, context of {after.context.n_ctx:,} tokens. The conversation goes on.")
     n = after.n_tokens()
@@ -44,10 +43,16 @@ def _in_place(talk: Talk, models: Models, name: str) -> Chat:
     try:
         return _loaded(models, name)
     except LocalllmError:
-        talk.chat = _loaded(models, before.model.path)
-        talk.chat.restore(before.messages)
-        talk.chat.thinking = before.thinking
+        _go_on(talk, _loaded(models, before.model.path))
         raise
+
+
+def _go_on(talk: Talk, after: Chat) -> None:
+    """The conversation, and what was set, with another model."""
+    after.restore(talk.chat.messages)
+    after.thinking = talk.chat.thinking
+    after.sampling = replace(after.sampling, **talk.settings)
+    talk.chat = after
 
 
 def _loaded(models: Models, name: str) -> Chat:

@@ -30,6 +30,19 @@ class Options:
     folds_thinking: bool = False
 
 
+class _View(AnswerView):
+    """Elsewhere than on a terminal a line feed ends each answer, too: they follow one another."""
+
+    def __init__(self, screen: Screen, plain: bool, folds_thinking: bool) -> None:
+        super().__init__(screen, plain, folds_thinking)
+        self._out = screen
+
+    def end(self) -> None:
+        super().end()
+        if not self._out.is_terminal:
+            self._out.write("\n")
+
+
 def run(models: Models, name: str | None, options: Options) -> int:
     """The exit status. name: of the model; None: the default, or that of the conversation that is resumed."""
     keeping = Keeping.open(options.keeps, note)
@@ -59,7 +72,7 @@ def _talk(models: Models, name: str | None, keeping: Keeping, options: Options) 
     screen = Screen()
 
     def view(folded: bool) -> AnswerView:
-        return AnswerView(screen, options.plain, folded)
+        return _View(screen, options.plain, folded)
 
     talk = Talk(
         chat, PlainReader(options.interactive), keeping, view, models, options.shows_stats, options.folds_thinking

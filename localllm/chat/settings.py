@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from localllm.errors import UsageError
@@ -33,23 +33,17 @@ def shown(value: object) -> str:
     return "none" if value is None else f"{value}"
 
 
-def changed(sampling: Sampling, text: str) -> Sampling:
-    """What "temperature 0.7" or "temperature=0.7" makes of it. Raises UsageError, which names the nearest setting or
-    the limits of this one."""
-    name, value = name_of(text), _parts(text)[1]
-    if not value:
-        raise UsageError(f"/set {name}: which value? It is {shown(getattr(sampling, name))}")
-    return replace(sampling, **{name: _read(name, value)})
-
-
-def name_of(text: str) -> str:
-    """The setting that a line names. Raises UsageError."""
-    given = _parts(text)[0]
+def parsed(text: str) -> tuple[str, Any]:
+    """What "temperature 0.7", or "temperature=0.7", sets: a field of Sampling and its value. Raises UsageError, which
+    names the nearest setting or what its values are."""
+    given, value = _parts(text)
     name = _ALIASES.get(given, given)
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1)
         raise UsageError(f"/set: there is no {name!r}; {f'near it: {near[0]}' if near else '/set lists what there is'}")
-    return name
+    if not value:
+        raise UsageError(f"/set {name}: which value? /set lists what they are")
+    return name, _read(name, value)
 
 
 def _parts(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from localllm.chat.keeping import Keeping
 from localllm.chat.notes import ReadingProgress, note
@@ -77,6 +77,8 @@ class Talk:
     """None: /model cannot load another one."""
     shows_stats: bool = True
     folds_thinking: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Fields of Sampling that /set has changed."""
     attached: dict[str, str] = field(default_factory=dict)
     """Files by name, that go along with the next message."""
     draft: str = ""
@@ -130,9 +132,6 @@ class Talk:
                 view.end()
         if reply is None:  # the question was still being prepared
             return False
-        if not self.reader.interactive:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
         self._comment(reply.stats)
         return reply.is_kept
 

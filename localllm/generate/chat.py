@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -168,8 +169,9 @@ class Chat:
     def turns_to_drop(self, text: str, spare: int) -> int | None:
         """How many of the oldest turns must go so that a message fits and leaves `spare` tokens for its answer; None
         where it does not help."""
-        limit = self.context.n_ctx - spare
-        return next((n for n in range(self.n_turns + 1) if self.n_tokens(text, dropped=n) <= limit), None)
+        limit, numbers = self.context.n_ctx - spare, range(self.n_turns + 1)
+        n = bisect_left(numbers, -limit, key=lambda n: -self.n_tokens(text, dropped=n))
+        return n if n < len(numbers) else None
 
     def cancel(self) -> None:
         """Stop the answer under way within 100 ms, from a signal handler or any thread; what was said is kept."""

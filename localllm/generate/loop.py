@@ -18,6 +18,10 @@ from localllm.generate.samplers.row import Floats
 from localllm.generate.sequence import AnswerSequence
 
 
+_TOLD_TOKENS, _TOLD_SECONDS = 128, 1.0
+"""Of a chunk, where somebody is told how far a prompt is read: at least so many, and about so long."""
+
+
 class Engine(Protocol):
     """What the loop needs of a context (localllm.model's Context is one)."""
 
@@ -49,16 +53,22 @@ class Tape:
     def feed(self, tokens: Sequence[int], told: Callable[[int], None] | None = None) -> Floats:
         """Evaluate tokens after what is there, in chunks of n_batch; float32 [n_vocab]: logits after the last one.
 
-        told: called after each chunk with the number of tokens that are there."""
+        told: called after each chunk with the number of tokens that are there; chunks are smaller then, where that many
+        take long."""
         if not tokens:
             raise ValueError("no tokens to feed")
         n_batch = self.engine.n_batch
-        for start in range(0, len(tokens), n_batch):
-            chunk = list(tokens[start : start + n_batch])
+        start, n = 0, min(_TOLD_TOKENS, n_batch) if told else n_batch
+        while start < len(tokens):
+            begun = time.perf_counter()
+            chunk = list(tokens[start : start + n])
             logits = self.engine.forward(chunk, stop=self.stop)
             self.ids += chunk
+            start += len(chunk)
             if told:
                 told(len(self.ids))
+                fitting = int(len(chunk) * _TOLD_SECONDS / (time.perf_counter() - begun))
+                n = min(max(fitting // _TOLD_TOKENS, 1) * _TOLD_TOKENS, n_batch)
         last: Floats = logits[-1]
         return last
 
