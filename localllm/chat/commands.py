@@ -103,7 +103,7 @@ def _drop(talk: Talk, rest: str) -> None:
         raise UsageError(f"/drop {rest}: how many turns? There are {talk.chat.n_turns}")
     before = talk.chat.n_tokens()
     talk.drop(int(rest or 1))
-    note(f"{before - talk.chat.n_tokens():,} tokens are free again; {talk.chat.n_turns} turns stay.")
+    note(f"{before - talk.chat.n_tokens():,} tokens are free again; turns that stay: {talk.chat.n_turns}.")
 
 
 def _bye(talk: Talk, _rest: str) -> None:

@@ -163,14 +163,14 @@ class Keeping:
 
     def undone(self) -> None:
         """The last turn was taken back."""
-        starts = self._turn_starts()
-        if starts:
+        if starts := self._turn_starts():
             self._leave_out(starts[-1], len(self._messages), REPLACED)
 
     def dropped(self, n: int) -> None:
         """The n oldest turns are out of the context; they stay part of the conversation."""
         starts = [*self._turn_starts(), len(self._messages)]
-        self._leave_out(starts[0], starts[n], DROPPED)
+        if self.conversation is not None:
+            self._leave_out(starts[0], starts[n], DROPPED)
 
     def _leave_out(self, start: int, stop: int, state: int) -> None:
         ids = [message for _, message in self._messages[start:stop]]
@@ -244,7 +244,8 @@ class Keeping:
         except DatabaseError as error:
             self._note(f"{error}; from here on this chat is not kept")
             self._database, self.why_not = None, str(error)
-            self._answer = self.conversation = None
+            self._answer = self._before = self.conversation = None
+            self._messages.clear()
 
 
 def tidied(messages: Iterable[Kept]) -> tuple[list[Kept], list[Kept], str]:

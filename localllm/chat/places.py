@@ -24,7 +24,7 @@ def history_path(on_note: Callable[[str], None]) -> Path | None:
     path = folder / "history"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         on_note(f"{path}: messages are not kept: {error.strerror}")
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -121,6 +122,10 @@ class _FileHistory(FileHistory):
         super().__init__(str(path))
         self._path, self._unfold, self._note = path, unfold, on_note
         self._is_broken = False
+
+    def load_history_strings(self) -> Iterable[str]:
+        with suppress(OSError):  # told when something is to be written
+            yield from super().load_history_strings()
 
     def append_string(self, string: str) -> None:
         text = self._unfold(string)

@@ -17,7 +17,6 @@ from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.row import Floats
 from localllm.generate.sequence import AnswerSequence
 
-
 _TOLD_TOKENS, _TOLD_SECONDS = 128, 1.0
 """Of a chunk, where somebody is told how far a prompt is read: at least so many, and about so long."""
 

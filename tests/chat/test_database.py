@@ -199,7 +199,7 @@ from pathlib import Path
 from localllm.chat.database import CONTENT, KEPT, UNDER_WAY, Database
 db = Database(Path(sys.argv[1]))
 one = db.begin("m", "", sys.argv[2])
-for i in range(40):
+for i in range(12):
     db.add(one, "user", f"{sys.argv[2]} {i}")
     message = db.add(one, "assistant", "", state=UNDER_WAY)
     for letter in "answer":
@@ -219,6 +219,6 @@ def test_processes_at_once(path):
     found = db.conversations()
     assert sorted(c.holder for c in found) == ["0", "1", "2"]
     for c in found:
-        want = [text for i in range(40) for text in (f"{c.holder} {i}", "answer")]
+        want = [text for i in range(12) for text in (f"{c.holder} {i}", "answer")]
         assert [m.content for m in db.messages(c.id)] == want
     db.close()

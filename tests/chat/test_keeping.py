@@ -247,6 +247,12 @@ class TestPlaces:
         assert history_path(notes.append) is None
         assert "not kept" in notes[0]
 
+    def test_a_folder_of_that_name(self, home):
+        (home / "history").mkdir(parents=True)
+        notes = []
+        assert history_path(notes.append) is None
+        assert notes == [f"{home}/history: messages are not kept: Is a directory"]
+
 
 def test_thoughts_are_kept(say, home):
     model = FakeModel("<think>hm</think>yes")
