@@ -101,7 +101,7 @@ class TestInterrupted:
     def test_it_is_offered_and_comes_back(self, say):
         say("hi", keeps=True)
         hold(GONE)
-        notes = []
+        notes: list[str] = []
         found = Keeping.open(True, notes.append).interrupted()
         assert found is not None
         assert found.n_messages == 2
@@ -238,18 +238,19 @@ class TestPlaces:
     def test_of_the_history(self, home):
         path = history_path(print)
         assert path == home / "history"
+        assert path is not None
         assert path.stat().st_mode & 0o077 == 0
 
     def test_a_folder_that_cannot_be_made(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "file"))
-        notes = []
+        notes: list[str] = []
         assert history_path(notes.append) is None
         assert "not kept" in notes[0]
 
     def test_a_folder_of_that_name(self, home):
         (home / "history").mkdir(parents=True)
-        notes = []
+        notes: list[str] = []
         assert history_path(notes.append) is None
         assert notes == [f"{home}/history: messages are not kept: Is a directory"]
 

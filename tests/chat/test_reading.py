@@ -21,19 +21,23 @@ def pasted(text):
     return f"\x1b[200~{text}\x1b[201~"
 
 
+class Typed:
+    """typed(keys, default) -> what the editor makes of them. `notes`: what it told."""
+
+    def __init__(self, keys, history):
+        self.keys = keys
+        self.notes: list[str] = []
+        self.editor = Editor(history, suggest, self.notes.append)
+
+    def __call__(self, text, default=""):
+        threading.Thread(target=self.keys.send_text, args=(text,)).start()  # a pipe does not hold 100 KB
+        return self.editor.line(">>> ", default)
+
+
 @pytest.fixture
 def typed(tmp_path):
-    """typed(keys, default) -> what the editor makes of them; `typed.notes`: what it told."""
-    notes = []
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
-        editor = Editor(tmp_path / "history", suggest, notes.append)
-
-        def type_(text, default=""):
-            threading.Thread(target=keys.send_text, args=(text,)).start()  # a pipe does not hold 100 KB
-            return editor.line(">>> ", default)
-
-        type_.notes, type_.editor, type_.keys = notes, editor, keys
-        yield type_
+        yield Typed(keys, tmp_path / "history")
 
 
 def suggest(text):

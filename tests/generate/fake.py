@@ -71,6 +71,7 @@ class FakeTokenizer:
 
 
 class FakeTemplate:
+    source = ""
     is_fallback = False
     advice = "This model has no chat template."
     stop: tuple[str, ...] = ()

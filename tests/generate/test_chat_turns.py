@@ -11,7 +11,7 @@ from localllm.errors import UsageError
 from localllm.generate.chat import Chat
 from localllm.generate.dialogue.deltas import Content, Reasoning
 from localllm.generate.params import Sampling
-from tests.generate.fake import FakeModel
+from tests.generate.fake import FakeModel, FakeTemplate
 from tests.generate.test_chat_states import VOCABULARY, Counted
 from tests.recorded import models
 
@@ -131,12 +131,10 @@ class TestReading:
         assert answer.stats.stop_reason == "cancelled"
 
 
-class ThinkingTemplate:
+class ThinkingTemplate(FakeTemplate):
     """Shows answers without what was thought, as Qwen 3's does."""
 
     source = "<think> </think> enable_thinking"
-    is_fallback = False
-    stop = ()
 
     def render(self, messages, add_generation_prompt=True, enable_thinking=True, **extra):
         turns = "".join(f"{m['role'][0]}:{m['content']}\n" for m in messages)
@@ -225,7 +223,7 @@ def test_the_same_answers_as_without_pauses(tmp_path):
             chat = Chat(model, sampling=GREEDY, max_tokens=9)
             chat.on_read(told)
             if told is None:
-                chat._lasting = lambda prepared: 0
+                vars(chat)["_lasting"] = lambda prepared: 0
             texts.append([answer.reasoning for m in ("hello", "you") if list(answer := chat.ask(m)) == []])
             chat.close()
     assert texts[0] == texts[1]
