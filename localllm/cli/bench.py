@@ -1,22 +1,26 @@
-"""`localllm bench`: the tests, columns and keys of llama-bench."""
+"""`localllm bench`: a card for everybody, and the tests, columns and keys of llama-bench."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 import localllm
-from localllm.cli.common import load_model, note, one_model, options
-from localllm.errors import UsageError
+from localllm.cli import bench_card
+from localllm.cli.bench_output import LIMITED_COLUMNS, WRITERS, markdown
+from localllm.cli.common import Progress, load_model, note, one_model, options
+from localllm.errors import LocalllmError, UsageError
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
-    from localllm.tools.bench import Result
+    from localllm.tools.tune import Tuned
 
     _ParamType = click.ParamType[tuple[int, ...]]
 else:
@@ -46,6 +50,9 @@ class Numbers(_ParamType):
         return numbers
 
 
+_THREADS = "Number of threads. [default: what --tune found, or else one per core]"
+
+
 @click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("positional", metavar="[MODEL]", required=False)
 @options("model")
@@ -53,204 +60,281 @@ class Numbers(_ParamType):
 @click.option("-n", "--n-gen", type=Numbers(0), default="128", show_default=True, help="Number of tokens to generate.")
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Maximum batch size.")
-@click.option("-t", "--threads", type=Numbers(1), help="Number of threads. [default: one per core]")
+@click.option("-t", "--threads", type=Numbers(1), envvar="LOCALLLM_THREADS", help=_THREADS)
 @options("swa_full", "kv_type")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
-@click.option("-o", "--output", type=click.Choice(["md", "json", "jsonl", "csv"]), default="md", show_default=True)
+@click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the warm-up run before each test.")
+@click.option("--card", is_flag=True, help="Write a card with the machine, the model and their speed. [default]")
+@click.option(
+    "--plot",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Draw tokens a second over threads, batches and depth: a picture (.svg, .png, .pdf), or text.",
+)
+@click.option("--tune", is_flag=True, help="Find the fastest numbers of threads, and keep them for later runs.")
+@click.option("--forget", is_flag=True, help="With --tune: forget what was kept.")
 @click.option("--formats", is_flag=True, help="Measure the matrix products of each tensor format; needs no model.")
 @click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
 @click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
 @click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
-def command(
-    positional: str | None,
-    model: str | None,
-    n_prompt: tuple[int, ...],
-    n_gen: tuple[int, ...],
-    n_depth: tuple[int, ...],
-    batch_size: tuple[int, ...],
-    threads: tuple[int, ...] | None,
-    swa_full: bool,
-    kv_type: str,
-    repetitions: int,
-    output: str,
-    no_warmup: bool,
-    formats: bool,
-    limits: bool,
-    profile: bool,
-    against: str | None,
-) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, positional: str | None, model: str | None, **given: Any) -> None:
     """Measure prompt processing (pp) and text generation (tg) in tokens a second.
 
-    Takes several values separated by commas, as llama-bench does, and runs all combinations.
+    Without any argument: a card of the default model on this machine, to be shown to others. With arguments: the tests
+    of llama-bench. Takes several values separated by commas, as llama-bench does, and runs all combinations.
     """
+    typed = frozenset(n for n in ctx.params if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE)
+    wish = Wish(one_model(positional, model), typed, **given)
+    chosen = [name for name in MODES if given.get(name) not in (None, False)]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]} cannot be used together")
+    if given["forget"] and chosen != ["tune"]:
+        raise UsageError("--forget goes with --tune")
+    MODES[chosen[0] if chosen else "" if typed else "card"](wish)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says."""
+
+    name: str | None
+    """The model."""
+    typed: frozenset[str]
+    """The parameters that it names."""
+    n_prompt: tuple[int, ...]
+    n_gen: tuple[int, ...]
+    n_depth: tuple[int, ...]
+    batch_size: tuple[int, ...]
+    threads: tuple[int, ...] | None
+    swa_full: bool
+    kv_type: str
+    repetitions: int
+    output: str
+    no_warmup: bool
+    card: bool
+    plot: str | None
+    tune: bool
+    forget: bool
+    formats: bool
+    limits: bool
+    profile: bool
+    against: str | None
+
+    @property
+    def one_thread_count(self) -> int | None:
+        return self.threads[0] if self.threads else None
+
+    def load(self, n_threads: int | None = None) -> Model:
+        return load_model(self.name, n_threads=n_threads, swa_full=self.swa_full, kv_type=self.kv_type)
+
+    def single(self, what: str) -> None:
+        """Refuse several values."""
+        if any(len(values) != 1 for values in (self.n_prompt, self.n_gen, self.n_depth, self.threads or (1,))):
+            raise UsageError(f"{what} one test at a time: give one number for each of -p, -n, -d and -t")
+
+    def form(self, what: str, *forms: str) -> None:
+        """Refuse other forms of output."""
+        if self.output not in forms:
+            raise UsageError(f"{what} writes {', '.join(forms[:-1])} or {forms[-1]}")
+
+
+def _tests(wish: Wish) -> None:
+    """llama-bench's."""
     from localllm.tools import bench
 
-    if formats:
-        _formats((threads or (None,))[0], repetitions, output)
-        return
-    name = one_model(positional, model)
-    if profile:
-        sizes = min(512, max(1, n_prompt[0])), n_depth[0]
-        with load_model(name, n_threads=(threads or (None,))[0], kv_type=kv_type) as model_:
-            _profile(model_, *sizes, repetitions, output)
-        return
-    if against and (swa_full or kv_type != "f16"):
-        raise UsageError("--against compares defaults: it cannot be used with --swa-full or --kv-type")
-    if against:
-        if any(len(values) != 1 for values in (n_prompt, n_gen, n_depth, threads or (1,))):
-            raise UsageError("--against compares one test at a time: give one number for each of -p, -n, -d and -t")
-        _against(name, against, (threads or (None,))[0], (n_prompt[0], n_gen[0], n_depth[0]), repetitions, output)
-        return
-    rows = bench.combinations(n_prompt, n_gen, n_depth, batch_size, threads or (None,))
+    rows = bench.combinations(wish.n_prompt, wish.n_gen, wish.n_depth, wish.batch_size, wish.threads or (None,))
     if not rows:
         raise UsageError("nothing to measure: -p and -n are both 0")
+    build, how = f"localllm {localllm.__version__}", (wish.repetitions, not wish.no_warmup, wish.kv_type)
+    if wish.limits:
+        from localllm.tools import limits
 
-    def load(n_threads: int | None) -> Model:
-        return load_model(name, n_threads=n_threads, swa_full=swa_full, kv_type=kv_type)
-
-    build = f"localllm {localllm.__version__}"
-    if limits:
-        from localllm.tools import limits as beside
-
-        limited = beside.run(load, rows, repetitions, not no_warmup, kv_type, build)
-        texts = markdown(limited, LIMITED_COLUMNS) if output == "md" else WRITERS[output](limited)
+        limited = limits.run(wish.load, rows, *how, build)
+        texts = markdown(limited, LIMITED_COLUMNS) if wish.output == "md" else WRITERS[wish.output](limited)
     else:
-        texts = WRITERS[output](bench.run(load, rows, repetitions, not no_warmup, kv_type, build))
+        texts = WRITERS[wish.output](bench.run(wish.load, rows, *how, build))
     for text in texts:
         click.echo(text)
 
 
-def _formats(n_threads: int | None, repetitions: int, output: str) -> None:
+def _card(wish: Wish) -> None:
+    """The machine, the model, their speed beside limits and peer."""
+    wish.form("--card", "md", "json")
+    wish.single("--card measures")
+    from localllm.tools import bench, card
+
+    tests = bench.combinations(wish.n_prompt, wish.n_gen, wish.n_depth, wish.batch_size[:1], (None,))
+    if not tests:
+        raise UsageError("nothing to measure: -p and -n are both 0")
+    made = card.measure(
+        lambda: wish.load(wish.one_thread_count), tests, wish.repetitions, not wish.no_warmup, wish.kv_type, note
+    )
+    if wish.output == "json":
+        click.echo(json.dumps(made.fields(), indent=2, ensure_ascii=False))
+        return
+    for line in bench_card.markdown(made):
+        click.echo(line)
+
+
+def _plot(wish: Wish) -> None:
+    """Curves, as a picture or as text."""
+    from localllm.tools import curves, disturbance, plot, tune
+
+    wish.form("--plot", "md", "json")
+    if wish.plot:
+        plot.check(wish.plot)
+    from localllm.runtime.processors import processors
+
+    asked = curves.Wish(
+        wish.threads or tune.candidates(processors()),
+        wish.batch_size if "batch_size" in wish.typed else curves.BATCHES,
+        wish.n_depth if "n_depth" in wish.typed else curves.DEPTHS,
+        n_prompt=max(1, wish.n_prompt[0]),
+        n_gen=max(1, wish.n_gen[0]) if "n_gen" in wish.typed else curves.Wish.n_gen,
+        runs=wish.repetitions if "repetitions" in wish.typed else curves.Wish.runs,
+    )
+    with wish.load() as model:
+        title = f"{model.description} on {_here(model)}; medians of {asked.runs} runs"
+        before = disturbance.read()
+        found = curves.curves(model, asked, note)
+        meanwhile = disturbance.between(before, disturbance.read(), disturbance.on_battery())
+    for warning in disturbance.warnings({}, meanwhile):
+        note(warning)
+    if wish.plot:
+        plot.picture(found, title, wish.plot)
+        note(f"{wish.plot}: written")
+    if wish.output == "json":
+        click.echo(json.dumps({"title": title, "curves": [curve.fields() for curve in found]}, ensure_ascii=False))
+    elif not wish.plot:
+        for line in plot.text(found, title, _has_blocks()):
+            click.echo(line)
+
+
+def _here(model: Model) -> str:
+    from localllm.tools.machine import machine
+
+    found = machine()
+    return f"{found.processor}, {found.cores}, {model.target}; localllm {localllm.__version__}"
+
+
+def _has_blocks() -> bool:
+    """Standard output can be written the characters of bars."""
+    if os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        "█▏".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _tune(wish: Wish) -> None:
+    """The fastest numbers of threads, kept; or what was kept, forgotten."""
+    from localllm.runtime import tuned
+
+    if wish.forget:
+        done = tuned.forget()
+        click.echo(f"{tuned.path()}: removed" if done else "nothing was kept")
+        return
+    wish.form("--tune", "md", "json")
+    from localllm.runtime.processors import processors
+    from localllm.tools import disturbance, tune
+
+    numbers = sorted(set(wish.threads or tune.candidates(processors())))
+    with wish.load() as model:
+        before = disturbance.read()
+        found = tune.tune(model, numbers, Progress())
+        n_bytes = model.n_bytes
+        meanwhile = disturbance.between(before, disturbance.read(), disturbance.on_battery())
+    path = None if meanwhile.is_busy else tuned.keep(n_bytes, found.threads)
+    warnings = disturbance.warnings({}, meanwhile)
+    if wish.output == "json":
+        click.echo(json.dumps({**found.fields(), "kept": path and str(path), "warnings": warnings}, indent=2))
+    else:
+        for line in _tuned_lines(found, numbers):
+            click.echo(line)
+    if path is None:
+        raise LocalllmError(f"bench --tune: the machine was busy, nothing is kept. {' '.join(warnings)}")
+    for warning in warnings:
+        note(warning)
+    note(f"Kept for models of {tuned.size_class(n_bytes)} on this machine, where -t is not given: {path}")
+
+
+def _tuned_lines(found: Tuned, numbers: Sequence[int]) -> Iterator[str]:
+    yield "| threads | prompt t/s | generation t/s |"
+    yield "| ------: | ---------: | -------------: |"
+    for n in numbers:
+        yield f"| {n:7} | {found.prompt.medians[n]:10.1f} | {found.decode.medians[n]:14.1f} |"
+    yield f"\nFastest: {found.threads.prompt} for prompts, {found.threads.decode} for generation."
+
+
+def _formats(wish: Wish) -> None:
     """The products of every tensor format beside the machine's limits."""
     from localllm.runtime.processors import default_threads
     from localllm.tools import formats
 
-    count = n_threads or default_threads()
-    speeds = formats.run(count, runs=repetitions)
-    if output == "md":
+    wish.form("--formats", "md", "json", "jsonl")
+    count = wish.one_thread_count or default_threads()
+    speeds = formats.run(count, runs=wish.repetitions)
+    if wish.output == "md":
         for line in formats.markdown(speeds, count):
             click.echo(line)
-    elif output == "jsonl":
+    elif wish.output == "jsonl":
         for speed in speeds:
             click.echo(json.dumps({"n_threads": count, **speed.fields()}))
-    elif output == "json":
-        click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
     else:
-        raise UsageError("--formats writes md, json or jsonl")
+        click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
 
 
-def _profile(model: Model, n_rows: int, n_depth: int, repetitions: int, output: str) -> None:
+def _profile(wish: Wish) -> None:
     """Operation kinds by their time, the slowest first."""
     from localllm.tools import profile
 
-    rows = profile.profile(model, n_rows, repetitions, n_depth)
-    if output == "md":
+    n_rows = min(512, max(1, wish.n_prompt[0]))
+    with load_model(wish.name, n_threads=wish.one_thread_count, kv_type=wish.kv_type) as model:
+        rows = profile.profile(model, n_rows, wish.repetitions, wish.n_depth[0])
+    if wish.output == "md":
         for line in profile.markdown(rows):
             click.echo(line)
     else:
         click.echo(json.dumps([row.fields() for row in rows], indent=2))
 
 
-def _against(
-    name: str | None, peer: str, n_threads: int | None, counts: tuple[int, int, int], repetitions: int, output: str
-) -> None:
+def _against(wish: Wish) -> None:
     """Medians of both sides, and the median of the ratios pair by pair."""
+    if wish.swa_full or wish.kv_type != "f16":
+        raise UsageError("--against compares defaults: it cannot be used with --swa-full or --kv-type")
+    wish.single("--against compares")
     from localllm.tools import against
 
-    with load_model(name, n_threads=n_threads) as model:
-        job = against.Job(model.path, model.n_threads, *counts)
+    counts = wish.n_prompt[0], wish.n_gen[0], wish.n_depth[0]
+    with load_model(wish.name, n_threads=wish.one_thread_count) as model:
+        job = against.Job(model.path, model.n_threads, *counts, model.n_threads_batch)
         description = model.description
-    pairs = against.compare(job, peer, repetitions, lambda done: note(f"pair {done} of {repetitions}"))
+    peer, runs = str(wish.against), wish.repetitions
+    pairs = against.compare(job, peer, runs, lambda done: note(f"pair {done} of {runs}"))
     rows = against.comparisons(job, pairs)
-    if output != "md":
+    if wish.output != "md":
         whole = {**against.describe(job, peer), "model_type": description, "tests": [row.fields() for row in rows]}
-        click.echo(json.dumps(whole, indent=2 if output == "json" else None, ensure_ascii=False))
+        click.echo(json.dumps(whole, indent=2 if wish.output == "json" else None, ensure_ascii=False))
         return
-    click.echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {repetitions} pairs) |")
+    click.echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {runs} pairs) |")
     click.echo("| --- | ---: | ---: | ---: | ---: | ---: |")
     for f in (row.fields() for row in rows):
         speeds_text = f"{f['median_ours']:.1f} | {f['median_theirs']:.1f} | {f['median_ratio']:.2f}"
         click.echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
 
 
-def _size(n: int) -> str:
-    return f"{n / 2**20:.2f} MiB" if n < 2**30 else f"{n / 2**30:.2f} GiB"
-
-
-def _params(n: int) -> str:
-    return f"{n / 1e6:.2f} M" if n < 1e9 else f"{n / 1e9:.2f} B"
-
-
-Columns = tuple[tuple[str, int, "Callable[[Result], str]"], ...]
-COLUMNS: Columns = (
-    ("model", -30, lambda r: r.model["model_type"]),
-    ("size", 10, lambda r: _size(r.model["model_size"])),
-    ("params", 10, lambda r: _params(r.model["model_n_params"])),
-    ("backend", -10, lambda r: r.model["backends"]),
-    ("threads", 7, lambda r: str(r.model["n_threads"])),
-    ("test", 15, lambda r: r.test.name),
-    ("t/s", 20, lambda r: "{avg_ts:.2f} ± {stddev_ts:.2f}".format(**r.fields())),
-)
-"""Header, width (negative: to the left) and cell of the Markdown table: llama-bench's."""
-
-
-def _beside(r: Result) -> str:
-    f = r.fields()
-    unit = {"gb_s": "GB/s", "gmac_s": "GMAC/s"}[f["limited_by"]]
-    return "{speed:.1f} of {limit:.1f} {}".format(unit, **f)
-
-
-LIMITED_COLUMNS = (
-    *COLUMNS,
-    ("speed", 22, _beside),
-    ("share", 5, lambda r: "{share:.0%}".format(**r.fields())),
-)
-
-
-def _cell(text: str, width: int) -> str:
-    return f" {text.ljust(-width) if width < 0 else text.rjust(width)} |"
-
-
-def markdown(results: Iterable[Result], columns: Columns = COLUMNS) -> Iterator[str]:
-    fields: dict[str, Any] = {}
-    for result in results:
-        if not fields:  # no head before the model is known to load
-            yield "|" + "".join(_cell(name, width) for name, width, _ in columns)
-            yield "|" + "".join(f" {'-' * (abs(width) - 1)}{':' if width > 0 else '-'} |" for _, width, _ in columns)
-        fields = result.fields()
-        yield "|" + "".join(_cell(cell(result), width) for _, width, cell in columns)
-    yield "\nbuild: {build_commit}, {cpu_info}".format(**fields)
-
-
-def _whole(result: Result) -> dict[str, object]:
-    return {**result.fields(), "samples_ns": result.samples_ns, "samples_ts": result.samples_ts}
-
-
-def as_json(results: Iterable[Result]) -> Iterator[str]:
-    yield json.dumps([_whole(result) for result in results], indent=2, ensure_ascii=False)
-
-
-def as_jsonl(results: Iterable[Result]) -> Iterator[str]:
-    return (json.dumps(_whole(result), ensure_ascii=False) for result in results)
-
-
-def as_csv(results: Iterable[Result]) -> Iterator[str]:
-    head = False
-    for result in results:
-        fields = result.fields()
-        if not head:
-            yield ",".join(fields)
-            head = True
-        line = io.StringIO()
-        csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields.values())
-        yield line.getvalue()
-
-
-WRITERS: dict[str, Callable[[Iterable[Result]], Iterator[str]]] = {
-    "md": markdown,
-    "json": as_json,
-    "jsonl": as_jsonl,
-    "csv": as_csv,
+MODES: dict[str, Callable[[Wish], None]] = {
+    "card": _card,
+    "plot": _plot,
+    "tune": _tune,
+    "formats": _formats,
+    "profile": _profile,
+    "against": _against,
+    "": _tests,
 }
-"""-o -> lines of text, each written as soon as it is known."""
+"""Option that chooses what is measured -> how it is done; without one, llama-bench's tests."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from statistics import median
@@ -23,6 +26,8 @@ from localllm.runtime.processors import processor_name
 
 PEERS = {"llamacpp": "xllamacpp"}
 """Name on the command line -> package it needs."""
+FEWEST_PAIRS = 3
+"""Without which a ratio says nothing."""
 _SEED = 1
 
 
@@ -35,6 +40,8 @@ class Job:
     n_prompt: int
     n_gen: int
     n_depth: int
+    n_threads_batch: int = 0
+    """For prompts; 0: as many as for generation."""
 
     @property
     def n_ctx(self) -> int:
@@ -64,10 +71,11 @@ class Comparison:
 
 
 def compare(
-    job: Job, peer: str, repetitions: int, progress: Callable[[int], None]
+    job: Job, peer: str, repetitions: int, progress: Callable[[int], None], seconds: float | None = None
 ) -> dict[str, list[tuple[float, float]]]:
     """{"pp"|"tg": [(ours, theirs), ...]}, tokens a second; progress(pairs done) is called after each pair.
 
+    seconds: after which both sides are ended; the pairs so far are given, if there are FEWEST_PAIRS.
     Raises UsageError for an unknown peer, LocalllmError where a side fails.
     """
     if peer not in PEERS:
@@ -75,15 +83,43 @@ def compare(
     if find_spec(PEERS[peer]) is None:
         raise UsageError(f"--against {peer}: the package {PEERS[peer]} is not here: pip install 'localllm[peer]'")
     speeds: dict[str, list[tuple[float, float]]] = {"pp": [], "tg": []}
-    with _Side("localllm", job) as ours, _Side(peer, job) as theirs:
-        for i in range(repetitions):
-            # Who goes first alternates too.
-            order = (ours, theirs) if i % 2 == 0 else (theirs, ours)
-            got = {side.name: side.measure(_SEED + 1 + i) for side in order}
-            for test in speeds:
-                speeds[test].append((got["localllm"][test], got[peer][test]))
-            progress(i + 1)
+    late = threading.Event()
+    try:
+        with _Side("localllm", job) as ours, _Side(peer, job) as theirs, _ended(seconds, late, ours, theirs):
+            for side in (ours, theirs):
+                side.warm_up()
+            for i in range(repetitions):
+                # Who goes first alternates too.
+                order = (ours, theirs) if i % 2 == 0 else (theirs, ours)
+                got = {side.name: side.measure(_SEED + 1 + i) for side in order}
+                for test in speeds:
+                    speeds[test].append((got["localllm"][test], got[peer][test]))
+                progress(i + 1)
+    except LocalllmError:
+        if not late.is_set():
+            raise
+        if len(speeds["pp"]) < FEWEST_PAIRS:
+            raise LocalllmError(f"{FEWEST_PAIRS} pairs of runs took more than {seconds:.0f} s") from None
     return speeds
+
+
+@contextmanager
+def _ended(seconds: float | None, late: threading.Event, *sides: _Side) -> Iterator[None]:
+    """Ends the sides after so long, and says so by `late`."""
+
+    def end() -> None:
+        late.set()
+        for side in sides:
+            side.end()
+
+    timer = threading.Timer(seconds or 0, end)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def comparisons(job: Job, speeds: dict[str, list[tuple[float, float]]]) -> list[Comparison]:
@@ -120,22 +156,26 @@ class _Side:
         )
 
     def __enter__(self) -> _Side:
-        try:
-            self._answer()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.kill()
+        self.end()
         self._process.wait()
+
+    def end(self) -> None:
+        """At once."""
+        self._process.kill()
+
+    def warm_up(self) -> None:
+        """Wait until it is loaded and has measured once."""
+        self._answer()
 
     def measure(self, seed: int) -> dict[str, float]:
         """Tokens a second: {"pp": ..., "tg": ...}."""
         assert self._process.stdin
-        self._process.stdin.write(f"{seed}\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # that it ended is said below
+            self._process.stdin.write(f"{seed}\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, float]:
@@ -168,7 +208,7 @@ def _tokens(job: Job, n_vocab: int, seed: int) -> tuple[list[int], list[int]]:
 def _ours(job: Job) -> Callable[[int], dict[str, float]]:
     from localllm.generate.session import Model
 
-    model = Model.load(job.model, n_threads=job.n_threads)
+    model = Model.load(job.model, n_threads=job.n_threads, n_threads_batch=job.n_threads_batch or None)
     context = model.context(n_ctx=job.n_ctx)
 
     def feed(ids: Sequence[int]) -> int:
@@ -202,7 +242,7 @@ def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
     params = xllamacpp.CommonParams()
     params.model.path = first
     params.n_ctx, params.n_parallel, params.warmup = job.n_ctx, 1, True
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job.n_threads
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = job.n_threads, job.n_threads_batch or job.n_threads
     server = xllamacpp.Server(params)
 
     def complete(ids: list[int], n_predict: int) -> dict[str, float]:
@@ -235,6 +275,7 @@ _SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {"locall
 
 def main() -> None:
     """Child process: warm up, then measure once for each seed that comes in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     job = Job(**json.loads(sys.argv[2]))
     measure = _SIDES[sys.argv[1]](job)
     measure(_SEED)

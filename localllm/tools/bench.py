@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from localllm.generate.loop import Engine
     from localllm.generate.session import Model
 
+FEWEST = 3
+"""Runs of a test that are made however long they take."""
 _SEED = 1
 
 
@@ -127,9 +129,15 @@ def run(
 
 
 def measure(
-    model: Model, test: Test, repetitions: int, warmup: bool = True, kv_type: str = "f16", build: str = ""
+    model: Model,
+    test: Test,
+    repetitions: int,
+    warmup: bool = True,
+    kv_type: str = "f16",
+    build: str = "",
+    seconds: float = math.inf,
 ) -> Result:
-    """Run one test in a context of its own."""
+    """Run one test in a context of its own. seconds: once its runs took so long, no more than FEWEST are made."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     chance = random.Random(_SEED)
     context = model.context(n_ctx=test.n_prompt + test.n_gen + test.n_depth, n_batch=test.n_batch)
@@ -146,6 +154,8 @@ def measure(
             _prompt(context, prompt)
             _generate(context, answer)
             samples.append(time.perf_counter_ns() - start)
+            if len(samples) >= FEWEST and sum(samples) > seconds * 1e9:
+                break
     finally:
         context.close()
     return Result(test, _describe(model, test, kv_type), now, samples, build)

@@ -6,6 +6,7 @@ and after; each cause has a remedy, and a sentence that names both.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +19,8 @@ from localllm.tools.bench import mean, stdev
 
 _SCATTER = 0.05
 """Deviation, as a share of the mean, from which on figures scatter."""
-_OTHERS = 0.25
-"""Cores that others used, from which on it is said."""
+_OTHERS, _OTHERS_SHARE = 0.25, 0.05
+"""Cores that others used, from which on it is said; and the same as a share of all cores, on large machines."""
 _STOLEN = 0.03
 """The same, for what the host took away."""
 _THROTTLED = 0.03
@@ -55,6 +56,13 @@ class Disturbance:
     throttled: float
     """Seconds a second, over all threads, for which a quota held them back."""
     on_battery: bool
+    cores: int = 1
+    """Of the machine: logical processors."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Others used, or the host took, so much that figures are no good."""
+        return self.others > max(_OTHERS, _OTHERS_SHARE * self.cores) or self.stolen > _STOLEN * self.cores
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,6 +106,7 @@ def between(before: Counters, after: Counters, battery: bool = False) -> Disturb
         max(0.0, (after.stolen - before.stolen) / wall),
         max(0.0, (after.throttled - before.throttled) / wall),
         battery,
+        os.cpu_count() or 1,
     )
 
 
@@ -137,11 +146,11 @@ def _shares(tests: Mapping[str, float]) -> str:
 
 _CAUSES: tuple[tuple[Callable[[Disturbance], bool], str], ...] = (
     (
-        lambda d: d.others > _OTHERS,
+        lambda d: d.others > max(_OTHERS, _OTHERS_SHARE * d.cores),
         "Other programs used {others:.1f} cores meanwhile: close them and run it again.",
     ),
     (
-        lambda d: d.stolen > _STOLEN,
+        lambda d: d.stolen > _STOLEN * d.cores,
         "The host of this virtual machine gave {stolen:.1f} cores to others: run it again at another time.",
     ),
     (

@@ -51,14 +51,20 @@ def run(
         return loaded[0]
 
     for result in bench.run(remember, rows, repetitions, warmup, kv_type, build):
-        model = loaded[0]
         n_threads = int(result.model["n_threads"])
         if n_threads not in limits:
             limits[n_threads] = measured(n_threads)
-        unit = "gmac_s" if result.test.n_prompt else "gb_s"
-        n_bytes, n_macs = work(model, result.test)
-        speed = (n_macs if result.test.n_prompt else n_bytes) / bench.mean(result.samples_ns)
-        yield Limited(**vars(result), unit=unit, speed=speed, limit=limits[n_threads][unit])
+        yield beside(result, work(loaded[0], result.test), limits)
+
+
+def beside(result: bench.Result, work: tuple[int, int], limits: dict[int, dict[str, float]]) -> Limited:
+    """A result with its limit: of generation bytes, of a prompt products. work: see `work`; limits: number of threads
+    -> what `measured` says."""
+    prompt = bool(result.test.n_prompt)
+    unit = "gmac_s" if prompt else "gb_s"
+    speed = work[prompt] / bench.mean(result.samples_ns)
+    limit = limits[int(result.model["n_threads"])][unit]
+    return Limited(**vars(result), unit=unit, speed=speed, limit=limit)
 
 
 def measured(n_threads: int) -> dict[str, float]:

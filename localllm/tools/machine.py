@@ -72,13 +72,11 @@ def _system() -> str:
 
 def inside(root: Path = ROOT) -> str:
     """By Linux's files; elsewhere nothing is known."""
+    found = [f"{what} container" for name, what in _CONTAINERS.items() if (root / name).exists()]
     if "microsoft" in text_of(root / "proc/version").lower():
-        return "WSL"
-    for name, what in _CONTAINERS.items():
-        if (root / name).exists():
-            return f"{what} container"
+        return ", ".join([*found, "WSL"])
     flags = next((line for line in text_of(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
     vendor = text_of(root / "sys/class/dmi/id/sys_vendor")
     if "hypervisor" in flags.split() or text_of(root / "sys/hypervisor/type"):
-        return f"virtual machine ({vendor})" if vendor else "virtual machine"
-    return ""
+        found.append(f"virtual machine ({vendor})" if vendor else "virtual machine")
+    return ", ".join(found)

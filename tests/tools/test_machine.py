@@ -39,7 +39,8 @@ def test_cores(processors, text):
         ({"sys/hypervisor/type": "xen"}, "virtual machine"),
         ({".dockerenv": ""}, "Docker container"),
         ({"run/.containerenv": ""}, "Podman container"),
-        ({"proc/version": "Linux version 6.6.1-microsoft-standard-WSL2", ".dockerenv": ""}, "WSL"),
+        ({"proc/version": "Linux version 6.6.1-microsoft-standard-WSL2", ".dockerenv": ""}, "Docker container, WSL"),
+        ({".dockerenv": "", "proc/cpuinfo": "flags : hypervisor"}, "Docker container, virtual machine"),
     ],
 )
 def test_what_it_runs_in(tmp_path, files, text):
