@@ -26,6 +26,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("16 requests at the same time", "localllm batch requests.jsonl answers.jsonl model.gguf -np 16"),
     ),
     "bench": (
+        ("A card of this machine with the default model, to be shown to others", "localllm bench"),
+        ("The fastest number of threads, kept for later runs", "localllm bench model.gguf --tune"),
+        ("Speed over threads, batches and depth, as a picture", "localllm bench model.gguf --plot speed.svg"),
         ("A prompt of 512 tokens, and 128 tokens of an answer", "localllm bench model.gguf -p 512 -n 128"),
         ("How fast each operation is", "localllm bench model.gguf --profile"),
     ),

@@ -69,7 +69,7 @@ def _draw(axes: Any, curve: Curve) -> None:
 
 
 def text(curves: Sequence[Curve], title: str, unicode: bool = True) -> Iterator[str]:
-    """Lines: a table of bars for each curve. unicode: whether what shows them has blocks."""
+    """Lines: a table of bars for each curve. unicode: whether what shows them has more than ASCII."""
     yield title
     for curve in curves:
         yield ""
@@ -78,7 +78,7 @@ def text(curves: Sequence[Curve], title: str, unicode: bool = True) -> Iterator[
         width = max((len(str(x)) for x in curve.samples), default=0)
         for x, middle in curve.medians.items():
             spread = (max(curve.samples[x]) - min(curve.samples[x])) / 2
-            yield f"  {x:>{width}} {_bar(middle / most, unicode)} {middle:.1f} ± {spread:.1f}"
+            yield f"  {x:>{width}} {_bar(middle / most, unicode)} {middle:.1f} {'±' if unicode else '+-'} {spread:.1f}"
 
 
 def _bar(share: float, unicode: bool) -> str:

@@ -110,6 +110,7 @@ def tune(
     chance = random.Random(_SEED)
 
     try:
+        speeds.choose_lengths(before)
         return Tuned(
             race(numbers, speeds.prompt, chance, partial(say, "Measuring prompts, rounds")),
             race(numbers, speeds.decode, chance, partial(say, "Measuring generation, rounds")),
@@ -126,12 +127,13 @@ class _Speeds:
         self._model = model
         self._context = model.context(n_ctx=_PROMPTS[0] + 64)
         self._ids = [(7 * i) % model.config.n_vocab for i in range(_PROMPTS[0])]
-        self._n_prompt = _PROMPTS[0]
-        if self.prompt(model.n_threads_batch) < _PROMPTS[0]:  # more than a second
+        self._n_prompt, self._n_gen = _PROMPTS[0], 1
+
+    def choose_lengths(self, threads: Threads) -> None:
+        """So that a measurement takes neither long nor too short a time; all is run once, too."""
+        if self.prompt(threads.prompt) < _PROMPTS[0]:  # more than a second
             self._n_prompt = _PROMPTS[1]
-        self._n_gen = 1
-        speed = self.decode(model.n_threads)
-        self._n_gen = max(2, min(64, int(_SAMPLE_SECONDS * speed)))
+        self._n_gen = max(2, min(64, int(_SAMPLE_SECONDS * self.decode(threads.decode))))
 
     def prompt(self, n_threads: int) -> float:
         self._use(n_threads)

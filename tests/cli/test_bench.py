@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 import statistics
 
 import pytest
@@ -93,6 +94,14 @@ def test_limits(call, fake, monkeypatch):
     assert " of 400.0 GMAC/s |" in lines[2]
     assert " of 20.0 GB/s |" in lines[3]
     assert "share" in call("bench", "--limits", "-p", 8, "-n", 0, "-r", 1, "-o", "csv").out
+
+
+def test_sql(call, fake):
+    """What sqlite3 takes: a row each, with numbers where they are."""
+    base = sqlite3.connect(":memory:")
+    base.executescript(call("bench", "-p", 16, "-n", 4, "-r", 1, "-o", "sql").out)
+    rows = base.execute("SELECT n_prompt, n_gen, model_type, avg_ts > 0 FROM llama_bench").fetchall()
+    assert rows == [(16, 0, "fake 64 F32", 1), (0, 4, "fake 64 F32", 1)]
 
 
 class TestMeasure:

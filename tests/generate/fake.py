@@ -15,6 +15,7 @@ from localllm.generate.params import Sampling
 from localllm.generate.session import TextGeneration
 from localllm.gguf.metadata import Metadata
 from localllm.model.sequences import Moment, Span
+from localllm.runtime.tuned import Threads
 
 ALPHABET = "\0abcdefghijklmnopqrstuvwxyz .,!?\n0123456789<>|:ABCDEFGHIJKLMNOP/"
 N_VOCAB = len(ALPHABET)
@@ -187,10 +188,11 @@ class FakeModel(TextGeneration):
     description = "fake 64 F32"
     n_params, n_bytes, target = 1_234_567, 4_938_268, "generic"
     n_threads, n_threads_batch = 2, 2
+    notes: tuple[str, ...] = ()
     default_n_ctx = 64
     max_positions = 1 << 31
     config = SimpleNamespace(n_vocab=N_VOCAB, n_ctx_train=64, n_embd=8)
-    network = SimpleNamespace(pooling=SimpleNamespace(kind="mean"))
+    network = SimpleNamespace(pooling=SimpleNamespace(kind="mean"), causal=True)
 
     def __init__(self, script="hello", can_cut=True):
         self.metadata = Metadata(self.path)
@@ -200,9 +202,18 @@ class FakeModel(TextGeneration):
         self.tokenizer: FakeTokenizer | None = FakeTokenizer()
         self.template = self.tool_template = FakeTemplate()
         self.contexts: list[FakeContext] = []
+        self.before_pass = lambda context: None
+        """Of contexts that are made from then on."""
+        self.team = SimpleNamespace(threads=Threads(2, 2))
         self.loaded: list[SimpleNamespace] = []
         """What the fixture `fake` of tests/cli was asked for."""
         self.closed = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
 
     def logits_after(self, cells):
         text = FakeTokenizer().decode(cells)
@@ -217,6 +228,7 @@ class FakeModel(TextGeneration):
 
     def context(self, n_ctx=None, n_seq=1, n_batch=8):
         made = FakeContext(self, n_ctx or self.default_n_ctx, min(n_batch, 8), self.can_cut, n_seq)
+        made.before_pass = self.before_pass
         self.contexts.append(made)
         return made
 

@@ -1,8 +1,10 @@
 """The comparison with llama.cpp: our side for real, the peer by a stand-in."""
 
+import threading
+
 import pytest
 
-from localllm.errors import UsageError
+from localllm.errors import LocalllmError, UsageError
 from localllm.tools import against
 from tests import tiny_models
 
@@ -15,6 +17,7 @@ def job(tmp_path):
 
 def test_our_side_measures_both_tests(job):
     with against._Side("localllm", job) as side:
+        side.warm_up()
         speeds = side.measure(5)
     assert speeds["pp"] > 0
     assert speeds["tg"] > 0
@@ -43,3 +46,71 @@ def test_a_peer_that_is_not_installed_says_how(job, monkeypatch):
     monkeypatch.setattr(against, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"localllm\[peer\]"):
         against.compare(job, "llamacpp", 1, print)
+
+
+class Sides:
+    """Two sides that answer so often, and then not before they are ended."""
+
+    def __init__(self, monkeypatch, answers):
+        monkeypatch.setattr(against, "find_spec", lambda name: object())
+        monkeypatch.setattr(against, "_Side", lambda name, job: self.made.setdefault(name, Side(name, answers)))
+        self.made: dict[str, Side] = {}
+
+
+class Side:
+    def __init__(self, name, answers):
+        self.name, self.answers = name, answers
+        self.ended = threading.Event()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.end()
+
+    def end(self):
+        self.ended.set()
+
+    def warm_up(self):
+        pass
+
+    def measure(self, seed):
+        if self.answers == 0:
+            assert self.ended.wait(60)
+            raise LocalllmError(f"bench: the process of {self.name} ended early (status -9)")
+        self.answers -= 1
+        return {"pp": 10.0, "tg": 1.0}
+
+
+@pytest.mark.parametrize("answers", [3, 4])
+def test_what_takes_too_long_is_cut_short(job, monkeypatch, answers):
+    """Both sides are ended; the pairs so far count."""
+    sides = Sides(monkeypatch, answers)
+    done: list[int] = []
+    speeds = against.compare(job, "llamacpp", 5, done.append, seconds=0.05)
+    assert len(speeds["pp"]) == len(speeds["tg"]) == answers
+    assert all(side.ended.is_set() for side in sides.made.values())
+
+
+def test_too_few_pairs(job, monkeypatch):
+    Sides(monkeypatch, 2)
+    with pytest.raises(LocalllmError, match="3 pairs of runs took more than"):
+        against.compare(job, "llamacpp", 5, lambda done: None, seconds=0.05)
+
+
+def test_a_side_that_fails_is_told_as_such(job, monkeypatch):
+    sides = Sides(monkeypatch, 1)
+
+    def fail(done):
+        sides.made["llamacpp"].end()
+
+    with pytest.raises(LocalllmError, match="llamacpp ended early"):
+        against.compare(job, "llamacpp", 5, fail, seconds=600)
+
+
+def test_a_process_that_ended(job):
+    with against._Side("localllm", job) as side:
+        side.end()
+        side._process.wait()
+        with pytest.raises(LocalllmError, match="ended early"):
+            side.measure(1)

@@ -1,5 +1,6 @@
 """What is said of figures that scatter: by counters that are made here."""
 
+import os
 from types import SimpleNamespace
 
 import psutil
@@ -13,10 +14,15 @@ QUIET = Disturbance(0.0, 0.0, 0.0, False)
 STEADY = [100.0, 101.0, 100.5, 99.5, 100.0]
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
 def test_between_two_readings():
     before = Counters(wall=10, busy=100, own=50, stolen=3, throttled=1)
     after = Counters(wall=20, busy=130, own=65, stolen=5, throttled=4)
-    assert disturbance.between(before, after, True) == Disturbance(1.5, 0.2, 0.3, True)
+    assert disturbance.between(before, after, True) == Disturbance(1.5, 0.2, 0.3, True, 1)
 
 
 def test_nothing_is_below_nothing():
@@ -47,6 +53,24 @@ def test_causes(found, words):
     assert second == sentence
     assert "pp512 by 11%" in first
     assert "tg128" not in first
+
+
+@pytest.mark.parametrize(
+    ("found", "busy"),
+    [
+        (Disturbance(0.2, 0, 0, False, 2), False),
+        (Disturbance(0.3, 0, 0, False, 2), True),
+        (Disturbance(1.5, 0, 0, False, 64), False),
+        (Disturbance(4.0, 0, 0, False, 64), True),
+        (Disturbance(0, 0.05, 0, False, 2), False),
+        (Disturbance(0, 0.5, 0, False, 2), True),
+        (Disturbance(0, 0, 0.5, True, 2), False),
+    ],
+)
+def test_a_busy_machine(found, busy):
+    """On a large one more may go on beside a measurement."""
+    assert found.is_busy is busy
+    assert any("Other programs" in text or "host" in text for text in disturbance.warnings({}, found)) is busy
 
 
 def test_a_scatter_without_a_cause():
