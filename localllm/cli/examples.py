@@ -30,7 +30,6 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("The fastest number of threads, kept for later runs", "localllm bench model.gguf --tune"),
         ("Speed over threads, batches and depth, as a picture", "localllm bench model.gguf --plot speed.svg"),
         ("A prompt of 512 tokens, and 128 tokens of an answer", "localllm bench model.gguf -p 512 -n 128"),
-        ("How fast each operation is", "localllm bench model.gguf --profile"),
     ),
     "perplexity": (
         ("Of a text", "localllm perplexity model.gguf -f text.txt"),

@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("localllm.cli.run", "Give one answer to one prompt, on standard output."),
     "serve": ("localllm.cli.serve", "Serve models over HTTP: OpenAI, Anthropic, Ollama, llama.cpp."),
     "batch": ("localllm.cli.batch", "Answer the requests of a file, in the batch format of OpenAI."),
-    "bench": ("localllm.cli.bench", "Measure how fast this machine is: a card, curves, or the tests of llama-bench."),
+    "bench": ("localllm.cli.bench", "Measure the speed of a model: a card, or llama-bench's tests."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "compare": ("localllm.cli.compare", "Compare files of one model: size, speed, quality."),
     "calibrate": ("localllm.cli.calibrate", "Measure which columns of a model's matrices matter."),
