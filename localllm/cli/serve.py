@@ -151,8 +151,8 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
 def command(model: str | None, **given: Any) -> None:
     """Serve models over HTTP, to clients of OpenAI, Anthropic, Ollama and llama.cpp, and to a browser.
 
-    MODEL is the path of a GGUF file or a name of `localllm list`. It is loaded at once; other models, those of the
-    store and of --models-dir, when a client names them.
+    MODEL is the path of a GGUF file or a name of `localllm list`. It is loaded at once; other models, those that are
+    here by `localllm list` and those of --models-dir, when a client names them.
     """
     given["model"] = one_model(model, given.pop("model_option"))
     need_extra()
@@ -209,13 +209,13 @@ def named_models(model: str | None, aliases: Sequence[str]) -> dict[str, str]:
         if aliases:
             raise UsageError("--alias names MODEL, and none is given")
         return {}
-    from localllm.server.library import stem
     from localllm.store.catalog import find_entry
+    from localllm.store.filenames import stem
     from localllm.store.resolve import resolve
 
     path = resolve(model, fetch=True)
     entry = None if os.path.isfile(model) else find_entry(model)
-    return dict.fromkeys(aliases or [entry.name if entry else stem(Path(path))], path)
+    return dict.fromkeys(aliases or [entry.name if entry else stem(path)], path)
 
 
 def _default(library: Library) -> str | None:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from localllm.store.catalog import catalog
-from localllm.store.found import found_models
+from localllm.store.filenames import is_model, part_of, stem
+from localllm.store.found import find, found_models
+from localllm.store.stored import StoredModel
 
 _FRESH_SECONDS = 2.0
-"""Folders are not read again before."""
+"""The folder is not read again before."""
+_FOUND_SECONDS = 30.0
+"""What lies on the machine is not looked for again before, unless a name is unknown: it takes a millisecond a model."""
 _NEAR = 3
-_PART = re.compile(r"-\d{5}-of-\d{5}$")
-_FIRST_PART = re.compile(r"-00001-of-\d{5}$")
-_NO_MODELS = re.compile(r"mmproj|imatrix", re.IGNORECASE)
-"""Files beside models that are none (llama.cpp's naming)."""
 
 
 class Library:
@@ -31,29 +29,41 @@ class Library:
     ) -> None:
         self._given, self._folder, self._store, self._any_name = dict(given), folder, store, any_name
         self._files: dict[str, str] = {}
-        self._read = -_FRESH_SECONDS
+        self._found: list[StoredModel] = []
+        self._read, self._looked = -_FRESH_SECONDS, -_FOUND_SECONDS
 
     def files(self) -> dict[str, str]:
-        """Name -> path of every model, those given first. A path has one name but where several were given for it."""
+        """Name -> path of every model, those given first. A path has one name but where several were given for it, or
+        its program has several."""
         if time.monotonic() - self._read >= _FRESH_SECONDS:
-            self._files = dict(self._given)
-            known = {os.path.realpath(path) for path in self._given.values()}
-            for name, path in [*self._of_folder(), *self._of_store()]:
-                if os.path.realpath(path) not in known:
-                    known.add(os.path.realpath(path))
-                    self._files.setdefault(name, path)
-            self._read = time.monotonic()
+            files = dict(self._given)
+            for models in (self._of_folder(), self._of_machine()):
+                known = set(map(os.path.realpath, files.values()))
+                for name, path in models:
+                    if os.path.realpath(path) not in known:
+                        files.setdefault(name, path)
+            self._files, self._read = files, time.monotonic()
         return self._files
 
     def refresh(self) -> None:
         """Read the folders again at the next look: a model was added."""
-        self._read = -_FRESH_SECONDS
+        self._read, self._looked = -_FRESH_SECONDS, -_FOUND_SECONDS
 
     def find(self, name: str) -> str | None:
-        """The name as `files` has it: whatever its case, and without Ollama's tag ":latest"."""
-        wanted = name.lower().removesuffix(":latest")
-        first = next(iter(self.files()), None) if self._any_name else None
-        return next((known for known in self.files() if known.lower() == wanted), first)
+        """The name as `files` has it: whatever its case, and as `localllm.store.found.find` understands it: without
+        Ollama's tag ":latest", a repository's without its quantization."""
+        found = self._find(name)
+        if found is None and time.monotonic() - self._looked >= _FRESH_SECONDS:
+            self.refresh()
+            found = self._find(name)
+        return found or (next(iter(self.files()), None) if self._any_name else None)
+
+    def _find(self, name: str) -> str | None:
+        names = {known.lower(): known for known in self.files()}
+        wanted = name.lower()
+        exact = names.get(wanted) or names.get(wanted.removesuffix(":latest"))
+        model = find(name, self._found) if exact is None and self._store else None
+        return exact if model is None else names.get(model.name.lower())
 
     def first(self, name: str) -> str:
         """The first name of the file that a name stands for: it is loaded once, whatever it is called."""
@@ -69,28 +79,20 @@ class Library:
     def _of_folder(self) -> Iterable[tuple[str, str]]:
         if self._folder is None:
             return
-        found = [path for path in sorted(Path(self._folder).rglob("*.gguf")) if is_model(path)]
-        stems = Counter(stem(path) for path in found)
+        found = [path for path in sorted(Path(self._folder).rglob("*.gguf")) if _is_model(path)]
+        stems = Counter(map(stem, found))
         for path in found:
             name = stem(path)
             yield (name if stems[name] == 1 else str(path.relative_to(self._folder).with_name(name))), str(path)
 
-    def _of_store(self) -> Iterable[tuple[str, str]]:
-        if not self._store:
-            return
-        for entry in catalog().entries.values():
-            if entry.is_here:
-                yield entry.name, str(entry.path)
-        for model in found_models():
-            yield model.name, str(model.path)
+    def _of_machine(self) -> Iterable[tuple[str, str]]:
+        if self._store and time.monotonic() - self._looked >= _FOUND_SECONDS:
+            self._found = found_models()
+            self._looked = time.monotonic()
+        return ((model.name, str(model.path)) for model in self._found)
 
 
-def is_model(path: Path) -> bool:
+def _is_model(path: Path) -> bool:
     """Whether a file is a model by its name; of one in parts the first stands for all."""
-    whole = not _PART.search(path.stem) or bool(_FIRST_PART.search(path.stem))
-    return whole and not _NO_MODELS.search(path.stem) and path.is_file()
-
-
-def stem(path: Path) -> str:
-    """The name of a file, without the number of a part."""
-    return _PART.sub("", path.stem)
+    part = part_of(path)
+    return is_model(path) and (part is None or part.number == 1) and path.is_file()

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,10 +18,11 @@ from starlette.applications import Starlette
 from localllm.engine.options import EngineOptions
 from localllm.errors import LocalllmError, UsageError
 from localllm.server.app import create_app
-from localllm.server.library import Library, stem
+from localllm.server.library import Library
 from localllm.server.loading import ModelSettings, load
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
+from localllm.store.filenames import stem
 from localllm.store.resolve import resolve
 
 _ROUTER = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
@@ -65,7 +65,7 @@ def make_app(settings: Settings) -> Starlette:
     """The application of one replica; its model is loaded before the first request comes."""
     path = resolve(settings.model, fetch=True)
     model = ModelSettings(EngineOptions(settings.n_ctx, settings.parallel), settings.threads)
-    library = Library({stem(Path(path)): path}, any_name=True)
+    library = Library({stem(path): path}, any_name=True)
     models = Models(library, lambda path: load(path, model))
     app = create_app(models, ServerOptions(keys=(settings.api_key,) if settings.api_key else ()))
     inner = app.router.lifespan_context

@@ -30,25 +30,25 @@ class Part:
     count: int
 
 
-def is_model(name: str) -> bool:
+def is_model(name: str | PurePath) -> bool:
     """Whether a file is a model, or a part of one, by its name: no projector, no importance matrix, no draft head."""
     path = PurePath(name)
     return path.suffix.lower() == ".gguf" and not _NO_MODEL.search(path.name)
 
 
-def part_of(name: str) -> Part | None:
+def part_of(name: str | PurePath) -> Part | None:
     """Which part of a split model a file is; None for a whole one."""
     found = _PART.fullmatch(PurePath(name).stem)
     return None if found is None else Part(found[1], int(found[2]), int(found[3]))
 
 
-def stem(name: str) -> str:
+def stem(name: str | PurePath) -> str:
     """The file's name without folders, ".gguf" and the number of a part."""
     part = part_of(name)
     return PurePath(name).stem if part is None else part.stem
 
 
-def quantization(name: str) -> str:
+def quantization(name: str | PurePath) -> str:
     """The quantization at the end of a file's name, in capitals; "" where there is none."""
     found = _QUANTIZATION.search(stem(name))
     return found[1].upper() if found else ""

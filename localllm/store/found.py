@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -10,7 +11,8 @@ from itertools import count
 from localllm.store.catalog import catalog
 from localllm.store.filenames import PREFERRED, Note, stem
 from localllm.store.origins import origins
-from localllm.store.records import last_used, owns
+from localllm.store.paths import store_dir
+from localllm.store.records import all_files
 from localllm.store.stored import StoredModel
 
 _note = logging.getLogger("localllm.store").info
@@ -22,13 +24,17 @@ def found_models(note: Note = _note) -> list[StoredModel]:
     the first one's; the other is "PROGRAM:NAME". `note` is told what was passed over, and why."""
     models: list[StoredModel] = []
     names: set[str] = set()
+    known, own = all_files(), os.path.join(os.path.realpath(store_dir()), "")
     listed = {str(entry.path): entry.name for entry in catalog().entries.values() if entry.is_here}
     for origin in origins():
         for model in origin.models(note):
             model = replace(model, name=listed.get(str(model.path), model.name))
             name = next(name for name in _names(model) if name.lower() not in names)
             names.add(name.lower())
-            models.append(replace(model, name=name, owned=owns(model.path), last_used=last_used(model.path)))
+            real = os.path.realpath(model.path)
+            pulled, used = known.get(real, (False, None))
+            owned = pulled or real.startswith(own)
+            models.append(replace(model, name=name, owned=owned, last_used=used))
     return models
 
 

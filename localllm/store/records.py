@@ -62,6 +62,13 @@ def last_used(path: str | os.PathLike[str]) -> float | None:
     return row[0] if row else None
 
 
+def all_files() -> dict[str, tuple[bool, float | None]]:
+    """Real path of every file that is known: whether a pull of ours put it there, and when it was last loaded."""
+    with _reading() as records:
+        rows = records.execute("SELECT path, pulled, used FROM files").fetchall() if records else []
+    return {path: (pulled is not None, used) for path, pulled, used in rows}
+
+
 def pulled(path: str | os.PathLike[str], name: str, etag: str = "") -> None:
     """This file is ours: it was downloaded as MODEL `name`. To be called before it is put there: who is killed between
     the two owns nothing that is not. Raises StoreError if that cannot be written down."""

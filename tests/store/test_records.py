@@ -80,3 +80,11 @@ def test_several_processes_write() -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(n)]) for n in range(4)]
     assert [process.wait(60) for process in writers] == [0] * 4
     assert all(records.owns(f"/models/{n}-{i}") for n in range(4) for i in range(20))
+
+
+def test_all_files(tmp_path: Path) -> None:
+    assert records.all_files() == {}
+    ours, theirs = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    records.pulled(ours, "a")
+    records.used(theirs)
+    assert records.all_files() == {str(ours): (True, None), str(theirs): (False, records.last_used(theirs))}
