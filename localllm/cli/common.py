@@ -98,8 +98,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         "at once, in another process, too. [default: cache]",
     ),
     "cache_dir": _row(
-        "--cache-dir", type=click.Path(file_okay=False), metavar="DIR",
-        help="Folder of what is kept of prompts. [default: the user's cache folder]",
+        "--cache-dir", "--prompt-cache", type=click.Path(file_okay=False), metavar="DIR",
+        help="Folder of what is kept of prompts (llama.cpp's --prompt-cache names a file). [default: the user's cache "
+        "folder]",
     ),
     "cache_size": _row(
         "--cache-size", type=SIZE, default="2G", show_default=True, metavar="SIZE",

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "json": ("--json", {"is_flag": True, "help": "The answer is a JSON object."}),
+_OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "json": (("--json",), {"is_flag": True, "help": "The answer is a JSON object."}),
     "json_schema": (
-        "--json-schema", {"metavar": "FILE|TEXT", "help": "The answer is JSON that meets this JSON schema."},
+        ("--json-schema", "-j", "-jf", "--json-schema-file"),
+        {"metavar": "FILE|TEXT", "help": "The answer is JSON that meets this JSON schema."},
     ),
-    "regex": ("--regex", {"metavar": "REGEX", "help": "The answer matches this regular expression, all of it."}),
+    "regex": (("--regex",), {"metavar": "REGEX", "help": "The answer matches this regular expression, all of it."}),
     "grammar": (
-        "--grammar", {"metavar": "FILE|TEXT", "help": "The answer meets this grammar: llama.cpp's GBNF, or Lark's."},
+        ("--grammar", "--grammar-file"),
+        {"metavar": "FILE|TEXT", "help": "The answer meets this grammar: llama.cpp's GBNF, or Lark's."},
     ),
 }  # fmt: skip
-"""Parameter name -> option, settings for click. All need the package llguidance (localllm[structured])."""
+"""Parameter name -> options (ours, llama.cpp's), settings for click. All need llguidance (localllm[structured])."""
 
 _LONGEST_NAME = 4096
 """Longer texts are no names of files."""
@@ -35,8 +37,8 @@ _LONGEST_NAME = 4096
 
 def grammar_options(function: _Command) -> _Command:
     """A decorator that adds them to a command."""
-    for name, (flag, settings) in reversed(_OPTIONS.items()):
-        function = click.option(name, flag, **settings)(function)
+    for name, (flags, settings) in reversed(_OPTIONS.items()):
+        function = click.option(name, *flags, **settings)(function)
     return function
 
 
@@ -46,7 +48,7 @@ def grammar_of(given: Mapping[str, Any]) -> Grammar | None:
 
     named = [name for name in _OPTIONS if given[name] not in (None, False)]
     if len(named) > 1:
-        first, second = (_OPTIONS[name][0] for name in named[:2])
+        first, second = (_OPTIONS[name][0][0] for name in named[:2])
         raise UsageError(f"{first} and {second}: an answer is held to one of them")
     if not named:
         return None
@@ -55,7 +57,7 @@ def grammar_of(given: Mapping[str, Any]) -> Grammar | None:
         return Grammar("json")
     if named[0] == "regex":
         return Grammar("regex", value)
-    text = _text_of(value, "{" if named[0] == "json_schema" else "", _OPTIONS[named[0]][0])
+    text = _text_of(value, "{" if named[0] == "json_schema" else "", _OPTIONS[named[0]][0][0])
     if named[0] == "json_schema":
         return Grammar("json_schema", text)
     return Grammar("gbnf" if "::=" in text else "lark", text)

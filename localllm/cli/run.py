@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import select
-import stat
+import contextlib
+import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from localllm.cli.asking import Asked, Asker, Manner, answer_all
 from localllm.cli.common import (
     GENERATION,
     GENERATION_SECTIONS,
     VARIABLES,
     Generation,
+    Progress,
     load_model,
     note,
     one_model,
@@ -22,18 +25,14 @@ from localllm.cli.common import (
     statistics,
 )
 from localllm.cli.grammars import grammar_of, grammar_options
+from localllm.cli.questions import Question, read_questions, whole_prompt
 from localllm.cli.sections import Sectioned
 from localllm.cli.settings import default_model
-from localllm.cli.verbose import is_verbose
+from localllm.cli.verbose import is_verbose, tell
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from localllm.generate.answer import Answer
     from localllm.generate.grammar import Grammar
-    from localllm.generate.session import Model
-
-_PATIENCE = 1.0
-"""Seconds before a silent pipe on standard input is mentioned: one that is never closed would look like a hang."""
 
 
 @click.command(
@@ -42,9 +41,30 @@ _PATIENCE = 1.0
 )  # fmt: skip
 @click.argument("first", metavar="[MODEL]", required=False)
 @click.argument("second", metavar="[PROMPT]", required=False)
-@options("model", "prompt", "system")
-@click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the model's chat template.")
+@options("model", "prompt")
+@click.option(
+    "-f", "--file", metavar="FILE", help="The prompt, or what follows it, from a UTF-8 file; -: standard input."
+)
+@click.option(
+    "--prompts", metavar="FILE",
+    help="Answer many prompts: a line each, or JSON objects with prompt or messages, and id, system, max_tokens, stop, "
+    "seed, temperature, ...; a line of JSON each is printed, in their order. -: standard input.",
+)  # fmt: skip
+@options("system")
+@click.option(
+    "--raw", "-no-cnv", "--no-conversation", is_flag=True,
+    help="Continue the prompt as it is, without the model's chat template.",
+)  # fmt: skip
+@click.option("--think/--no-think", "thinking", default=None, help="Whether the model thinks before it answers.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; may be given more than once.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Print the text as it comes, or at the end a JSON object with what is known of it.",
+)  # fmt: skip
+@click.option(
+    "--logprobs", type=click.IntRange(0, 100), metavar="N",
+    help="With JSON: each token with its log probability, and the N likeliest ones at its place.",
+)  # fmt: skip
 @grammar_options
 @options(*GENERATION)
 @click.option(
@@ -52,37 +72,118 @@ _PATIENCE = 1.0
     help="Print statistics to standard error. [default: when it is a terminal]",
 )  # fmt: skip
 def command(
-    first: str | None, second: str | None, model: str | None, prompt: str | None, system: str, raw: bool,
-    stop: tuple[str, ...], stats: bool | None, **given: Any,
+    first: str | None, second: str | None, model: str | None, prompt: str | None, file: str | None,
+    prompts: str | None, stats: bool | None, output: str, **given: Any,
 ) -> int:  # fmt: skip
     """Give one answer to a prompt.
 
-    A single argument is MODEL when it is a file, has a path's form or is a name of the catalog, and PROMPT otherwise;
-    -m and -p leave no doubt. Without a model the catalog's default is used. What is piped into standard input follows
-    the prompt, or is the prompt.
+    A single argument is MODEL when it is a file, has a path's form or is a name of a model, and PROMPT otherwise; -m
+    and -p leave no doubt. Without a model the default one is used. What is in a file (-f), and what is piped into
+    standard input, follows the prompt, or is the prompt. In a terminal, a MODEL without a prompt starts a chat.
+    Standard output gets the answer alone; what the model thinks goes to standard error where that is a terminal.
+
+    \b
+    Exit status: 0    the answer ended, or -n ended it
+                 1    an error; or less came than was asked for: the context was full, -n cut what a
+                      grammar asks for, or some of --prompts have no answer
+                 2    wrong usage
+                 130  Ctrl-C, 143 SIGTERM: what was said so far was printed
     """
-    settings, grammar = Generation.of(given), grammar_of(given)
-    name, text = assign(first, second, model, prompt)
-    if name is None:
-        name = default_model()
-    if raw and system:
-        raise UsageError("--system needs the chat template: it cannot be used with --raw")
-    text = with_stdin(text)
+    settings = Generation.of(given)
+    manner = _manner(given, settings, grammar_of(given))
+    if manner.logprobs is not None and output == "text" and prompts is None:
+        raise UsageError("--logprobs needs -o json: text is the answer alone")
+    wanted = is_verbose() or sys.stderr.isatty() if stats is None else stats
+    if prompts is not None:
+        if second is not None or prompt is not None or file is not None:
+            raise UsageError("--prompts has all prompts: no other can be given with it")
+        name, questions = one_model(first, model), read_questions(prompts)
+        with _asker(name, manner, wanted) as asker:
+            return _answer_many(asker, questions)
+    name, prompt = assign(first, second, model, prompt)
+    name = default_model() if name is None else name
+    text = whole_prompt(prompt, file)
+    if text is None:
+        return _chat(name, given)
+    with _asker(name, manner, wanted) as asker:
+        return _answer_one(asker, Question(text), output, wanted)
+
+
+@contextlib.contextmanager
+def _asker(name: str | None, manner: Manner, wanted: bool) -> Iterator[Asker]:
+    """The model, loaded while the block runs."""
+    settings = manner.settings
     loaded = load_model(
         name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type, settings.chat_template
     )
     try:
-        answer = _start(loaded, text, system, raw, stop, settings, grammar)
-        status = _show(answer)
-        if grammar and answer.stats.stop_reason != "stop":
-            note("The answer was cut: it is only the beginning of what the grammar asks for.")
-        wanted = is_verbose() or sys.stderr.isatty() if stats is None else stats
-        _report(answer, settings.n_ctx or loaded.default_n_ctx, wanted)
-        for text in settings.notes if wanted else ():
-            note(text)
-        return status
+        if loaded.template.is_fallback and not manner.raw:
+            note(f"{loaded.template.advice} --raw continues the prompt as it is.")
+        asker = Asker(loaded, manner)
+        try:
+            yield asker
+        finally:
+            asker.close()
+            for said in settings.notes if wanted else ():
+                note(said)
     finally:
         loaded.close()
+
+
+def _manner(given: dict[str, Any], settings: Generation, grammar: Grammar | None) -> Manner:
+    if given["raw"] and given["system"]:
+        raise UsageError("--system needs the chat template: it cannot be used with --raw")
+    if given["raw"] and given["thinking"] is not None:
+        raise UsageError("--think needs the chat template: it cannot be used with --raw")
+    return Manner(settings, given["system"], given["raw"], given["stop"], grammar, given["thinking"], given["logprobs"])
+
+
+def _chat(name: str | None, given: dict[str, Any]) -> int:
+    """What people of Ollama expect of a model without a prompt, in a terminal."""
+    from localllm.cli.chat import command as chat
+
+    ctx = click.get_current_context()
+    taken = {param.name for param in chat.params} | {"first", "model"}
+    given_alone = [key for key in ctx.params if ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    if name is None or not _is_interactive() or not taken.issuperset(given_alone):
+        raise UsageError("no prompt: give one (localllm run 'Why is the sky blue?'), or pipe one in")
+    note(f"No prompt: this is `localllm chat {name}`.")
+    options = {key: value for key, value in given.items() if key in taken}
+    return int(ctx.invoke(chat, positional=name, **options) or 0)
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _answer_one(asker: Asker, question: Question, output: str, wanted: bool) -> int:
+    asked = asker.ask(question)
+    status = _show(asked, output == "text", thoughts=wanted and output == "text")
+    if output == "json":
+        click.echo(json.dumps(asked.as_json(), ensure_ascii=False))
+    for said in asked.cuts():
+        note(said)
+    if wanted:
+        note(statistics(asked.reply.stats))
+    return status or asked.status
+
+
+def _answer_many(asker: Asker, questions: dict[int, Question | str]) -> int:
+    """A line of JSON for each; 1 where some have no whole answer."""
+
+    def write(row: dict[str, Any]) -> None:
+        click.echo(json.dumps(row, ensure_ascii=False))
+        sys.stdout.flush()
+
+    try:
+        failed = answer_all(asker, questions, write, Progress())
+    except KeyboardInterrupt:
+        note("Stopped: the rest is not answered.")
+        return INTERRUPTED
+    if failed:
+        lines = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
+        note(f"{len(failed)} of {len(questions)} prompts have no whole answer: line{'s'[: len(failed) > 1]} {lines}")
+    return int(bool(failed))
 
 
 def assign(
@@ -108,72 +209,35 @@ def _is_model(text: str) -> bool:
     return looks_like_model(text) or text.lower().endswith(".gguf")
 
 
-def with_stdin(prompt: str | None) -> str:
-    """The prompt, followed by what is piped into standard input."""
-    piped = _piped()
-    if prompt is None and not piped:
-        raise UsageError("no prompt: give one (localllm run 'Why is the sky blue?'), or pipe one in")
-    return "\n\n".join(part for part in (prompt, piped) if part)
+def _show(asked: Asked, shown: bool, thoughts: bool) -> int:
+    """Take the answer as it comes, and write it where `shown` is true; the exit status: 130 after Ctrl-C, which leaves
+    the text so far."""
+    from localllm.generate.dialogue.deltas import Content
 
-
-def _piped() -> str:
-    """Text of standard input when it is a pipe, a socket or a file; a terminal and /dev/null are not read."""
+    reply, status, is_first = asked.reply, 0, True
+    thinking = False
     try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):  # closed, or not a real file
-        return ""
-    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
-        return ""
-    if not stat.S_ISREG(mode) and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
-        note("Reading standard input until its end (without one, add </dev/null).")
-    data = sys.stdin.buffer.read()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"standard input is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
-
-
-def _start(
-    model: Model, text: str, system: str, raw: bool, stop: tuple[str, ...], settings: Generation,
-    grammar: Grammar | None,
-) -> Answer:  # fmt: skip
-    from localllm.generate.answer import new_constraint, prompt_ids
-    from localllm.generate.dialogue.prepare import chat_ids
-
-    if raw:
-        ids = prompt_ids(model, text)
-    else:
-        messages = [{"role": "system", "content": system}] if system else []
-        ids = chat_ids(model, [*messages, {"role": "user", "content": text}])
-        if model.template.is_fallback:
-            note(f"{model.template.advice} --raw continues the prompt as it is.")
-        stop = (*stop, *model.template.stop)
-    return model.answer(
-        ids, settings.sampling(model), settings.max_tokens, stop, settings.n_ctx, settings.n_batch,
-        new_constraint(model, grammar), cache=settings.cache(),
-    )  # fmt: skip
-
-
-def _show(answer: Answer) -> int:
-    """Write the pieces as they come; the exit status: 130 after Ctrl-C, which leaves the text so far."""
-    status = 0
-    try:
-        for piece in answer:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+        for part in reply.parts():
+            if is_first:
+                tell(f"first token: {reply.stats.prompt_tokens} tokens read in {reply.stats.prompt_seconds:.2f} s")
+                is_first = False
+            said = isinstance(part, Content)
+            if said and shown:
+                if thinking:
+                    click.echo(err=True)
+                sys.stdout.write(part.text)
+                sys.stdout.flush()
+            elif not said and thoughts:
+                click.echo(click.style(part.text, dim=True) if sys.stderr.isatty() else part.text, err=True, nl=False)
+            thinking = not said and thoughts
     except KeyboardInterrupt:
-        answer.close()
+        reply.close()
         status = INTERRUPTED
-    if not answer.text.endswith("\n"):
+    if thinking:
+        click.echo(err=True)
+    if shown and not reply.text.endswith("\n"):
         if sys.stdout.isatty():
             sys.stdout.write("\n")
         elif sys.stderr.isatty():
             click.echo(err=True)
     return status
-
-
-def _report(answer: Answer, n_ctx: int, wanted: bool) -> None:
-    if answer.stats.stop_reason == "context":
-        note(f"The context of {n_ctx} tokens is full: the answer ends here. Use a larger one with -c N.")
-    if wanted:
-        note(statistics(answer.stats))

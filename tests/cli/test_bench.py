@@ -58,7 +58,7 @@ def test_threads_load_the_model_again(call, fake):
 
 @pytest.mark.parametrize("verb", ["bench", "run", "chat"])
 def test_swa_full(call, fake, verb):
-    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1), "run": ("-m", "x.gguf", "hi"), "chat": ()}[verb]
+    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1), "run": ("-m", "x.gguf", "hi", "-n", 4), "chat": ()}[verb]
     for flags in ((), ("--swa-full",)):
         assert call(verb, *arguments, *flags).status == 0
     assert [loaded.swa_full for loaded in fake.loaded] == [False, True]
@@ -66,7 +66,11 @@ def test_swa_full(call, fake, verb):
 
 @pytest.mark.parametrize("verb", ["bench", "run", "chat"])
 def test_kv_type(call, fake, verb):
-    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1, "-o", "json"), "run": ("-m", "x.gguf", "hi"), "chat": ()}[verb]
+    arguments = {
+        "bench": ("-p", 4, "-n", 0, "-r", 1, "-o", "json"),
+        "run": ("-m", "x.gguf", "hi", "-n", 4),
+        "chat": (),
+    }[verb]
     for flags in ((), ("--kv-type", "q8_0")):
         result = call(verb, *arguments, *flags)
         assert result.status == 0

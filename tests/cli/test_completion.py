@@ -59,7 +59,7 @@ def test_options_and_their_values(answer):
 
 
 def test_models_and_files(answer, models):
-    assert answer("localllm chat smollm2") == [("plain", "smollm2-135m-instruct")]
+    assert answer("localllm chat smollm2-135") == [("plain", "smollm2-135m-instruct")]
     assert answer("localllm run -m ORG") == [("plain", "org/repo:Q4_K_M")]
     assert answer("localllm chat ./x") == [("file", "./x")]
     assert answer("localllm run --grammar g") == [("file", "g")]
@@ -120,8 +120,8 @@ def test_in_a_real_bash(tmp_path):
     program.chmod(0o755)
     script = (
         'eval "$(localllm completion bash)"\ncomplete -p localllm\n'
-        'COMP_LINE="localllm chat smollm2"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($COMP_LINE); COMP_CWORD=2\n'
-        '_localllm_completion localllm smollm2 chat\necho "${COMPREPLY[@]}"\n'
+        'COMP_LINE="localllm chat smollm2-135"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=($COMP_LINE); COMP_CWORD=2\n'
+        '_localllm_completion localllm smollm2-135 chat\necho "${COMPREPLY[@]}"\n'
     )
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ def path(tmp_path_factory):
 @pytest.fixture
 def run(call, path, tmp_path):
     def run_(*options, prompt=PROMPT):
-        settings = ("-c", 600, "-n", 5, "--temp", 0, "-v", "--cache-dir", tmp_path / "prompts")
+        settings = ("-c", 600, "-n", 5, "--temp", 0, "--stats", "--cache-dir", tmp_path / "prompts")
         return call("run", "-m", path, "--raw", "-p", prompt, *settings, *options)
 
     return run_

@@ -76,7 +76,7 @@ def test_a_prompt_longer_than_the_context(call, fake):
 def test_a_full_context_says_so(call, fake):
     fake.script = "x" * 50
     result = call("run", "-p", "hi", "-c", 12, *GREEDY)
-    assert result.status == 0
+    assert result.status == 1
     assert result.out == "xxxxx"
     assert "12 tokens is full" in result.err
 
@@ -132,21 +132,21 @@ class TestStdin:
         (tmp_path / "prompt").write_text("abc")
         with open(tmp_path / "prompt", encoding="utf-8") as stream:
             monkeypatch.setattr("sys.stdin", stream)
-            from localllm.cli.run import with_stdin
+            from localllm.cli.questions import whole_prompt
 
-            assert with_stdin(None) == "abc"
+            assert whole_prompt(None, None) == "abc"
 
     def test_a_silent_pipe_is_mentioned(self, capfd, fake, monkeypatch):
         import threading
 
-        from localllm.cli import run
+        from localllm.cli import questions
 
         reader, writer = os.pipe()
-        monkeypatch.setattr(run, "_PATIENCE", 0.01)
+        monkeypatch.setattr(questions, "_PATIENCE", 0.01)
         with os.fdopen(reader, encoding="utf-8") as stream:
             monkeypatch.setattr("sys.stdin", stream)
             threading.Timer(0.3, os.close, [writer]).start()
-            assert run.with_stdin("hi") == "hi"
+            assert questions.whole_prompt("hi", None) == "hi"
         assert "standard input" in capfd.readouterr().err
 
 

@@ -13,8 +13,9 @@ from localllm.cli.sections import Sectioned
 
 FIRST = {
     "serve": ["-m, --model", "--host", "--port", "-v, --verbose", "-h, --help"],
-    "run": ["-m, --model", "-p, --prompt", "-sys, --system", "--raw", "--stop", "-n, --predict", "--chat-template",
-            "--stats", "-v, --verbose", "-h, --help"],
+    "run": ["-m, -hf", "-p, --prompt", "-f, --file", "--prompts", "-sys, --system", "-no-cnv, --raw", "--think",
+            "--stop", "-o, --output", "--logprobs", "-n, --predict", "--chat-template", "--stats", "-v, --verbose",
+            "-h, --help"],
 }  # fmt: skip
 
 

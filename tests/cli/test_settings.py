@@ -83,7 +83,7 @@ class TestModel:
     ("text", "words"),
     [
         ("[run]\ntemprature = 1\n", ("[run] has no 'temprature'", "near it: 'temperature'")),
-        ("[rum]\ntemp = 1\n", ("[rum] is no command", "near it: [run]")),
+        ("[runn]\ntemp = 1\n", ("[runn] is no command", "near it: [run]")),
         ("[default]\nthread = 1\n", ("[default] has no 'thread'", "'threads'")),
         ("temp = 1\n", ("temp stands in no section", "[run]")),
         ('[run]\ntemp = "warm"\n', ("[run] temp: 'warm' is not a valid float",)),
