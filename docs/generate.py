@@ -107,7 +107,7 @@ def calls() -> str:
 
     def beginnings(name: str) -> str:
         shape = SHAPES[name]
-        return " or ".join(f"`{text}`" for text in (shape.trigger, *shape.more_triggers))
+        return " or ".join(f"`{' '.join(text.split())}`" for text in (shape.trigger, *shape.more_triggers))
 
     rows = ((row.models, row.name, beginnings(row.name)) for row in (*FORMATS, GENERIC))
     return table(("Models", "Format", "A call begins with"), rows)

@@ -67,7 +67,7 @@ class ChatTemplate:
         if self._compiled is None:
             self._compiled = _compile(self.source)
         variables = {"tools": None, "documents": None, **self._tokens, **extra}
-        variables |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
+        variables |= {"messages": list(map(_prepared, messages)), "add_generation_prompt": add_generation_prompt}
         pieces, size = [], 0
         try:
             for piece in self._compiled.generate(variables):
@@ -180,6 +180,17 @@ def _made(source: str, tokenizer: Tokenizer | None, description: str) -> ChatTem
     return ChatTemplate(source, _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"), description)
 
 
+def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as `apply_chat_template` of transformers hands it on: without fields that are None, and with thoughts
+    by each name that templates read."""
+    plain = {key: value for key, value in message.items() if value is not None}
+    thoughts = next((plain[key] for key in _THOUGHTS if key in plain), None)
+    return plain if thoughts is None else {"thinking": thoughts, **plain, "reasoning_content": thoughts}
+
+
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+
+
 def _text(tokenizer: Tokenizer | None, which: str) -> str:
     token_id = None if tokenizer is None else getattr(tokenizer, which)
     return "" if tokenizer is None or token_id is None else tokenizer.token_text(token_id)
@@ -238,7 +249,7 @@ def _listed(value: object) -> list[Any]:
     """What `map` and its like give, as llama.cpp's own templates write it."""
     if isinstance(value, Iterator):
         return list(value)
-    raise TypeError(f"{type(value).__name__} has no JSON")
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -5,7 +5,9 @@ llama.cpp watches which values a template reads (common/jinja/caps.cpp); what it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -104,6 +106,25 @@ class Capabilities:
         asked = [_message("user", _ASKED)]
         return _ASKED not in self._tried(asked) and _ASKED in self._tried(as_parts(asked))
 
+    @cached_property
+    def wants_list(self) -> bool:
+        """Where there are no tools, they must be an empty list: without it the template fails."""
+        asked = [_message("user", _ASKED)]
+        tries = (asked, as_parts(asked))
+        return not any(_ASKED in self._rendered(each) for each in tries) and any(
+            _ASKED in self._rendered(each, tools=[]) for each in tries
+        )
+
+    def told(self, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The variables by which the template is told of tools. Nearly all read `tools`."""
+        variables: dict[str, Any] = {"tools": list(tools)} if tools or self.wants_list else {}
+        if tools and "xml_tools" in self.source:  # SmolLM3
+            variables["xml_tools"] = list(tools)
+        if "functools[" in self.source and "datetime" in self.source:  # FireFunction 2
+            variables["functions"] = json.dumps(list(tools), indent=2, ensure_ascii=False) if tools else ""
+            variables["datetime"] = date.today().strftime("%b %d %Y")
+        return variables
+
     def _shows(self, text: str, *messages: Message) -> bool:
         return text in (self._written(messages) or self._written(messages, tools=[PROBE_TOOL]))
 
@@ -117,14 +138,17 @@ class Capabilities:
             for _ in range(max(1, len(calls)))
         ]
         asked = _message("user", _ASKED)
-        tools = {"tools": [PROBE_TOOL]} if self.tools else {}
+        tools = [PROBE_TOOL] if self.tools else []
         head = [asked, calling, *results]
-        return self._written(head, **tools) or self._written([*head, _message("assistant", _SAID), asked], **tools)
+        return self._written(head, tools) or self._written([*head, _message("assistant", _SAID), asked], tools)
 
-    def _written(self, messages: Sequence[Message], **extra: Any) -> str:
-        return self._tried(as_parts(messages) if self.wants_parts else messages, **extra)
+    def _written(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return self._tried(as_parts(messages) if self.wants_parts else messages, tools)
 
-    def _tried(self, messages: Sequence[Message], **extra: Any) -> str:
+    def _tried(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> str:
+        return self._rendered(messages, **self.told(tools))
+
+    def _rendered(self, messages: Sequence[Message], **extra: Any) -> str:
         template = self._template()
         assert template is not None
         try:

@@ -10,13 +10,14 @@ from localllm.generate.dialogue.families import (
     gemma,
     generic,
     harmony,
+    invoke,
     llama,
     mistral,
     others,
     pythonic,
     tagged,
 )
-from localllm.generate.dialogue.families.json_calls import Read, list_between
+from localllm.generate.dialogue.families.json_calls import Read, between, list_between
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Format:
 _START_ACTION, _END_ACTION = "<|START_ACTION|>", "<|END_ACTION|>"
 _COHERE = tuple(f"<|{border}_{part}|>" for border in ("START", "END") for part in ("RESPONSE", "TEXT"))
 
+_SEED, _INTERNLM = "seed:tool_call", "<|action_start|><|plugin|>"
+_MINIMAX = invoke.Tags("minimax:tool_call", "invoke", "parameter")
+_MINICPM = invoke.Tags("", "function", "param")
+
 GENERIC = Format(
     "generic",
     (),
@@ -67,12 +72,34 @@ FORMATS = (
            models="DeepSeek R1"),
     Format("deepseek", (deepseek.CALL,), (deepseek.CALLS, deepseek.CALL), deepseek.read, models="DeepSeek V3, V3.1"),
     Format("gemma4", ("<|tool_call>call:",), (gemma.START,), gemma.read, models="Gemma 4"),
+    Format("functiongemma", (gemma.FUNCTION_START,), (gemma.FUNCTION_START,),
+           partial(gemma.read, start=gemma.FUNCTION_START, end=gemma.FUNCTION_END, quote=gemma.ESCAPE),
+           models="FunctionGemma"),
     Format("mistral-id", (mistral.START, "[CALL_ID]"), (mistral.START,), mistral.read, id_prefix="", id_length=9,
            models="Mistral Small 3.2"),
     Format("mistral-args", (mistral.START, "[ARGS]"), (mistral.START,), mistral.read, id_prefix="", id_length=9,
            models="Ministral 3"),
     Format("mistral", (mistral.START,), (mistral.START,), mistral.read, id_prefix="", id_length=9,
            models="Mistral Nemo, and others of its time"),
+    Format("seed", (f"<{_SEED}>", "<function="), (f"<{_SEED}>",), partial(tagged.read, outer=_SEED, line=""),
+           models="Seed-OSS"),
+    Format("minimax-m2", (f"<{_MINIMAX.outer}>", "<invoke name="), (f"<{_MINIMAX.outer}>",),
+           partial(invoke.read, tags=_MINIMAX), models="MiniMax M2"),
+    Format("minicpm5", ('<function name="', '<param name="'), ('<function name="',),
+           partial(invoke.read, tags=_MINICPM), models="MiniCPM 5"),
+    Format("hy3", (f"'{others.HY3}'", "<tool_sep"), (f"<tool_calls{others.HY3}>",), others.read_hy3,
+           models="Hunyuan 3"),
+    Format("apertus", (others.APERTUS,), (others.APERTUS,), others.read_apertus, models="Apertus"),
+    Format("internlm", (_INTERNLM,), (_INTERNLM,), between(_INTERNLM, "<|action_end|>"), models="InternLM 2 and 2.5"),
+    Format("gigachat3.1", ("<|role_sep|>", others.GIGACHAT), (others.GIGACHAT,), others.read_gigachat,
+           models="GigaChat 3.1"),
+    Format("gigachat3", ("<|role_sep|>", "'function call'"),
+           (f"{others.GIGACHAT_END}\n\n{others.GIGACHAT_3}", others.GIGACHAT_3), others.read_gigachat,
+           models="GigaChat 3"),
+    Format("tool-calls", (f"{others.TOOL_CALLS}[",), (others.TOOL_CALLS,), others.read_tool_calls,
+           models="Hunyuan A13B, Apriel"),
+    Format("jamba", (f'"{others.TOOL_CALLS}"',), (others.TOOL_CALLS,), others.read_tool_calls, models="Jamba 1.5"),
+    Format("minimax-m1", (others.TOOL_CALLS,), (others.TOOL_CALLS,), others.read_tool_calls, models="MiniMax M1"),
     Format("qwen3-coder", ("<tool_call>", "<function=", "<parameter="), ("<tool_call>", "<function="), tagged.read,
            lacks=("<think>",), models="Qwen3-Coder"),
     Format("qwen3.5", ("<tool_call>", "<function=", "<parameter="), ("<tool_call>",), tagged.read, ends_thinking=True,
@@ -94,8 +121,10 @@ FORMATS = (
     Format("functools", ("functools[",), ("functools[",), list_between("functools"), models="FireFunction 2"),
     Format("lfm2", ("List of tools: ",), ("<|tool_call_start|>",),
            partial(pythonic.read_between, start="<|tool_call_start|>", end="<|tool_call_end|>"), models="LFM2"),
+    Format("llama4", ("<|header_start|>", llama.START_4), (llama.START_4, llama.END_4), llama.read_llama4,
+           at_start=True, models="Llama 4"),
     Format("llama3", ("<|start_header_id|>", "ipython"), (llama.START,), llama.read, at_start=True,
-           models="Llama 3.1, 3.2, 3.3"),
+           models="Llama 3.1, 3.2, 3.3, xLAM 2, ToolACE"),
 )  # fmt: skip
 """The first that fits counts."""
 

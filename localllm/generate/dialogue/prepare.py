@@ -133,7 +133,7 @@ class _Prompt:
         messages = _adapted(messages if told else tell_tools(messages, tools, row), tools, can, row)
         if can.wants_parts:
             messages = as_parts(messages)
-        self._extra = _variables(conversation, thinking) | ({"tools": tools} if tools and told else {})
+        self._extra = can.told(tools if told else ()) | _variables(conversation, thinking)
         self.text = template.render(messages, add_generation_prompt=True, **self._extra)
         self.is_thinking = self.is_continued = False
         self.n_lasting = 0
@@ -144,7 +144,8 @@ class _Prompt:
             self.n_lasting = len(self.text) - len(opening)
         self.is_continued = begun is not None and bool(begun["content"])
         if begun is not None:
-            opening = self._add(opening, _begun_text(begun, opening, thinking))
+            shown = self._shown(messages, begun, opening)
+            opening = self._add(opening, shown or _begun_text(begun, opening, thinking))
         self.is_thinking = thinking is not None and not self.is_continued and thinking.is_open(opening)
         unwanted = conversation.thinking is False or conversation.thinking_budget == 0
         if thinking and self.is_thinking and unwanted:
@@ -153,6 +154,25 @@ class _Prompt:
         if thinking is HARMONY and not (self.is_thinking or self.is_continued or unwanted) and needs_body(conversation):
             self.text += thinking.opening  # a grammar could not tell its beginning from that of a call
             self.is_thinking = True
+
+    def _shown(self, messages: Sequence[Message], begun: Message, opening: str) -> str:
+        """What the template writes for content that is to be continued, after the prompt: some mark its beginning. ""
+        where it does not go on from the prompt, or leaves the content in the midst of thinking."""
+        content = begun["content"]
+        if not content or begun.get("reasoning_content"):
+            return ""
+        last = [begun | {"content": content + _HERE}]
+        if capabilities_of(self._template).wants_parts:
+            last = as_parts(last)
+        try:
+            full = self._template.render([*messages, *last], add_generation_prompt=False, **self._extra)
+        except TemplateError:
+            return ""
+        head, here, _ = full.partition(_HERE)
+        text = head.removeprefix(self.text)
+        if not here or not head.startswith(self.text) or not text.endswith(content):
+            return ""
+        return "" if self._thinking and self._thinking.is_open(opening + text) else text
 
     def _add(self, opening: str, text: str) -> str:
         self.text += text
@@ -170,6 +190,8 @@ class _Prompt:
         return self.text[min(len(without), len(self.text)) if same is None else same :]
 
 
+_HERE = "zq-here-zq"
+"""Marks the end of content that is to be continued."""
 _OPENING = 64
 """Characters at a prompt's end in which its beginning of the answer is, where that cannot be told exactly."""
 

@@ -75,11 +75,20 @@ def _pythonic(calls: Calls) -> str:
     return f"<|tool_call_start|>[{', '.join(written)}]<|tool_call_end|>"
 
 
+def _kimi(calls: Calls) -> str:
+    listed = "".join(
+        f"<|tool_call_begin|>functions.{name}:{i}<|tool_call_argument_begin|>{json_text(arguments)}<|tool_call_end|>"
+        for i, (name, arguments) in enumerate(calls)
+    )
+    return f"<|tool_calls_section_begin|>{listed}<|tool_calls_section_end|>"
+
+
 OWN_FORMS: dict[str, Callable[[Calls], str]] = {
     "deepseek": _deepseek,
     "deepseek-r1": _deepseek_r1,
     "granite": lambda calls: f"<|tool_call|>{_json_list(calls)}",
     "phi-4": lambda calls: f"<|tool_call|>{_json_list(calls)}<|/tool_call|>",
     "lfm2": _pythonic,
+    "kimi": _kimi,  # the templates of some change lists, which the sandbox does not let them
 }
 """How calls are written, by the name of the format, where some template leaves that to its user."""

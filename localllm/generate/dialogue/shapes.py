@@ -125,6 +125,24 @@ _DSML = partial(
 )
 
 
+_SEED = partial(
+    _tagged, head="\n<function={name}>\n", argument="<parameter={key}>", end="</parameter>\n",
+    tail="</function>\n</seed:tool_call>",
+)  # fmt: skip
+_INVOKE = partial(
+    _tagged, head='<invoke name="{name}">\n', argument='<parameter name="{key}">', end="</parameter>\n",
+    tail="</invoke>\n",
+)  # fmt: skip
+_MINICPM = partial(_tagged, head='{name}">', argument='<param name="{key}">', end="</param>", tail="</function>")
+_HY3 = partial(
+    _tagged,
+    head=f"{{name}}<tool_sep{others.HY3}>\n",
+    argument=f"<arg_key{others.HY3}>{{key}}</arg_key{others.HY3}>\n<arg_value{others.HY3}>",
+    end=f"</arg_value{others.HY3}>\n",
+    tail=f"</tool_call{others.HY3}>\n",
+)
+
+
 def _pythonic(lark: Lark, name: str, schema: Mapping[str, Any]) -> str:
     """name(key=value, ...), with values as JSON."""
     properties, required = _members(schema)
@@ -136,19 +154,17 @@ def _pythonic(lark: Lark, name: str, schema: Mapping[str, Any]) -> str:
     return lark.rule(" ".join(filter(None, [lark.literal(name + "("), listed, lark.literal(")")])))
 
 
-def _gemma(lark: Lark, name: str, schema: Mapping[str, Any]) -> str:
-    return lark.rule(f"{lark.literal(name)} {_gemma_value(lark, schema)} {lark.literal(gemma.END)}")
+def _gemma(lark: Lark, name: str, schema: Mapping[str, Any], quote: str = gemma.QUOTE, end: str = gemma.END) -> str:
+    return lark.rule(f"{lark.literal(name)} {_gemma_value(lark, schema, quote)} {lark.literal(end)}")
 
 
-def _gemma_value(lark: Lark, schema: object, depth: int = 0) -> str:
+def _gemma_value(lark: Lark, schema: object, quote: str, depth: int = 0) -> str:
     """A value in Gemma's syntax: objects and arrays by their schemas to some depth, and then any."""
     of_value = schema if isinstance(schema, Mapping) else {}
-    text = f"{lark.literal(gemma.QUOTE)} {lark.rule(_GEMMA_TEXT)} {lark.literal(gemma.QUOTE)}"
+    text = f"{lark.literal(quote)} {lark.rule(_GEMMA_TEXTS[quote])} {lark.literal(quote)}"
     values = of_value.get("enum")
     if isinstance(values, list) and values:
-        quoted = [
-            f"{gemma.QUOTE}{value}{gemma.QUOTE}" if isinstance(value, str) else json.dumps(value) for value in values
-        ]
+        quoted = [f"{quote}{value}{quote}" if isinstance(value, str) else json.dumps(value) for value in values]
         return lark.any_of([lark.literal(value) for value in quoted])
     kinds = types_of(schema)
     bounds = {key: value for key, value in of_value.items() if key in _BOUNDS}
@@ -158,14 +174,14 @@ def _gemma_value(lark: Lark, schema: object, depth: int = 0) -> str:
         choices.append(text)
     deeper = depth < _GEMMA_DEPTH
     if "array" in kinds and deeper:
-        choices.append(_gemma_array(lark, of_value, depth + 1))
+        choices.append(_gemma_array(lark, of_value, quote, depth + 1))
     if "object" in kinds and deeper:
-        choices.append(_gemma_object(lark, of_value, depth + 1))
+        choices.append(_gemma_object(lark, of_value, quote, depth + 1))
     return lark.any_of(choices or [text])
 
 
-def _gemma_array(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
-    item = _gemma_value(lark, schema.get("items"), depth)
+def _gemma_array(lark: Lark, schema: Mapping[str, Any], quote: str, depth: int) -> str:
+    item = _gemma_value(lark, schema.get("items"), quote, depth)
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if not isinstance(least, int) or not isinstance(most, int | None):
         least, most = 0, None
@@ -176,15 +192,15 @@ def _gemma_array(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
     return f'"[" {listed if least else f"({listed})?"} "]"'
 
 
-def _gemma_object(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
+def _gemma_object(lark: Lark, schema: Mapping[str, Any], quote: str, depth: int) -> str:
     properties, required = _members(schema)
     if not properties and schema.get("additionalProperties") is False:
         return '"{" "}"'
     if not properties:
-        item = f'/[A-Za-z_][A-Za-z0-9_]*/ ":" {_gemma_value(lark, None, depth)}'
+        item = f'/[A-Za-z_][A-Za-z0-9_]*/ ":" {_gemma_value(lark, None, quote, depth)}'
         return f'"{{" ({item} ("," {item})*)? "}}"'
     items = [
-        (lark.rule(f"{lark.literal(key + ':')} {_gemma_value(lark, value, depth)}"), key in required)
+        (lark.rule(f"{lark.literal(key + ':')} {_gemma_value(lark, value, quote, depth)}"), key in required)
         for key, value in properties.items()
     ]
     return f'"{{" {lark.members(items, ",")} "}}"'
@@ -192,7 +208,7 @@ def _gemma_object(lark: Lark, schema: Mapping[str, Any], depth: int) -> str:
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _GEMMA_DEPTH = 6
-_GEMMA_TEXT = r"/[^<]([^<]|<[^|])*/"
+_GEMMA_TEXTS = {gemma.QUOTE: r"/[^<]([^<]|<[^|])*/", gemma.ESCAPE: r"/[^<]([^<]|<[^e])*/"}
 
 
 def _harmony(lark: Lark, name: str, schema: Mapping[str, Any]) -> str:
@@ -226,6 +242,25 @@ SHAPES: dict[str, Shape] = {
     "functionary": Shape("<function=", _json_between("{name}>", "</function>"), "<function="),
     "lfm2": Shape("<|tool_call_start|>", _pythonic, ", ", "[", "]<|tool_call_end|>"),
     "gemma4": Shape(f"{gemma.START}call:", _gemma, f"{gemma.START}call:"),
+    "functiongemma": Shape(
+        f"{gemma.FUNCTION_START}call:", partial(_gemma, quote=gemma.ESCAPE, end=gemma.FUNCTION_END),
+        f"{gemma.FUNCTION_START}call:"),
+    "seed": Shape("<seed:tool_call>", _SEED, "\n<seed:tool_call>"),
+    "minimax-m2": Shape("<minimax:tool_call>", _INVOKE, "", "\n", "</minimax:tool_call>"),
+    "minicpm5": Shape('<function name="', _MINICPM, '\n<function name="'),
+    "hy3": Shape(f"<tool_calls{others.HY3}>", _HY3, f"<tool_call{others.HY3}>", f"\n<tool_call{others.HY3}>",
+                 f"</tool_calls{others.HY3}>"),
+    "apertus": Shape(others.APERTUS, _json_between('{"{name}": ', "}"), ", ", "[", f"]{others.APERTUS_END}"),
+    "internlm": Shape("<|action_start|><|plugin|>", _json_between(f"\n{_OBJECT}", "}<|action_end|>"),
+                      "<|action_start|><|plugin|>"),
+    "gigachat3.1": Shape(others.GIGACHAT, _IN_LIST),
+    "gigachat3": Shape(f"{others.GIGACHAT_END}\n\n{others.GIGACHAT_3}", _json_between(f"\n{_OBJECT}", "}"),
+                       more_triggers=(others.GIGACHAT_3,)),
+    "tool-calls": Shape(others.TOOL_CALLS, _IN_LIST, ", ", "[", "]</tool_calls>"),
+    "jamba": Shape(others.TOOL_CALLS, _IN_LIST, ",\n    ", "[\n    ", "\n]</tool_calls>"),
+    "minimax-m1": Shape(others.TOOL_CALLS, _IN_LIST, "\n", "\n", "\n</tool_calls>"),
+    "llama4": Shape('{"name": "', _json_between('{name}", "parameters": ', "}"), between='{"name": "', at_start=True,
+                    more_triggers=(f'{llama.START_4}{llama.END_4}{{"name": "',)),
     "deepseek": Shape(
         deepseek.CALLS + deepseek.CALL, _json_between(f"{{name}}{deepseek.SEPARATOR}", deepseek.CALL_END),
         between=deepseek.CALL, end=deepseek.CALLS_END),

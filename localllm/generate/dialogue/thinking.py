@@ -46,6 +46,11 @@ THINKING = (
     Thinking("[THINK]", "[/THINK]", models="Magistral, Ministral 3 Reasoning"),
     Thinking("<|START_THINKING|>", "<|END_THINKING|>", models="Command R7B and A"),
     Thinking("<seed:think>", "</seed:think>", models="Seed-OSS"),
+    Thinking("<think:opensource>", "</think:opensource>", models="Hunyuan 3"),
+    Thinking("<mm:think>", "</mm:think>", models="MiniMax M3"),
+    Thinking(
+        "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", lead="\n", tail="\n", after="\n", models="Apriel"
+    ),
     Thinking("<|inner_prefix|>", "<|inner_suffix|>", models="Apertus"),
     Thinking("Here is my thought process:", "Here is my response:", models="Granite 3.2"),
     Thinking(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 
@@ -283,7 +284,10 @@ OTHERS = (
     Case("llama3", '<|python_tag|>print("hi")', calls=(("python", '{"code": "print(\\"hi\\")"}'),)),
     Case("llama3", '{"name": "Ann", "age": 3}', '{"name": "Ann", "age": 3}'),
     Case("llama3", '{"answer": 3} is', '{"answer": 3} is'),
-    Case("llama3", '[{"name": "special_function"}]', '[{"name": "special_function"}]'),
+    Case("llama3", '[{"name": "Ann"}]', '[{"name": "Ann"}]'),
+    Case("llama3", f"{_LIST}", calls=_LISTED),
+    Case("llama3", '[get_time(city="X"), empty_args()]', calls=(("get_time", '{"city": "X"}'), ("empty_args", "{}"))),
+    Case("llama3", "[1, 2]", "[1, 2]"),
     Case("lfm2", '<|tool_call_start|>[special_function(arg1=1), get_time(city="X")]<|tool_call_end|>Done.', "Done.",
          calls=(ONE, ("get_time", '{"city": "X"}'))),
     Case("lfm2", "<|tool_call_start|>[fly()]<|tool_call_end|>", "<|tool_call_start|>[fly()]<|tool_call_end|>"),
@@ -308,4 +312,65 @@ OTHERS = (
     Case("generic", "```python\nx\n```", "```python\nx\n```"),
 )  # fmt: skip
 
-CASES = (*HERMES, *TAGGED, *MISTRAL, *GEMMA, *HARMONY, *DEEPSEEK, *OTHERS)
+_FIRST, _OBJECTS = '{"name": "special_function", "arguments": {"arg1": 1}}', '{"name": "empty_args", "arguments": {}}'
+_X = (("get_time", '{"city": "X"}'), ("empty_args", "{}"))
+
+
+def _invoke(call: str, argument: str, name: str, **arguments: str) -> str:
+    inner = "".join(f'<{argument} name="{key}">{value}</{argument}>\n' for key, value in arguments.items())
+    return f'<{call} name="{name}">\n{inner}</{call}>\n'
+
+
+_IN_M2 = partial(_invoke, "invoke", "parameter")
+_IN_MINICPM = partial(_invoke, "function", "param")
+
+MORE = (
+    Case("seed", "<seed:tool_call>\n<function=edit>\n<parameter=filename>a\n</parameter>\n"
+         "<parameter=replaceAll>true</parameter>\n</function>\n</seed:tool_call>\n"
+         "<seed:tool_call>\n<function=empty_args>\n</function>\n</seed:tool_call>",
+         calls=(("edit", '{"filename": "a\\n", "replaceAll": true}'), ("empty_args", "{}"))),
+    Case("seed", "Well.<seed:tool_call>\n<function=fly>\n</function>\n</seed:tool_call>",
+         "Well.<seed:tool_call>\n<function=fly>\n</function>\n</seed:tool_call>"),
+    Case("minimax-m2", f"{HELLO}\n<minimax:tool_call>\n{_IN_M2('get_time', city='X')}{_IN_M2('empty_args')}"
+         "</minimax:tool_call>", HELLO, calls=_X),
+    Case("minimax-m2", f"<minimax:tool_call>\n{_IN_M2('fly')}</minimax:tool_call>",
+         f"<minimax:tool_call>\n{_IN_M2('fly')}</minimax:tool_call>"),
+    Case("minicpm5", f"{THOUGHT}\n</think>\n\n{_IN_MINICPM('get_time', city='X')}{_IN_MINICPM('empty_args')}",
+         "", THOUGHT, _X, thinking="<think>", is_thinking=True),
+    Case("minicpm5", _IN_MINICPM("python", code="<![CDATA[a < b\n</param>]]>"),
+         calls=(("python", '{"code": "a < b\\n</param>"}'),)),
+    Case("hy3", "<tool_calls:opensource>\n<tool_call:opensource>get_time<tool_sep:opensource>\n"
+         "<arg_key:opensource>city</arg_key:opensource>\n<arg_value:opensource>X</arg_value:opensource>\n"
+         "</tool_call:opensource>\n<tool_call:opensource>empty_args<tool_sep:opensource>\n</tool_call:opensource>\n"
+         "</tool_calls:opensource>", calls=_X),
+    Case("hy3", f"<think:opensource>{THOUGHT}</think:opensource>{HELLO}", HELLO, THOUGHT,
+         thinking="<think:opensource>"),
+    Case("apertus", '<|tools_prefix|>[{"special_function": {"arg1": 1}}, {"empty_args": {}}]<|tools_suffix|>',
+         calls=_LISTED),
+    Case("apertus", '<|tools_prefix|>[{"fly": {}}]<|tools_suffix|>', '<|tools_prefix|>[{"fly": {}}]<|tools_suffix|>'),
+    Case("internlm", f"{HELLO}<|action_start|><|plugin|>\n{_FIRST}<|action_end|><|action_start|><|plugin|>"
+         f"{_OBJECTS}<|action_end|>", HELLO, calls=_LISTED),
+    Case("gigachat3.1", f"{HELLO}<|function_call|>{_FIRST}<|message_sep|>", HELLO, calls=(ONE,)),
+    Case("gigachat3", f"{HELLO}<|message_sep|>\n\nfunction call<|role_sep|>\n{_FIRST}<|message_sep|>", HELLO,
+         calls=(ONE,)),
+    Case("gigachat3", f"function call<|role_sep|>\n{_FIRST}", calls=(ONE,)),
+    Case("tool-calls", f"{HELLO}\n<tool_calls>{_LIST}</tool_calls>", HELLO, calls=_LISTED),
+    Case("tool-calls", '<tool_calls>[{"name": "fly"}]</tool_calls>', '<tool_calls>[{"name": "fly"}]</tool_calls>'),
+    Case("tool-calls", f"Here are my reasoning steps:\n{THOUGHT}\n[BEGIN FINAL RESPONSE]\n{HELLO}", HELLO, THOUGHT,
+         thinking="Here are my reasoning steps:"),
+    Case("jamba", f"<tool_calls>[\n    {_FIRST},\n    {_OBJECTS}\n]</tool_calls>", calls=_LISTED),
+    Case("minimax-m1", f"<tool_calls>\n{_FIRST}\n{_OBJECTS}\n</tool_calls>", calls=_LISTED),
+    Case("functiongemma", "<start_function_call>call:get_time{city:<escape>X<escape>}<end_function_call>"
+         "<start_function_call>call:empty_args{}<end_function_call>", calls=_X),
+    Case("functiongemma", "<start_function_call>call:fly{}<end_function_call>",
+         "<start_function_call>call:fly{}<end_function_call>"),
+    Case("llama4", f"<|python_start|><|python_end|>{_FIRST}{_OBJECTS}", calls=_LISTED),
+    Case("llama4", '[get_time(city="X"), empty_args()]', calls=_X),
+    Case("llama4", '<|python_start|>[get_time(city="X"), empty_args()]<|python_end|>', calls=_X),
+    Case("llama4", HELLO, HELLO),
+    Case("lfm2", "<|tool_call_start|>[python(code='a\n\"b\"')]<|tool_call_end|>",
+         calls=(("python", '{"code": "a\\n\\"b\\""}'),)),
+    Case("hermes", f"<mm:think>{THOUGHT}</mm:think>{HELLO}", HELLO, THOUGHT, thinking="<mm:think>"),
+)  # fmt: skip
+
+CASES = (*HERMES, *TAGGED, *MISTRAL, *GEMMA, *HARMONY, *DEEPSEEK, *OTHERS, *MORE)

@@ -8,7 +8,7 @@ from typing import Any
 from localllm.text.template import ChatTemplate
 from tests.generate.dialogue.walks import vocabulary
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[2] / "text" / "templates"
 
 
 def template(name):

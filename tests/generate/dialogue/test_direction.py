@@ -33,6 +33,11 @@ MARKERS = {
     "harmony": {"<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>", "<|call|>", "<|return|>"},
     "deepseek-dsml": {"｜DSML｜"},
     "deepseek-v4": set(),
+    "functiongemma": {"<start_function_call>", "<end_function_call>", "<escape>"},
+    "gigachat3": {"<|message_sep|>", "<|role_sep|>"},
+    "internlm": {"<|action_start|>", "<|action_end|>", "<|plugin|>"},
+    "llama4": {"<|python_start|>", "<|python_end|>"},
+    "minicpm5": set(),
 }
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import regex
 
+from localllm.generate.dialogue.families import invoke
 from localllm.generate.dialogue.families.json_calls import closing, repeated
-from localllm.generate.dialogue.families.tagged import Arguments
-from localllm.generate.dialogue.reader import Markers, Step
+from localllm.generate.dialogue.reader import Step
 from localllm.generate.dialogue.turn import Turn
 
 CALLS, CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -22,9 +22,10 @@ CALL, SEPARATOR, CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>",
 _NAME = regex.compile(r"[\w.:-]{1,128}")
 
 DSML = "｜DSML｜"
-_INVOKE = f'<{DSML}invoke name="'
-_PARAMETER, _PARAMETER_END = f'<{DSML}parameter name="', Markers([f"</{DSML}parameter>"])
-_QUOTED = regex.compile(r'[^"<>]{1,128}')
+_DSML = tuple(
+    invoke.Tags(f"{DSML}{section}", f"{DSML}invoke", f"{DSML}parameter", is_typed=True)
+    for section in ("function_calls", "tool_calls")
+)
 
 
 def read(turn: Turn) -> Step[None]:
@@ -57,38 +58,7 @@ def _call(turn: Turn) -> Step[None]:
 
 def read_dsml(turn: Turn) -> Step[None]:
     """A section of V3.2 (function_calls) or V4 (tool_calls)."""
-    for section in ("function_calls", "tool_calls"):
-        if (yield from turn.accept(f"<{DSML}{section}>")):
-            break
-    else:
-        return
-    yield from repeated(turn, _invoke)
-    yield from closing(turn, f"</{DSML}{section}>")
-
-
-def _invoke(turn: Turn) -> Step[None]:
-    yield from turn.space()
-    if not (yield from turn.accept(_INVOKE)):
-        return
-    name = yield from turn.match(_QUOTED)
-    if not turn.knows(name) or not (yield from turn.accept('">')):
-        return
-    turn.begin(name)
-    writer = Arguments(turn, name)
-    while (yield from turn.after_space(_PARAMETER)):
-        yield from turn.space()
-        yield from turn.accept(_PARAMETER)
-        argument = yield from turn.match(_QUOTED)
-        if not (yield from turn.accept('" string="')):
+    for tags in _DSML:
+        if (yield from turn.at(f"<{tags.outer}>")):
+            yield from invoke.read(turn, tags)
             return
-        is_text = yield from turn.accept("true")
-        yield from turn.accept("false")
-        yield from turn.accept('">')
-        writer.begin(argument, is_text)
-        if not (yield from turn.until(_PARAMETER_END, writer.text, keep_space=True)):
-            return
-        yield from turn.accept(_PARAMETER_END.texts[0])
-        writer.end()
-    if not turn.ended or (yield from turn.after_space(f"</{DSML}invoke>")):
-        writer.finish()
-    yield from closing(turn, f"</{DSML}invoke>")

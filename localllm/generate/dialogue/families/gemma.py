@@ -1,5 +1,6 @@
 """Gemma 4's calls: <|tool_call>call:name{key:<|"|>text<|"|>,other:[1,true]}<tool_call|>, whose values are JSON but for
-texts, which stand between <|"|>, and keys, which stand as they are (llama.cpp: parsers/gemma4.cpp)."""
+texts, which stand between <|"|>, and keys, which stand as they are (llama.cpp: parsers/gemma4.cpp). Those of
+FunctionGemma have other marks: <start_function_call>call:name{key:<escape>text<escape>}<end_function_call>."""
 
 from __future__ import annotations
 
@@ -10,41 +11,42 @@ from localllm.generate.dialogue.reader import Markers, Step
 from localllm.generate.dialogue.turn import Turn, escaped, json_text
 
 START, END, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
+FUNCTION_START, FUNCTION_END, ESCAPE = "<start_function_call>", "<end_function_call>", "<escape>"
 _NAME = regex.compile(r"[\w.:-]{1,128}")
 _KEY = regex.compile(r"[^:{}\[\]<>\"]{1,256}")
-_QUOTES = Markers([QUOTE])
 _BRACKETS = {"{": "}", "[": "]"}
 _MAX_DEPTH = 128
 
 
-def read(turn: Turn) -> Step[None]:
-    yield from turn.accept(START)
+def read(turn: Turn, start: str = START, end: str = END, quote: str = QUOTE) -> Step[None]:
+    """One call."""
+    yield from turn.accept(start)
     if not (yield from turn.accept("call:")):
         return
     name = yield from turn.match(_NAME)
     if not turn.knows(name) or not (yield from turn.at("{")):
         return
     turn.begin(name)
-    yield from _value(turn, 0)
-    yield from closing(turn, END)
+    yield from _value(turn, quote, 0)
+    yield from closing(turn, end)
 
 
-def _value(turn: Turn, depth: int) -> Step[bool]:
+def _value(turn: Turn, quote: str, depth: int) -> Step[bool]:
     """One value, written as JSON; False where it breaks off."""
     for bracket in _BRACKETS:
         if (yield from turn.at(bracket)):
-            return depth < _MAX_DEPTH and (yield from _container(turn, turn.take(1), depth))
-    if not (yield from turn.accept(QUOTE)):
+            return depth < _MAX_DEPTH and (yield from _container(turn, turn.take(1), quote, depth))
+    if not (yield from turn.accept(quote)):
         return (yield from turn.json_value(turn.arguments))
     turn.arguments('"')
-    if not (yield from turn.until(_QUOTES, lambda text: turn.arguments(escaped(text)), keep_space=True)):
+    if not (yield from turn.until(Markers([quote]), lambda text: turn.arguments(escaped(text)), keep_space=True)):
         return False
-    yield from turn.accept(QUOTE)
+    yield from turn.accept(quote)
     turn.arguments('"')
     return True
 
 
-def _container(turn: Turn, bracket: str, depth: int) -> Step[bool]:
+def _container(turn: Turn, bracket: str, quote: str, depth: int) -> Step[bool]:
     turn.arguments(bracket)
     yield from turn.space()
     first = True
@@ -56,7 +58,7 @@ def _container(turn: Turn, bracket: str, depth: int) -> Step[bool]:
             yield from turn.space()
         if bracket == "{" and not (yield from _key(turn)):
             return False
-        if not (yield from _value(turn, depth + 1)):
+        if not (yield from _value(turn, quote, depth + 1)):
             return False
         yield from turn.space()
         first = False

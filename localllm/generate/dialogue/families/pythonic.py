@@ -19,23 +19,47 @@ def read_between(turn: Turn, start: str, end: str) -> Step[None]:
     """Calls, separated by line feeds or in a list, between two markers. They are given out together."""
     yield from turn.accept(start)
     _, text = yield from gather(lambda put: turn.until(Markers([end]), put, keep_space=True))
+    calls = _known(turn, text)
+    if calls and (yield from turn.accept(end)):
+        _give(turn, calls)
+
+
+def read_list(turn: Turn, end: str = "") -> Step[None]:
+    """Calls in a list that is the rest of the answer, or all up to `end`."""
+    _, text = yield from gather(lambda put: turn.until(Markers([end]), put))
+    _give(turn, _known(turn, text))
+
+
+def _known(turn: Turn, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The calls in a text; none, if one of them is of no tool."""
     calls = parse(text)
-    if calls and all(turn.knows(name) for name, _ in calls) and (yield from turn.accept(end)):
-        for name, arguments in calls:
-            turn.begin(name)
-            turn.arguments(json_text(arguments))
+    return calls if all(turn.knows(name) for name, _ in calls) else []
+
+
+def _give(turn: Turn, calls: list[tuple[str, dict[str, Any]]]) -> None:
+    for name, arguments in calls:
+        turn.begin(name)
+        turn.arguments(json_text(arguments))
 
 
 def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     """Names and arguments of the calls that a text consists of; none, if it is anything else."""
     if len(text) > MAX_TEXT:
         return []
-    try:
-        body = ast.parse(text.strip()).body
-        found = [_call(node) for statement in body for node in _nodes(statement)]
-    except (SyntaxError, ValueError, MemoryError, RecursionError, TypeError):
-        return []
-    return found
+    for python in (text.strip(), _QUOTED.sub(_in_one_line, text.strip())):
+        try:
+            return [_call(node) for statement in ast.parse(python).body for node in _nodes(statement)]
+        except (SyntaxError, ValueError, MemoryError, RecursionError, TypeError):
+            pass
+    return []
+
+
+def _in_one_line(quoted: re.Match[str]) -> str:
+    """Line feeds within quotes, which Python does not take, as it writes them: LFM2.5 leaves them as they are."""
+    return quoted[0].replace("\n", "\\n")
+
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
 def _nodes(statement: ast.stmt) -> list[ast.expr]:

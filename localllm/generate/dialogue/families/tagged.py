@@ -1,4 +1,5 @@
-"""Calls with a tag for each argument, as Qwen3-Coder and Qwen 3.5 write them (llama.cpp: parsers/qwen3-coder.cpp):
+"""Calls with a tag for each argument, as Qwen3-Coder, Qwen 3.5 and Seed-OSS write them (llama.cpp:
+parsers/qwen3-coder.cpp):
 
 <tool_call>
 <function=name>
@@ -7,12 +8,15 @@ value
 </parameter>
 </function>
 </tool_call>
+
+Seed-OSS has <seed:tool_call> around them, and no line feeds around values.
 """
 
 from __future__ import annotations
 
 import regex
 
+from localllm.generate.dialogue.families.json_calls import closing
 from localllm.generate.dialogue.reader import Markers, Step
 from localllm.generate.dialogue.turn import Turn, escaped, json_text
 from localllm.generate.dialogue.values import as_json, is_text
@@ -21,9 +25,9 @@ _NAME = regex.compile(r"[^<>\s]{1,128}")
 _PARAMETER_END = Markers(["</parameter>"])
 
 
-def read(turn: Turn) -> Step[None]:
-    """One call; its outer tags may be missing."""
-    yield from turn.accept("<tool_call>")
+def read(turn: Turn, outer: str = "tool_call", line: str = "\n") -> Step[None]:
+    """One call; its outer tags may be missing. line: what stands around values."""
+    yield from turn.accept(f"<{outer}>")
     yield from turn.space()
     if not (yield from turn.accept("<function=")):
         return
@@ -31,21 +35,19 @@ def read(turn: Turn) -> Step[None]:
     if not turn.knows(name) or not (yield from turn.accept(">")):
         return
     turn.begin(name)
-    writer = Arguments(turn, name, line="\n")
+    writer = Arguments(turn, name, line)
     while (yield from turn.after_space("<parameter=")):
         yield from turn.space()
         yield from turn.accept("<parameter=")
         argument = yield from turn.match(_NAME)
         yield from turn.accept(">")
-        yield from turn.accept("\n")
+        yield from turn.accept(line)
         if not (yield from _value(turn, writer, argument)):
             return
     if not turn.ended or (yield from turn.after_space("</function>")):
         writer.finish()
-    for tag in ("</function>", "</tool_call>"):
-        if (yield from turn.after_space(tag)):
-            yield from turn.space()
-            yield from turn.accept(tag)
+    yield from closing(turn, "</function>")
+    yield from closing(turn, f"</{outer}>")
 
 
 def _value(turn: Turn, writer: Arguments, argument: str) -> Step[bool]:
