@@ -36,3 +36,22 @@ def _caret(match: re.Match[str]) -> str:
 
 def _number(code: int) -> str:
     return f"<U+{code:04X}>"
+
+
+class Cleaner:
+    """`visible` for a text in pieces: a carriage return at the end of one may belong to a newline of the next."""
+
+    def __init__(self, unicode: bool) -> None:
+        self._unicode = unicode
+        self._waits = ""
+
+    def clean(self, text: str) -> str:
+        """A piece, made visible."""
+        text = self._waits + text
+        self._waits = "\r" if text.endswith("\r") else ""
+        return visible(text.removesuffix("\r") if self._waits else text, self._unicode)
+
+    def end(self) -> str:
+        """What still waits."""
+        text, self._waits = self._waits, ""
+        return visible(text, self._unicode)

@@ -39,6 +39,8 @@ class Screen:
         """Whether somebody reads along: only then anything but the text itself is written."""
         self.can_redraw = self.is_terminal and env.get("TERM") != "dumb" and _understands_escapes(self.stream)
         """Whether escape sequences are understood."""
+        self.reflows = "XTERM_VERSION" not in env and env.get("TERM") != "linux"
+        """Whether the terminal breaks its lines anew when it is resized, as all but xterm and consoles do."""
         self.colours = _colours(env) if self.can_redraw else NO_COLOURS
         """How many: 0, 16, 256 or 1 << 24."""
         self.unicode = self._can_encode("─│•…") and not _locale_is_c(env)
