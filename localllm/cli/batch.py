@@ -44,7 +44,7 @@ _STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
     "ADDRESS, write it last.",
 )
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="With --ray: workers. [default: one a machine]")
-@options("ctx_size", "threads", "batch_size", "kv_type", "swa_full", "cache", "cache_dir", "cache_size")
+@options("ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full", "cache", "cache_dir", "cache_size")
 def command(
     source: str, target: str, model: str | None, parallel: int, address: str | None, workers: int | None, **given: Any
 ) -> int:  # fmt: skip

@@ -61,7 +61,7 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Maximum batch size.")
 @click.option("-t", "--threads", type=Numbers(1), envvar="LOCALLLM_THREADS", help=_THREADS)
-@options("swa_full", "kv_type")
+@options("memory_check", "swa_full", "kv_type")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the warm-up run before each test.")

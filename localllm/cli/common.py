@@ -51,6 +51,12 @@ SIZE_OR_NONE = _Size(or_none=True)
 """The same, or 0."""
 
 
+def _check_memory(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """The callback of --no-memory-check: whatever is loaded in this process, and in those that it starts."""
+    if not wanted:
+        os.environ["LOCALLLM_MEMORY_CHECK"] = "off"
+
+
 def _row(*names: str, env: bool = True, **options: Any) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
     return names, env, options
 
@@ -72,8 +78,12 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         help="Maximum number of tokens to generate; -1: until the model ends its answer. [default: -1]",
     ),
     "ctx_size": _row(
-        "-c", "--ctx-size", type=click.IntRange(1), metavar="N",
-        help="Size of the context in tokens. [default: what suits the model]",
+        "-c", "--ctx-size", type=click.IntRange(0), metavar="N",
+        help="Size of the context in tokens; 0: what the model was trained for. [default: what suits the model]",
+    ),
+    "memory_check": _row(
+        "--memory-check/--no-memory-check", default=True, expose_value=False, callback=_check_memory,
+        help="Refuse a model or a context that does not fit into the free memory. [default: memory-check]",
     ),
     "threads": _row(
         "-t", "--threads", type=click.IntRange(1), metavar="N",
@@ -110,13 +120,13 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
-    "predict", "chat_template", "ctx_size", "threads", "batch_size", "swa_full", "kv_type", "cache", "cache_dir",
-    "cache_size", *SAMPLING, *MORE_SAMPLING,
+    "predict", "chat_template", "ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type", "cache",
+    "cache_dir", "cache_size", *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
 
 GENERATION_SECTIONS = {
     "Structured answers": ("json", "json_schema", "regex", "grammar"),
-    "Memory and speed": ("ctx_size", "threads", "batch_size", "swa_full", "kv_type"),
+    "Memory and speed": ("ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type"),
     "Prompt cache": ("cache", "cache_dir", "cache_size"),
     **SECTIONS,
 }

@@ -21,7 +21,7 @@ from localllm.errors import UsageError
 )  # fmt: skip
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Rows of length 1.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
-@options("ctx_size", "threads", "kv_type")
+@options("ctx_size", "memory_check", "threads", "kv_type")
 def command(
     model: str, texts: tuple[str, ...], query: str | None, pooling: str | None, normalize: bool, output: str,
     ctx_size: int | None, threads: int | None, kv_type: str,

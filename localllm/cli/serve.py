@@ -44,7 +44,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 _SECTIONS = {
     "Models": ("chat_template", "models_dir", "alias", "only", "keep_alive", "embedding", "pooling"),
-    "Memory and speed": ("ctx_size", "parallel", "threads", "batch_size", "kv_type", "swa_full"),
+    "Memory and speed": ("ctx_size", "memory_check", "parallel", "threads", "batch_size", "kv_type", "swa_full"),
     "Prompt cache": ("cache", "cache_dir", "cache_size", "cache_ram"),
     "Access": ("api_key", "api_key_file", "without_key", "allowed_host", "allowed_origin"),
     "Limits": ("max_queue", "timeout", "drain", "max_body", "max_connections"),
@@ -73,7 +73,7 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
 @_option("--models-dir", metavar="FOLDER", help="Serve the models of this folder, and of the folders in it, by name.")
 @_option("-a", "--alias", metavar="NAME", multiple=True, help="Name of MODEL for clients; more than one may be given.")
 @_option("--only", is_flag=True, help="Serve MODEL alone, whatever name clients ask for.")
-@options("ctx_size", "threads", "batch_size", "kv_type", "swa_full")
+@options("ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full")
 @_option(
     "-np",
     "--parallel",
@@ -311,13 +311,11 @@ class _Life:
 
 def described(served: Served) -> str:
     """A model that is loaded: "smollm2-135m: 4 × 8192 tokens, 0.1 GB, and 0.4 GB for contexts that are full"."""
-    from localllm.server.loading import context_bytes
-
     text = f"{served.name}: {served.model.n_bytes / _GB:.1f} GB"
     if served.engine is None:
         return f"{text}, embeds only"
     n_ctx, n_seq = served.engine.n_ctx, served.engine.options.n_seq
-    contexts = context_bytes(served.model, n_ctx, n_seq) / _GB
+    contexts = served.model.memory(n_seq).need(n_ctx).states / _GB
     return f"{text}, {n_seq} × {n_ctx} tokens of context ({contexts:.1f} GB when full)"
 
 

@@ -17,7 +17,6 @@ from localllm.cli.tables import size, table
 from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile, open_gguf
-from localllm.runtime.system import available_memory
 from localllm.store import catalog
 from localllm.store.hf_cache import cache_dir
 from localllm.store.resolve import resolve
@@ -171,22 +170,26 @@ def _tokenizer_support(file: GGUFFile) -> str:
 def _memory(file: GGUFFile, architecture: str | None, n_ctx: int | None) -> dict[str, Any]:
     trained = _optional(file, f"{architecture}.context_length", int)
     wanted = n_ctx or min(max(trained or CTX_CAP, 1), CTX_CAP)
-    states, problem = None, ""
+    fit, problem = None, ""
     try:
-        from localllm.model.memory import state_bytes
+        from localllm.model.memory import estimate
 
-        states = state_bytes(file, wanted)
+        fit = estimate(file).fit(wanted)
     except LocalllmError as error:
         problem = str(error).removeprefix(file.path + ": ")
     return {
         "file": file.size,
         "n_ctx": wanted,
         "n_ctx_train": trained,
-        "cache": states.cells if states else None,
-        "recurrent": states.recurrent if states else None,
-        "checkpoints": states.checkpoints if states else None,
-        "total": file.size + states.total if states else None,
-        "free": available_memory(),
+        "weights": fit.need.weights if fit else None,
+        "cache": fit.need.cells if fit else None,
+        "recurrent": fit.need.recurrent if fit else None,
+        "checkpoints": fit.need.checkpoints if fit else None,
+        "scratch": fit.need.scratch if fit else None,
+        "total": fit.need.total if fit else None,
+        "free": fit.free.n_bytes if fit else None,
+        "fits": fit.fits if fit else None,
+        "largest_n_ctx": fit.largest if fit else None,
         "problem": problem,
     }
 
@@ -266,14 +269,17 @@ def _fits(facts: dict[str, Any]) -> str:
     """Whether the memory that is free now has room for it, and the disk for one that is not here."""
     memory, disk = facts["memory"], facts["disk_free"]
     lacks = []
-    if memory["total"] is not None and memory["total"] > memory["free"]:
+    if memory["fits"] is False:
         lacks.append("memory")
     if disk is not None and facts["size"] > disk:
         lacks.append("disk")
     if memory["total"] is None and not lacks:
         return ""
-    room = f"{size(memory['free'])} of memory" + ("" if disk is None else f" and {size(disk)} of disk")
-    return f"{'no, too little ' + ' and '.join(lacks) if lacks else 'yes'}: {room} are free"
+    room = [f"{size(memory['free'])} of memory"] if memory["total"] is not None else []
+    room += [] if disk is None else [f"{size(disk)} of disk"]
+    largest = memory["largest_n_ctx"]
+    most = f"; the largest context that fits has {largest} tokens (-c {largest})" if largest else ""
+    return f"{'no, too little ' + ' and '.join(lacks) if lacks else 'yes'}: {' and '.join(room)} are free{most}"
 
 
 def _left_out(n_mtp: int) -> str:
@@ -289,12 +295,13 @@ def _memory_line(memory: dict[str, Any]) -> str:
     if memory["problem"]:
         return f"{_mb(memory['file'])} for the file; a context cannot be counted: {memory['problem']}"
     trained = f", the model allows {memory['n_ctx_train']}" if memory["n_ctx_train"] else ""
-    parts = [f"{_mb(memory['file'])} for the file, mapped"]
+    parts = [f"{_mb(memory['weights'])} for the weights, mapped"]
     if memory["cache"]:
         parts.append(f"{_mb(memory['cache'])} for a context of {memory['n_ctx']} tokens in F16 (-c{trained})")
     if memory["recurrent"]:
         parts.append(f"{_mb(memory['recurrent'])} for recurrent states, whatever the context")
         parts.append(f"up to {_mb(memory['checkpoints'])} for their checkpoints")
+    parts.append(f"{_mb(memory['scratch'])} to compute")
     return f"{_mb(memory['total'])}: {'; '.join(parts)}"
 
 

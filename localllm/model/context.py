@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
-from localllm.errors import (
-    ContextFullError,
-    LocalllmError,
-    NotEnoughMemoryError,
-    UnsupportedError,
-    UsageError,
-)
+from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UnsupportedError, UsageError
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
-from localllm.model.forward import record_body, record_head, record_norm, record_projection
+from localllm.model.memory import Estimate
 from localllm.model.network import Network
-from localllm.model.recorder import MATVEC_MAX_ROWS
+from localllm.model.plans import MAX_ROWS, PHASES, Addresses, n_projected, phase_of, phases_of, planned, record
 from localllm.model.rope import digest as rope_digest
 from localllm.model.sequences import Moment, Sequences, Span
-from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
-from localllm.runtime.system import available_memory
 from localllm.runtime.teams import Teams
-
-PHASES = (1, MATVEC_MAX_ROWS, 16, 512)
-"""Rows that a plan is recorded for: a token; a few; a chunk of a prompt. A batch takes the smallest that holds it."""
-MAX_ROWS = 1 << 15
-"""Of a batch where a text has to be one."""
-_SPARE = 128 << 20
-"""Bytes that are left to the rest of the process."""
 
 
 class Loaded(Protocol):
@@ -50,6 +33,8 @@ class Loaded(Protocol):
     network: Network
     team: Teams
 
+    def memory(self, n_seq: int = 1, n_batch: int = 512, swa_full: bool | None = None) -> Estimate: ...
+
 
 class Context:
     """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
@@ -59,14 +44,17 @@ class Context:
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, max_rows)):
             if not 1 <= value <= high:
                 raise UsageError(f"{name} is {value}, must be 1 to {high}")
+        model.memory(n_seq, n_batch, swa_full).check(n_ctx)
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.network.config
         options = StateOptions(n_ctx, n_seq, model.kv_type, swa_full, one_batch=not model.network.causal)
-        _check_memory(model, options, 0)
-        self._phases = (*PHASES, n_batch) if n_batch > PHASES[-1] else PHASES
+        self._phases = phases_of(n_batch)
         n_rows = self._phases[-1]
         self._sequences = Sequences(model.network.mixers, options, n_rows)
-        self._sequences.allocate()
+        try:
+            self._sequences.allocate()
+        except MemoryError:
+            raise NotEnoughMemoryError(f"{model.path}: the system has no memory for {n_ctx} tokens") from None
         self._step = aligned(Step.size).view(np.int64)
         self._rows = np.zeros((4, n_rows), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
@@ -75,19 +63,13 @@ class Context:
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
         for field, address in self._sequences.addresses.items():
             self._step[Step.offset(field) // 8] = address
-        projections = [p for p in (model.network.pooling.classifier, model.network.pooling.dense) if p]
-        self._projected = np.zeros((n_rows, max((p.n_out for p in projections), default=0)), np.float32)
-        # For fewer rows than the maximum a plan has no other kernels and no more memory: it is recorded when needed.
-        # Where sequences are decoded together, that for a few rows is, too: its kernels are compiled with the others.
-        few = (MATVEC_MAX_ROWS,) if min(n_seq, n_batch) > 1 else ()
-        parts, phases = _parts(model.network), (1, *few, self._phase(n_batch))
-        self._recorded = {(part, phase): self.record(part, phase) for part in parts for phase in phases}
+        self._projected = np.zeros((n_rows, n_projected(model.network)), np.float32)
+        self._recorded = {plan: self.record(*plan) for plan in planned(model.network, n_seq, n_batch)}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}
         """The body and a part that follows as one plan, by the rows that each is recorded for."""
         self._arena_bytes = max(plan.place() for plan in self._recorded.values())
         """Plans share one arena, one after another; none of them leaves anything there for another."""
-        _check_memory(model, options, self._arena_bytes)
         self._cancel = self._stop = np.zeros(1, np.int64)
         self._closed = False
 
@@ -196,6 +178,12 @@ class Context:
     def n_bytes(self) -> int:
         """Bytes of the states of all sequences, with the checkpoints that they may have."""
         return self._sequences.n_bytes
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes to compute with, beside the scratch memory of the threads."""
+        arrays = self._rows.nbytes + self._hidden.nbytes + self._projected.nbytes
+        return self._arena_bytes + arrays + self._sequences.batch_bytes
 
     @property
     def plans(self) -> dict[tuple[str, int], Bound]:
@@ -330,7 +318,7 @@ class Context:
         return ids
 
     def _phase(self, n_rows: int) -> int:
-        return next(p for p in self._phases if p >= n_rows)
+        return phase_of(n_rows, self._phases)
 
     def _whole(self, n_rows: int, part: str, n_out: int) -> Bound:
         """The plan of a batch: its body, and what follows for n_out rows, if anything."""
@@ -355,41 +343,6 @@ class Context:
 
     def record(self, part: str, phase: int) -> Plan:
         """The plan of a part ("body", "head", "norm", "classifier", "dense") for up to `phase` rows."""
-        network, step, hidden = self.model.network, int(self._step.ctypes.data), int(self._hidden.ctypes.data)
-        if part == "body":
-            return record_body(network, phase, step, self._sequences.states, hidden, self.n_ctx)
-        if part == "head":
-            return record_head(network, phase, step, hidden, int(self._rows[3].ctypes.data))
-        if part == "norm":
-            return record_norm(network, phase, step, hidden)
-        projection, out = getattr(network.pooling, part), int(self._projected.ctypes.data)
-        return record_projection(network, projection, phase, step, hidden, out)
-
-
-def _parts(network: Network) -> list[str]:
-    """The parts that a model's plans have."""
-    there = {
-        "head": network.output, "norm": network.output_norm, "classifier": network.pooling.classifier,
-        "dense": network.pooling.dense,
-    }  # fmt: skip
-    return ["body", *(part for part, value in there.items() if value)]
-
-
-def _check_memory(model: Loaded, options: StateOptions, arena: int) -> None:
-    """Refuse, before anything is written, a context for which there is no memory: states, `arena` bytes for what is
-    computed, and a row of logits a sequence."""
-    free, beside = available_memory() - _SPARE, arena + 4 * options.n_seq * model.network.config.n_vocab
-
-    def bytes_of(n: int) -> int:
-        return beside + Sequences(model.network.mixers, replace(options, n_ctx=n), 1).n_bytes
-
-    need = bytes_of(options.n_ctx)
-    if need <= free:
-        return
-    chunk = n_cells(1)
-    fits = chunk * bisect_right(range(chunk, n_cells(options.n_ctx), chunk), free, key=bytes_of)
-    advice = f"the largest context that fits is {fits} (-c, n_ctx)" if fits else "no context fits: close other programs"
-    raise NotEnoughMemoryError(
-        f"{model.path}: a context of {options.n_ctx} tokens needs {need / 1e9:.1f} GB, "
-        f"{max(0, free) / 1e9:.1f} GB are free; {advice}"
-    )
+        arrays = (self._step, self._rows[3], self._hidden, self._projected)
+        at = Addresses(*(int(array.ctypes.data) for array in arrays))
+        return record(self.model.network, part, phase, self._sequences.states, self.n_ctx, at)

@@ -13,8 +13,9 @@ import numpy as np
 
 from localllm.errors import ContextFullError, UsageError
 from localllm.gguf.reader import GGUFFile
-from localllm.model.context import PHASES, Context
+from localllm.model.context import Context
 from localllm.model.network import Network
+from localllm.model.plans import PHASES
 from localllm.model.pooling import POOLINGS
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import n_cells

@@ -1,35 +1,207 @@
-"""What a context of a file would take, counted before anything is allocated."""
+"""What a model and a context of it would take, counted before anything is allocated, beside what is free.
+
+Weights are mapped: they are pages of the file, which count as free while nobody needs the memory. A model that is
+larger than what is free would be read from the disk again for every token.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
+from localllm.errors import NotEnoughMemoryError
 from localllm.gguf.reader import GGUFFile
-from localllm.model.network import build
+from localllm.kernels.thread import SCRATCH_BYTES
+from localllm.model.network import Network, build
+from localllm.model.plans import PHASES, Addresses, n_projected, phases_of, planned, record
 from localllm.model.sequences import Sequences
+from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
+from localllm.runtime.processors import default_threads
+from localllm.runtime.system import Free, free_memory
+
+VARIABLE = "LOCALLLM_MEMORY_CHECK"
+_OFF = ("off", "0", "no", "false")
+_SPARE = 128 << 20
+"""Bytes that are left to the rest of the process."""
+_CLOSE = 0.9
+"""Of what is free; from there on, people are told."""
+STEP = n_cells(1)
+"""Sizes of contexts differ by so many tokens."""
+_SMALLER = {"Q8_0": 8.5, "Q6_K": 6.57, "Q5_K_M": 5.71, "Q4_K_M": 4.9, "Q3_K_M": 4.0, "Q2_K": 3.16}
+"""Bits a weight of usual files: llama.cpp's tools/quantize/README.md."""
 
 
 @dataclass(frozen=True)
-class StateBytes:
-    """cells: of all positions (keys and values, latent rows); recurrent: states of a fixed size that one sequence is
-    in; checkpoints: the most that earlier copies of those may take, beside it."""
+class MemoryNeed:
+    """Bytes. weights: of the tensors that are used, mapped; cells: of all positions (keys and values, latent rows);
+    recurrent: states of a fixed size that sequences are in; checkpoints: the most that earlier copies of those may
+    take; scratch: what is computed with."""
 
+    weights: int
     cells: int
     recurrent: int
     checkpoints: int
+    scratch: int
+
+    @property
+    def states(self) -> int:
+        return self.cells + self.recurrent + self.checkpoints
 
     @property
     def total(self) -> int:
-        return self.cells + self.recurrent + self.checkpoints
+        return self.weights + self.states + self.scratch
 
 
-def state_bytes(file: GGUFFile, n_ctx: int, n_seq: int = 1, kv_type: str = "f16", swa_full: bool = False) -> StateBytes:
-    """Bytes of the states of n_seq sequences of n_ctx tokens. Raises FormatError or UnsupportedError for a file that
-    cannot be loaded."""
-    network, _ = build(file, Weights(file))
-    options = StateOptions(n_ctx, n_seq, kv_type, swa_full, one_batch=not network.causal)
-    sequences = Sequences(network.mixers, options, 1)
-    recurrent = n_seq * sequences.slot_bytes
-    return StateBytes(sequences.cell_bytes, recurrent, sequences.n_bytes - sequences.cell_bytes - recurrent)
+@dataclass(frozen=True)
+class Fit:
+    """Whether a context of n_ctx tokens fits here. n_ctx_train: tokens that the model was trained for; largest: the
+    largest context up to that which fits, 0 where none does."""
+
+    n_ctx: int
+    n_ctx_train: int
+    need: MemoryNeed
+    free: Free
+    largest: int
+
+    @property
+    def fits(self) -> bool:
+        return self.need.total <= self.free.n_bytes
+
+
+class Estimate:
+    """What contexts of one model take, by their length. options: their n_ctx does not count. weights: bytes of those
+    that are used; n_batch: 0 where batches are as long as the context is."""
+
+    def __init__(
+        self, file: GGUFFile, network: Network, weights: int, options: StateOptions, n_batch: int, n_threads: int
+    ) -> None:
+        self.file, self.network, self.weights = file, network, weights
+        self._options, self._n_batch, self._n_threads = options, n_batch, n_threads
+        self._needs: dict[int, MemoryNeed] = {}
+
+    def need(self, n_ctx: int) -> MemoryNeed:
+        """For contexts of n_ctx tokens a sequence."""
+        if n_ctx not in self._needs:
+            self._needs[n_ctx] = self._need(n_ctx)
+        return self._needs[n_ctx]
+
+    def _need(self, n_ctx: int) -> MemoryNeed:
+        options, n_batch = replace(self._options, n_ctx=n_ctx), self._n_batch or max(PHASES[-1], n_ctx)
+        n_rows = phases_of(n_batch)[-1]
+        sequences = Sequences(self.network.mixers, options, n_rows)
+        recurrent = options.n_seq * sequences.slot_bytes
+        plans = [
+            record(self.network, part, phase, sequences.states, n_ctx, Addresses())
+            for part, phase in planned(self.network, options.n_seq, n_batch)
+        ]
+        return MemoryNeed(
+            self.weights,
+            sequences.cell_bytes,
+            recurrent,
+            sequences.n_bytes - sequences.cell_bytes - recurrent,
+            max(plan.place() for plan in plans)
+            + batch_bytes(self.network, n_rows)
+            + sequences.batch_bytes
+            + logits_bytes(self.network, options.n_seq)
+            + self._n_threads * SCRATCH_BYTES,
+        )
+
+    def largest(self, most: int, free: int) -> int:
+        """The largest context of at most `most` tokens that takes no more than `free` bytes with all else, a multiple
+        of STEP unless it is `most`; 0: none."""
+        if self.need(most).total <= free:
+            return most
+        return STEP * bisect_right(range(STEP, most, STEP), free, key=lambda n_ctx: self.need(n_ctx).total)
+
+    def fit(self, n_ctx: int) -> Fit:
+        free, trained = self.free(), self.network.config.n_ctx_train
+        return Fit(n_ctx, trained, self.need(n_ctx), free, self.largest(trained, free.n_bytes))
+
+    def free(self) -> Free:
+        """What there is for all of it."""
+        free = free_memory(mapped=self.file.size if self.file.has_data else 0)
+        return replace(free, n_bytes=max(0, free.n_bytes - _SPARE))
+
+    def check(self, n_ctx: int, beside: int = 0) -> str:
+        """A line for the user where memory is short, or nothing. beside: bytes that are wanted for other things.
+
+        Raises NotEnoughMemoryError, with the largest context that fits; never where LOCALLLM_MEMORY_CHECK is off.
+        """
+        if os.environ.get(VARIABLE, "").lower() in _OFF:
+            return ""
+        need, free = self.need(n_ctx), self.free()
+        total, left = need.total + beside, free.n_bytes
+        if total > left:
+            raise NotEnoughMemoryError(f"{self._told(n_ctx, need, beside, free)}: {self._advice(n_ctx, left - beside)}")
+        if total > _CLOSE * left:
+            return f"{self._told(n_ctx, need, beside, free)}: the computer may become slow"
+        return ""
+
+    def _told(self, n_ctx: int, need: MemoryNeed, beside: int, free: Free) -> str:
+        n_seq = self._options.n_seq
+        each = f" for each of {n_seq} sequences" if n_seq > 1 else ""
+        parts = [f"{amount(need.weights)} of weights", f"{amount(need.states)} for a context of {n_ctx} tokens{each}"]
+        parts += [f"{amount(need.scratch)} to compute", *([f"{amount(beside)} for the prompt cache"] if beside else [])]
+        where = "" if free.limit == "the machine" else f" ({free.limit} is the limit)"
+        return (
+            f"{self.file.path}: takes {amount(need.total + beside)} of memory ({', '.join(parts)}), "
+            f"{amount(free.n_bytes)} are free{where}"
+        )
+
+    def _advice(self, n_ctx: int, left: int) -> str:
+        if fits := self.largest(n_ctx, left):
+            return f"the largest context that fits is {fits} (-c {fits}, n_ctx={fits}); {_OVERRIDE}"
+        least = self.need(STEP)
+        room = left - (least.total - least.weights)
+        n_params = sum(info.n_elements for info in self.file.tensors.values())
+        smaller = [name for name, bits in _SMALLER.items() if n_params * bits / 8 <= room]
+        if least.weights <= room or not smaller:
+            return f"no context fits: close other programs, or take a smaller model; {_OVERRIDE}"
+        return f"no context fits: take a smaller file of this model, such as {smaller[0]}; {_OVERRIDE}"
+
+
+_OVERRIDE = f"--no-memory-check ({VARIABLE}=off) loads it all the same"
+
+
+def estimate(
+    file: GGUFFile,
+    n_seq: int = 1,
+    kv_type: str = "f16",
+    swa_full: bool = False,
+    n_batch: int = 512,
+    n_threads: int | None = None,
+) -> Estimate:
+    """Of a file that is not loaded; its header suffices (gguf.reader.open_header). Raises FormatError or
+    UnsupportedError for one that cannot be loaded."""
+    weights = Weights(file)
+    network, _ = build(file, weights)
+    options = StateOptions(STEP, n_seq, kv_type, swa_full, one_batch=not network.causal)
+    rows = n_batch if network.causal else 0
+    return Estimate(file, network, weights.used_bytes, options, rows, n_threads or default_threads())
+
+
+def needed(file: GGUFFile, n_ctx: int, n_seq: int = 1, kv_type: str = "f16", swa_full: bool = False) -> MemoryNeed:
+    """What a context of n_seq sequences of n_ctx tokens takes, with the weights. Raises FormatError or
+    UnsupportedError for a file that cannot be loaded."""
+    return estimate(file, n_seq, kv_type, swa_full).need(n_ctx)
+
+
+def batch_bytes(network: Network, n_rows: int) -> int:
+    """Of arrays that a context has for the rows of a batch."""
+    return 4 * n_rows * (_N_NUMBERS + network.config.n_embd + n_projected(network))
+
+
+_N_NUMBERS = 4
+"""A row's token, position and sequence; the row's number where its logits are wanted."""
+
+
+def logits_bytes(network: Network, n_rows: int) -> int:
+    return 4 * n_rows * network.config.n_vocab
+
+
+def amount(n_bytes: int) -> str:
+    """Bytes for people."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

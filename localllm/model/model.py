@@ -15,10 +15,13 @@ from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
-from localllm.model.context import MAX_ROWS, PHASES, Context
+from localllm.model.context import Context
 from localllm.model.embedding import Embedder
+from localllm.model.memory import STEP, Estimate
 from localllm.model.network import build
+from localllm.model.plans import MAX_ROWS, PHASES
 from localllm.model.recorder import MATVEC_MAX_ROWS
+from localllm.model.states.state import StateOptions
 from localllm.model.trace import Trace, TracedContext, taps
 from localllm.model.weights import Weights
 from localllm.runtime import tuned
@@ -64,13 +67,33 @@ class LoadedModel:
             raise
         self.config = self.network.config
         self.architecture = self.config.architecture
-        limit = DEFAULT_N_CTX if self.network.causal else MAX_ROWS
-        self.default_n_ctx = n_ctx or min(self.config.n_ctx_train, limit)
+        self.default_n_ctx = n_ctx or self._own_n_ctx(n_ctx)
         self.notes: list[str] = []
         """What the user should hear of."""
         self.team = Teams(tuned.threads(self.n_bytes, n_threads, n_threads_batch, self.notes.append), MATVEC_MAX_ROWS)
         """The threads, started when first needed."""
+        self._estimates: dict[object, Estimate] = {}
         self._closed = False
+        try:
+            self._check(n_ctx)
+        except BaseException:
+            self.close()
+            raise
+
+    def _own_n_ctx(self, n_ctx: int | None) -> int:
+        """The length of a context that is not said (None), or is the model's own (0)."""
+        if not self.network.causal:
+            return min(self.config.n_ctx_train, MAX_ROWS)
+        return min(self.config.n_ctx_train, DEFAULT_N_CTX) if n_ctx is None else self.config.n_ctx_train
+
+    def _check(self, n_ctx: int | None) -> None:
+        """Whether there is memory for the weights and a context: of a given length, or any."""
+        rows = PHASES[-1] if self.network.causal else 0
+        text = self.memory(n_batch=rows).check(STEP if n_ctx is None else self.default_n_ctx)
+        trained = self.config.n_ctx_train
+        if n_ctx and n_ctx > trained:
+            self.notes.append(f"a context of {n_ctx} tokens: this model was trained for {trained}, and may fail beyond")
+        self.notes += [text] if text else []
 
     @classmethod
     def load(
@@ -85,11 +108,12 @@ class LoadedModel:
     ) -> Self:
         """Open and check a file; no weight is read yet.
 
-        n_ctx, swa_full: the defaults of contexts (see `context`). n_threads: None takes what `localllm bench --tune`
+        n_ctx, swa_full: the defaults of contexts (see `context`); an n_ctx of 0 is the length that the model was
+        trained for. n_threads: None takes what `localllm bench --tune`
         found, or else one per core; n_threads_batch: those of passes of more than a few rows, such as prompts; None:
         as many.
         progress(text, done, total) is called while kernels are compiled, which happens once.
-        Raises FileError, FormatError, UnsupportedError, TargetError or UsageError.
+        Raises NotEnoughMemoryError, FileError, FormatError, UnsupportedError, TargetError or UsageError.
         """
         return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress, n_threads_batch)
 
@@ -135,6 +159,18 @@ class LoadedModel:
         for t in self.file.tensors.values():
             formats[t.format.name] += t.n_elements
         return f"{self.architecture} {size} {formats.most_common(1)[0][0]}"
+
+    def memory(self, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool | None = None) -> Estimate:
+        """What contexts would take; see `context`. n_batch: 0 where batches are as long as the context."""
+        full = self.swa_full if swa_full is None else swa_full
+        key = n_seq, n_batch, full
+        if key not in self._estimates:
+            options = StateOptions(STEP, n_seq, self.kv_type, full, one_batch=not self.network.causal)
+            threads = sum({self.n_threads, self.n_threads_batch})
+            self._estimates[key] = Estimate(
+                self.file, self.network, self._weights.used_bytes, options, n_batch, threads
+            )
+        return self._estimates[key]
 
     def context(
         self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool | None = None

@@ -57,6 +57,11 @@ class Sequences:
     def n_bytes(self) -> int:
         return self.cell_bytes + self._slots.n_bytes
 
+    @property
+    def batch_bytes(self) -> int:
+        """Of what says whose the rows of a batch are."""
+        return self._runs.nbytes + self._order.nbytes
+
     def allocate(self) -> None:
         for state in self._all:
             state.allocate(self._slots.n_slots)

@@ -21,6 +21,8 @@ _SLACK = 256
 """Bytes behind a vector that a kernel may load, though not use."""
 _MAX_K = (SCRATCH_BYTES - 8192) // (4 * 4)
 """Elements of a row of floats: of four, kernels.matmul_float makes f32 in a thread's scratch memory, beside sums."""
+_MAX_STAND_IN = 1 << 27
+_ONES = {"F32": b"\0\0\x80\x3f", "F16": b"\0\x3c", "BF16": b"\x80\x3f"}
 _OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
 
@@ -52,16 +54,24 @@ class Weight:
 
 
 class Weights:
-    """The tensors of an open file, each handed out once its shape and format are checked."""
+    """The tensors of an open file, each handed out once its shape and format are checked.
+
+    Of a file of which only the header is at hand, addresses are no memory, and vectors hold ones: good for counting.
+    """
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
         # The arrays pin the mappings: close() of the file lets them live on until this object goes.
-        self._parts = [np.frombuffer(file.map(part), np.uint8) for part in range(len(file.headers))]
+        self._parts = [np.frombuffer(file.map(part), np.uint8) for part in range(len(file.headers) * file.has_data)]
         self._used: set[str] = set()
         self._left: set[str] = set()
         self._copies: dict[str, np.ndarray] = {}
         self._integers: list[np.ndarray] = []
+
+    @property
+    def used_bytes(self) -> int:
+        """Of the tensors that were handed out."""
+        return sum(self.file.tensors[name].n_bytes for name in self._used)
 
     def has(self, name: str) -> bool:
         return name in self.file.tensors and name not in self._left
@@ -92,11 +102,11 @@ class Weights:
                 "are supported"
             )
         row_bytes = info.format.row_bytes(k)
-        part, end = self._parts[info.part], info.offset + n * row_bytes
-        if end > part.size:
-            path = self.file.paths[info.part]
-            raise FormatError(f"{path}: tensor {name}: ends at byte {end}, the file at {part.size}")
-        return Weight(name, info.format, k, n, row_bytes, int(part.ctypes.data) + info.offset)
+        header, end = self.file.headers[info.part], info.offset + n * row_bytes
+        if end > header.size:
+            raise FormatError(f"{header.path}: tensor {name}: ends at byte {end}, the file at {header.size}")
+        start = int(self._parts[info.part].ctypes.data) if self._parts else 0
+        return Weight(name, info.format, k, n, row_bytes, start + info.offset)
 
     def vector(self, name: str, *shape: int) -> Weight:
         """The vector (or small array) of this name as f32 [n]; one in another format is copied."""
@@ -105,7 +115,7 @@ class Weights:
         if name not in self._copies:
             raw = self._raw(info)
             # Kernels load whole vectors, and the file may end with the tensor, where there is no memory to load.
-            has_slack = info.offset + info.n_bytes + _SLACK <= self._parts[info.part].size
+            has_slack = info.offset + info.n_bytes + _SLACK <= self.file.headers[info.part].size
             if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
                 self._copies[name] = raw.view("<f4")
             elif info.format.name == "F32":
@@ -177,6 +187,8 @@ class Weights:
 
     def _raw(self, info: TensorInfo) -> np.ndarray:
         """uint8 [n_bytes]: a view."""
+        if not self._parts:
+            return _stand_in(self.file.path, info)
         return self._parts[info.part][info.offset : info.offset + info.n_bytes]
 
     def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
@@ -205,6 +217,15 @@ class Weights:
                 "so the text would be silently wrong"
             )
         return rest
+
+
+def _stand_in(path: str, info: TensorInfo) -> np.ndarray:
+    """Elements of 1, or zeros in formats of blocks and integers, in the place of what is not at hand, uint8 [n_bytes]:
+    sizes can be counted by them."""
+    if info.n_bytes > _MAX_STAND_IN:
+        raise UnsupportedError(f"{path}: tensor {info.name}: {info.n_bytes} bytes are too many for a vector")
+    one = np.frombuffer(_ONES.get(info.format.name, b"\0"), np.uint8)
+    return np.tile(one, info.n_bytes // one.size)
 
 
 def _with_slack(values: np.ndarray) -> np.ndarray:

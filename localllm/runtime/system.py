@@ -6,8 +6,10 @@ Functions that read Linux's files take the folder they lie in, so that other mac
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path("/")
@@ -22,22 +24,67 @@ def yield_address() -> int:
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
+@dataclass(frozen=True)
+class Free:
+    """Bytes that can be taken, and what limits them."""
+
+    n_bytes: int
+    limit: str
+    """"the machine", "the cgroup" (a container's limit, or a service's) or "ulimit -v"."""
+
+
 def available_memory(root: Path = ROOT) -> int:
-    """Bytes that can be allocated without swapping: what the system has left, and the cgroups."""
+    """Bytes that can be allocated without swapping: what the system, the cgroups and the limit of the process's
+    addresses leave. Pages of files are free: they are given back when memory is short."""
+    return free_memory(root).n_bytes
+
+
+def free_memory(root: Path = ROOT, mapped: int = 0) -> Free:
+    """The same, and what the limit is. mapped: bytes that the process has mapped already: they are in its addresses."""
+    found = [Free(_system_memory(root), "the machine")]
+    found += [Free(n_bytes, "the cgroup") for n_bytes in _cgroup_memory(root)]
+    addresses = _addresses_left(root)
+    if addresses is not None:
+        found.append(Free(addresses + mapped, "ulimit -v"))
+    least = min(found, key=lambda free: free.n_bytes)
+    return replace(least, n_bytes=max(0, least.n_bytes))
+
+
+def _system_memory(root: Path) -> int:
+    for line in text_of(root / "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
     import psutil
 
-    left = [int(psutil.virtual_memory().available)]
+    return int(psutil.virtual_memory().available)
+
+
+_CGROUP_FILES = (
+    (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file", "slab_reclaimable")),
+    (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+)
+"""Version 2 and 1: limits, what is used, and of that what is given back when memory is short: pages of files."""
+
+
+def _cgroup_memory(root: Path) -> Iterator[int]:
+    """What each cgroup that this process is in, and each around it, leaves."""
     for folder in cgroup_folders("memory", root):
-        for limit, used, cached in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            most, now = text_of(folder / limit), text_of(folder / used)
-            if most.isdigit() and now.isdigit():
-                statistics = dict(line.split()[:2] for line in text_of(folder / "memory.stat").splitlines())
-                # Pages of files count as used, and are given back when memory is short.
-                left.append(int(most) - int(now) + int(statistics.get(cached, 0)))
-    return min(left)
+        for limits, usage, reclaimable in _CGROUP_FILES:
+            used = text_of(folder / usage)
+            statistics = dict(line.split()[:2] for line in text_of(folder / "memory.stat").splitlines() if " " in line)
+            kept = sum(int(statistics.get(name, 0)) for name in reclaimable)
+            for limit in (text_of(folder / name) for name in limits):
+                if limit.isdigit() and used.isdigit():
+                    yield int(limit) - max(0, int(used) - kept)
+
+
+def _addresses_left(root: Path) -> int | None:
+    """Of RLIMIT_AS, which Linux's shells set by `ulimit -v`; None without a limit."""
+    for line in text_of(root / "proc/self/limits").splitlines():
+        if line.startswith("Max address space"):
+            limit, used = line.split()[3], text_of(root / "proc/self/statm").split()
+            return int(limit) - int(used[0]) * mmap.PAGESIZE if limit.isdigit() and used else None
+    return None
 
 
 def cgroup_folders(controller: str, root: Path = ROOT) -> Iterator[Path]:

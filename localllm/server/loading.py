@@ -17,8 +17,6 @@ from localllm.generate.samplers.row import KEYS as SAMPLER_KERNELS
 from localllm.generate.session import Model
 from localllm.generate.token_mask import KEY as MASK_KERNEL
 from localllm.kernels.objects import load as load_kernels
-from localllm.model.memory import state_bytes
-from localllm.runtime.system import available_memory
 
 _log = logging.getLogger("localllm.server")
 _CONTEXTS = (32768, 16384, 8192)
@@ -31,7 +29,8 @@ _SHARE = 0.25
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """See LoadedModel.load and EngineOptions (whose n_ctx None means: as large as memory allows for). embed_only: no
+    """See LoadedModel.load and EngineOptions (whose n_ctx None means: as large as memory allows for; 0: what
+    the model was trained for). embed_only: no
     engine is made. chat_template: see Model.with_template."""
 
     engine: EngineOptions
@@ -67,11 +66,15 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         if model.template.is_fallback:
             _log.warning("%s: %s", model.description, model.template.advice)
         load_kernels(_KERNELS, progress and partial(progress, "Compiling kernels of the sampler (happens once)"))
+        n_ctx = roomy_context(model, wanted.n_seq) if wanted.n_ctx is None else model.default_n_ctx
+        # Before the weights are read.
+        if text := model.memory(wanted.n_seq, wanted.n_batch).check(n_ctx, wanted.cache_bytes or 0):
+            _log.warning("%s", text)
         with ThreadPoolExecutor(1, "localllm-vocabulary") as beside:
             reading = beside.submit(_read_vocabulary, model)
             _warm(model)
             reading.result()
-        return model, Engine(model, replace(wanted, n_ctx=wanted.n_ctx or roomy_context(model, wanted.n_seq)))
+        return model, Engine(model, replace(wanted, n_ctx=n_ctx))
     except BaseException:
         model.close()
         raise
@@ -104,13 +107,9 @@ def _read_vocabulary(model: Model) -> None:
 
 def roomy_context(model: Model, n_seq: int) -> int:
     """Tokens of a context, n_seq of which take a moderate part of the free memory."""
-    budget = _SHARE * available_memory()
+    memory = model.memory(n_seq)
+    budget = _SHARE * memory.free().n_bytes
     for n_ctx in _CONTEXTS:
-        if n_ctx <= model.config.n_ctx_train and context_bytes(model, n_ctx, n_seq) <= budget:
+        if n_ctx <= model.config.n_ctx_train and memory.need(n_ctx).states <= budget:
             return n_ctx
     return model.default_n_ctx
-
-
-def context_bytes(model: Model, n_ctx: int, n_seq: int) -> int:
-    """Bytes that contexts of a model take, once they are full."""
-    return state_bytes(model.file, n_ctx, n_seq, model.kv_type, model.swa_full).total

@@ -15,7 +15,7 @@ from localllm.errors import UsageError
 from localllm.generate.logprobs import log_softmax
 from localllm.generate.session import Model
 from localllm.gguf.reader import GGUFFile, open_gguf
-from localllm.model.memory import state_bytes
+from localllm.model.memory import needed
 from localllm.tools import bench
 from localllm.tools.divergence import Divergence, divergence
 from localllm.tools.likelihood import chunks, logits_of, text_ids
@@ -91,7 +91,7 @@ def memory_of(path: str) -> int:
 
 
 def _memory(file: GGUFFile) -> int:
-    return sum(t.n_bytes for t in file.tensors.values()) + state_bytes(file, MEMORY_N_CTX).total
+    return needed(file, MEMORY_N_CTX).total
 
 
 def _bits(n_bytes: int, n_params: int) -> float:

@@ -164,7 +164,9 @@ def test_help_has_a_section_for_the_sampler():
     assert options < text.index("--ctx-size") < sampling < text.index("  --temp") < more < text.index("--mirostat")
 
 
-@pytest.mark.parametrize("name", [name for name, (_, env, _) in OPTIONS.items() if env and name in GENERATION])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, env, _) in OPTIONS.items() if env and name in {*GENERATION} - {"memory_check"}]
+)
 def test_every_option_has_a_variable(monkeypatch, name):
     value = {"batch_size": "9", "kv_type": "f32", "logit_bias": "1+1 2-1", "samplers": "dry", "xtc_threshold": "0.2",
              "adaptive_decay": "0.5", "cache_size": "1M"}.get(name, "1")  # fmt: skip

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 from localllm.cli import list as list_verb
 from localllm.cli import show
 from localllm.errors import FileError, StoreError
+from localllm.model import memory as counting
 from localllm.model.model import LoadedModel
+from localllm.runtime.system import Free
 from localllm.store import catalog as c
 from localllm.store.entry import UrlSource
 from tests import tiny_models
@@ -115,7 +117,8 @@ def test_show_counts_memory(tmp_path: Path) -> None:
         context = model.context(n_ctx=512)
         assert memory["cache"] == context.n_bytes
         context.close()
-    assert memory["total"] == memory["cache"] + memory["file"]
+    assert memory["total"] == memory["cache"] + memory["weights"] + memory["scratch"]
+    assert memory["fits"] is True
     assert memory["recurrent"] == memory["checkpoints"] == 0
     assert "for a context of 512 tokens in F16 (-c, the model allows 4096)" in invoke(show, path, "-c", "512").stdout
 
@@ -218,7 +221,7 @@ def test_show_by_name(home: Path) -> None:
 def test_show_before_a_pull(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metadata, memory and room of a model that is not here; nothing of it is kept."""
     content = tiny_models.write(tmp_path / "llama.gguf", "llama").read_bytes()
-    monkeypatch.setattr(show, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(counting, "free_memory", lambda mapped=0: Free(10**9 + counting._SPARE, "the machine"))
     monkeypatch.setattr(show, "_disk_free", lambda: 10**6)
     with serving({"/m.gguf": content}) as server:
         url = server.url + "/m.gguf"
@@ -230,7 +233,7 @@ def test_show_before_a_pull(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert f"File          {url} ({len(content) / 1e6:.1f} MB, GGUF version 3)\n" in text
     assert f"Here          no: the first 1.0 MB were read from {host}; we have never downloaded it ourselves\n" in text
     assert "Architecture  llama: supported\n" in text
-    assert "Fits here     no, too little disk: 1.0 GB of memory and 1 MB of disk are free\n" in text
+    assert "Fits here     no, too little disk: 1.0 GB of memory and 1 MB of disk are free; the largest" in text
     path = tmp_path / "here.gguf"
     path.write_bytes(content)
     here = json.loads(invoke(show, str(path), "-c", "512", "-o", "json").stdout)
@@ -243,11 +246,18 @@ def test_show_before_a_pull(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize(("free", "words"), [(10**5, "no, too little memory: 100 kB"), (10**12, "yes: 1000.0 GB")])
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        (10**5, "no, too little memory: 100 kB of memory are free\n"),
+        (11 * 10**6, "no, too little memory: 11 MB of memory are free; the largest context that fits has "),
+        (10**12, "yes: 1000.0 GB of memory are free; the largest context that fits has 4096 tokens (-c 4096)\n"),
+    ],
+)
 def test_show_tells_whether_it_fits(free: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(show, "available_memory", lambda: free)
+    monkeypatch.setattr(counting, "free_memory", lambda mapped=0: Free(free + counting._SPARE, "the machine"))
     path = tiny_models.write(tmp_path / "llama.gguf", "llama")
-    assert f"Fits here     {words} of memory are free\n" in invoke(show, str(path)).stdout
+    assert f"Fits here     {words}" in invoke(show, str(path)).stdout
 
 
 def test_show_offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from localllm.errors import FormatError, LocalllmError, NotEnoughMemoryError, UnsupportedError
+from localllm.errors import FormatError, LocalllmError, UnsupportedError
 from localllm.gguf import config
 from localllm.gguf.reader import open_gguf
 from localllm.kernels import attention, experts
 from localllm.kernels.simd.targets import ALL_TARGETS
 from localllm.kernels.thread import SCRATCH_BYTES
-from localllm.model import context as context_module
 from localllm.model import network
 from localllm.model import weights as weights_module
 from localllm.model.blocks.attention import Attention
@@ -69,33 +68,6 @@ def test_unknown_architecture(tmp_path):
     writer.close()
     with pytest.raises(UnsupportedError, match=r"'perceptron'.*llama"):
         LoadedModel.load(tmp_path / "m.gguf")
-
-
-def test_more_memory_than_there_is(tmp_path):
-    path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with (
-        LoadedModel.load(path) as model,
-        pytest.raises(NotEnoughMemoryError, match=r"GB are free; the largest context"),
-    ):
-        model.context(n_ctx=1 << 30)
-
-
-def test_memory_beside_the_cache_counts(tmp_path, monkeypatch):
-    """What is computed with and the logits, too: a context that just fits, and one byte less."""
-    path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with LoadedModel.load(path) as model:
-        context = model.context(n_ctx=512, n_seq=3)
-        caches = context.n_bytes
-        need = caches + context._arena_bytes + 3 * 4 * tiny_models.N_VOCAB
-        context.close()
-        assert need > caches + 100_000
-        for spare, fits in ((0, True), (1, False)):
-            monkeypatch.setattr(context_module, "available_memory", lambda spare=spare: need + (128 << 20) - spare)
-            if fits:
-                model.context(n_ctx=512, n_seq=3).close()
-            else:
-                with pytest.raises(NotEnoughMemoryError, match="largest context that fits is 256 "):
-                    model.context(n_ctx=512, n_seq=3)
 
 
 def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):

@@ -10,7 +10,7 @@ import localllm
 from localllm.errors import FileError
 from localllm.generate import model_digest
 from localllm.gguf.reader import open_gguf
-from localllm.model.memory import state_bytes
+from localllm.model.memory import needed
 from localllm.tools.compare import memory_of
 from tests.generate.kept import keep
 from tests.generate.test_chat_states import VOCABULARY
@@ -86,4 +86,4 @@ def test_states_and_sizes_are_counted_over_all_parts(whole, tmp_path):
     parts = split(path, tmp_path / "m", 5)
     assert memory_of(str(parts[1])) == memory_of(str(path))
     with open_gguf(path) as one, open_gguf(parts[0]) as many:
-        assert state_bytes(one, 512) == state_bytes(many, 512)
+        assert needed(one, 512) == needed(many, 512)

@@ -85,8 +85,8 @@ class Cells:
         self._arrays = [np.zeros(self._bytes(i), np.uint8) for i in range(len(self.planes))]
 
     def address(self, i: int) -> int:
-        """Of plane i."""
-        return int(self._arrays[i].ctypes.data)
+        """Of plane i; 0 before it is allocated."""
+        return int(self._arrays[i].ctypes.data) if self._arrays else 0
 
     def rewind(self, track: Track, position: int) -> int:
         return position if track.written // self.ratio <= self._held(position) else 0

@@ -38,8 +38,8 @@ class Recurrent:
         self._arrays = [np.zeros(n_slots * size + _SLACK // 4, np.float32) for size in self.sizes]
 
     def address(self, i: int) -> int:
-        """Of part i of slot 0."""
-        return int(self._arrays[i].ctypes.data)
+        """Of part i of slot 0; 0 before it is allocated."""
+        return int(self._arrays[i].ctypes.data) if self._arrays else 0
 
     def stride(self, i: int) -> int:
         """Bytes from a slot's part i to the next slot's."""
