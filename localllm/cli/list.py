@@ -19,9 +19,7 @@ from localllm.store.paths import store_dir
 from localllm.store.stored import StoredModel
 from localllm.store.summary import summary
 
-_UNTRIED = (
-    "? was never downloaded by us: its size and SHA-256, which are checked, are those that others have published."
-)
+_UNTRIED = "? is one that we have never downloaded: others have published the size and SHA-256 that are checked."
 
 
 @click.command()
@@ -119,11 +117,10 @@ def _here_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _there_table(rows: list[dict[str, Any]]) -> str:
-    cells = [["NAME", "SIZE", "FORMAT", "FOR", "LICENCE", "ABOUT"]]
+    cells = [["NAME", "SIZE", "FORMAT", "FOR", "ABOUT"]]
     for row in rows:
-        about = row["use"], row["licence"], row["about"]
-        cells.append([_name(row), size(row["size"]), row["quantization"], *about])
-    return table(cells, right=(1,), narrow=(5, 4, 0))
+        cells.append([_name(row), size(row["size"]), row["quantization"], row["use"], row["about"]])
+    return table(cells, right=(1,), narrow=(4, 0))
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localllm.cli.common import note
 from localllm.cli.tables import size, table
 from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
@@ -62,6 +64,8 @@ def _open(name: str | None) -> Iterator[tuple[GGUFFile, RemoteModel | None]]:
         name = catalog.catalog().default.name if name is None else name
         if not has_remote(name):
             raise
+        if sys.stderr.isatty():
+            note(f"{name} is not here: reading its header from where it lies")
         remote = open_remote(name)
         yield remote.file, remote
         return
@@ -73,6 +77,9 @@ def _place(file: GGUFFile, remote: RemoteModel | None) -> dict[str, Any]:
     """Where a model is, and what the disk has for one that is not here."""
     entry = None if remote is None else catalog.find_entry(remote.name)
     return {
+        "use": entry.use if entry else None,
+        "about": entry.about if entry else None,
+        "licence": entry.licence if entry else _optional(file, "general.license", str),
         "here": remote is None,
         "host": remote.host if remote else None,
         "parts": list(remote.sizes) if remote else [os.path.getsize(path) for path in file.paths],
@@ -239,6 +246,8 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
     rows = [
         ["File", f"{_printable(facts['file'])} ({_file_size(facts)}, GGUF version {facts['gguf_version']})"],
         ["Here", "" if facts["here"] else _not_here(facts)],
+        ["Good for", f"{facts['use']}: {facts['about']}" if facts["about"] else ""],
+        ["Licence", _shown_text(facts["licence"])],
         ["Name", _shown(facts["name"])],
         ["Architecture", _with(facts["architecture"], support["architecture"])],
         ["Weights", weights],
@@ -253,6 +262,10 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)
+
+
+def _shown_text(text: str | None) -> str:
+    return _printable(text[:_MAX_TEXT]) if text else ""
 
 
 def _file_size(facts: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from localllm.terminal.safe import visible
 from localllm.terminal.screen import Screen
+from localllm.terminal.width import clusters, width
 
 _LEAST = 12
 """Characters that a column keeps when it is made narrower."""
@@ -15,7 +16,7 @@ def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", na
     """Rows of cells as aligned columns. right: columns that are flush right. narrow: columns that lose their ends where
     the terminal is not wide enough, the first one first; what is no terminal gets all."""
     rows = [[visible(cell.replace("\n", " ").replace("\t", " ")) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
     screen = Screen()
     over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - screen.width if screen.is_terminal else 0
     for i in narrow:
@@ -25,11 +26,23 @@ def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", na
     end = "…" if screen.unicode else "~"
 
     def line(row: list[str]) -> str:
-        cells = [cell if len(cell) <= w else cell[: w - 1] + end for cell, w in zip(row, widths, strict=True)]
-        aligned = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
-        return indent + "  ".join(aligned).rstrip()
+        cells = (_fitted(cell, widths[i], end, i in right) for i, cell in enumerate(row))
+        return indent + "  ".join(cells).rstrip()
 
     return "\n".join(line(row) for row in rows)
+
+
+def _fitted(text: str, columns: int, end: str, right: bool) -> str:
+    """A text of just so many columns: cut, or filled up with spaces."""
+    if width(text) > columns:
+        kept = ""
+        for cluster in clusters(text):
+            if width(kept + cluster) >= columns:
+                break
+            kept += cluster
+        text = kept + end
+    space = " " * (columns - width(text))
+    return space + text if right else text + space
 
 
 def size(n_bytes: int) -> str:

@@ -160,4 +160,5 @@ class _Reading:
         return last + 1
 
     def _problem(self, text: str) -> StoreError:
-        return StoreError(f"{urlsplit(self._part.url).netloc}: {self._part.name}: {text}")
+        host = "" if "://" in self._part.name else f"{urlsplit(self._part.url).netloc}: "
+        return StoreError(f"{host}{self._part.name}: {text}")

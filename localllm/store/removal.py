@@ -11,7 +11,7 @@ from pathlib import Path
 
 from localllm.errors import StoreError
 from localllm.store import records
-from localllm.store.found import found_models
+from localllm.store.found import find, found_models
 from localllm.store.lock import locked
 from localllm.store.names import parse
 from localllm.store.origins import ORIGINS
@@ -43,7 +43,8 @@ def plan(name: str) -> Removal:
     models = [model for model in found_models() if real in map(os.path.realpath, model.parts)]
     if not models:
         raise StoreError(f"{path}: is no model that we downloaded: delete the file itself if you want it gone")
-    return _plan(next((model for model in models if str(model.path) == path), models[0]))
+    same = [model for model in models if str(model.path) == path] or models
+    return _plan(find(name, same) or same[0])
 
 
 def remove(removal: Removal) -> None:

@@ -51,7 +51,7 @@ def test_rows(home: Path, call) -> None:
     assert "  own-Q8_0: the architecture is not supported" in problems
     assert "  ggml-org/tiny:Q4_0: not a GGUF file" in problems
     assert "this looks like a web page" in problems
-    assert "\n* is the default.\n? was never downloaded by us" in out
+    assert "\n* is the default.\n? is one that we have never downloaded" in out
     assert out.endswith(f"The store is {store_dir()}\n")
     assert "smollm2-135m-instruct *" in out[out.index("To download with `localllm pull NAME`:") :]
 
@@ -111,6 +111,13 @@ def test_columns_fit(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("…" in lines[1]) == (width < 50 + 2 + 5 + 2 + 30)
     assert lines[0].startswith("NAME")
     assert "10 MB" in lines[2]
+
+
+def test_wide_and_combined_characters_are_counted_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "Screen", lambda: Terminal(30))
+    rows = [["模型", "1"], ["e\u0301e\u0301", "2"], ["ab", "3"]]
+    assert tables.table(rows).splitlines() == ["模型  1", "e\u0301e\u0301    2", "ab    3"]
+    assert tables.table([["模" * 20, "1 GB"]], narrow=(0,)) == "模" * 11 + "… " + "  1 GB"
 
 
 def test_nothing_is_cut_without_a_terminal(call, home: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_passes(faults: list[str], server: Files) -> None:
 )
 def test_faults(fault: str, words: str, server: Files) -> None:
     server.faults = [fault]
-    with pytest.raises(StoreError, match=rf"localhost:\d+: http://localhost:\d+/m\.gguf: .*{words}"):
+    with pytest.raises(StoreError, match=rf"^http://localhost:\d+/m\.gguf: .*{words}"):
         remote.open_remote(plain(server))
     assert len(server.asked) == 1
 
@@ -113,7 +113,7 @@ def test_a_server_that_gives_up(server: Files) -> None:
 
 def test_no_server(server: Files) -> None:
     server.server_close()
-    with pytest.raises(StoreError, match=r"localhost:\d+: .*refused"):
+    with pytest.raises(StoreError, match=r"^http://localhost:\d+/m\.gguf: .*refused"):
         remote.open_remote(plain(server))
 
 
@@ -147,6 +147,9 @@ def test_a_model_of_a_hub(server: Files, hubs: dict[str, bytes]) -> None:
         assert found.sizes == (len(hubs[path]),)
         assert server.asked[-1] == (f"/org/repo/resolve/{COMMIT}/{path}", "bytes=0-9999", "Bearer hf_secret")
     assert remote.open_remote(f"{server.url}/org/repo/blob/main/m-Q8_0.gguf").sizes == (len(hubs["m-Q8_0.gguf"]),)
+    server.faults = ["404"]
+    with pytest.raises(StoreError, match=r"^127\.0\.0\.1:\d+: org/repo/m-Q8_0\.gguf: HTTP status 404"):
+        remote.open_remote("org/repo:Q8_0")
     with pytest.raises(StoreError, match="there is no Q2_K; there is Q4_K_M, Q8_0"):
         remote.open_remote("org/repo:Q2_K")
 
