@@ -60,7 +60,7 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("-n", "--n-gen", type=Numbers(0), default="128", show_default=True, help="Number of tokens to generate.")
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Maximum batch size.")
-@click.option("-t", "--threads", type=Numbers(1), envvar="LOCALLLM_THREADS", help=_THREADS)
+@click.option("-t", "--threads", type=Numbers(1, 512), envvar="LOCALLLM_THREADS", help=_THREADS)
 @options("memory_check", "swa_full", "kv_type")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="md", show_default=True)
@@ -243,7 +243,9 @@ def _tune(wish: Wish) -> None:
     from localllm.runtime.processors import processors
     from localllm.tools import disturbance, tune
 
-    numbers = sorted(set(wish.threads or tune.candidates(processors())))
+    numbers, most = sorted(set(wish.threads or tune.candidates(processors()))), processors().most
+    if numbers[-1] > most:
+        raise UsageError(f"--tune -t {numbers[-1]}: this process may use {most} threads at a time")
     with wish.load() as model:
         before = disturbance.read()
         found = tune.tune(model, numbers, Progress())

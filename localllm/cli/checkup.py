@@ -88,7 +88,8 @@ def _extras(_report: Report) -> Facts:
     }
 
 
-def _processor(_report: Report) -> Facts:
+def _processor(report: Report) -> Facts:
+    from localllm.runtime import tuned
     from localllm.runtime.processors import processor_name, processors
 
     count = processors()
@@ -99,6 +100,8 @@ def _processor(_report: Report) -> Facts:
         "cores": count.physical,
         "threads_by_default": count.default,
     }
+    for models, threads in tuned.kept(report.problems.append).items():
+        found[f"threads_found_by_tuning, models {models}"] = f"{threads.decode}, for prompts {threads.prompt}"
     if count.fast != count.physical:
         found["fast_cores"] = count.fast
     if count.quota:

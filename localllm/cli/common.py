@@ -245,12 +245,16 @@ def _described(model: Model) -> list[str]:
     return [
         model.description,
         f"{model.n_bytes / 1e9:.2f} GB",
-        f"{model.n_threads} threads",
+        _threads(model.n_threads, model.n_threads_batch),
         f"target {model.target}",
         f"context of {model.default_n_ctx} tokens unless -c says otherwise",
         f"chat template: {model.template.description}",
         f"{available_memory() / 1e9:.1f} GB of memory free",
     ]
+
+
+def _threads(decode: int, prompt: int) -> str:
+    return f"{decode} threads" if decode == prompt else f"{decode} threads for generation, {prompt} for prompts"
 
 
 def note(text: str) -> None:

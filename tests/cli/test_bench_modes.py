@@ -211,10 +211,12 @@ class TestPlot:
         (("--card", "-o", "csv"), "--card writes md or json"),
         (("--tune", "-o", "sql"), "--tune writes md or json"),
         (("--card", "-p", "0", "-n", "0"), "nothing to measure"),
-        (("--tune", "-t", "0"), "between 1 and"),
+        (("--tune", "-t", "0"), "between 1 and 512"),
+        (("--plot", "-t", "513"), "between 1 and 512"),
+        (("--tune", "-t", "1,9"), "this process may use 8 threads"),
     ],
 )
-def test_wrong_usage(call, fake, arguments, words):
+def test_wrong_usage(call, fake, machine, arguments, words):
     result = call("bench", *arguments)
     assert result.status == 2
     assert words in result.err

@@ -13,6 +13,8 @@ import pytest
 from localllm.cli import checkup
 from localllm.cli.checkup import SECTIONS, Report, check
 from localllm.cli.doctor import text
+from localllm.runtime import tuned
+from localllm.runtime.tuned import Threads
 
 
 @pytest.fixture
@@ -37,6 +39,19 @@ def test_facts(quick):
     assert facts["models"]["localllm"] == {
         "models": 0, "bytes": 0, "folders": f"{os.environ['LOCALLLM_HOME']}/models (not there)",
     }  # fmt: skip
+
+
+def test_numbers_of_threads_that_were_found(quick):
+    tuned.keep(1, Threads(1, 1))
+    try:
+        facts, status = quick()
+        assert facts["processor"]["threads_found_by_tuning, models up to 256 MB"] == "1, for prompts 1"
+        tuned.path().write_text("?")
+        facts, status = quick()
+        assert status == 1
+        assert any("threads.json" in problem for problem in facts["problems"])
+    finally:
+        tuned.forget()
 
 
 def test_text_shows_all_of_it(call):
