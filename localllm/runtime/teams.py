@@ -26,10 +26,11 @@ class Teams:
     def of(self, rows: int) -> Team:
         """The team for passes of so many rows."""
         n = self.threads.decode if rows <= self._few_rows else self.threads.prompt
-        with self._turn:
-            if n not in self._teams:
-                self._teams[n] = Team(n, self._turn)
-            return self._teams[n]
+        team = self._teams.get(n)
+        if team is None:
+            with self._turn:
+                team = self._teams.setdefault(n, Team(n, self._turn))
+        return team
 
     def run(self, plan: Bound, cancel: np.ndarray, rows: int = 1) -> None:
         """As `Team.run`."""

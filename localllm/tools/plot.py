@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,8 @@ KINDS = (".svg", ".png", ".pdf")
 _COLOURS = {"prompt": ("#0072B2", "o"), "generation": ("#D55E00", "s")}
 """Colour and mark: two that people with any colour vision tell apart (Okabe and Ito), and two shapes."""
 _TITLES = {"prompt": "Prompt processing", "generation": "Text generation"}
+_TITLE = 38
+"""Letters of the title beside each other, for a column."""
 _BAR = 40
 """Characters of the longest bar."""
 
@@ -40,7 +43,7 @@ def picture(curves: Sequence[Curve], title: str, path: str) -> None:
 
     columns = math.ceil(len(curves) / 2)
     figure = Figure(figsize=(3.6 * columns, 6.4), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle("\n".join(textwrap.wrap(title, _TITLE * columns)), fontsize=11, parse_math=False)
     axes: Any = figure.subplots(2, columns, squeeze=False)
     for i, curve in enumerate(curves):
         _draw(axes[i % 2][i // 2], curve)
