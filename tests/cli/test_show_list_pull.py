@@ -241,7 +241,7 @@ def test_show_before_a_pull(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "here": True, "host": None, "read": None, "disk_free": None,
     }  # fmt: skip
     assert (found["host"], found["parts"], found["read"]) == (host, [len(content)], 1 << 20)
-    same = ("support", "formats", "metadata", "n_params", "parts")
+    same = ("memory", "support", "formats", "metadata", "n_params", "parts")
     assert {key: found[key] for key in same} == {key: here[key] for key in same}
     assert list(home.iterdir()) == []
 

@@ -209,16 +209,17 @@ class Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             self._refuse(int(fault), Retry_After="0")
             return
-        start = self._start(data, etag, fault)
-        body = self._body(data, fault)[start:]
-        self.send_response(206 if start else 200)
+        wanted = self._range(data, etag, fault)
+        start, end = wanted or (0, len(data))
+        body = self._body(data, fault)[start:] if end == len(data) else data[start:end]
+        self.send_response(206 if wanted else 200)
         for name, value in headers.items():
             self.send_header(name, value)
         if etag:
             self.send_header("ETag", etag)
-        if start:
+        if wanted:
             shown = 7 if fault == "wrong range" else start
-            self.send_header("Content-Range", f"bytes {shown}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {shown}-{end - 1}/{len(data)}")
         if fault != "no length":
             self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
@@ -226,12 +227,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self._send(body[: len(body) // 2] if fault == "break" else body)
 
-    def _start(self, data: bytes, etag: str, fault: str) -> int:
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+    def _range(self, data: bytes, etag: str, fault: str) -> tuple[int, int] | None:
+        """First byte and the one after the last, where a part is asked for and may be sent."""
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if not wanted or fault == "no ranges" or int(wanted[1]) >= len(data):
-            return 0
-        condition = self.headers.get("If-Range")
-        return int(wanted[1]) if condition is None or condition == etag else 0
+            return None
+        if self.headers.get("If-Range") not in (None, etag):
+            return None
+        return int(wanted[1]), min(int(wanted[2]) + 1, len(data)) if wanted[2] else len(data)
 
     def _body(self, data: bytes, fault: str) -> bytes:
         return {
