@@ -51,7 +51,7 @@ class Download:
         except BaseException:  # Ctrl-C, SIGTERM
             kept = self._kept()
             if kept:
-                report(f"{name}{kept}", 0, 0)
+                report(f"{name}: stopped{kept}", 0, 0)
             raise
 
     def _of_disk(self, error: OSError) -> StoreError:

@@ -118,6 +118,8 @@ def _explain(what: str, repo: str, revision: str, error: Exception) -> NoReturn:
     if status is None:
         raise StoreError(f"{_host()} cannot be reached: {web.reason(error)}; see HF_ENDPOINT, HTTPS_PROXY") from None
     why = refusal(int(status), headers.get("X-Error-Code") or "", repo, revision)
+    if what == repo and why.startswith("no such repository"):  # ORG/REPO may have been meant as a path
+        why = f"no such file here, and {why}"
     raise StoreError(f"{_host()}: {what}: {why}") from None
 
 

@@ -69,7 +69,7 @@ def test_pull_again(call, hub: Hub) -> None:
     ("name", "words"),
     [
         ("org/repo:Q3_K", "org/repo: there is no Q3_K; there is Q4_K_M, Q8_0"),
-        ("nobody/nothing", "nobody/nothing: no such repository"),
+        ("nobody/nothing", "nobody/nothing: no such file here, and no such repository"),
         ("here.gguf", "here.gguf: is here already: a path, not a name that could be fetched"),
         ("gone.gguf", "gone.gguf: no such file"),
         ("smollm2-135m", "near it: smollm2-135m-instruct"),
@@ -115,7 +115,7 @@ def test_an_interrupt(hub: Hub, sign: signal.Signals, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + sign
     assert out == ""
-    assert "org/repo:Q4_K_M; what came is kept: the same command goes on from there" in err
+    assert "org/repo:Q4_K_M: stopped; what came is kept: the same command goes on from there" in err
     assert "Traceback" not in err
     hub.pause = None
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)

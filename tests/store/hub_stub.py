@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,6 +80,10 @@ class Hub(ThreadingHTTPServer):
         """Whether plain addresses know HEAD."""
         self.etags: dict[str, str] = {}
         """ETags of plain addresses, without quotes; else the hash of the content."""
+        self.slowness = 0.0
+        """Seconds before each piece of a content."""
+        self.sent = 0
+        """Bytes of contents."""
         self.pause: threading.Event | None = None
         """Contents stop in the middle until it is set."""
         self.halfway = threading.Event()
@@ -250,7 +255,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.halfway.set()
                 if self.server.pause is not None:
                     self.server.pause.wait(60)
+            time.sleep(self.server.slowness)
             self.wfile.write(body[i : i + CHUNK])
+            self.server.sent += len(body[i : i + CHUNK])
 
     def log_message(self, *args: object) -> None:
         pass

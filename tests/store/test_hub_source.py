@@ -336,7 +336,7 @@ def test_a_token_stays_at_its_host(hub: Hub, repo: Repo, monkeypatch: pytest.Mon
 
 def test_a_token_of_the_file(hub: Hub, repo: Repo, cache: Path) -> None:
     hub.token, repo.private = "hf_secret", True
-    assert "no such repository, or not for everybody: if it is private, set HF_TOKEN" in refused()
+    assert "no such file here, and no such repository, or not for everybody: if it is private, set HF_TOKEN" in refused()
     cache.parent.mkdir(exist_ok=True)
     (cache.parent / "token").write_text("hf_secret\n")
     assert pull()[0].read_bytes() == DATA
@@ -373,7 +373,7 @@ def test_a_gated_repository(hub: Hub, repo: Repo, cache: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("org/none", "org/none: no such repository"),
+        ("org/none", "org/none: no such file here, and no such repository"),
         (f"hf.co/org/none/{FILE}", "no such repository"),
         ("hf.co/org/repo/none.gguf", "org/repo/none.gguf: there is no such file"),
         (f"https://hf.co/org/repo/resolve/v9/{FILE}", "there is no revision v9"),
