@@ -39,7 +39,8 @@ def load(
     progress: Callable[[str, int, int], None] | None = None,
     chat_template: str | None = None,
 ) -> Model:
-    """Load a model from a GGUF file, or by its name in the catalog (downloaded when it is not installed yet).
+    """Load a model from a GGUF file, or by name: of the catalog, ORG/REPO[:QUANT] of a hub, the address of a file, what
+    another program has (`localllm list`). What is not here is downloaded.
 
     n_ctx: tokens that a context holds (None: a default that suits the model). n_threads: None takes one per core.
     kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache. swa_full: layers with a sliding window keep

@@ -59,7 +59,7 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 @click.argument("model", required=False, metavar="[MODEL]")
-@click.option("model_option", "-m", "--model", metavar="MODEL", help="The model, as an option.")
+@click.option("model_option", "-m", "--model", "-hf", "--hf-repo", metavar="MODEL", help="The same as MODEL.")
 @_option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @_option(
     "--port",

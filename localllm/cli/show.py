@@ -34,7 +34,7 @@ _MAX_ITEMS = 8
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("-m", "--model", "option", metavar="MODEL", help="The same as MODEL.")
+@click.option("-m", "--model", "-hf", "--hf-repo", "option", metavar="MODEL", help="The same as MODEL.")
 @click.option("-c", "--ctx-size", type=click.IntRange(1), metavar="N", help="Context size for which memory is counted.")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @click.option(

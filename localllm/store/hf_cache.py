@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from localllm.store.durable import put
+from localllm.store.durable import put, sync_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]")
+_UNSAFE = re.compile(r"[\\:]")
 _YES = ("1", "on", "yes", "true")
 
 
@@ -65,9 +65,14 @@ def lock_path(repo: str, etag: str) -> Path:
 
 
 def is_safe(path: str) -> bool:
-    """Whether a path that a hub named stays in its folder, on every system: relative, no "..", no drive, no NUL."""
+    """Whether a path that a hub named stays in its folder, on every system, and can be shown: relative, no "..", no
+    drive, no character that does not print."""
     parts = path.split("/")
-    return not _UNSAFE.search(path) and all(0 < len(part.encode()) < 256 and part not in (".", "..") for part in parts)
+    return (
+        path.isprintable()
+        and not _UNSAFE.search(path)
+        and all(0 < len(part.encode()) < 256 and part not in (".", "..") for part in parts)
+    )
 
 
 def is_commit(text: str) -> bool:
@@ -130,6 +135,7 @@ def link(repo: str, commit: str, path: str, etag: str) -> Path:
         _move_or_copy(repo, blob, pointer, temporary)
     else:
         os.replace(temporary, pointer)
+        sync_folder(pointer.parent)
     return pointer
 
 

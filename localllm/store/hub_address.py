@@ -63,6 +63,8 @@ def address(text: str) -> HubAddress | None:
         raise StoreError(f"{text}: {error}") from None
     if scheme.lower() not in ("http", "https") or not host:
         raise StoreError(f"{text}: an address of a model begins with https://, http:// or hf://")
+    if parts.username is not None:
+        raise StoreError("an address with a user or a password in it is not used")
     if (host in _HOSTS and port is None) or (host, port) == (ours.hostname, ours.port):
         return _of_path(text, parts.path.removeprefix("/"))
     return None

@@ -28,7 +28,8 @@ class StatusError(Exception):
     """An answer that is no success. `status`: the HTTP status; `headers`: of the answer, without regard to case."""
 
     def __init__(self, status: int, reason: str, headers: email.message.Message, url: str) -> None:
-        super().__init__(f"HTTP status {status} ({reason})" if reason else f"HTTP status {status}")
+        shown = f" ({reason:.60})" if reason and reason.isprintable() else ""
+        super().__init__(f"HTTP status {status}{shown}")
         self.status, self.headers, self.url = status, headers, url
 
 

@@ -104,6 +104,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt(hub: Hub, sign: signal.Signals, tmp_path: Path) -> None:
     hub.pause = threading.Event()

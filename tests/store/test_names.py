@@ -113,6 +113,12 @@ def test_addresses_that_mean_nothing(text: str) -> None:
     assert text in str(caught.value)
 
 
+def test_a_password_is_not_shown() -> None:
+    with pytest.raises(StoreError) as caught:
+        parse("https://me:secret@example.org/a.gguf")
+    assert "secret" not in str(caught.value)
+
+
 def test_labels() -> None:
     assert parse("https://hf.co/a/b:q4_0").label == "a/b:q4_0"
     assert parse("hf.co/a/b").label == "a/b"

@@ -76,6 +76,7 @@ for i in range(20):
 """
 
 
+@pytest.mark.slow
 def test_several_processes_write() -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(n)]) for n in range(4)]
     assert [process.wait(60) for process in writers] == [0] * 4

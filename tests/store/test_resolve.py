@@ -45,7 +45,6 @@ def test_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve() == resolve("SmolLM2-135M-Instruct") == str(small.path)
     (home / "My-Own.gguf").write_text("x")
     assert resolve("my-own") == resolve("my-own.gguf") == str(home / "My-Own.gguf")
-    assert c.files_here() == [home / "My-Own.gguf", small.path]
 
 
 def test_unknown_names() -> None:
