@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import Progress, cache_folder, note, options
-from localllm.cli.serve import named_models, need_extra
-from localllm.errors import INTERRUPTED, TERMINATED, UsageError
+from localllm.cli.serve import load_told, named_models, need_extra
+from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
 
 if TYPE_CHECKING:
     from localllm.server.batch_file import Answer, AnswerFile, Plan, Task
@@ -79,7 +79,7 @@ def command(
         if wanted.n_done < wanted.total:
             make_models = partial(_models, model, parallel, given)
             if address is None:
-                stopped = _answer(wanted, count, make_models(given["threads"]), parallel)
+                stopped = _answer(wanted, count, make_models(given["threads"]), parallel, named=model is not None)
             else:
                 stopped = _answer_by_ray(wanted, count, make_models, parallel, address, workers)
             if stopped is not None:
@@ -93,7 +93,7 @@ def _models(model: str | None, parallel: int, given: dict[str, Any], n_threads: 
     from localllm.engine.options import EngineOptions
     from localllm.runtime.system import available_memory
     from localllm.server.library import Library
-    from localllm.server.loading import ModelSettings, load
+    from localllm.server.loading import ModelSettings
     from localllm.server.models import FOREVER, Models
 
     folder = cache_folder(given["cache_dir"]) if given["cache"] else None
@@ -104,7 +104,7 @@ def _models(model: str | None, parallel: int, given: dict[str, Any], n_threads: 
     library = Library(named_models(model, ()), store=model is None, any_name=model is not None)
     if not library.files():
         raise UsageError("there is no model: name one, or fetch one (`localllm pull`)")
-    return Models(library, lambda path: load(path, settings, Progress()), None, FOREVER, available_memory())
+    return Models(library, lambda path: load_told(path, settings), None, FOREVER, available_memory())
 
 
 _KINDS = ("answered", "refused", "no requests")
@@ -130,8 +130,9 @@ class _Count:
         return ", ".join(told) or "nothing was left to do"
 
 
-def _answer(plan: Plan, count: _Count, models: Models, parallel: int) -> signal.Signals | None:
-    """Answer what is left; the signal that ended it early, if one did."""
+def _answer(plan: Plan, count: _Count, models: Models, parallel: int, named: bool) -> signal.Signals | None:
+    """Answer what is left; the signal that ended it early, if one did. `named`: all by one model, which is loaded
+    first: where it cannot be, nothing is answered, and nothing written."""
     from localllm.server.batch import Batch, running_app
 
     stopped: list[signal.Signals] = []
@@ -148,6 +149,8 @@ def _answer(plan: Plan, count: _Count, models: Models, parallel: int) -> signal.
 
         with _signals(stop):
             async with running_app(models) as app:
+                if named:
+                    await _load(models)
                 await Batch(app, plan.left(), parallel, count).run()
 
     try:
@@ -156,6 +159,17 @@ def _answer(plan: Plan, count: _Count, models: Models, parallel: int) -> signal.
         if not stopped:
             raise
     return stopped[0] if stopped else None
+
+
+async def _load(models: Models) -> None:
+    from localllm.server.endpoint import ApiError
+
+    models.is_starting = True
+    try:
+        await models.preload(next(iter(models.names())))
+    except ApiError as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, LocalllmError) else LocalllmError(error.message) from None
 
 
 def _answer_by_ray(

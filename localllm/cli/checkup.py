@@ -181,9 +181,11 @@ def _speed(_report: Report) -> Facts:
 
 
 def _places(report: Report) -> Facts:
+    from localllm.chat.places import database_path
     from localllm.cli.settings import config_path
     from localllm.generate.saved_folder import default_folder
     from localllm.kernels.objects import root
+    from localllm.runtime import tuned
     from localllm.store.paths import store_dir
     from localllm.store.records import records_path
 
@@ -191,6 +193,8 @@ def _places(report: Report) -> Facts:
         "configuration": config_path(),
         "models": store_dir(),
         "records_of_models": records_path(),
+        "conversations": database_path(),
+        "threads_found_by_tune": tuned.path(),
         "kernels": root(),
         "prompts": default_folder(),
     }

@@ -14,7 +14,7 @@ import click
 
 from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, given_sampling
 from localllm.cli.settings import default_model
-from localllm.cli.verbose import is_verbose, timed
+from localllm.cli.verbose import Counted, loaded_facts, timed, where
 from localllm.errors import UsageError
 from localllm.terminal.progress import Progress as Progress
 
@@ -226,35 +226,18 @@ def load_model(
 
     with timed("model") as found:
         path = resolve(name, fetch=True)
-        found.append(path)
+        found += where(path)
     with timed("imports"):
         from localllm.generate.session import Model
+    progress = Counted(Progress())
     with timed("loaded") as found:
         model = Model.load(
-            path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=Progress()
+            path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress
         ).with_template(chat_template)
-        found += _described(model) if is_verbose() else ()
+        found += loaded_facts(model, progress)
     for text in model.notes:
         note(text)
     return model
-
-
-def _described(model: Model) -> list[str]:
-    from localllm.runtime.system import available_memory
-
-    return [
-        model.description,
-        f"{model.n_bytes / 1e9:.2f} GB",
-        _threads(model.n_threads, model.n_threads_batch),
-        f"target {model.target}",
-        f"context of {model.default_n_ctx} tokens unless -c says otherwise",
-        f"chat template: {model.template.description}",
-        f"{available_memory() / 1e9:.1f} GB of memory free",
-    ]
-
-
-def _threads(decode: int, prompt: int) -> str:
-    return f"{decode} threads" if decode == prompt else f"{decode} threads for generation, {prompt} for prompts"
 
 
 def note(text: str) -> None:

@@ -6,7 +6,6 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -18,10 +17,12 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
+from localllm.cli import streams
 from localllm.cli.completion import VARIABLE, register
 from localllm.cli.equip import equipped
 from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
+from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -185,18 +186,6 @@ def _bug(error: Exception) -> int:
     return 1
 
 
-def _quiet_exit() -> int:
-    # The reader of a pipe went away. What is still buffered must not be flushed into it again when Python ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-
-
-def _printable(stream: object) -> None:
-    """A terminal that cannot show a character gets a `?`, not a traceback."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
-
-
 class _Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -220,14 +209,14 @@ def _sigterm_raises() -> Iterator[None]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    _printable(sys.stdout)
-    _printable(sys.stderr)
+    streams.prepare()
     if VARIABLE in os.environ:
         register()
     try:
         with _sigterm_raises():
             result = cli.main(args=args, prog_name="localllm", standalone_mode=False)
         sys.stdout.flush()
+        tell("done")
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         return _usage(error)
@@ -242,9 +231,16 @@ def main(args: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.status
     except BrokenPipeError:
-        return _quiet_exit()
+        streams.give_up()
+        return 1
     except MemoryError:
         _complain("not enough memory")
+        return 1
+    except OSError as error:
+        if not streams.is_outputs(error):
+            return _bug(error)
+        streams.give_up()
+        _complain(f"the output cannot be written: {error.strerror}")
         return 1
     except Exception as error:
         return _bug(error)

@@ -15,10 +15,14 @@ import click
 
 from localllm.cli.common import SIZE, SIZE_OR_NONE, Progress, cache_folder, note, one_model, options
 from localllm.cli.sections import Sectioned
+from localllm.cli.verbose import Counted, loaded_facts, timed, where
 from localllm.errors import FileError, LocalllmError, UsageError
 
 if TYPE_CHECKING:
+    from localllm.engine.engine import Engine
+    from localllm.generate.session import Model
     from localllm.server.library import Library
+    from localllm.server.loading import ModelSettings
     from localllm.server.models import Models, Served
 
 _UNITS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -171,7 +175,7 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     from localllm.engine.options import EngineOptions
     from localllm.runtime.system import available_memory
     from localllm.server.library import Library
-    from localllm.server.loading import ModelSettings, load
+    from localllm.server.loading import ModelSettings
     from localllm.server.models import FOREVER, Models
 
     engine = EngineOptions(
@@ -194,13 +198,24 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
     default = next(iter(named), None)
     keep_alive = given["keep_alive"]
     models = Models(
-        library, lambda path: load(path, of_model if path in named.values() else settings, Progress()),
+        library, lambda path: load_told(path, of_model if path in named.values() else settings),
         default or _default(library),
         _KEEP_ALIVE if keep_alive is None else keep_alive if keep_alive >= 0 else FOREVER, available_memory(),
         pinned=default if keep_alive is None else None,
         pooling=given["pooling"],
     )  # fmt: skip
     return models, default
+
+
+def load_told(path: str, settings: ModelSettings) -> tuple[Model, Engine | None]:
+    """A model and its engine; -v tells of it."""
+    from localllm.server.loading import load
+
+    progress = Counted(Progress())
+    with timed("loaded") as found:
+        made = load(path, settings, progress)
+        found += [*where(path), *loaded_facts(made[0], progress)]
+    return made
 
 
 def named_models(model: str | None, aliases: Sequence[str]) -> dict[str, str]:

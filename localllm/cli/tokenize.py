@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from localllm.cli.verbose import timed, where
 from localllm.errors import UnsupportedError
 from localllm.gguf.reader import open_gguf
 from localllm.store.resolve import resolve
@@ -30,7 +31,10 @@ def command(model: str, text: str | None, ids: bool, special: bool) -> None:
 
     MODEL is the path of a GGUF file or a name of `localllm list`.
     """
-    tokenizer = _load(resolve(model))
+    with timed("tokenizer") as told:
+        path = resolve(model)
+        tokenizer = _load(path)
+        told += where(path)
     if text is None:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
     found = tokenizer.encode(text, add_special=special, parse_special=special)

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from localllm.generate.session import Model
+
 _BEGUN = time.perf_counter()
 """About when the process began: the command line imports this file first."""
-_KEY = "localllm.verbose"
+_wanted = False
+"""Of the command that runs: one a process, whose threads tell, too."""
 
 
-def set_verbose(ctx: click.Context, _param: click.Parameter, wanted: bool) -> bool:
-    """The callback of -v: what runs within `ctx` is told."""
+def set_verbose(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> bool:
+    """The callback of -v."""
+    global _wanted
+    _wanted = wanted
     if wanted:
-        ctx.meta[_KEY] = True
+        from localllm import __version__
+
+        tell(f"localllm {__version__}, Python {platform.python_version()}")
     return wanted
 
 
 def is_verbose() -> bool:
     """Whether the command that runs was given -v."""
-    ctx = click.get_current_context(silent=True)
-    return bool(ctx and ctx.meta.get(_KEY))
+    return _wanted
 
 
 def tell(text: str) -> None:
@@ -39,3 +49,49 @@ def timed(what: str) -> Iterator[list[str]]:
     started = time.perf_counter()
     yield found
     tell(f"{what}: {', '.join([*found, f'{time.perf_counter() - started:.2f} s'])}")
+
+
+class Counted:
+    """Progress that remembers how many kernels were compiled."""
+
+    def __init__(self, progress: Callable[[str, int, int], None]) -> None:
+        self._progress, self.n_compiled = progress, 0
+
+    def __call__(self, text: str, done: int, total: int) -> None:
+        if "kernels" in text and done == total:
+            self.n_compiled += total
+        self._progress(text, done, total)
+
+
+def where(path: str) -> list[str]:
+    """With -v: a model's path, and whose it is."""
+    if not is_verbose():
+        return []
+    from localllm.store.origins import origins
+
+    real = Path(path).resolve()
+    owners = [o.title for o in origins() if any(real.is_relative_to(folder.resolve()) for folder in o.folders())]
+    return [path, *(f"of {owner}" for owner in owners[:1])]
+
+
+def loaded_facts(model: Model, progress: Counted) -> list[str]:
+    """With -v: what was loaded, and what was chosen for it."""
+    if not is_verbose():
+        return []
+    from localllm.runtime.system import available_memory
+
+    n = progress.n_compiled
+    return [
+        model.description,
+        f"{model.n_bytes / 1e9:.2f} GB",
+        _threads(model.n_threads, model.n_threads_batch),
+        f"target {model.target}",
+        f"{n} kernels compiled" if n else "all kernels were compiled before",
+        f"context of {model.default_n_ctx} tokens",
+        f"chat template: {model.template.description}",
+        f"{available_memory() / 1e9:.1f} GB of memory free",
+    ]
+
+
+def _threads(decode: int, prompt: int) -> str:
+    return f"{decode} threads" if decode == prompt else f"{decode} threads for generation, {prompt} for prompts"

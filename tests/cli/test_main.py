@@ -138,7 +138,7 @@ def test_as_a_module():
         ["bench", "-p", "0", "-n", "0"],
         ["bench", "-o", "xml"],
         ["bench", "a.gguf", "-m", "b.gguf"],
-        ["chat", "-c", "0"],
+        ["chat", "-c", "-1"],
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(call, args):
@@ -196,7 +196,7 @@ def test_the_readers_end_of_a_pipe_may_close():
 
 
 def test_a_terminal_without_the_character():
-    code = "import click; from localllm.cli import main as m; m._printable(__import__('sys').stdout); print('\\u00e9')"
+    code = "from localllm.cli import streams; streams.prepare(); print('\\u00e9')"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True
     )

@@ -10,7 +10,9 @@ PROMPT = "!" * 400
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    return models.write(tmp_path_factory.mktemp("m") / "m.gguf", models.cases()["lfm2"], context_length=600, **VOCABULARY)
+    return models.write(
+        tmp_path_factory.mktemp("m") / "m.gguf", models.cases()["lfm2"], context_length=600, **VOCABULARY
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ FIRST = {
 def sections(text):
     """Heading -> the beginnings of its rows."""
     found: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text[text.index("\nOptions:") :].splitlines():
         if re.fullmatch(r"[A-Z].*:", line):
             rows = found[line[:-1]] = []
         elif line.startswith("  -"):

@@ -1,0 +1,33 @@
+"""Standard input and output, whatever state they are in: closed, full, a pipe that nobody reads, a terminal that cannot
+show a character."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing that are nobody's mistake."""
+
+
+def prepare() -> None:
+    """Call it first. A stream that was closed becomes /dev/null: otherwise the next file that is opened takes its
+    number. A terminal that cannot show a character gets a `?`, not a traceback."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def give_up() -> None:
+    """What is still buffered for standard output must not be written when Python ends: nobody takes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_outputs(error: OSError) -> bool:
+    """Whether an error is that of writing to standard output: it names no file."""
+    return error.errno in FULL and error.filename is None
