@@ -6,6 +6,7 @@ larger than what is free would be read from the disk again for every token.
 
 from __future__ import annotations
 
+import math
 import os
 from bisect import bisect_right
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ _SPARE = 128 << 20
 """Bytes that are left to the rest of the process."""
 _CLOSE = 0.9
 """Of what is free; from there on, people are told."""
+_ENOUGH = 4 << 30
+"""Bytes in which the plans of any model compute 512 rows."""
 STEP = n_cells(1)
 """Sizes of contexts differ by so many tokens."""
 _SMALLER = {"Q8_0": 8.5, "Q6_K": 6.57, "Q5_K_M": 5.71, "Q4_K_M": 4.9, "Q3_K_M": 4.0, "Q2_K": 3.16}
@@ -85,29 +88,41 @@ class Estimate:
     def need(self, n_ctx: int) -> MemoryNeed:
         """For contexts of n_ctx tokens a sequence."""
         if n_ctx not in self._needs:
-            self._needs[n_ctx] = self._need(n_ctx)
+            sequences = self._sequences(n_ctx)
+            recurrent = self._options.n_seq * sequences.slot_bytes
+            checkpoints = sequences.n_bytes - sequences.cell_bytes - recurrent
+            scratch = self._scratch(n_ctx, sequences)
+            self._needs[n_ctx] = MemoryNeed(self.weights, sequences.cell_bytes, recurrent, checkpoints, scratch)
         return self._needs[n_ctx]
 
-    def _need(self, n_ctx: int) -> MemoryNeed:
-        options, n_batch = replace(self._options, n_ctx=n_ctx), self._n_batch or max(PHASES[-1], n_ctx)
-        n_rows = phases_of(n_batch)[-1]
-        sequences = Sequences(self.network.mixers, options, n_rows)
-        recurrent = options.n_seq * sequences.slot_bytes
+    def _rows(self, n_ctx: int) -> int:
+        """Of a batch, at most."""
+        return self._n_batch or max(PHASES[-1], n_ctx)
+
+    def _sequences(self, n_ctx: int) -> Sequences:
+        rows = phases_of(self._rows(n_ctx))[-1]
+        return Sequences(self.network.mixers, replace(self._options, n_ctx=n_ctx), rows)
+
+    def _scratch(self, n_ctx: int, sequences: Sequences) -> int:
+        rows, n_seq = self._rows(n_ctx), self._options.n_seq
         plans = [
             record(self.network, part, phase, sequences.states, n_ctx, Addresses())
-            for part, phase in planned(self.network, options.n_seq, n_batch)
+            for part, phase in planned(self.network, n_seq, rows)
         ]
-        return MemoryNeed(
-            self.weights,
-            sequences.cell_bytes,
-            recurrent,
-            sequences.n_bytes - sequences.cell_bytes - recurrent,
+        return (
             max(plan.place() for plan in plans)
-            + batch_bytes(self.network, n_rows)
+            + batch_bytes(self.network, phases_of(rows)[-1])
             + sequences.batch_bytes
-            + logits_bytes(self.network, options.n_seq)
-            + self._n_threads * SCRATCH_BYTES,
+            + logits_bytes(self.network, n_seq)
+            + self._n_threads * SCRATCH_BYTES
         )
+
+    def _at_most(self, n_ctx: int) -> float:
+        """A bound of what a context takes, for which no plan is recorded: that takes milliseconds."""
+        if not 0 < self._n_batch <= PHASES[-1]:
+            return math.inf
+        beside = logits_bytes(self.network, self._options.n_seq) + self._n_threads * SCRATCH_BYTES
+        return self.weights + self._sequences(n_ctx).n_bytes + beside + _ENOUGH
 
     def largest(self, most: int, free: int) -> int:
         """The largest context of at most `most` tokens that takes no more than `free` bytes with all else, a multiple
@@ -132,8 +147,12 @@ class Estimate:
         """
         if os.environ.get(VARIABLE, "").lower() in _OFF:
             return ""
-        need, free = self.need(n_ctx), self.free()
-        total, left = need.total + beside, free.n_bytes
+        free = self.free()
+        left = free.n_bytes
+        if self._at_most(n_ctx) + beside <= _CLOSE * left:
+            return ""
+        need = self.need(n_ctx)
+        total = need.total + beside
         if total > left:
             raise NotEnoughMemoryError(f"{self._told(n_ctx, need, beside, free)}: {self._advice(n_ctx, left - beside)}")
         if total > _CLOSE * left:

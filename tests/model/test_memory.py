@@ -110,6 +110,15 @@ def test_numba_is_not_needed(path):
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 
+def test_where_there_is_plenty_nothing_is_recorded(path, free, monkeypatch):
+    free(100 * GB)
+    recorded = []
+    monkeypatch.setattr(memory, "record", lambda *args: recorded.append(args))
+    with LoadedModel.load(path, n_ctx=1024) as model:
+        model.context(n_seq=4).close()
+    assert recorded == []
+
+
 class TestFitting:
     def test_the_largest_context_just_fits(self, path):
         with open_gguf(path) as file:
