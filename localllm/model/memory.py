@@ -172,7 +172,9 @@ class Estimate:
 
     def _advice(self, n_ctx: int, left: int) -> str:
         if fits := self.largest(n_ctx, left):
-            return f"the largest context that fits is {fits} (-c {fits}, n_ctx={fits}); {_OVERRIDE}"
+            trained = self.network.config.n_ctx_train
+            more = f", and the model was trained for {trained}" if fits > trained else ""
+            return f"the largest context that fits is {fits} (-c {fits}, n_ctx={fits}){more}; {_OVERRIDE}"
         least = self.need(STEP)
         room = left - (least.total - least.weights)
         n_params = sum(info.n_elements for info in self.file.tensors.values())

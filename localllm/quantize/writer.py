@@ -80,6 +80,13 @@ class _Writer(gguf.GGUFWriter):  # type: ignore[misc]
     def format_shard_names(self, path: Path) -> list[Path]:
         return [Path(name) for name in self._names]
 
+    def add_shard_kv_data(self) -> None:
+        """Each part is read by its own alignment: all say it."""
+        super().add_shard_kv_data()
+        key = "general.alignment"
+        for part in self.kv_data[1:] if key in self.kv_data[0] else ():
+            part[key] = self.kv_data[0][key]
+
     def _pack_val(self, val: Any, vtype: gguf.GGUFValueType, add_vtype: bool, sub_type: Any = None) -> bytes:
         if vtype != gguf.GGUFValueType.ARRAY:
             return bytes(super()._pack_val(val, vtype, add_vtype, sub_type))

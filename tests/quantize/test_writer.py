@@ -106,6 +106,18 @@ class TestParts:
         assert source.metadata == METADATA
         assert bytes_of(source, TENSORS[2]) == data(TENSORS[2]).tobytes()
 
+    @pytest.mark.parametrize("alignment", [8, 64, 4096])
+    def test_each_part_has_the_alignment(self, tmp_path, alignment):
+        metadata = METADATA | {"general.alignment": Typed(alignment, "u32")}
+        with written(str(tmp_path / "m.gguf"), metadata, TENSORS, 1) as output:
+            for tensor in TENSORS:
+                output.write(tensor.name, data(tensor))
+        with open_gguf(tmp_path / "m-00001-of-00003.gguf") as file:
+            assert [header.alignment for header in file.headers] == [alignment] * 3
+            for tensor in TENSORS:
+                assert bytes(file.data(file.tensors[tensor.name])) == data(tensor).tobytes()
+                assert file.tensors[tensor.name].offset % alignment == 0
+
     def test_each_tensor_may_have_a_part_of_its_own(self, tmp_path):
         assert len(shard_paths("m.gguf", TENSORS, 1)) == 3
         assert shard_paths("m.gguf", TENSORS, 10**6) == ["m.gguf"]
