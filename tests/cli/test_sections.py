@@ -12,7 +12,7 @@ from localllm.cli.common import GENERATION_SECTIONS
 from localllm.cli.sections import Sectioned
 
 FIRST = {
-    "serve": ["-m, --model", "--host", "--port", "-v, --verbose", "-h, --help"],
+    "serve": ["-m, -hf", "--host", "--port", "-v, --verbose", "-h, --help"],
     "run": ["-m, -hf", "-p, --prompt", "-f, --file", "--prompts", "-sys, --system", "-no-cnv, --raw", "--think",
             "--stop", "-o, --output", "--logprobs", "-n, --predict", "--chat-template", "--stats", "-v, --verbose",
             "-h, --help"],
