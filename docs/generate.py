@@ -13,8 +13,12 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
 
 ROOT = Path(__file__).resolve().parents[1]
 _SHORT = 115
@@ -72,14 +76,25 @@ def llama_arguments() -> str:
     return table(("Ours", "llama.cpp's"), ((f"`{ours}`", f"`{theirs}`") for ours, theirs in LLAMA_ARGUMENTS.items()))
 
 
-def serve_options() -> str:
-    import click
+def run_options() -> str:
+    from localllm.cli.common import GENERATION
+    from localllm.cli.run import command
 
+    return command_options(command, without=GENERATION)
+
+
+def serve_options() -> str:
     from localllm.cli.serve import command
+
+    return command_options(command)
+
+
+def command_options(command: click.Command, without: Container[str] = ()) -> str:
+    import click
 
     def rows() -> Iterator[tuple[str, ...]]:
         for option in command.params:
-            if isinstance(option, click.Option) and option.help:
+            if isinstance(option, click.Option) and option.help and option.name not in without:
                 flags = " ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
                 default = f" [default: {option.default}]" if option.show_default else ""
                 yield flags, option.help + default, f"`{option.envvar}`" if option.envvar else ""
@@ -223,6 +238,7 @@ def against() -> str:
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "against": against},
     "docs/chat.md": {"chat-commands": chat_commands},
+    "docs/run.md": {"run-options": run_options},
     "docs/models.md": {"catalog": catalog},
     "docs/supported.md": {"architectures": architectures, "formats": formats, "tokenizers": tokenizers},
     "docs/reference.md": {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +106,19 @@ def test_what_is_wrong_is_one_line_with_file_and_key(call, fake, config, text, w
     for word in words:
         assert word in result.err
     assert call("run", "--help").status == call("config", "--path").status == 0
+
+
+def test_the_example_of_the_documentation(call, config):
+    text = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    config(example)
+    rows = json.loads(call("config", "run", "-o", "json").out)["settings"]
+    assert {row["setting"] for row in rows if "config.toml" in row["from"]} == {
+        "--model",
+        "--threads",
+        "--temp",
+        "--stop",
+    }
 
 
 def test_a_file_that_is_named_must_be_there(call, fake, monkeypatch, tmp_path):
