@@ -20,6 +20,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 MAX_TEXT = 1 << 23
@@ -34,6 +35,15 @@ MAX_WIDTH = 1000
 """Width or precision of a formatted value, and of an indentation."""
 SECONDS = 2.0
 """How long a rendering may take."""
+
+
+_UNBOUNDED = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
+"""Filters that no prompt needs, and whose time or size no limit can tell beforehand."""
+_NOT_CALLED = {
+    str: frozenset(("encode", "striptags", "translate", "unescape")),
+    int: frozenset(("from_bytes", "to_bytes")),
+}
+"""Methods for which the same holds: bytes have methods that make gigabytes, a table for `translate` may, too."""
 
 
 class LimitError(SecurityError):
@@ -68,6 +78,16 @@ def check_text(n_characters: int) -> None:
     budget.text -= n_characters
     if n_characters > MAX_TEXT or budget.text < 0:
         raise LimitError(f"it makes a text of more than {MAX_TEXT} characters, or {MAX_TEXT_IN_ALL} in all")
+
+
+def check_made(value: Any) -> None:
+    """LimitError for what a function or a filter made, if it is too large."""
+    if isinstance(value, str):
+        check_text(len(value))
+    elif isinstance(value, int):
+        _bits(value.bit_length())
+    elif isinstance(value, list | tuple | dict):
+        check_items(value)
 
 
 def check_items(value: Any) -> None:
@@ -108,9 +128,10 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
         del self.globals["lipsum"]
-        for name in ("pprint", "urlize", "xmlattr"):  # no prompt needs them, and they are not bounded
+        for name in _UNBOUNDED:
             del self.filters[name]
-        self.filters["join"] = _join
+        self.filters |= {"join": _join, "sum": _sum}
+        self.globals["namespace"] = _Namespace
         for name, function in self.filters.items():
             self.filters[name] = _measured(function, None if name == "join" else _SIZES.get(name))
 
@@ -135,11 +156,14 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         if isinstance(owner, str) and (size := _SIZES.get(getattr(__obj, "__name__", ""))) is not None:
             check_text(size(owner, *args, **kwargs))
         result = super().call(__context, __obj, *args, **kwargs)
-        if isinstance(result, str):
-            check_text(len(result))
-        elif isinstance(result, dict):
-            check_items(result)
+        check_made(result)
         return result
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Beside what jinja2 finds unsafe: what is not bounded."""
+        return super().is_safe_attribute(obj, attr, value) and not any(
+            isinstance(obj, kind) and attr in names for kind, names in _NOT_CALLED.items()
+        )
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """`str.format` and `str.format_map`, at the door that jinja2 has for them."""
@@ -220,8 +244,7 @@ def _measured(function: Callable[..., Any], size: Callable[..., int] | None) -> 
         if size is not None:
             check_text(size(*(args[1:] if marker else args), **kwargs))
         result = function(*args, **kwargs)
-        if isinstance(result, str):
-            check_text(len(result))
+        check_made(result)
         return result
 
     if marker is not None:
@@ -242,7 +265,37 @@ def _join(value: Iterable[Any], d: str = "", attribute: str | int | None = None)
     return str(d).join(parts)
 
 
+def _sum(iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    from jinja2.filters import make_attrgetter
+
+    total = start
+    for item in map(make_attrgetter(_ATTRIBUTES, attribute), iterable) if attribute is not None else iterable:
+        check_clock()
+        _add(total, item)
+        total = total + item
+        check_made(total)
+    return total
+
+
 _ATTRIBUTES = ImmutableSandboxedEnvironment()
+
+
+class _Namespace(Namespace):
+    """That of transformers: no names with an underscore in front."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        for name in dict(*args[1:], **kwargs):
+            _check_name(name)
+        Namespace.__init__(*args, **kwargs)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace takes no names that begin with an underscore: {name!r:.60}")
 
 
 def _bounded(value: Any, most: int, what: str) -> int:
@@ -267,11 +320,6 @@ def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **named: Any) ->
 
 def _tabs(text: str, tabsize: int = 8) -> int:
     return len(text) + text.count("\t") * _bounded(tabsize, MAX_WIDTH, "a width")
-
-
-def _wrapped(text: Any, width: Any = 79, *more: Any, **named: Any) -> int:
-    wrapstring = str(named.get("wrapstring") or (more[1] if len(more) > 1 and more[1] else "\n"))
-    return len(str(text)) * (1 + len(wrapstring))
 
 
 def _rows(_: Any, n: Any = 1, *more: Any, **named: Any) -> int:
@@ -307,7 +355,6 @@ _SIZES: dict[str, Callable[..., int]] = {
     "expandtabs": _tabs,
     "indent": _indented,
     "replace": _replaced,
-    "wordwrap": _wrapped,
     "format": _percent,
     "join": _joined,
     "batch": _rows,

@@ -44,15 +44,17 @@ class ChatTemplate:
         description: str = OWN,
         stop: tuple[str, ...] = (),
         is_fallback: bool = False,
+        more_tokens: Mapping[str, str] | None = None,
     ) -> None:
-        """description: where it comes from, for people. stop: strings that end an answer; none, where the model's own
-        end tokens do. is_fallback: the file has none, and nobody chose one."""
+        """more_tokens: texts of other special tokens, by their variables (`pad_token`, ...). description: where it
+        comes from, for people. stop: strings that end an answer; none, where the model's own end tokens do.
+        is_fallback: the file has none, and nobody chose one."""
         if len(source) > MAX_SOURCE:
             raise TemplateError(f"chat template: {len(source)} characters long, at most {MAX_SOURCE} are taken")
         self.source, self.description, self.stop, self.is_fallback = source, description, stop, is_fallback
         self.advice = _advice(description) if is_fallback else ""
         """What a user should know; "" for a template that the file brings, or that was chosen."""
-        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._tokens = {"bos_token": bos, "eos_token": eos, **(more_tokens or {})}
         self._compiled: Template | None = None
 
     def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
@@ -121,8 +123,8 @@ def chat_template(
     if not isinstance(source, str):
         raise TemplateError(f"{TEMPLATE_KEY} is {type(source).__name__}, not a text")
     if source in TEMPLATES:  # older files of RWKV's hold a name of llama.cpp's
-        return _from_name(source, tokenizer, f"{OWN}: {source}")
-    return _made(source, tokenizer, OWN if name is None else f"{OWN}: {name}")
+        return _from_name(source, metadata, tokenizer, f"{OWN}: {source}")
+    return _made(source, metadata, tokenizer, OWN if name is None else f"{OWN}: {name}")
 
 
 def chosen_template(given: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> ChatTemplate | PlainTurns:
@@ -132,11 +134,11 @@ def chosen_template(given: str, metadata: Mapping[str, Any], tokenizer: Tokenize
     UsageError for a name that is none of these; FileError for a file that cannot be read.
     """
     if given in TEMPLATES:
-        return _from_name(given, tokenizer, f"named: {given}")
+        return _from_name(given, metadata, tokenizer, f"named: {given}")
     if "{{" in given or "{%" in given:
-        return _made(given, tokenizer, "given as text")
+        return _made(given, metadata, tokenizer, "given as text")
     if os.path.isfile(given):
-        return _made(_read(given), tokenizer, f"from {given}")
+        return _made(_read(given), metadata, tokenizer, f"from {given}")
     if given in _own_names(metadata):
         return chat_template(metadata, tokenizer, given)
     if os.path.basename(given) != given or given.endswith((".jinja", ".jinja2", ".j2", ".txt")):
@@ -167,17 +169,35 @@ def _fallback(metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> ChatT
     if found is None:
         return PlainTurns()
     why = f"fallback: {found.name} (its vocabulary has {' and '.join(found.signs)})"
-    return _from_name(found.name, tokenizer, why, is_fallback=True)
+    return _from_name(found.name, metadata, tokenizer, why, is_fallback=True)
 
 
-def _from_name(name: str, tokenizer: Tokenizer | None, description: str, is_fallback: bool = False) -> ChatTemplate:
+def _from_name(
+    name: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None, description: str, is_fallback: bool = False
+) -> ChatTemplate:
     row = named(name)
-    bos, eos = _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id")
-    return ChatTemplate(row.source, bos, eos, description, row.stop, is_fallback)
+    return _made(row.source, metadata, tokenizer, description, row.stop, is_fallback)
 
 
-def _made(source: str, tokenizer: Tokenizer | None, description: str) -> ChatTemplate:
-    return ChatTemplate(source, _text(tokenizer, "bos_id"), _text(tokenizer, "eos_id"), description)
+def _made(
+    source: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None, description: str,
+    stop: tuple[str, ...] = (), is_fallback: bool = False,
+) -> ChatTemplate:  # fmt: skip
+    bos, eos = ("", "") if tokenizer is None else (_text(tokenizer, i) for i in (tokenizer.bos_id, tokenizer.eos_id))
+    texts = () if tokenizer is None else tokenizer.tokens
+    more = {
+        variable: texts[metadata[key]]
+        for variable, key in _MORE_TOKENS.items()
+        if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(texts)
+    }
+    return ChatTemplate(source, bos, eos, description, stop, is_fallback, more)
+
+
+_MORE_TOKENS = {
+    f"{name}_token": f"tokenizer.ggml.{key}_token_id"
+    for name, key in (("pad", "padding"), ("unk", "unknown"), ("sep", "seperator"), ("mask", "mask"), ("cls", "cls"))
+}
+"""Variables of templates -> keys of files, which spell one of them so."""
 
 
 def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,9 +211,8 @@ def _prepared(message: Mapping[str, Any]) -> dict[str, Any]:
 _THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 
-def _text(tokenizer: Tokenizer | None, which: str) -> str:
-    token_id = None if tokenizer is None else getattr(tokenizer, which)
-    return "" if tokenizer is None or token_id is None else tokenizer.token_text(token_id)
+def _text(tokenizer: Tokenizer, token_id: int | None) -> str:
+    return "" if token_id is None else tokenizer.token_text(token_id)
 
 
 def _compile(source: str) -> Template:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from tests.text.template_cases import BOS, CASES, EOS, NOW
+from tests.text.template_features import MESSAGES, SOURCES
 from tests.text.template_models import FOLDER, TEMPLATES
 
-PATH = FOLDER / "transformers.json"
+PATH, FEATURES = FOLDER / "transformers.json", FOLDER / "features.json"
 SHORT = 160
 """Characters up to which a text is kept beside its digest."""
 
@@ -40,6 +41,19 @@ def main() -> None:
         rows = {key: _row(tokenizer, dict(case)) for key, case in CASES.items()}
         lines.append(f"{json.dumps(name)}: {json.dumps(rows, ensure_ascii=False)}")
     PATH.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    features = [json.dumps([_feature(chat_template_utils, source)], ensure_ascii=False)[1:-1] for source in SOURCES]
+    FEATURES.write_text("[\n" + ",\n".join(features) + "\n]\n")
+
+
+def _feature(utils: Any, source: str) -> str | list[str]:
+    """The text, or [what was raised]."""
+    try:
+        texts, _ = utils.render_jinja_template(
+            [MESSAGES], chat_template=source, add_generation_prompt=True, bos_token=BOS, eos_token=EOS
+        )
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"]
+    return str(texts[0])
 
 
 def _row(tokenizer: Any, case: dict[str, Any]) -> list[str]:

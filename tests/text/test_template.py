@@ -127,6 +127,10 @@ class TestErrors:
             "{{ raise_exception.__globals__ }}",
             "{{ (messages | attr('__class__')).__base__ }}",
             "{{ self.__init__ }}{{ self._TemplateReference__context.environment }}",
+            "{{ ['{0.__class__}'] | map('format', 1) | list }}",
+            "{{ ('{0.__class__}' | safe).format('') }}{{ (range(3) | map('string')).gi_frame }}",
+            "{{ messages | map(attribute='__class__') | list }}{{ messages | sum('__class__') }}",
+            "{% set ns = namespace(__class__=1) %}{{ ns.__class__ }}",
             "{% set f = '{0.__class__.__base__}'.format %}{{ f('') }}x{{ f(1).y.z }}",
         ],
     )
@@ -186,6 +190,17 @@ class TestLimits:
             "{{ 1.5 | round(10**9, 'ceil') }}",
             "{{ strftime_now('%c' * 1000000) }}",
             "{% for i in range(10**9) %}{% endfor %}",
+            "{{ 'x'.encode() * 10**10 }}",
+            "{{ 'x'.encode().center(10**10) }}",
+            "{{ (5).to_bytes(10**10, 'big') }}",
+            "{{ (5).from_bytes([255] * 100000, 'big') }}",
+            "{{ ('x' * 1000).translate({120: 'y' * 1000000}) }}",
+            "{{ ('f' * 1000000) | int(0, 16) }}",
+            "{{ ('x' * 1000000) | list | length }}",
+            "{{ ('x ' * 1000000).split() | length }}",
+            "{{ ('x' * 1000000) | wordwrap(1) }}",
+            "{{ (('<!---->' * 1000000) | safe).striptags() }}",
+            "{{ (['x' * 1000] * 8000 + ['x' * 1000] * 1000) | sum(start='') }}",
         ],
     )
     def test_explosions_are_refused_at_once(self, source: str) -> None:
@@ -227,6 +242,16 @@ class TestChoice:
         assert not template.is_fallback
         assert template.stop == ()
         assert template.render(USER) == "Ā|A"
+
+    def test_other_special_tokens(self) -> None:
+        """By the names of transformers, where the file names them; where it does not, they are not defined."""
+        data = byte_level() | {
+            "tokenizer.ggml.padding_token_id": 65,
+            "tokenizer.ggml.unknown_token_id": 66,
+            "tokenizer.ggml.mask_token_id": 1 << 31,
+            "tokenizer.chat_template": "{{ pad_token }}{{ unk_token }}{{ (sep_token or mask_token) is defined }}",
+        }
+        assert chat_template(data, tokenizer_of(data)).render(USER) == "ABFalse"
 
     def test_by_name(self) -> None:
         data = {

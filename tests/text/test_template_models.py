@@ -10,8 +10,10 @@ import pytest
 from localllm.errors import TemplateError
 from localllm.text import template as rendering
 from localllm.text.template import ChatTemplate
-from tests.text.record_templates import PATH, digest
+from tests.text.record_templates import FEATURES, PATH, digest
 from tests.text.template_cases import BOS, CASES, EOS, NOW
+from tests.text.template_features import MESSAGES
+from tests.text.template_features import SOURCES as WRITTEN
 from tests.text.template_models import FOLDER, SOURCES, TEMPLATES
 
 RECORDED = json.loads(PATH.read_text())
@@ -59,6 +61,27 @@ def test_renders_what_transformers_does(name):
                 made.render(**case)
             assert message[:100] in str(error.value), key
             assert ("refuses these messages" in str(error.value)) == (kind == "TemplateError"), key
+
+
+@pytest.mark.parametrize(("source", "recorded"), list(zip(WRITTEN, json.loads(FEATURES.read_text()), strict=True)))
+def test_what_templates_may_write(source, recorded):
+    made = ChatTemplate(source, BOS, EOS)
+    if isinstance(recorded, str) and source not in REFUSED:
+        assert made.render(MESSAGES) == recorded
+    elif source in MORE:
+        assert made.render(MESSAGES) == MORE[source]
+    else:
+        with pytest.raises(TemplateError):
+            made.render(MESSAGES)
+
+
+REFUSED = {
+    "{{ 'x' | pprint }}", "{{ 'http://a.b' | urlize }}", "{{ {'a': 1} | xmlattr }}", "{{ '<b>a</b>' | striptags }}",
+    "{{ 'x' | wordwrap(1) }}", "{{ 'é'.encode('utf-8') }}",
+}  # fmt: skip
+"""What cannot be held within limits, and no prompt needs."""
+MORE = {"{{ [1, 2] | map('string') | tojson }}": '["1", "2"]'}
+"""What llama.cpp's templates write."""
 
 
 def test_most_cases_are_texts():

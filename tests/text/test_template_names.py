@@ -27,13 +27,13 @@ class FakeTokenizer:
     bos_id, eos_id = 0, 1
 
     def __init__(self, *tokens: str) -> None:
-        self._tokens = ["<s>", "</s>", *tokens]
+        self.tokens = ["<s>", "</s>", *tokens]
 
     def special_id(self, text: str) -> int | None:
-        return self._tokens.index(text) if text in self._tokens else None
+        return self.tokens.index(text) if text in self.tokens else None
 
     def token_text(self, token_id: int) -> str:
-        return self._tokens[token_id]
+        return self.tokens[token_id]
 
 
 def of_vocabulary(*tokens: str, kind: str = "gpt2") -> ChatTemplate | PlainTurns:
