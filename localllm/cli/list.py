@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from localllm.cli.tables import ago, size, table
+from localllm.cli.tables import ago, one_line, size, table
 from localllm.cli.verbose import tell
 from localllm.model.spec import architectures, spec_for
 from localllm.store.catalog import catalog
@@ -98,7 +98,7 @@ def _text(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> str:
         parts.append(_here_table(here))
     if there:
         parts.append(f"To download with `localllm pull NAME`:\n{_there_table(there)}")
-    problems = [f"  {row['name']}: {row['problem']}" for row in here if row["problem"]]
+    problems = [f"  {one_line(row['name'])}: {one_line(row['problem'])}" for row in here if row["problem"]]
     if problems:
         parts.append("\n".join(["Cannot be run:", *problems]))
     notes = ["* is the default."] if any(row["default"] for row in here + there) else []

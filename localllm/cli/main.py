@@ -24,6 +24,7 @@ from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
 from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
+from localllm.terminal.safe import visible
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -149,7 +150,7 @@ def configure(ctx: click.Context, verb: str) -> None:
 
 def _complain(text: str) -> None:
     """One line on stderr, whatever the message holds."""
-    click.echo("localllm: " + " ".join(text.split()), err=True)
+    click.echo("localllm: " + visible(" ".join(text.split())), err=True)
 
 
 def _usage(error: click.UsageError) -> int:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from localllm.cli.tables import size
+from localllm.cli.tables import one_line, size
 from localllm.errors import UsageError
 
 
@@ -24,13 +24,14 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     removals = {removal.model.path: removal for removal in map(plan, names)}
     for removal in removals.values():
         kept = f" ({removal.kept})" if removal.kept else ""
-        click.echo(f"{removal.model.name}: {size(removal.freed)} in {removal.model.path.parent}{kept}", err=True)
+        text = f"{removal.model.name}: {size(removal.freed)} in {removal.model.path.parent}{kept}"
+        click.echo(one_line(text), err=True)
     if not yes and not _agreed(len(removals)):
         click.echo("nothing was removed", err=True)
         raise click.exceptions.Exit(1)
     for removal in removals.values():
         remove(removal)
-        click.echo(f"removed {removal.model.name}, {size(removal.freed)}")
+        click.echo(one_line(f"removed {removal.model.name}, {size(removal.freed)}"))
 
 
 def _agreed(count: int) -> bool:

@@ -21,6 +21,7 @@ from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile, open_gguf
 from localllm.store import catalog
 from localllm.store.hf_cache import cache_dir
+from localllm.store.origins import ORIGINS, origin_of
 from localllm.store.resolve import resolve
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _place(file: GGUFFile, remote: RemoteModel | None) -> dict[str, Any]:
         "about": entry.about if entry else None,
         "licence": entry.licence if entry else _optional(file, "general.license", str),
         "here": remote is None,
+        "origin": found.name if (found := origin_of(file.path)) and remote is None else None,
         "host": remote.host if remote else None,
         "parts": list(remote.sizes) if remote else [os.path.getsize(path) for path in file.paths],
         "read": remote.n_read if remote else None,
@@ -245,6 +247,7 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
         weights += f", {facts['bits_per_weight']:.2f} bits each"
     rows = [
         ["File", f"{_printable(facts['file'])} ({_file_size(facts)}, GGUF version {facts['gguf_version']})"],
+        ["From", ORIGINS[facts["origin"]].title if facts["origin"] else ""],
         ["Here", "" if facts["here"] else _not_here(facts)],
         ["Good for", f"{facts['use']}: {facts['about']}" if facts["about"] else ""],
         ["Licence", _shown_text(facts["licence"])],

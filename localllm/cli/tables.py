@@ -15,7 +15,7 @@ _LEAST = 12
 def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", narrow: Sequence[int] = ()) -> str:
     """Rows of cells as aligned columns. right: columns that are flush right. narrow: columns that lose their ends where
     the terminal is not wide enough, the first one first; what is no terminal gets all."""
-    rows = [[visible(cell.replace("\n", " ").replace("\t", " ")) for cell in row] for row in rows]
+    rows = [list(map(one_line, row)) for row in rows]
     widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
     screen = Screen()
     over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - screen.width if screen.is_terminal else 0
@@ -30,6 +30,11 @@ def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", na
         return indent + "  ".join(cells).rstrip()
 
     return "\n".join(line(row) for row in rows)
+
+
+def one_line(text: str) -> str:
+    """A text that neither breaks lines nor controls the terminal."""
+    return visible(text.replace("\n", " ").replace("\t", " "))
 
 
 def _fitted(text: str, columns: int, end: str, right: bool) -> str:

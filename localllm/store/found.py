@@ -11,6 +11,7 @@ from itertools import count
 from localllm.store.catalog import catalog
 from localllm.store.filenames import PREFERRED, Note, stem
 from localllm.store.origins import origins
+from localllm.store.origins.origin import Origin
 from localllm.store.paths import store_dir
 from localllm.store.records import all_files
 from localllm.store.stored import StoredModel
@@ -27,7 +28,7 @@ def found_models(note: Note = _note) -> list[StoredModel]:
     known, own = all_files(), os.path.join(os.path.realpath(store_dir()), "")
     listed = {str(entry.path): entry.name for entry in catalog().entries.values() if entry.is_here}
     for origin in origins():
-        for model in origin.models(note):
+        for model in _of(origin, note):
             model = replace(model, name=listed.get(str(model.path), model.name))
             name = next(name for name in _names(model) if name.lower() not in names)
             names.add(name.lower())
@@ -36,6 +37,14 @@ def found_models(note: Note = _note) -> list[StoredModel]:
             owned = pulled or real.startswith(own)
             models.append(replace(model, name=name, owned=owned, last_used=used))
     return models
+
+
+def _of(origin: Origin, note: Note) -> Iterator[StoredModel]:
+    """A program's models; where its folders do what nobody has foreseen, those before it."""
+    try:
+        yield from origin.models(note)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home folder
+        note(f"{origin.title}: {error}")
 
 
 def _names(model: StoredModel) -> Iterator[str]:

@@ -75,8 +75,9 @@ def test_list_and_show(home: Path, call) -> None:
     assert rows["org/split"]["parts"] > 1
     for name in NAMES:
         facts = json.loads(call("show", name, "-o", "json").out)
-        assert (facts["architecture"], facts["here"]) == ("lfm2", True)
+        assert (facts["architecture"], facts["here"], facts["origin"]) == ("lfm2", True, NAMES[name])
         assert facts["size"] == rows[name]["size"]
+    assert "From          Ollama\n" in call("show", "tiny").out
     assert foreign(home) == before
 
 

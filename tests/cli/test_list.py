@@ -92,6 +92,10 @@ def test_names_cannot_control_the_terminal(home: Path, call) -> None:
     assert "\x1b" not in out
     assert "\x9b" not in out
     assert "red␛[31m" in out
+    (store_dir() / "bad\x1b[31m.gguf").write_bytes(b"\x1b[0m")
+    assert "  bad␛[31m: " in call("list").out
+    assert call("rm", "-y", "bad\x1b[31m").out == "removed bad␛[31m, 1 kB\n"
+    assert call("rm", "-y", "bad\x1b[31m").err.count("␛") == 1
     assert "red\x1b[31m\n\x9b0m" in [row["name"] for row in json.loads(call("list", "-o", "json").out)["models"]]
 
 

@@ -171,6 +171,19 @@ def test_a_catalog_model_in_the_hub_cache(home: Path, monkeypatch: pytest.Monkey
     assert resolve("tiny-model") == resolve("o/r:Q8_0") == resolve("o/r") == str(link)
 
 
+def test_a_user_without_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs whose folders cannot be told are passed over; ours is where it was put."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    (store_dir() / "mine.gguf").write_bytes(b"y")
+    told: list[str] = []
+    assert [model.name for model in found_models(told.append)] == ["mine"]
+    assert told == [f"{title}: Could not determine home directory." for title in ("LM Studio", "Ollama")]
+
+
 def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layouts.hub(home / "hf/hub", "o/r", "m-Q8_0.gguf", b"x")
     (store_dir() / "mine.gguf").write_bytes(b"y")

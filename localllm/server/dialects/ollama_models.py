@@ -14,8 +14,8 @@ from typing import Any
 
 from localllm.errors import LocalllmError
 from localllm.generate.params import Sampling, defaults_of
+from localllm.gguf.file_types import FILE_TYPES
 from localllm.gguf.reader import GGUFFile, open_gguf
-from localllm.quantize.mixture import MIXTURES
 from localllm.server.call import Call
 from localllm.server.dialects import ollama_types as types
 from localllm.server.dialects.ollama_messages import keep_alive
@@ -98,10 +98,6 @@ def _read_details(path: str, mtime_ns: int, size: int) -> types.Details:
         return _details(file)
 
 
-_MIXTURES = {mixture.file_type: mixture.name for mixture in MIXTURES.values()}
-"""general.file_type -> "Q4_K_M" and the like, which are not the name of a tensor's format."""
-
-
 def _details(file: GGUFFile) -> types.Details:
     formats: Counter[str] = Counter()
     for tensor in file.tensors.values():
@@ -111,7 +107,7 @@ def _details(file: GGUFFile) -> types.Details:
     label = file.get("general.size_label", str, "") or (
         f"{n_params / 1e9:.1f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
     )
-    level = _MIXTURES.get(file.get("general.file_type", int, -1)) or (formats.most_common(1)[0][0] if formats else "")
+    level = FILE_TYPES.get(file.get("general.file_type", int, -1)) or (formats.most_common(1)[0][0] if formats else "")
     return types.Details(family=family, families=[family], parameter_size=label, quantization_level=level)
 
 

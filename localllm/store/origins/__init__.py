@@ -26,3 +26,12 @@ def origins() -> list[Origin]:
     if unknown:
         raise StoreError(f"LOCALLLM_ORIGINS: {unknown[0]!r} is none; those that are: {', '.join(ORIGINS)}")
     return [origin for name, origin in ORIGINS.items() if name in names]
+
+
+def origin_of(path: str) -> Origin | None:
+    """Whose folders a file lies in; None: it is the user's own."""
+    real = os.path.realpath(path)
+    for origin in origins():
+        if any(real.startswith(os.path.join(os.path.realpath(folder), "")) for folder in origin.folders()):
+            return origin
+    return None
