@@ -35,6 +35,9 @@ _SECONDS = 15.0
 """After which a test has no more runs than it must have."""
 _PEER_SECONDS = 25.0
 """The same, for pairs of runs beside llama.cpp."""
+_CROWDED = 0.5
+"""Share of all cores that others use, from which on no peer is run: its threads spin while they wait for each other,
+and with others on their cores that takes seconds a token."""
 _PEER_PATIENCE = 20.0
 """Seconds for both sides to start, over twice of what their runs should take; then they are ended."""
 _STARTS = 3
@@ -120,7 +123,8 @@ def measure(
     limited = tuple(limits.beside(*pair, top) for pair in zip(results, work, strict=True))
     say("Measuring the start ...")
     start = start_seconds(path) if writes_text else None
-    rows, peer_note = _beside_peer(path, threads, about["size"], results, say)
+    crowded = found.others > _CROWDED * found.cores
+    rows, peer_note = _beside_peer(path, threads, about["size"], results, crowded, say)
     return Card(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         machine=machine(),
@@ -191,11 +195,13 @@ def start_seconds(path: str, runs: int = _STARTS) -> float | None:
 
 
 def _beside_peer(
-    path: str, threads: Threads, size: int, results: list[bench.Result], say: Say
+    path: str, threads: Threads, size: int, results: list[bench.Result], crowded: bool, say: Say
 ) -> tuple[tuple[against.Comparison, ...], str]:
     """The same tests in alternating pairs; or why there are none."""
     if find_spec(_PEER_PACKAGE) is None:
         return (), f"To see llama.cpp beside it: {INSTALL_PEER}"
+    if crowded:
+        return (), "llama.cpp was left out: while other programs use the processor, a ratio says nothing"
     needed = int(_PEER_MEMORY * size) + _SPARE
     if available_memory() < needed:
         free = available_memory() / 1e9

@@ -129,7 +129,7 @@ def warnings(tests: Mapping[str, Sequence[float]], found: Disturbance) -> list[s
     wide = {name: share for name, samples in tests.items() if (share := scatter(samples)) > _SCATTER}
     slower = {name: share for name, samples in tests.items() if (share := slowed(samples)) > _SLOWED}
     causes = [sentence.format(**found.fields()) for holds, sentence in _CAUSES if holds(found)]
-    if slower:
+    if slower and not causes:
         causes.append(
             f"The runs became slower one after another ({_shares(slower)}): heat or a power limit slows the processor "
             "down; let it cool down, or wait until a burst of other work is over."

@@ -116,8 +116,16 @@ def test_a_peer_that_fails(parts):
 
 
 def test_other_programs_are_told(parts):
+    """And where they use most of the processor, no peer is run."""
+    parts.others = 0.4
+    made = card.measure(fake_model, TESTS, repetitions=1)
+    assert "0.4 cores" in made.warnings[0]
+    assert made.peer
     parts.others = 1.5
-    assert "1.5 cores" in card.measure(fake_model, TESTS, repetitions=1).warnings[0]
+    made = card.measure(fake_model, TESTS, repetitions=1)
+    assert "1.5 cores" in made.warnings[0]
+    assert (made.peer, parts.order.count("peer")) == ((), 1)
+    assert "other programs" in made.peer_note
 
 
 def test_a_model_without_text_has_no_start(parts):

@@ -82,6 +82,8 @@ def test_slower_and_slower():
     first, second = disturbance.warnings({"tg128": [100.0, 98.0, 90.0, 82.0, 80.0]}, QUIET)
     assert "scatter" in first
     assert "tg128 by 18%" in second
+    (sentence, busy) = disturbance.warnings({"tg128": [100.0, 98.0, 90.0, 82.0, 80.0]}, Disturbance(1, 0, 0, False))
+    assert "heat" not in sentence + busy, "another cause is known"
     assert disturbance.slowed([80.0, 82.0, 90.0, 98.0, 100.0]) == 0.0
     assert disturbance.slowed([100.0, 50.0, 20.0]) == 0.0, "too few to tell"
 
