@@ -169,9 +169,8 @@ def _card(wish: Wish) -> None:
     tests = bench.combinations(wish.n_prompt, wish.n_gen, wish.n_depth, wish.batch_size[:1], (None,))
     if not tests:
         raise UsageError("nothing to measure: -p and -n are both 0")
-    made = card.measure(
-        lambda: wish.load(wish.one_thread_count), tests, wish.repetitions, not wish.no_warmup, wish.kv_type, note
-    )
+    how = wish.repetitions, not wish.no_warmup, wish.kv_type, wish.swa_full
+    made = card.measure(lambda: wish.load(wish.one_thread_count), tests, *how, note)
     if wish.output == "json":
         click.echo(json.dumps(made.fields(), indent=2, ensure_ascii=False))
         return

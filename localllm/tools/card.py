@@ -98,9 +98,10 @@ def measure(
     repetitions: int = 5,
     warmup: bool = True,
     kv_type: str = "f16",
+    swa_full: bool = False,
     say: Say = lambda text: None,
 ) -> Card:
-    """Load the model and measure all of it. say(text): what is done next.
+    """Load the model, by these options, and measure all of it. say(text): what is done next.
 
     The peer comes last, once this process has let go of the model.
     """
@@ -123,8 +124,8 @@ def measure(
     limited = tuple(limits.beside(*pair, top) for pair in zip(results, work, strict=True))
     say("Measuring the start ...")
     start = start_seconds(path) if writes_text else None
-    crowded = found.others > _CROWDED * found.cores
-    rows, peer_note = _beside_peer(path, threads, about["size"], results, crowded, say)
+    why_not = _no_peer(about["size"], found.others > _CROWDED * found.cores, kv_type == "f16" and not swa_full)
+    rows, peer_note = ((), why_not) if why_not else _beside_peer(path, threads, results, say)
     return Card(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         machine=machine(),
@@ -194,18 +195,24 @@ def start_seconds(path: str, runs: int = _STARTS) -> float | None:
     return median(seconds)
 
 
-def _beside_peer(
-    path: str, threads: Threads, size: int, results: list[bench.Result], crowded: bool, say: Say
-) -> tuple[tuple[against.Comparison, ...], str]:
-    """The same tests in alternating pairs; or why there are none."""
+def _no_peer(size: int, crowded: bool, defaults: bool) -> str:
+    """Why llama.cpp cannot stand beside a model of so many bytes; empty where it can."""
     if find_spec(_PEER_PACKAGE) is None:
-        return (), f"To see llama.cpp beside it: {INSTALL_PEER}"
+        return f"To see llama.cpp beside it: {INSTALL_PEER}"
+    if not defaults:
+        return "llama.cpp was left out: defaults alone are compared, not --kv-type or --swa-full"
     if crowded:
-        return (), "llama.cpp was left out: while other programs use the processor, a ratio says nothing"
-    needed = int(_PEER_MEMORY * size) + _SPARE
-    if available_memory() < needed:
-        free = available_memory() / 1e9
-        return (), f"llama.cpp was left out: both at once need {needed / 1e9:.1f} GB, {free:.1f} GB are free"
+        return "llama.cpp was left out: while other programs use the processor, a ratio says nothing"
+    needed, free = int(_PEER_MEMORY * size) + _SPARE, available_memory()
+    if free < needed:
+        return f"llama.cpp was left out: both at once need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    return ""
+
+
+def _beside_peer(
+    path: str, threads: Threads, results: list[bench.Result], say: Say
+) -> tuple[tuple[against.Comparison, ...], str]:
+    """The same tests in alternating pairs, and how they were measured, or why they could not be."""
     n_prompt, n_gen = (max(getattr(r.test, name) for r in results) for name in ("n_prompt", "n_gen"))
     n_depth = max(r.test.n_depth for r in results)
     job = against.Job(path, threads.decode, n_prompt, n_gen, n_depth, threads.prompt)

@@ -85,7 +85,7 @@ class TestCard:
         model = {"n_threads": 2, "model_filename": "m.gguf", "model_type": "llama 1B Q4_K", "model_size": 10**9}
         model |= {"model_n_params": 10**9, "type_k": "f16", "type_v": "f16", "backends": "avx2"}
 
-        def measure(load, tests, repetitions, warmup, kv_type, say):
+        def measure(load, tests, repetitions, warmup, kv_type, swa_full, say):
             with load():
                 machine.asked.append((tests, repetitions, warmup, kv_type))
             results = [bench.Result(test, model, "", [10**9, 12 * 10**8]) for test in tests]

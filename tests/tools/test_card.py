@@ -108,6 +108,13 @@ def test_no_peer(parts, monkeypatch, change, words):
     assert "peer" not in parts.order
 
 
+@pytest.mark.parametrize("options", [{"kv_type": "q8_0"}, {"swa_full": True}])
+def test_defaults_alone_are_compared(parts, options):
+    made = card.measure(fake_model, TESTS, repetitions=1, **options)
+    assert made.peer == ()
+    assert "defaults alone" in made.peer_note
+
+
 def test_a_peer_that_fails(parts):
     parts.peer = LocalllmError("the process of llamacpp ended early (status 1)")
     made = card.measure(fake_model, TESTS, repetitions=1)
