@@ -15,7 +15,7 @@ from localllm.errors import LocalllmError
 def run(talk: Talk) -> int:
     """The exit status: 0. Where nobody is there, KeyboardInterrupt and errors end the chat."""
     if talk.chat.model.template.is_fallback:
-        note("This model has no chat template (is it a base model?): plain dialogue is used.")
+        note(talk.chat.model.template.advice)
     for message in _messages(talk):
         handle(talk, message)
         if talk.is_leaving:

@@ -22,6 +22,7 @@ from localllm.errors import UsageError
 
 if TYPE_CHECKING:
     from localllm.generate.chat import Chat, ChatModel
+    from localllm.generate.session import Model
 
 
 @click.command(
@@ -63,15 +64,28 @@ def command(
         interactive, interactive if keep is None else keep, "" if continues else resume, stats, plain, thinking,
         fold_thinking,
     )  # fmt: skip
-    models = Models(
-        lambda name: load_model(name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type),
-        lambda model: _conversation(model, system, settings),
-    )
+    models = Models(_Loader(settings).load, lambda model: _conversation(model, system, settings))
     try:
         return run(models, one_model(positional, model), chosen)
     finally:
         for said in settings.notes if stats else ():
             note(said)
+
+
+class _Loader:
+    """Loads models of a chat. --chat-template is that of the first, whatever `/model` brings later."""
+
+    def __init__(self, settings: Generation) -> None:
+        self._settings = settings
+        self._first: str | None = None
+        """The path of its file."""
+
+    def load(self, name: str | None) -> Model:
+        s = self._settings
+        template = s.chat_template if self._first in (None, name) else None
+        model = load_model(name, s.n_ctx, s.n_threads, s.swa_full, s.kv_type, template)
+        self._first = self._first or model.path
+        return model
 
 
 def _conversation(model: ChatModel, system: str, settings: Generation) -> Chat:

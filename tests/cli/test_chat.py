@@ -17,6 +17,12 @@ def test_a_pipe_is_read_line_by_line(call, fake):
     assert fake.closed
 
 
+def test_the_template_is_that_of_the_first_model(call, fake):
+    result = call("chat", "a.gguf", "--chat-template", "gemma", "--temp", 0, stdin=b"hi\n/model b.gguf\nhi\n")
+    assert result.out.count("hello") == 2
+    assert [(loaded.name, loaded.chat_template) for loaded in fake.loaded] == [("a.gguf", "gemma"), ("b.gguf", None)]
+
+
 def test_a_pipe_may_end_without_bye(call, fake):
     assert call("chat", "--temp", 0, "--no-stats", stdin=b"hi").out == "hello\n"
 
