@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
 from localllm.cli.common import load_model, options
+from localllm.cli.questions import all_of_stdin
 from localllm.errors import UsageError
 
 
@@ -32,7 +32,7 @@ def command(
     """
     if query is not None and pooling is not None:
         raise UsageError("--query ranks: --pooling cannot be used with it")
-    wanted = list(texts) or sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
+    wanted = list(texts) or all_of_stdin().splitlines()
     with load_model(model, ctx_size, threads, kv_type=kv_type) as loaded:
         if query is None:
             rows = loaded.embed(wanted, pooling, normalize).tolist()

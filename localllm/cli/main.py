@@ -55,6 +55,15 @@ ALIASES = {
 """Other programs' words -> ours."""
 
 
+NOT_HERE = {
+    "ps": "a server tells at /slots and /api/ps what it does",
+    "stop": "Ctrl-C or SIGTERM ends `localllm serve`",
+    "create": "`localllm quantize` makes files; --system gives a model its system message",
+    "version": "`localllm --version` shows it",
+}
+"""Other programs' words that have no counterpart -> what there is."""
+
+
 def _other_names() -> str:
     return ", ".join(f"{name} for {verb}" for name, verb in ALIASES.items() if verb in VERBS)
 
@@ -99,6 +108,8 @@ class Verbs(click.Group):
 
 
 def _unknown(verb: str) -> UsageError:
+    if verb in NOT_HERE:
+        return UsageError(f"{verb!r} is no command: {NOT_HERE[verb]}")
     if verb.lower().endswith(".gguf"):
         return UsageError(f"{verb} is no command; `localllm chat {verb}` chats with it")
     return UsageError(f"{verb!r} is no command{nearest(verb, (*VERBS, *ALIASES))} (see `localllm --help`)")
@@ -119,7 +130,13 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     epilog=f"{MODELS} `localllm VERB --help` tells more. Other names: {_other_names()}.",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
 )
 @click.pass_context
 def cli(ctx: click.Context) -> None:

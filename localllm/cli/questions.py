@@ -45,7 +45,7 @@ def whole_prompt(prompt: str | None, file: str | None) -> str | None:
     parts = [prompt or ""]
     if file is not None and file != STDIN:
         parts.append(_without_end(read_text(file, "-f")))
-    parts.append(_without_end(_all_of_stdin() if file == STDIN else _piped()))
+    parts.append(_without_end(all_of_stdin() if file == STDIN else _piped()))
     return "\n\n".join(part for part in parts if part) or None
 
 
@@ -71,12 +71,16 @@ def _piped() -> str:
         return ""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return ""
-    if not stat.S_ISREG(mode) and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+    is_silent = not stat.S_ISREG(mode) and sys.platform != "win32"  # which waits for sockets alone
+    if is_silent and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
         note("Reading standard input until its end (without one, add </dev/null).")
-    return _all_of_stdin()
+    return all_of_stdin()
 
 
-def _all_of_stdin() -> str:
+def all_of_stdin() -> str:
+    """Standard input until its end, as UTF-8 text. Raises UsageError."""
+    if sys.stdin.isatty():
+        note("Reading standard input until its end (Ctrl-D).")
     data = sys.stdin.buffer.read()
     try:
         return data.decode("utf-8")
@@ -90,7 +94,7 @@ def read_questions(path: str) -> dict[int, Question | str]:
     Each line is a prompt; or, where the first one is a JSON object, each is such: {"prompt": ...} or
     {"messages": [...]}, and what it sets for itself. Empty lines are left out. Raises FileError, UsageError.
     """
-    text = _all_of_stdin() if path == STDIN else read_text(path, "--prompts")
+    text = all_of_stdin() if path == STDIN else read_text(path, "--prompts")
     lines = {n: line.strip("\r") for n, line in enumerate(text.split("\n"), 1) if line.strip()}
     if not lines:
         raise UsageError(f"--prompts {path}: there is no prompt in it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from localllm.cli.questions import all_of_stdin
 from localllm.cli.verbose import timed, where
 from localllm.errors import UnsupportedError
 from localllm.gguf.reader import open_gguf
@@ -36,7 +37,7 @@ def command(model: str, text: str | None, ids: bool, special: bool) -> None:
         tokenizer = _load(path)
         told += where(path)
     if text is None:
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        text = all_of_stdin()
     found = tokenizer.encode(text, add_special=special, parse_special=special)
     if ids:
         click.echo(" ".join(map(str, found)))

@@ -150,3 +150,16 @@ def test_ctrl_c_while_standard_input_is_read(verb, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (INTERRUPTED, "", "")
+
+
+@pytest.mark.parametrize("verb", ["run", "tokenize", "embed"])
+def test_what_is_no_text_on_standard_input(call, fake, monkeypatch, tmp_path, verb):
+    from localllm.cli import embed, tokenize
+
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"")
+    monkeypatch.setattr(tokenize, "_load", lambda path: None)
+    monkeypatch.setattr(embed, "load_model", lambda *_args, **_given: fake)
+    result = call(verb, *(("-m", model) if verb == "run" else (model,)), stdin=b"ab\xff")
+    one_line(result, 2)
+    assert "standard input is not UTF-8 text: byte 2 is 0xff" in result.err

@@ -103,6 +103,7 @@ def test_other_programs_names(call):
         (["rnu"], ("'rnu' is no command; near it: run",)),
         (["help", "lst"], ("'lst' is no command", "list")),
         (["model.gguf"], ("localllm chat model.gguf",)),
+        (["ps"], ("'ps' is no command", "/api/ps")),
         (["-m", "x"], ("localllm run -m",)),
     ],
 )

@@ -34,7 +34,10 @@ def read_variables():
     """Name -> file: constants that are looked up in os.environ."""
     found = {}
     for path in [*(ROOT / "localllm").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if "environ" not in text and "getenv" not in text:
+            continue
+        tree = ast.parse(text)
         for node in ast.walk(tree):
             name = None
             if isinstance(node, ast.Subscript) and _is_environment(node.value):
