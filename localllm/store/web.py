@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.message
 import http.client
+import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -131,7 +132,6 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 def reason(error: Exception) -> str:
     """Why a connection failed, in words."""
-    if isinstance(error, URLError):
-        inner = error.reason
-        return str(getattr(inner, "strerror", None) or inner)
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+    inner = error.reason if isinstance(error, URLError) else error
+    text = str(getattr(inner, "strerror", None) or inner)
+    return re.sub(r"^\[Errno -?\d+\] ", "", text) or type(error).__name__

@@ -91,8 +91,55 @@ def test_huggingface_hub_reads_it_while_something_is_missing(hub: Hub, repo: Rep
     assert try_to_load_from_cache("org/repo", FILE, cache) is None
 
 
-def test_what_huggingface_hub_fetched_is_used(hub: Hub, repo: Repo, cache: Path) -> None:
-    """Laid out as that library does it: it reads its own variables once, when it is imported."""
+LIBRARY = "import sys; from huggingface_hub import hf_hub_download; print(hf_hub_download(*sys.argv[1:]))"
+
+
+def by_the_library(**environment: str) -> Path:
+    """In a process of its own: it reads its variables once, when it is imported."""
+    line = [sys.executable, "-c", LIBRARY, "org/repo", FILE]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True, env=os.environ | environment)
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.slow
+def test_huggingface_hub_uses_it(hub: Hub, repo: Repo) -> None:
+    path, _ = pull()
+    assert by_the_library(HF_HUB_OFFLINE="1") == path
+    assert by_the_library() == path
+    assert len(hub.contents()) == 1
+
+
+@pytest.mark.slow
+def test_what_huggingface_hub_fetches_is_used(hub: Hub, repo: Repo, cache: Path) -> None:
+    path = by_the_library()
+    assert resolve(NAME) == str(path)
+    files = in_cache(cache)
+    assert pull(check=True)[0] == path
+    assert in_cache(cache) == files
+    assert len(hub.contents()) == 1
+    assert not records.owns(path)
+
+
+@pytest.mark.slow
+def test_who_comes_while_huggingface_hub_fetches_waits(hub: Hub, repo: Repo) -> None:
+    """By the same lock."""
+    hub.pause = threading.Event()
+    found: list[Path] = []
+    thread = threading.Thread(target=lambda: found.append(by_the_library()))
+    thread.start()
+    assert hub.halfway.wait(60)
+
+    def report(text: str, done: int, total: int) -> None:
+        if "another process fetches it" in text and hub.pause is not None:
+            hub.pause.set()
+
+    path = fetch(parse(NAME), report)
+    thread.join(60)
+    assert found == [path]
+    assert len(hub.contents()) == 1
+
+
+def test_what_stands_as_huggingface_hub_lays_it_out(hub: Hub, repo: Repo, cache: Path) -> None:
     folder = cache / "models--org--repo"
     snapshot = folder / "snapshots" / repo.commit
     snapshot.mkdir(parents=True)
@@ -404,7 +451,7 @@ def test_a_busy_hub(hub: Hub, repo: Repo) -> None:
 
 def test_a_hub_that_is_not_there(hub: Hub, cache: Path) -> None:
     hub.server_close()
-    assert "cannot be reached" in refused()
+    assert "cannot be reached: Connection refused" in refused()
     assert "cannot be reached: Connection refused" in refused(f"hf.co/org/repo/{FILE}")
 
 
