@@ -80,7 +80,8 @@ def race(
             left = [n for n in left if max(samples[n]) >= leader or median(samples[n]) >= _SLOWER * leader]
             if len(left) == 1:
                 break
-        say(number + 1, MOST_ROUNDS)
+        if number + 1 < MOST_ROUNDS:
+            say(number + 1, MOST_ROUNDS)
     say(MOST_ROUNDS, MOST_ROUNDS)
     leader = max(median(samples[n]) for n in left)
     return Outcome(samples, min(n for n in left if median(samples[n]) >= _EQUAL * leader))
