@@ -38,13 +38,15 @@ def load(
     swa_full: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
     chat_template: str | None = None,
+    n_threads_batch: int | None = None,
 ) -> Model:
     """Load a model from a GGUF file, or by name: of the catalog, ORG/REPO[:QUANT] of a hub, the address of a file, what
     another program has (`localllm list`). What is not here is downloaded.
 
     n_ctx: tokens that a context holds (None: a default that suits the model; 0: what the model was trained for). What
     does not fit into the free memory is refused before it is loaded, with the largest context that fits
-    (NotEnoughMemoryError), unless LOCALLLM_MEMORY_CHECK is off. n_threads: None takes one per core.
+    (NotEnoughMemoryError), unless LOCALLLM_MEMORY_CHECK is off. n_threads: None takes what
+    `localllm bench --tune` found, or else one per core; n_threads_batch: those for prompts (None: as many).
     kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache. swa_full: layers with a sliding window keep
     all cells, not only those of their window: more memory, but a conversation can be cut back anywhere. progress(text,
     done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this processor the
@@ -57,7 +59,10 @@ def load(
     from localllm.store.resolve import resolve
 
     path = resolve(os.fspath(path_or_name), fetch=True, progress=progress)
-    model = Model.load(path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress)
+    model = Model.load(
+        path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress,
+        n_threads_batch=n_threads_batch,
+    )  # fmt: skip
     return model.with_template(chat_template)
 
 
