@@ -13,7 +13,7 @@ from localllm.terminal.judge import NewItem, OpenBlock, Start, as_text, judge
 from localllm.terminal.leaves import Heading, Leaf, Literal, Page, Paragraph
 from localllm.terminal.screen import Screen
 from localllm.terminal.starts import START_LIMIT
-from localllm.terminal.style import Line, Span, text_of, theme
+from localllm.terminal.style import Line, Span, stripped, text_of, theme
 from localllm.terminal.table import Table
 
 _RULE = 40
@@ -149,7 +149,7 @@ class Document:
             first, head = leaf.first, leaf.head
             if leaf.withdraw():
                 first = leaf.rest
-                self._out.append(_stripped(leaf.rest))
+                self._out.append(stripped(leaf.rest))
             self._block = OpenBlock(Table(self._page, first, leaf.rest, head, start.text), "table")
 
     def _rule(self, start: Start) -> None:
@@ -199,7 +199,7 @@ class Document:
         """A blank line where the source has some, and where it looks better."""
         begins = any(container.first is not None for container in self._stack)
         if not (self._is_empty or begins) and (self._n_blank or is_wanted or self._after_table):
-            self._out.append(_stripped([span for c in self._stack for span in c.rest]))
+            self._out.append(stripped([span for c in self._stack for span in c.rest]))
         self._n_blank, self._after_table = 0, False
 
     def _push(self, new: NewItem | None) -> None:
@@ -223,7 +223,7 @@ class Document:
             self._close_block()
         while len(self._stack) > n:
             if self._stack[-1].first is not None:
-                self._out.append(_stripped([span for c in self._stack for span in c.first or c.rest]))
+                self._out.append(stripped([span for c in self._stack for span in c.first or c.rest]))
                 for container in self._stack:
                     container.first = None
                 self._is_empty = False
@@ -246,13 +246,3 @@ _BEGIN = {
     "table": Document._table,
     "rule": Document._rule,
 }
-
-
-def _stripped(line: Line) -> Line:
-    """Without the spaces at its end."""
-    found = list(line)
-    while found and not found[-1].text.rstrip(" "):
-        found.pop()
-    if found:
-        found[-1] = Span(found[-1].text.rstrip(" "), found[-1].style)
-    return found

@@ -49,8 +49,9 @@ class Live:
             out = "\r\n".join([encode(added), *map(encode, lines[same + 1 :])])
         else:
             same = min(same, max(0, len(lines) - 1))  # where lines go, the last that stays is drawn, too
-            up = sum(n for _, n in drawn[same:]) - 1
-            out = (f"\x1b[{up}A" if up else "") + "\r\x1b[J" + "\r\n".join(map(encode, lines[same:]))
+            # Row by row: to erase all from the first row on would put the screen into tmux's history.
+            out = "\r\x1b[K" + "\x1b[1A\x1b[K" * (sum(n for _, n in drawn[same:]) - 1)
+            out += "\r\n".join(map(encode, lines[same:]))
         if out:
             self._screen.write(out)
 

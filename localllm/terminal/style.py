@@ -85,6 +85,16 @@ def put(line: Line, text: str, style: str) -> None:
         line.append(Span(text, style))
 
 
+def stripped(line: Line) -> Line:
+    """Without the spaces at its end."""
+    found = list(line)
+    while found and not found[-1].text.rstrip(" "):
+        found.pop()
+    if found:
+        found[-1] = Span(found[-1].text.rstrip(" "), found[-1].style)
+    return found
+
+
 def encode(line: Line) -> str:
     """With escape sequences; nothing is left switched on."""
     return "".join(f"\x1b[{span.style}m{span.text}\x1b[0m" if span.style else span.text for span in line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from localllm.terminal.style import Line, Span, put
+from localllm.terminal.style import Line, Span, put, stripped
 from localllm.terminal.width import attaches, clusters, is_wide, most
 
 _PARTS = re.compile("( +)")
@@ -141,7 +141,7 @@ class Wrapper:
                 self.is_empty = False
 
     def _break(self, done: list[Line]) -> None:
-        done.append(self._line)
+        done.append(stripped(self._line) if self.is_empty else self._line)
         self._line, self._room, self.is_empty = list(self.rest), self._columns(self.rest), True
         self._space = None
 

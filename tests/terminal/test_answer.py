@@ -16,8 +16,8 @@ from tests.terminal.documents import UGLY, cuts, texts
 from tests.terminal.emulator import Terminal
 
 WIDTHS = [20, 33, 40, 80, 120, 300]
-ESCAPES = re.compile(r"\x1b\[(?:[0-9;]*m|J|[0-9]+A)|\r\n|\r(?=\x1b\[J)")
-"""All that our own code sends: styles, erasing below, going up, to the beginning of a line."""
+ESCAPES = re.compile(r"\x1b\[(?:[0-9;]*m|K|1A)|\r\n|\r(?=\x1b\[K)")
+"""All that our own code sends: styles, erasing a row, going up, to the beginning of a line."""
 
 
 def show(pieces, columns=80, lines=24, **environment):
