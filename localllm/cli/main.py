@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tokenize": ("localllm.cli.tokenize", "Show the tokens of a text."),
     "show": ("localllm.cli.show", "Show what a model file holds, and the memory it needs."),
     "list": ("localllm.cli.list", "List the installed models and those of the catalog."),
-    "pull": ("localllm.cli.pull", "Download a model from the catalog."),
+    "pull": ("localllm.cli.pull", "Download a model: of the catalog, a hub, an address."),
     "rm": ("localllm.cli.rm", "Remove models that were downloaded with it."),
     "config": ("localllm.cli.configuration", "Show the settings, and where each comes from."),
     "doctor": ("localllm.cli.doctor", "Check this machine: what a report of a bug needs."),

@@ -1,6 +1,6 @@
 """Requests over HTTP for files: redirects are followed a few times, and a token goes to its own host alone.
 
-Proxies are those of the environment (HTTPS_PROXY, NO_PROXY: urllib.request). Nothing is decoded.
+Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY). Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def request(
 
 @contextmanager
 def _once(asked: urllib.request.Request, timeout: float) -> Iterator[Answer]:
-    opener = urllib.request.build_opener(_Unfollowed)
+    opener = urllib.request.build_opener(_Unfollowed, urllib.request.ProxyHandler(_proxies()))
     try:
         response = opener.open(asked, timeout=timeout)
     except HTTPError as error:
@@ -108,6 +108,14 @@ def _once(asked: urllib.request.Request, timeout: float) -> Iterator[Answer]:
         raise ConnectionError(reason(error)) from error
     with response:
         yield Answer(response.status, response.headers, asked.full_url, response)
+
+
+def _proxies() -> dict[str, str]:
+    """Scheme -> proxy. The library knows no ALL_PROXY, nor any proxy but those of HTTP."""
+    proxies = urllib.request.getproxies()
+    if proxies.get("all", "").startswith("http"):
+        proxies = {"http": proxies["all"], "https": proxies["all"]} | proxies
+    return proxies
 
 
 def _redirected(url: str, target: str) -> str:

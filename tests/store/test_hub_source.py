@@ -553,14 +553,15 @@ def test_several_processes_fetch_once(hub: Hub, repo: Repo, cache: Path) -> None
     assert len(in_cache(cache)) == 3
 
 
-def test_a_proxy(hub: Hub, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_a_proxy(hub: Hub, repo: Repo, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A proxy is sent whole addresses; NO_PROXY goes around it."""
     with hub_stub.running() as proxy:
         proxy.plain["http://models.example/a.gguf"] = DATA
-        for variable in ("HTTP_PROXY", "http_proxy"):
-            monkeypatch.setenv(variable, proxy.url)
-        for variable in ("NO_PROXY", "no_proxy"):
+        for variable in ("http_proxy", "all_proxy", "no_proxy"):
             monkeypatch.delenv(variable, raising=False)
+            monkeypatch.delenv(variable.upper(), raising=False)
+        monkeypatch.setenv(name, proxy.url)
         proxy.proxied = True
         assert pull("http://models.example/a.gguf")[0].read_bytes() == DATA
         assert {a.path for a in proxy.asked} == {"http://models.example/a.gguf"}
