@@ -185,6 +185,16 @@ def architectures() -> str:
     return table(("`general.architecture`", "What it is"), rows)
 
 
+def templates() -> str:
+    from localllm.text.templates import FALLBACKS, TEMPLATES
+
+    signs: dict[str, str] = {}
+    for row in FALLBACKS:
+        signs.setdefault(row.name, " ".join(f"`{sign}`" for sign in row.signs))
+    rows = ((f"`{name}`", row.models, signs.get(name, "")) for name, row in sorted(TEMPLATES.items()))
+    return table(("Name", "Whose it is", "Stands in where the vocabulary has"), rows)
+
+
 def tokenizers() -> str:
     from localllm.text.pretokenizers import PRETOKENIZERS
     from localllm.text.tokenizer import KINDS
@@ -240,7 +250,12 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/chat.md": {"chat-commands": chat_commands},
     "docs/run.md": {"run-options": run_options},
     "docs/models.md": {"catalog": catalog},
-    "docs/supported.md": {"architectures": architectures, "formats": formats, "tokenizers": tokenizers},
+    "docs/supported.md": {
+        "architectures": architectures,
+        "formats": formats,
+        "tokenizers": tokenizers,
+        "templates": templates,
+    },
     "docs/reference.md": {
         "commands": commands,
         "options": options,

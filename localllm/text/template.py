@@ -29,8 +29,8 @@ TEMPLATE_KEY = "tokenizer.chat_template"
 OWN = "the file's own"
 
 
-def _advice(description: str) -> str:
-    return f"This model has no chat template; {description}. --chat-template chooses another."
+def _advice(used: str, why: str) -> str:
+    return f"This model has no chat template: {used} is used, as {why}. --chat-template chooses another."
 
 
 class ChatTemplate:
@@ -43,21 +43,24 @@ class ChatTemplate:
         eos: str = "",
         description: str = OWN,
         stop: tuple[str, ...] = (),
-        is_fallback: bool = False,
+        advice: str = "",
         more_tokens: Mapping[str, str] | None = None,
     ) -> None:
         """more_tokens: texts of other special tokens, by their variables (`pad_token`, ...). description: where it
-        comes from, for people. stop: strings that end an answer; none, where the model's own end tokens do.
-        is_fallback: the file has none, and nobody chose one."""
+        comes from, for people. stop: strings that end an answer; none, where the model's own end tokens do. advice:
+        what a user should know, where the file has none, and nobody chose one."""
         if len(source) > MAX_SOURCE:
             raise TemplateError(f"chat template: {len(source)} characters long, at most {MAX_SOURCE} are taken")
-        self.source, self.description, self.stop, self.is_fallback = source, description, stop, is_fallback
-        self.advice = _advice(description) if is_fallback else ""
-        """What a user should know; "" for a template that the file brings, or that was chosen."""
+        self.source, self.description, self.stop, self.advice = source, description, stop, advice
         self._tokens = {"bos_token": bos, "eos_token": eos, **(more_tokens or {})}
         self._compiled: Template | None = None
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
+    @property
+    def is_fallback(self) -> bool:
+        """The file has none, and nobody chose one."""
+        return bool(self.advice)
+
+    def render(self, /, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
         """The text of `messages` ({"role": ..., "content": ...}), ready for the assistant's turn.
 
         `extra` are further variables (tools, enable_thinking, ...). TemplateError when the template is broken, refuses
@@ -89,11 +92,11 @@ class PlainTurns:
 
     is_fallback = True
     description = "fallback: plain dialogue (nothing in its vocabulary shows a chat format)"
-    advice = _advice(description)
+    advice = _advice("plain dialogue", "nothing in its vocabulary shows a chat format")
     stop: tuple[str, ...] = ("\nUser:",)
     _NAMES = {"user": "User", "assistant": "Assistant"}  # noqa: RUF012
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
+    def render(self, /, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True, **extra: Any) -> str:
         """The text of `messages`; a system message stands before the turns as it is."""
         turns = []
         for message in messages:
@@ -168,20 +171,21 @@ def _fallback(metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> ChatT
     found = fallback_for(lambda text: tokenizer.special_id(text) is not None, str(kind))
     if found is None:
         return PlainTurns()
-    why = f"fallback: {found.name} (its vocabulary has {' and '.join(found.signs)})"
-    return _from_name(found.name, metadata, tokenizer, why, is_fallback=True)
+    why = f"its vocabulary has {' and '.join(found.signs)}"
+    description, advice = f"fallback: {found.name} ({why})", _advice(found.name, why)
+    return _from_name(found.name, metadata, tokenizer, description, advice)
 
 
 def _from_name(
-    name: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None, description: str, is_fallback: bool = False
+    name: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None, description: str, advice: str = ""
 ) -> ChatTemplate:
     row = named(name)
-    return _made(row.source, metadata, tokenizer, description, row.stop, is_fallback)
+    return _made(row.source, metadata, tokenizer, description, row.stop, advice)
 
 
 def _made(
     source: str, metadata: Mapping[str, Any], tokenizer: Tokenizer | None, description: str,
-    stop: tuple[str, ...] = (), is_fallback: bool = False,
+    stop: tuple[str, ...] = (), advice: str = "",
 ) -> ChatTemplate:  # fmt: skip
     bos, eos = ("", "") if tokenizer is None else (_text(tokenizer, i) for i in (tokenizer.bos_id, tokenizer.eos_id))
     texts = () if tokenizer is None else tokenizer.tokens
@@ -190,7 +194,7 @@ def _made(
         for variable, key in _MORE_TOKENS.items()
         if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(texts)
     }
-    return ChatTemplate(source, bos, eos, description, stop, is_fallback, more)
+    return ChatTemplate(source, bos, eos, description, stop, advice, more)
 
 
 _MORE_TOKENS = {

@@ -107,9 +107,10 @@ class TestFallbacks:
     @pytest.mark.parametrize("row", FALLBACKS, ids=lambda row: row.name)
     def test_by_the_vocabulary(self, row):
         template = of_vocabulary(*row.signs, kind=row.tokenizer or "llama")
-        why = f"fallback: {row.name} (its vocabulary has {' and '.join(row.signs)})"
-        assert template.description == why
-        assert template.advice == f"This model has no chat template; {why}. --chat-template chooses another."
+        why = f"its vocabulary has {' and '.join(row.signs)}"
+        assert template.description == f"fallback: {row.name} ({why})"
+        used = f"This model has no chat template: {row.name} is used, as {why}. "
+        assert template.advice == f"{used}--chat-template chooses another."
         assert template.is_fallback
         assert template.stop == TEMPLATES[row.name].stop
 

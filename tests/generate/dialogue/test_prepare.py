@@ -133,6 +133,13 @@ def test_variables_of_the_template():
     assert "Reasoning: high" in prepare(harmony, high).prompt
 
 
+def test_variables_of_any_name():
+    made = ChatTemplate("{{ documents[0].title }} {{ builtin_tools }} {{ loop }}")
+    given = {"self": 1, "loop": 2, "cls": 3, "documents": [{"title": "T"}], "builtin_tools": ["x"]}
+    assert prepare(TemplateModel(made), Conversation([USER], template_kwargs=given)).prompt == "T ['x'] 2"
+    assert prepare(TemplateModel(PlainTurns()), Conversation([USER], template_kwargs=given)).prompt
+
+
 def test_no_thinking_where_the_template_cannot_switch_it_off():
     model = TemplateModel(template("llama-cpp-deepseek-r1"))
     for asked in (Conversation([USER], thinking=False), Conversation([USER], thinking_budget=0)):
