@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localllm.cli.common import Generation
+from localllm.cli.verbose import timed
 from localllm.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Asker:
 
         self.model, self.manner = model, manner
         settings = manner.settings
-        self.context = model.context(n_ctx=settings.n_ctx, n_batch=settings.n_batch)
+        with timed("context") as told:
+            self.context = model.context(n_ctx=settings.n_ctx, n_batch=settings.n_batch)
+            told.append(f"{self.context.n_ctx} tokens, {self.context.n_bytes / 1e6:.0f} MB")
         cache = settings.cache()
         self._cache = cache.of(self.context) if cache else None
         self._tape = Tape(self.context, self._cache)
