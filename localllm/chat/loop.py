@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from localllm.chat import files
 from localllm.chat.commands import COMMANDS, nearest
 from localllm.chat.notes import note
 from localllm.chat.plain import Cleared, read_message
@@ -54,7 +53,7 @@ def handle(talk: Talk, message: str) -> None:
         elif word.startswith("/") and word[1:].isalpha():
             note(f"{word} is no command{nearest(word)} /help lists them.")
         else:
-            talk.ask(files.message(talk.attached, message) if talk.attached else message)
+            talk.ask(message)
     except LocalllmError as error:
         if not talk.reader.interactive:
             raise

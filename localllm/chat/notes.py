@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
 
 import click
 
+from localllm.terminal.screen import Screen
+
 
 def note(text: str) -> None:
     """A line, dim on a terminal that has colours."""
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+    if Screen(sys.stderr).colours:
         text = click.style(text, dim=True)
     click.echo(text, err=True)
 

@@ -67,7 +67,7 @@ class Editor:
     def _new_session(self, history: History, completer: Completer | None = None) -> PromptSession[str]:
         return PromptSession(
             history=history, completer=completer, complete_while_typing=False, multiline=True,
-            prompt_continuation="... ", key_bindings=self._keys(), enable_suspend=True, enable_open_in_editor=True,
+            prompt_continuation=_continuation, key_bindings=self._keys(), enable_suspend=True, enable_open_in_editor=True,
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
         )  # fmt: skip
 
@@ -104,6 +104,11 @@ class Editor:
             event.current_buffer.insert_text(self._pastes.fold(text))
 
         return keys
+
+
+def _continuation(_width: int, _line: int, is_wrapped: int) -> str:
+    """What stands before the second line of a message, and those that follow, but not where a long line is wrapped."""
+    return "" if is_wrapped else "... "
 
 
 class _Completer(Completer):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
+from localllm.chat import files
 from localllm.chat.keeping import Keeping
 from localllm.chat.notes import ReadingProgress, note
 from localllm.chat.plain import Reader, confirmed
@@ -86,21 +87,23 @@ class Talk:
     is_leaving: bool = False
     totals: Totals = field(default_factory=Totals)
 
-    def ask(self, text: str) -> None:
-        """Answer a message. One that does not fit, or is stopped before the first word, comes back into the line."""
+    def ask(self, message: str) -> None:
+        """Answer a message, with the files that go along. Where it does not fit, or is stopped before the first word of
+        its answer, it comes back into the line, and the files wait."""
+        text = files.message(self.attached, message) if self.attached else message
+        answered = self._try(text)
+        if answered:
+            self.attached.clear()
+        elif self.reader.interactive:
+            self.draft = message
+
+    def _try(self, text: str) -> bool:
         try:
-            answered = self.show(lambda: self.chat.ask(text), lambda: self._keep(text))
+            return self.show(lambda: self.chat.ask(text), lambda: self._keep(text))
         except ContextFullError as error:
             if not self.reader.interactive:
                 raise
-            if not self._make_room(text, error):
-                self.draft = text
-                self.attached.clear()
-                return
-            answered = self.show(lambda: self.chat.ask(text), lambda: self._keep(text))
-        self.attached.clear()
-        if not answered and self.reader.interactive:
-            self.draft = text
+            return self._make_room(text, error) and self._try(text)
 
     def _keep(self, text: str) -> None:
         system = self.chat.messages[0]["content"] if self.chat.messages[0]["role"] == "system" else ""

@@ -132,7 +132,7 @@ class FakeContext:
             self.held[seq].append(token)
             if wanted:
                 logits.append(self.model.logits_after(self.held[seq]))
-        return np.array(logits, np.float32).reshape(-1, N_VOCAB)
+        return np.array(logits, np.float32).reshape(-1, self.model.config.n_vocab)
 
     def n_past(self, seq_id=0):
         return len(self.held[seq_id])
