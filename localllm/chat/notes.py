@@ -8,12 +8,15 @@ from collections.abc import Callable
 
 import click
 
+from localllm.terminal.safe import visible
 from localllm.terminal.screen import Screen
 
 
 def note(text: str) -> None:
     """A line, dim on a terminal that has colours."""
-    if Screen(sys.stderr).colours:
+    screen = Screen(sys.stderr)
+    text = visible(text, screen.unicode)  # what people and models wrote must not control the terminal
+    if screen.colours:
         text = click.style(text, dim=True)
     click.echo(text, err=True)
 

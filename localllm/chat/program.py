@@ -34,7 +34,7 @@ class _View(AnswerView):
     """Elsewhere than on a terminal a line feed ends each answer, too: they follow one another."""
 
     def __init__(self, screen: Screen, plain: bool, folds_thinking: bool) -> None:
-        super().__init__(screen, plain, folds_thinking)
+        super().__init__(screen, plain, folds_thinking, "/think show")
         self._out = screen
 
     def end(self) -> None:

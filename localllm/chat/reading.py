@@ -67,8 +67,8 @@ class Editor:
     def _new_session(self, history: History, completer: Completer | None = None) -> PromptSession[str]:
         return PromptSession(
             history=history, completer=completer, complete_while_typing=False, multiline=True,
-            prompt_continuation=_continuation, key_bindings=self._keys(), enable_suspend=True, enable_open_in_editor=True,
-            color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+            prompt_continuation=_continuation, key_bindings=self._keys(), enable_suspend=True,
+            enable_open_in_editor=True, color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
         )  # fmt: skip
 
     def line(self, prompt: str, default: str = "") -> str:

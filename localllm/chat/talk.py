@@ -21,6 +21,7 @@ from localllm.generate.chat import Chat, ChatModel
 from localllm.generate.dialogue.deltas import Content
 from localllm.generate.reply import Reply
 from localllm.generate.stats import Stats
+from localllm.terminal.screen import Screen
 
 _SPARE = 512
 """Tokens that an answer should find free; a quarter of a small context."""
@@ -114,7 +115,7 @@ class Talk:
 
         keep: called when it is known that it can be answered. Where nobody is there, Ctrl-C is a KeyboardInterrupt."""
         progress = ReadingProgress()
-        self.chat.on_read(progress if self.reader.interactive and sys.stderr.isatty() else None)
+        self.chat.on_read(progress if self.reader.interactive and Screen(sys.stderr).can_redraw else None)
         view = self.new_view(self.folds_thinking)
         reply: Reply | None = None
         try:

@@ -72,14 +72,14 @@ class Model(FakeModel):
 
     def __init__(self):
         super().__init__()
-        self.tokenizer = Tokenizer()
+        self.tokenizer = self.letters = Tokenizer()
         self.template = self.tool_template = Template()
 
     def context(self, n_ctx=None, n_seq=1, n_batch=8):
         return Context(self, n_ctx or self.default_n_ctx, 64, True, n_seq)
 
     def logits_after(self, cells):
-        before, _, said = self.tokenizer.decode(cells).rpartition("\n{a:")
+        before, _, said = self.letters.decode(cells).rpartition("\n{a:")
         answer = answer_to(before.rpartition("\n{u:")[2].removesuffix("}"))
         logits = np.zeros(len(LETTERS), np.float32)
         logits[LETTERS.index(answer[len(said)]) if len(said) < len(answer) else EOG] = 10
@@ -94,5 +94,5 @@ def answer_to(question):
 
 
 if __name__ == "__main__":
-    chat.load_model = lambda *args, **options: Model()  # type: ignore[assignment]
+    vars(chat)["load_model"] = lambda *args, **options: Model()
     sys.exit(main(["chat", "--temp", "0", "--no-cache", *sys.argv[1:]]))
