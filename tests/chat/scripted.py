@@ -76,7 +76,7 @@ class Model(FakeModel):
         self.template = self.tool_template = Template()
 
     def context(self, n_ctx=None, n_seq=1, n_batch=8):
-        return Context(self, n_ctx or self.default_n_ctx, 64, True, n_seq)
+        return Context(self, n_ctx or self.default_n_ctx, 512, True, n_seq)
 
     def logits_after(self, cells):
         before, _, said = self.letters.decode(cells).rpartition("\n{a:")
