@@ -51,6 +51,7 @@ def test_an_address_that_is_not_here(call, folder):
         (["--models-dir", "/none"], ["/none"]),
         (["--only"], ["MODEL"]),
         (["--alias", "x"], ["MODEL"]),
+        (["--models-dir", ".", "--chat-template", "gemma"], ["--chat-template", "MODEL"]),
         (["--keep-alive", "5 minutes"], ["5 minutes", "5m"]),
         (["--port", "70000"], ["70000"]),
         (["none.gguf"], ["none.gguf", "no such file"]),
