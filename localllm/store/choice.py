@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from localllm.errors import StoreError
-from localllm.store.filenames import PREFERRED, is_model, part_of, quantization, stem
+from localllm.store.filenames import PREFERRED, is_model, part_of, quantization, stem, tag
 
 _MOST_NAMED = 24
 """Quantizations that an error names."""
@@ -57,20 +57,7 @@ def choices(paths: Iterable[str]) -> list[Choice]:
             folder = PurePosixPath(path).parent
             key = (path, 0) if part is None else (str(folder / part.stem), part.count)
             groups.setdefault(key, []).append(path)
-    return [Choice(tuple(parts), _tag(parts[0])) for parts in groups.values()]
-
-
-_BEFORE = re.compile(r"(?:^|[-._])(UD-|i1-)$", re.IGNORECASE)
-"""What makers put before a quantization: UD-Q4_K_XL (unsloth), i1-Q4_K_M (mradermacher)."""
-
-
-def _tag(path: str) -> str:
-    name, quant = stem(path), quantization(path)
-    if quant:
-        before = _BEFORE.search(name[: -len(quant)])
-        return (before[1] if before else "") + quant
-    folder = PurePosixPath(path).parent.name
-    return folder if folder and quantization(folder) else name
+    return [Choice(tuple(parts), tag(parts[0]) or stem(parts[0])) for parts in groups.values()]
 
 
 def _of_quant(models: Sequence[Choice], quant: str) -> list[Choice]:

@@ -16,6 +16,8 @@ Note = Callable[[str], None]
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
 _QUANTIZATION = re.compile(r"(?:^|[-._])((?:I?Q\d|TQ\d|MXFP4|NVFP4|BF16|FP?16|FP?32)[A-Z0-9_]*)$", re.IGNORECASE)
+_BEFORE = re.compile(r"(?:^|[-._])(UD-|i1-)$", re.IGNORECASE)
+"""What makers put before a quantization: UD-Q4_K_XL (unsloth), i1-Q4_K_M (mradermacher)."""
 _NO_MODEL = re.compile(r"mmproj|imatrix|(?:^|[-._])(?:mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
 PREFERRED = ("Q4_K_M", "Q8_0")
 """Quantizations that are taken where none is asked for, the first that there is; else the first file."""
@@ -52,6 +54,21 @@ def quantization(name: str | PurePath) -> str:
     """The quantization at the end of a file's name, in capitals; "" where there is none."""
     found = _QUANTIZATION.search(stem(name))
     return found[1].upper() if found else ""
+
+
+def tag(name: str | PurePath) -> str:
+    """The quantization as the file's name has it, with what its maker put before it, else the folder that is called so;
+    "" where neither tells one."""
+    folder = PurePath(name).parent.name
+    return _tagged(stem(name)) or (folder if _tagged(folder).lower() == folder.lower() else "")
+
+
+def _tagged(text: str) -> str:
+    found = _QUANTIZATION.search(text)
+    if found is None:
+        return ""
+    before = _BEFORE.search(text[: found.start(1)])
+    return (before[1] if before else "") + found[1].upper()
 
 
 def whole_models(paths: Iterable[Path], note: Note) -> Iterator[tuple[Path, ...]]:

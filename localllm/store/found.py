@@ -56,16 +56,25 @@ def _names(model: StoredModel) -> Iterator[str]:
 
 
 def find(name: str, models: Sequence[StoredModel] | None = None) -> StoredModel | None:
-    """The model of a name, whatever its case: as `found_models` gives it, a repository's or Ollama's without a tag
-    (Q4_K_M, else Q8_0, else the first; Ollama's ":latest"), or a file's name with or without ".gguf"."""
+    """The model of a name, whatever its case: as `found_models` gives it, without what a maker puts before a
+    quantization (UD-), a repository's or Ollama's without a tag (Q4_K_M, else Q8_0, else the first; Ollama's
+    ":latest"), or a file's name with or without ".gguf"."""
     models = found_models() if models is None else models
     wanted = name.lower()
     for prefix in _HUB_HOSTS:
         wanted = wanted.removeprefix(prefix)
-    by_name = {model.name.lower().removeprefix("hf.co/"): model for model in reversed(models)}
+    by_name: dict[str, StoredModel] = {}
+    for model in models:
+        by_name.setdefault(model.name.lower().removeprefix("hf.co/"), model)
     for tag in ("", ":latest", *(f":{tag.lower()}" for tag in PREFERRED)):
         if wanted + tag in by_name:
             return by_name[wanted + tag]
-    tagged = (model for known, model in reversed(by_name.items()) if known.startswith(wanted + ":"))
+    repository, _, quantization = wanted.rpartition(":")
+    near = (
+        model
+        for known, model in by_name.items()
+        if known.startswith(wanted + ":")
+        or (repository and known.startswith(repository + ":") and known.endswith("-" + quantization))
+    )
     files = (model for model in models if wanted in (model.path.name.lower(), stem(model.path.name).lower()))
-    return next(tagged, None) or next(files, None)
+    return next(near, None) or next(files, None)

@@ -26,6 +26,23 @@ def test_quantization(name: str, tag: str) -> None:
     assert filenames.quantization(name) == tag
 
 
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("Qwen3-4B-UD-q4_k_xl.gguf", "UD-Q4_K_XL"),
+        ("m.i1-Q4_K_M.gguf", "i1-Q4_K_M"),
+        ("UD-Q2_K_XL/m-UD-Q2_K_XL-00001-of-00002.gguf", "UD-Q2_K_XL"),
+        ("BF16/m-00001-of-00002.gguf", "BF16"),
+        ("UD-IQ1_S/m.gguf", "UD-IQ1_S"),
+        ("Qwen3-4B-Q4_K_M/m.gguf", ""),
+        ("sub/m.gguf", ""),
+        ("RUD-Q4_0.gguf", "Q4_0"),
+    ],
+)
+def test_tags(name: str, tag: str) -> None:
+    assert filenames.tag(name) == tag
+
+
 def test_models_by_their_names() -> None:
     models = ["a.gguf", "A.GGUF", "prompt-mtp.gguf", "x-00002-of-00002.gguf"]
     others = [

@@ -83,6 +83,18 @@ def test_hub_names(home: Path) -> None:
         assert (model and model.path.name) == file, name
 
 
+def test_quantizations_of_makers(home: Path) -> None:
+    for name in ("m-UD-Q4_K_XL.gguf", "m-Q2_K.gguf", "BF16/m.gguf"):
+        layouts.hub(home / "hf/hub", "unsloth/m-GGUF", name, name.encode())
+    assert names() == ["unsloth/m-GGUF:BF16", "unsloth/m-GGUF:Q2_K", "unsloth/m-GGUF:UD-Q4_K_XL"]
+    for name in ("UD-Q4_K_XL", "q4_k_xl"):
+        model = find(f"unsloth/m-gguf:{name}")
+        assert model is not None
+        assert model.path.name == "m-UD-Q4_K_XL.gguf"
+    assert find("unsloth/m-GGUF:K_XL") is None
+    assert find("unsloth/m-GGUF:") is None
+
+
 def test_hub_revisions(home: Path) -> None:
     """The revision of `main` comes first; an older one's file is named only where it is another."""
     cache = home / "hf/hub"

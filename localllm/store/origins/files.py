@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from localllm.store.filenames import Note, quantization, stem
+from localllm.store.filenames import Note, stem, tag
 from localllm.store.stored import StoredModel
 
 MAX_DEPTH = 8
@@ -59,12 +59,11 @@ def named(repository: str, models: Iterable[Parts]) -> Iterator[tuple[str, Parts
     """Names of the models of a repository: "org/repo:Q4_K_M"; by the file's name where the quantization does not tell
     them apart; "org/repo" alone for an only one that tells none."""
     models = list(models)
-    tags = [quantization(parts[0].name) for parts in models]
+    tags = [tag(parts[0]) for parts in models]
     counts = Counter(tags)
-    for parts, tag in zip(models, tags, strict=True):
-        if counts[tag] > 1:
-            tag = stem(parts[0].name)
-        yield (f"{repository}:{tag}" if tag else repository), parts
+    for parts, found in zip(models, tags, strict=True):
+        label = stem(parts[0].name) if counts[found] > 1 else found
+        yield (f"{repository}:{label}" if label else repository), parts
 
 
 def open_file(path: Path) -> BinaryIO:
