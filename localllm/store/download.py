@@ -33,17 +33,20 @@ class Download:
         """Fetches the file unless it `is_here`, which is asked once nobody else is at it; whether it was fetched.
 
         Raises StoreError, which says whether the next try goes on where this one stopped."""
-        name = self.remote.name
         try:
             for path in (self.place, self.lock):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(self.lock, lambda: report(f"{name}: another process fetches it", 0, 0)):
-                if is_here():
-                    return False
-                Transfer(self.remote, self.part, report).run()
-                records.pulled(self.place, self.record, self.etag)
-                put(self.part, self.place)
-                return True
+            with locked(self.lock, lambda: report(f"{self.remote.name}: another process fetches it", 0, 0)):
+                return not is_here() and self._fetch(report)
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.place}: {error.strerror or error}") from None
+
+    def _fetch(self, report: Progress) -> bool:
+        try:
+            Transfer(self.remote, self.part, report).run()
+            records.pulled(self.place, self.record, self.etag)
+            put(self.part, self.place)
+            return True
         except StoreError as error:
             raise StoreError(f"{error}{self._kept()}") from None
         except OSError as error:
@@ -51,7 +54,7 @@ class Download:
         except BaseException:  # Ctrl-C, SIGTERM
             kept = self._kept()
             if kept:
-                report(f"{name}: stopped{kept}", 0, 0)
+                report(f"{self.remote.name}: stopped{kept}", 0, 0)
             raise
 
     def _of_disk(self, error: OSError) -> StoreError:

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ _PROGRESS = 1 << 16
 @dataclass(frozen=True)
 class Remote:
     """A file to fetch. `size`: bytes. `etag`: 64 hexadecimal digits are its SHA-256, 40 git's SHA-1 of it as a blob
-    (both are checked), others are not understood. `validator`: an ETag of `url` itself in its quotes, or "". `name`:
+    (both are checked), others are not understood. `validator`: what If-Range may carry to `url`, or "". `name`:
     what people call it. `explain`: says in words what a failed request means."""
 
     url: str
@@ -139,7 +140,7 @@ class Transfer:
             if not self._begins_here(answer):
                 self._restart()
             self._require_size(answer)
-            self._validator = strong(answer.headers.get("ETag"))
+            self._validator = validator(answer.headers)
             self._write(answer)
         if self._done < self._remote.size:
             raise ConnectionError(f"the connection broke after {self._done} of {self._remote.size} bytes")
@@ -200,9 +201,10 @@ def hasher(etag: str, size: int) -> Any:
     return None
 
 
-def strong(etag: str | None) -> str:
-    """An ETag that If-Range may carry: a weak one may not."""
-    return etag if etag and re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
+def validator(headers: Message) -> str:
+    """What If-Range may carry to mean the file of an answer: its ETag, but no weak one; else its date; else ""."""
+    etag = headers.get("ETag", "")
+    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else headers.get("Last-Modified", "")
 
 
 def is_full(error: OSError) -> bool:

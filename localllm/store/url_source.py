@@ -17,7 +17,7 @@ from localllm.store.entry import Progress
 from localllm.store.hf_cache import is_offline, is_safe
 from localllm.store.paths import store_dir
 from localllm.store.retry import patiently
-from localllm.store.transfer import Remote, strong
+from localllm.store.transfer import Remote, validator
 
 _NO_HEAD = (400, 403, 404, 405, 501)
 """Statuses of servers that do not know HEAD, or have signed GET alone."""
@@ -107,8 +107,7 @@ def _facts(url: str, method: str) -> _Facts:
         length = answer.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d{1,15}", length) or not int(length):
             raise StoreError(f"{_host(url)}: {url}: the server does not say how large the file is")
-        date = answer.headers.get("Last-Modified", "")
-        return _Facts(int(length), strong(answer.headers.get("ETag")) or date)
+        return _Facts(int(length), validator(answer.headers))
 
 
 def _part_urls(url: str) -> list[str]:

@@ -84,6 +84,8 @@ class Hub(ThreadingHTTPServer):
         """Seconds before each piece of a content."""
         self.sent = 0
         """Bytes of contents."""
+        self.date = ""
+        """Last-Modified of contents."""
         self.pause: threading.Event | None = None
         """Contents stop in the middle until it is set."""
         self.halfway = threading.Event()
@@ -222,6 +224,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if etag:
             self.send_header("ETag", etag)
+        if self.server.date:
+            self.send_header("Last-Modified", self.server.date)
         if wanted:
             shown = 7 if fault == "wrong range" else start
             self.send_header("Content-Range", f"bytes {shown}-{end - 1}/{len(data)}")
@@ -237,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if not wanted or fault == "no ranges" or int(wanted[1]) >= len(data):
             return None
-        if self.headers.get("If-Range") not in (None, etag):
+        if self.headers.get("If-Range") not in (None, etag, self.server.date or None):
             return None
         return int(wanted[1]), min(int(wanted[2]) + 1, len(data)) if wanted[2] else len(data)
 

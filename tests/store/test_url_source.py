@@ -93,6 +93,19 @@ def test_another_file_while_it_comes(web: Hub, store: Path) -> None:
     assert [a.range is None for a in web.contents()] == [True, False]
 
 
+def test_a_date_tells_versions_apart(web: Hub, store: Path) -> None:
+    web.etags["/there/m.gguf"] = ""
+    web.date = "Wed, 21 Oct 2026 07:28:00 GMT"
+    web.faults = ["break", "404"]
+    with pytest.raises(StoreError):
+        pull(f"{web.url}/there/m.gguf")
+    web.faults = ["break"]
+    pull(f"{web.url}/there/m.gguf")
+    assert [a.if_range for a in web.contents()] == [None, *[web.date] * 3]
+    assert all(a.range for a in web.contents()[1:])
+    assert (store / "m.gguf").read_bytes() == DATA
+
+
 def test_nothing_tells_versions_apart(web: Hub, store: Path) -> None:
     web.etags["/there/m.gguf"] = ""
     web.faults = ["break", "404"]
