@@ -17,6 +17,7 @@ from localllm.cli.settings import default_model
 from localllm.cli.verbose import Counted, loaded_facts, timed, where
 from localllm.errors import UsageError
 from localllm.terminal.progress import Progress as Progress
+from localllm.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from localllm.generate.answer import TextModel
@@ -242,9 +243,12 @@ def load_model(
 
 def note(text: str) -> None:
     """A line for the reader on stderr, dim on a terminal that has colours."""
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        text = click.style(text, dim=True)
-    click.echo(text, err=True)
+    click.echo(dimmed(text), err=True)
+
+
+def dimmed(text: str) -> str:
+    """A text for stderr, dim where that is a terminal that has colours."""
+    return click.style(text, dim=True) if Screen(sys.stderr).colours else text
 
 
 def statistics(stats: Stats) -> str:

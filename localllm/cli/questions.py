@@ -42,11 +42,20 @@ def whole_prompt(prompt: str | None, file: str | None) -> str | None:
 
     A line's end at the end of a file or of a pipe is no part of the prompt (as llama.cpp reads -f: common/arg.cpp).
     """
-    parts = [prompt or ""]
+    parts = [_checked(prompt or "")]
     if file is not None and file != STDIN:
         parts.append(_without_end(read_text(file, "-f")))
     parts.append(_without_end(all_of_stdin() if file == STDIN else _piped()))
     return "\n\n".join(part for part in parts if part) or None
+
+
+def _checked(prompt: str) -> str:
+    """An argument of the command line; UsageError where its bytes are no UTF-8 (Python makes surrogates of them)."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the prompt is not UTF-8 text (character {error.start + 1})") from None
+    return prompt
 
 
 def read_text(path: str, flag: str) -> str:

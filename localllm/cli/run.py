@@ -18,6 +18,7 @@ from localllm.cli.common import (
     VARIABLES,
     Generation,
     Progress,
+    dimmed,
     load_model,
     note,
     one_model,
@@ -30,6 +31,7 @@ from localllm.cli.sections import Sectioned
 from localllm.cli.settings import default_model
 from localllm.cli.verbose import is_verbose, tell
 from localllm.errors import INTERRUPTED, UsageError
+from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
     from localllm.generate.grammar import Grammar
@@ -213,31 +215,30 @@ def _show(asked: Asked, shown: bool, thoughts: bool) -> int:
     """Take the answer as it comes, and write it where `shown` is true; the exit status: 130 after Ctrl-C, which leaves
     the text so far."""
     from localllm.generate.dialogue.deltas import Content
+    from localllm.terminal.answer import AnswerView
+    from localllm.terminal.screen import Screen
 
-    reply, status, is_first = asked.reply, 0, True
-    thinking = False
+    reply, status, is_first, thinks = asked.reply, 0, True, False
+    view = AnswerView(Screen(sys.stdout), plain=True)
     try:
         for part in reply.parts():
             if is_first:
                 tell(f"first token: {reply.stats.prompt_tokens} tokens read in {reply.stats.prompt_seconds:.2f} s")
-                is_first = False
-            said = isinstance(part, Content)
-            if said and shown:
-                if thinking:
-                    click.echo(err=True)
-                sys.stdout.write(part.text)
-                sys.stdout.flush()
-            elif not said and thoughts:
-                click.echo(click.style(part.text, dim=True) if sys.stderr.isatty() else part.text, err=True, nl=False)
-            thinking = not said and thoughts
+            is_first, said = False, isinstance(part, Content)
+            if thinks and said:
+                click.echo(err=True)
+            thinks = thoughts and not said
+            if thinks:
+                click.echo(dimmed(visible(part.text)), err=True, nl=False)
+            elif said and shown:
+                view.content(part.text)
     except KeyboardInterrupt:
         reply.close()
         status = INTERRUPTED
-    if thinking:
+    if thinks:
         click.echo(err=True)
-    if shown and not reply.text.endswith("\n"):
-        if sys.stdout.isatty():
-            sys.stdout.write("\n")
-        elif sys.stderr.isatty():
-            click.echo(err=True)
+    if shown:
+        view.end()
+        if sys.stderr.isatty() and not (sys.stdout.isatty() or reply.text.endswith("\n")):
+            click.echo(err=True)  # the text and what is told next may share a screen
     return status

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.common import note
+from localllm.cli.common import note, one_model
 from localllm.cli.tables import size, table
 from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
@@ -47,9 +47,7 @@ def command(model: str | None, option: str | None, ctx_size: int | None, tensors
     MODEL is the path of a GGUF file or a name of `localllm list`; without it, the default model. Of a model that is
     not here (org/repo:QUANT, an address, a name of the catalog) the first megabytes are read from where it lies.
     """
-    if model is not None and option is not None:
-        raise click.UsageError("the model is given twice, as MODEL and by -m")
-    with _open(model if model is not None else option) as (file, remote):
+    with _open(one_model(model, option)) as (file, remote):
         facts = collect(file, ctx_size, tensors) | _place(file, remote)
     click.echo(json.dumps(facts, indent=1) if output == "json" else _text(facts))
 

@@ -194,11 +194,16 @@ def test_one_model():
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_color", "dim"), [(True, None, True), (True, "1", False), (False, None, False), (True, "", True)]
-)
-def test_colours(monkeypatch, terminal, no_color, dim):
+    ("terminal", "no_color", "term", "dim"),
+    [
+        (True, None, "xterm", True), (True, "1", "xterm", False), (False, None, "xterm", False),
+        (True, "", "xterm", True), (True, None, "dumb", False),
+    ],
+)  # fmt: skip
+def test_colours(monkeypatch, terminal, no_color, term, dim):
     stream = Stream(terminal)
     monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", term)
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color is not None:
         monkeypatch.setenv("NO_COLOR", no_color)

@@ -123,6 +123,10 @@ class TestStdin:
         assert result.status == 2
         assert "no prompt" in result.err
 
+    def test_so_must_the_argument(self, call, fake):
+        result = call("run", "-p", "ab\udcff")
+        assert (result.status, result.err) == (2, "localllm: the prompt is not UTF-8 text (character 3)\n")
+
     def test_must_be_text(self, call, fake):
         result = call("run", stdin=b"ab\xff")
         assert result.status == 2

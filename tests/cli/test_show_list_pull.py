@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from localllm.cli import list as list_verb
 from localllm.cli import show
-from localllm.errors import FileError, StoreError
+from localllm.errors import FileError, StoreError, UsageError
 from localllm.model import memory as counting
 from localllm.model.model import LoadedModel
 from localllm.runtime.system import Free
@@ -213,7 +213,8 @@ def test_show_by_name(home: Path) -> None:
     (home / "tiny.gguf").write_bytes(model_bytes())
     for args in ([], ["tiny"], ["-m", "Tiny"]):
         assert "Architecture  llama" in invoke(show, *args).stdout
-    assert invoke(show, "tiny", "-m", "tiny").exit_code == 2
+    with pytest.raises(UsageError, match="the model is given twice"):
+        invoke(show, "tiny", "-m", "tiny")
     with pytest.raises(FileError, match="no such file"):
         invoke(show, "none.gguf")
 
