@@ -79,6 +79,13 @@ _NAMES: dict[str, Callable[[], Iterable[CompletionItem]]] = {"pull": _catalog, "
 """Verbs that take other models than those that are here or in the catalog."""
 
 
+def _templates(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
+    from localllm.text.templates import TEMPLATES
+
+    rows = (CompletionItem(name, help=row.models) for name, row in sorted(TEMPLATES.items()))
+    return [item for item in rows if _begins(item, incomplete)] or [CompletionItem(incomplete, type="file")]
+
+
 def _verbs(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     top = ctx.find_root().command
     return top.shell_complete(ctx.find_root(), incomplete) if isinstance(top, click.Group) else ()
@@ -86,6 +93,7 @@ def _verbs(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
 
 _KINDS: tuple[tuple[Callable[[str], object], _Completed], ...] = (
     (lambda shown: "MODEL" in shown or "NAME..." in shown, _Completed("model", _models)),
+    (lambda shown: shown == "NAME|FILE", _Completed("template", _templates)),
     (lambda shown: "COMMAND" in shown, _Completed("command", _verbs)),
     (_FILES.search, _Completed("file", lambda _, text: [CompletionItem(text, type="file")])),
     (_FOLDERS.search, _Completed("folder", lambda _, text: [CompletionItem(text, type="dir")])),

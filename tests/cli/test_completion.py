@@ -66,6 +66,11 @@ def test_models_and_files(answer, models):
     assert answer("localllm run --cache-dir d") == [("dir", "d")]
 
 
+def test_templates_and_files(answer):
+    assert answer("localllm run --chat-template phi") == [("plain", "phi3"), ("plain", "phi4")]
+    assert answer("localllm serve --chat-template ./x") == [("file", "./x")]
+
+
 def test_what_bash_has_of_a_name_with_a_colon_is_left_out(answer, models):
     assert answer("localllm chat llama3.2") == [("plain", "llama3.2:3b"), ("plain", "llama3.2:1b")]
     assert answer("localllm chat llama3.2:") == [("plain", "3b"), ("plain", "1b")]
