@@ -113,14 +113,14 @@ def _here_table(rows: list[dict[str, Any]]) -> str:
         used = ago(time.time() - row["last_used"]) if row["last_used"] else ""
         origin = ORIGINS[row["origin"]].title
         cells.append([_name(row), origin, row["architecture"], row["quantization"], size(row["size"]), used])
-    return table(cells, right=(4,), narrow=(0, 5, 1))
+    return table(cells, right=(4,), narrow={2: 6, 5: 12, 3: 6})
 
 
 def _there_table(rows: list[dict[str, Any]]) -> str:
     cells = [["NAME", "SIZE", "FORMAT", "FOR", "ABOUT"]]
     for row in rows:
         cells.append([_name(row), size(row["size"]), row["quantization"], row["use"], row["about"]])
-    return table(cells, right=(1,), narrow=(4, 0))
+    return table(cells, right=(1,), narrow={4: 8, 3: 9})
 
 
 def _name(row: dict[str, Any]) -> str:

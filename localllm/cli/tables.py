@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from localllm.terminal.safe import visible
 from localllm.terminal.screen import Screen
 from localllm.terminal.width import clusters, width
 
 _LEAST = 12
-"""Characters that a column keeps when it is made narrower."""
+"""Columns that the first cell of a row keeps at least."""
 
 
-def table(rows: list[list[str]], right: Sequence[int] = (), indent: str = "", narrow: Sequence[int] = ()) -> str:
-    """Rows of cells as aligned columns. right: columns that are flush right. narrow: columns that lose their ends where
-    the terminal is not wide enough, the first one first; what is no terminal gets all."""
+def table(
+    rows: list[list[str]], right: Sequence[int] = (), indent: str = "", narrow: Mapping[int, int] | None = None
+) -> str:
+    """Rows of cells as aligned columns. right: numbers of those that are flush right. narrow: where the terminal is not
+    wide enough, what these columns must keep at least, the first one first; one that cannot keep it is left out, but
+    for the first of the table, which is cut in the end. What is no terminal gets all."""
     rows = [list(map(one_line, row)) for row in rows]
-    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
     screen = Screen()
-    over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - screen.width if screen.is_terminal else 0
-    for i in narrow:
-        less = max(0, min(over, widths[i] - _LEAST))
-        widths[i] -= less
-        over -= less
+    widths = {i: max(width(row[i]) for row in rows) for i in range(len(rows[0]))}
+    if screen.is_terminal and narrow is not None:
+        widths = _fitting(widths, narrow, screen.width - len(indent))
     end = "…" if screen.unicode else "~"
 
     def line(row: list[str]) -> str:
-        cells = (_fitted(cell, widths[i], end, i in right) for i, cell in enumerate(row))
+        cells = (_fitted(row[i], columns, end, i in right) for i, columns in widths.items())
         return indent + "  ".join(cells).rstrip()
 
     return "\n".join(line(row) for row in rows)
+
+
+def _fitting(widths: dict[int, int], narrow: Mapping[int, int], room: int) -> dict[int, int]:
+    """Widths of the columns that stay, which fit into the room if that can be."""
+    kept = dict(widths)
+    for i, least in (*narrow.items(), (0, _LEAST)):
+        over = sum(kept.values()) + 2 * (len(kept) - 1) - room
+        if over <= 0:
+            break
+        if i and kept[i] - over < least:
+            del kept[i]
+        else:
+            kept[i] = min(kept[i], max(least, kept[i] - over))
+    return kept
 
 
 def one_line(text: str) -> str:
