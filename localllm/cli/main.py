@@ -175,7 +175,11 @@ def _usage(error: click.UsageError) -> int:
     text = error.format_message().rstrip(".")
     if place := _place(error):
         text = f"{place}: {error.message.rstrip('.')}"
-    elif isinstance(error, click.NoSuchOption) and path == "localllm":
+    elif isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.parent:
+        params = (param for param in error.ctx.command.params if not getattr(param, "hidden", False))
+        flags = [flag for param in params for flag in (*param.opts, *param.secondary_opts) if flag.startswith("-")]
+        text = f"no such option: {error.option_name}{nearest(error.option_name, flags)} (see `{path} --help`)"
+    elif isinstance(error, click.NoSuchOption):
         text += f": options stand after a command, as in `localllm run {error.option_name} ...`"
     else:
         text += f" (see `{path} --help`)"

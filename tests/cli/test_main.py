@@ -114,6 +114,11 @@ def test_what_is_no_command_names_what_is_near(call, args, words):
         assert word in result.err
 
 
+def test_an_unknown_option_names_what_is_near_and_shown(call):
+    assert call("run", "--tmep", "1").err.startswith("localllm: no such option: --tmep; near it: --temp")
+    assert "-ncmoe" not in call("run", "--ncmo").err
+
+
 def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "localllm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("localllm ")
