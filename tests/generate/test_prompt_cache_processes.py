@@ -12,6 +12,7 @@ from localllm.generate.chat import Chat
 from localllm.generate.params import Sampling
 from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.session import Model
+from tests.generate import kill
 from tests.generate.kept import saved
 from tests.generate.test_chat_states import VOCABULARY
 from tests.generate.test_prompt_cache import prompt
@@ -64,6 +65,14 @@ def test_a_process_that_may_not_write_so_much(files, folder):
     assert known == 0
     assert note.endswith("a prompt is not kept on disk: File too large")
     assert not saved(folder)
+
+
+@pytest.mark.slow
+def test_some_cycles_of_killing(tmp_path):
+    """The rest is `python -m tests.generate.kill`."""
+    totals = kill.run(tmp_path, 4, seed=3, say=False)
+    assert totals["cycles"] == 4
+    assert totals["kept"] > 0
 
 
 # --- conversations and single answers
