@@ -181,11 +181,12 @@ class Database:
         """Those that have messages, the newest first."""
         with self._explained():
             rows = self._db.execute(
-                """SELECT c.id, coalesce(c.name, ''), c.model, c.system, c.changed, coalesce(c.holder, ''),
-                count(m.id), (SELECT substr(content, 1, 200) FROM messages WHERE conversation = c.id ORDER BY id)
-                FROM conversations c JOIN messages m ON m.conversation = c.id
-                GROUP BY c.id ORDER BY c.changed DESC, c.id DESC LIMIT ?""",
-                (limit,),
+                """SELECT c.id, coalesce(c.name, ''), c.model, c.system, c.changed, coalesce(c.holder, ''), count(m.id),
+                (SELECT substr(content, 1, 200) FROM messages
+                 WHERE conversation = c.id AND state != :gone ORDER BY id LIMIT 1)
+                FROM conversations c JOIN messages m ON m.conversation = c.id AND m.state != :gone
+                GROUP BY c.id ORDER BY c.changed DESC, c.id DESC LIMIT :limit""",
+                {"gone": REPLACED, "limit": limit},
             )
             return [Conversation(*row) for row in rows]
 

@@ -64,7 +64,8 @@ class Keeping:
         self._answer: int | None = None
         self._before: int | None = None
         """The answer that the one under way takes the place of."""
-        self._pause = 0.0
+        self._left: list[int] = []
+        """Messages that the next one takes the place of: one without an answer, an answer without a word."""
 
     @classmethod
     def open(cls, wanted: bool, on_note: Callable[[str], None]) -> Keeping:
@@ -92,6 +93,7 @@ class Keeping:
         def write(database: Database) -> None:
             if self.conversation is None:
                 self.conversation = database.begin(model, system, this_process())
+            self._replace_left(database)
             self._messages.append(("user", database.add(self.conversation, "user", text)))
             self._begin_answer(database)
 
@@ -103,9 +105,14 @@ class Keeping:
         def write(database: Database) -> None:
             if self._messages:
                 self._before = self._messages.pop()[1]
+                self._replace_left(database)
                 self._begin_answer(database)
 
         self._try(write)
+
+    def _replace_left(self, database: Database) -> None:
+        database.mark(self._left, REPLACED)
+        self._left = []
 
     def _begin_answer(self, database: Database) -> None:
         assert self.conversation is not None
@@ -153,8 +160,9 @@ class Keeping:
             elif before is not None:
                 self._messages.append(("assistant", before))
                 gone = [answer]
-            else:
-                gone = [answer, self._messages.pop()[1]]
+            else:  # the message is back in the line, and stays until another one is asked
+                gone = [answer]
+                self._left = [self._messages.pop()[1]]
             database.mark(gone, REPLACED)
 
         self._try(write)
@@ -190,6 +198,7 @@ class Keeping:
         """The conversation ends here; what is said from now on is another one."""
         conversation, self.conversation = self.conversation, None
         self._messages.clear()
+        self._left = []
         if conversation is not None:
             self._try(lambda database: database.release(conversation))
 
@@ -231,7 +240,7 @@ class Keeping:
             for message in stay:
                 if message.state == UNDER_WAY:
                     database.end(message.id, message.content, message.reasoning, STOPPED)
-            database.mark([message.id for message in gone], REPLACED)
+            self._left = [message.id for message in gone]
             ids = [message.id for message in stay]
         self._messages = [(message.role, i) for message, i in zip(stay, ids, strict=True) if message.state != DROPPED]
         return [message for message in stay if message.state != DROPPED], unanswered

@@ -68,7 +68,12 @@ class Chat:
 
     @property
     def at_prompt(self) -> bool:
-        return plain(self.seen).rstrip(" ").endswith(">>>")
+        return bool(re.search(rf">>>( +count \d+ {WORDS})? *\Z", plain(self.seen)))
+
+    @property
+    def has_draft(self) -> bool:
+        """A message that had no answer is back in the line."""
+        return self.at_prompt and not self.is_dumb and not plain(self.seen).rstrip(" ").endswith(">>>")
 
     def until(self, end: float, ready: bool = False) -> bool:
         """Read until a moment, or (ready) until a prompt; False where the moment came first."""
@@ -129,6 +134,9 @@ def cycle(home: Path, number: int, choice: random.Random) -> tuple[int, bool, bo
     else:
         assert chat.until(chat.begun + LIMIT, ready=True), f"no prompt: {chat.seen[-2000:]!r}"
         end = time.monotonic() + choice.uniform(0.0, 2.0)
+        if chat.has_draft:
+            chat.seen += "\n"
+            chat.send("\x03")
         while chat.until(end, ready=True):
             turns.append(number * 1000 + len(turns))
             chat.seen += "\n"  # the prompt that is there is answered

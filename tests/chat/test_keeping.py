@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 
 import pytest
@@ -124,6 +125,8 @@ class TestInterrupted:
         keeping = Keeping.open(True, print)
         keeping.ask("hi", "m.gguf", "")
         hold(GONE)
+        for _ in range(2):  # as long as it is not asked again, it comes back
+            assert say("/load", keeps=True).reader.defaults == ["", "hi"]
         said = say("/load", "hi", keeps=True)
         assert said.reader.defaults == ["", "hi", ""]
         assert texts() == ["hi", "hello"]
@@ -176,6 +179,26 @@ def test_tidied(states, stay, unanswered):
     assert [m.content for m in left] == stay
     assert text == unanswered
     assert sorted(m.id for m in left + gone) == list(range(len(states)))
+
+
+def test_a_message_that_is_stopped_before_its_answer_stays_until_another_is_asked(say, monkeypatch):
+    def press(context):
+        if next(presses, 0):
+            signal.raise_signal(signal.SIGINT)
+
+    for lines, want in ((["hi"], ["hi"]), (["hi", "yo"], ["yo", "hello"])):
+        presses = iter([1])
+        model = FakeModel()
+        make = model.context
+
+        def context(make=make, **options):
+            made = make(**options)
+            made.before_pass = press
+            return made
+
+        monkeypatch.setattr(model, "context", context)
+        say(*lines, model=model, keeps=True)
+        assert texts() == want
 
 
 class TestTrouble:
