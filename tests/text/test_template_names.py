@@ -61,6 +61,13 @@ class TestNames:
         assert all(m["content"].strip() in text for m in RECORDED["conversations"]["all"])
         assert text.startswith(template.render(RECORDED["conversations"]["all"], add_generation_prompt=False))
 
+    @pytest.mark.parametrize("name", sorted(TEMPLATES))
+    def test_the_system_at_the_end_is_shown(self, name):
+        said = [*USER, {"role": "assistant", "content": "Hello!"}, {"role": "system", "content": "Be brief."}]
+        template = chosen_template(name, {}, None)
+        for messages in (said, said[2:]):
+            assert template.render(messages).count("Be brief.") == 1
+
     def test_unknown(self):
         with pytest.raises(UsageError, match=r"'chatmll', and there is no such file: near it are chatml, "):
             chosen_template("chatmll", {}, None)

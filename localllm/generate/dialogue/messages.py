@@ -84,14 +84,17 @@ def _fitting_id(call_id: str, row: Format) -> str:
 
 
 def merge_systems(messages: list[Message], can: Capabilities) -> list[Message]:
-    """One system message at the beginning at most; where the template shows none, it heads the first other message."""
+    """One system message at the beginning at most; where the template shows none, it heads the user's first message, or
+    is one of its own where another speaks first."""
     n = next((i for i, m in enumerate(messages) if m["role"] not in ("system", "developer")), len(messages))
-    if n == 0 or (n == 1 and (len(messages) == 1 or can.system)):
+    if n == 0 or (n == 1 and can.system):
         return messages
     first = {"role": messages[0]["role"], "content": "\n\n".join(m["content"] for m in messages[:n] if m["content"])}
     rest = messages[n:]
-    if not rest or can.system:
+    if can.system:
         return [first, *rest]
+    if not rest or rest[0]["role"] != "user":
+        return [first | {"role": "user"}, *rest]
     return [rest[0] | {"content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 

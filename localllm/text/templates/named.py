@@ -58,13 +58,15 @@ def _turns(begin: str, any: str = "", head: str = "", **roles: str) -> str:
 
 
 def _with_system(begin: str, user: str, assistant: str, gap: str = "\n\n", trim: bool = False) -> str:
-    """Turns of user and assistant, where the system's text heads the user's next turn; {system} stands for it."""
+    """Turns of user and assistant, where the system's text heads the user's next turn, or stands in an empty one at the
+    end; {system} stands for it."""
     system = "message.content | trim" if trim else "message.content"
     before, after = user.split("{system}")
     return "\n".join(
         [
             "{%- set ns = namespace(system='') -%}",
-            "{%- for message in messages -%}",
+            "{%- set end = [{'role': 'user', 'content': ''}] if messages and messages[-1].role == 'system' else [] -%}",
+            "{%- for message in messages + end -%}",
             "{%- if message.role == 'system' -%}",
             f"{{%- set ns.system = ns.system ~ ({system}) -%}}",
             "{%- elif message.role == 'assistant' -%}",

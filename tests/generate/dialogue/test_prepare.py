@@ -63,6 +63,17 @@ def test_system_and_developer_messages_become_one():
     assert "<start_of_turn>user\nD\n\nS\n\nASK<end_of_turn>" in prompt
 
 
+@pytest.mark.parametrize("name", ["microsoft-Phi-3-medium-4k-instruct", "google-gemma-2-2b-it", "Qwen-Qwen3-0.6B"])
+def test_a_system_message_without_a_user_behind_it(name):
+    """It is the user's where the template shows no other: some templates drop it, some refuse it."""
+    made = TemplateModel(template(name))
+    system, said = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "Hello!"}
+    for messages in ([system], [system, said, USER], [USER, said, system]):
+        prompt = prepare(made, Conversation(messages)).prompt
+        assert prompt.count("Be brief.") == 1
+        assert "Be brief.\n\nHello!" not in prompt
+
+
 def test_tools_in_a_system_prompt_where_the_template_knows_none():
     messages: list[Any] = [
         {"role": "system", "content": "S"},
