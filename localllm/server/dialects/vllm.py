@@ -29,7 +29,7 @@ async def tokenizer_info(call: Call) -> TokenizerInfo:
             bos_token=text(tokenizer.bos_id),
             eos_token=text(tokenizer.eos_id),
             pad_token=None,
-            chat_template=getattr(served.model.template, "source", None),
+            chat_template=getattr(served.model.template, "source", None) or None,
         )
 
 
