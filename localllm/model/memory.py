@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from localllm.errors import NotEnoughMemoryError
 from localllm.gguf.reader import GGUFFile
-from localllm.kernels.thread import SCRATCH_BYTES
+from localllm.kernels.thread import SCRATCH_BYTES, Run
 from localllm.model.network import Network, build
-from localllm.model.plans import PHASES, Addresses, n_projected, phases_of, planned, record
+from localllm.model.plans import MAX_ROWS, PHASES, Addresses, n_projected, phases_of, planned, record
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions
@@ -97,11 +97,10 @@ class Estimate:
 
     def _rows(self, n_ctx: int) -> int:
         """Of a batch, at most."""
-        return self._n_batch or max(PHASES[-1], n_ctx)
+        return self._n_batch or min(max(PHASES[-1], n_ctx), MAX_ROWS)
 
     def _sequences(self, n_ctx: int) -> Sequences:
-        rows = phases_of(self._rows(n_ctx))[-1]
-        return Sequences(self.network.mixers, replace(self._options, n_ctx=n_ctx), rows)
+        return Sequences(self.network.mixers, replace(self._options, n_ctx=n_ctx), 1)
 
     def _scratch(self, n_ctx: int, sequences: Sequences) -> int:
         rows, n_seq = self._rows(n_ctx), self._options.n_seq
@@ -112,7 +111,6 @@ class Estimate:
         return (
             max(plan.place() for plan in plans)
             + batch_bytes(self.network, phases_of(rows)[-1])
-            + sequences.batch_bytes
             + logits_bytes(self.network, n_seq)
             + self._n_threads * SCRATCH_BYTES
         )
@@ -133,7 +131,8 @@ class Estimate:
 
     def fit(self, n_ctx: int) -> Fit:
         free, trained = self.free(), self.network.config.n_ctx_train
-        return Fit(n_ctx, trained, self.need(n_ctx), free, self.largest(trained, free.n_bytes))
+        most = trained if self.network.causal else min(trained, MAX_ROWS)
+        return Fit(n_ctx, trained, self.need(n_ctx), free, self.largest(most, free.n_bytes))
 
     def free(self) -> Free:
         """What there is for all of it."""
@@ -212,11 +211,11 @@ def needed(file: GGUFFile, n_ctx: int, n_seq: int = 1, kv_type: str = "f16", swa
 
 def batch_bytes(network: Network, n_rows: int) -> int:
     """Of arrays that a context has for the rows of a batch."""
-    return 4 * n_rows * (_N_NUMBERS + network.config.n_embd + n_projected(network))
+    return n_rows * (4 * (_N_NUMBERS + network.config.n_embd + n_projected(network)) + Run.size)
 
 
-_N_NUMBERS = 4
-"""A row's token, position and sequence; the row's number where its logits are wanted."""
+_N_NUMBERS = 5
+"""A row's token, position, sequence and place in the order; the row's number where its logits are wanted."""
 
 
 def logits_bytes(network: Network, n_rows: int) -> int:

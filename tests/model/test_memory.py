@@ -101,6 +101,23 @@ def test_the_header_alone_is_enough(tmp_path, name):
         assert estimate(far).need(512) == estimate(file).need(512)
 
 
+@pytest.mark.parametrize("name", ["llama", "t5encoder", "deepseek4", "mamba2", "neo-bert"])
+def test_a_length_that_no_memory_holds_is_counted_without_taking_it(tmp_path, name, free):
+    path = models.write(tmp_path / "m.gguf", models.cases()[name], context_length=1 << 31)
+    free(64 * GB)
+    with open_gguf(path) as file:
+        before = peak()
+        fit = estimate(file).fit(4096)
+        assert 4096 < fit.largest <= fit.n_ctx_train == 1 << 31
+        assert peak() - before < 64 << 20
+
+
+def peak():
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def test_numba_is_not_needed(path):
     code = (
         "import sys; from localllm.gguf.reader import open_gguf; from localllm.model.memory import estimate;"
