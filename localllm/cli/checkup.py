@@ -154,17 +154,20 @@ def _kernels(_report: Report) -> Facts:
 def _memory(report: Report) -> Facts:
     import psutil
 
-    from localllm.runtime.system import available_memory
+    from localllm.runtime.system import free_memory
 
-    total, free = psutil.virtual_memory().total, available_memory()
-    if free < _LOW_MEMORY:
+    free = free_memory()
+    if free.n_bytes < _LOW_MEMORY:
         report.problems.append(
-            f"only {free / 1e9:.1f} GB of memory are free: end other programs, or take a smaller model"
+            f"only {free.n_bytes / 1e9:.1f} GB of memory are free ({free.limit}): end other programs, raise the limit, "
+            "or take a smaller model"
         )
-    found = {"total_bytes": total, "free_bytes": free, "swap_bytes": psutil.swap_memory().total}
-    if free < psutil.virtual_memory().available:
-        found["limited_by"] = "a limit of the control group (container, service)"
-    return found
+    return {
+        "total_bytes": psutil.virtual_memory().total,
+        "free_bytes": free.n_bytes,
+        "limited_by": free.limit,
+        "swap_bytes": psutil.swap_memory().total,
+    }
 
 
 def _speed(_report: Report) -> Facts:

@@ -8,8 +8,8 @@ import io
 import os
 import sys
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of writing that are nobody's mistake."""
+FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
+"""Errors of writing that are nobody's mistake; not every system has all."""
 
 
 def prepare() -> None:
