@@ -205,3 +205,17 @@ def test_limited_origins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALLLM_ORIGINS", "localllm,lm-studio")
     with pytest.raises(StoreError, match=r"LOCALLLM_ORIGINS: 'lm-studio' is none; those that are: localllm, hugging"):
         found_models()
+
+
+def test_a_part_that_goes_while_it_is_looked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the folder's being read and the file's being asked for its size."""
+    path = store_dir() / "mine.gguf"
+    path.write_bytes(b"y")
+    told: list[str] = []
+
+    def gone(folder: Path, note: object, depth: int = 0) -> list[Path]:
+        return [path, path.with_name("gone.gguf")]
+
+    monkeypatch.setattr(own, "model_files", gone)
+    assert [model.name for model in found_models(told.append)] == ["mine"]
+    assert told == [f"{path.with_name('gone.gguf')}: No such file or directory"]
