@@ -214,7 +214,10 @@ def _place(name: str, path: Path, report: Report) -> Facts:
         sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
         found |= {"files": len(sizes), "bytes": sum(sizes)}
     if hasattr(os, "getuid") and path.exists():
-        found["mode"] = f"{stat.S_IMODE(path.stat().st_mode):04o}"
+        mode = stat.S_IMODE(path.stat().st_mode)
+        found["mode"] = f"{mode:04o}"
+        if name == "prompts" and mode & 0o022:
+            report.problems.append(f"{path}: others may write there, so no prompts are kept: chmod go-w {path}")
     if not os.access(there, os.W_OK):
         variable = "LOCALLLM_CACHE" if name in ("kernels", "prompts") else "LOCALLLM_HOME"
         report.problems.append(f"{there}: cannot be written ({name}): chmod it, or set {variable} to another folder")

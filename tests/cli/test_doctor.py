@@ -121,6 +121,18 @@ def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path):
     assert any("cannot be written" in problem and "LOCALLLM_HOME" in problem for problem in report.problems)
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="there are no modes here")
+def test_a_folder_that_others_may_write_to(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCALLLM_CACHE", str(tmp_path))
+    (tmp_path / "prompts").mkdir(mode=0o700)
+    report = Report()
+    assert SECTIONS["places"](report)["prompts"]["mode"] == "0700"
+    assert report.problems == []
+    (tmp_path / "prompts").chmod(0o777)
+    SECTIONS["places"](report)
+    assert "chmod go-w" in report.problems[0]
+
+
 def test_characters(monkeypatch):
     monkeypatch.setattr("sys.stdout", open(os.devnull, "w", encoding="ascii"))  # noqa: SIM115
     report = Report()
