@@ -41,7 +41,7 @@ class _Open:
         elif mark[0] == "`" or mark in _FORMULAS:
             if mark != "$" or not (after.isspace() or after.isdigit()):
                 self.marks.append(mark)
-        elif mark[0] in "*_" or mark == "~~":
+        elif mark[0] in "*_" or mark[:2] == "~~":
             self._emphasis(mark, before, after)
         elif mark == "[":
             self.marks.append(mark)

@@ -23,7 +23,7 @@ class OpenBlock:
     indent: int = 0
     """Of a fence."""
     end: re.Pattern[str] | None = None
-    """What a line holds that is the last one. None, for HTML and formulas: a blank line ends it."""
+    """What a line holds that is the last one. A blank line ends formulas, too, and HTML where this is None."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _match_containers(line: Line) -> bool:
             if not _enter_quote(line, indent):
                 return False
         elif is_blank:
-            if container.first is not None:  # an item that begins with two blank lines is empty
+            if container is line.stack[-1] and container.first is not None:  # empty, if it begins with two blank lines
                 return True
         elif indent >= container.indent:
             line.position += container.indent
@@ -149,7 +149,7 @@ def _in_fence(line: Line, block: OpenBlock) -> Start | None:
 
 def _in_written(line: Line, block: OpenBlock) -> Start | None:
     rest = line.text[line.position :]
-    if rest.strip(" ") or (line.is_whole and block.end):
+    if rest.strip(" ") or (line.is_whole and block.end and block.kind == "html"):
         return line.start("continue", rest)
     return line.start("blank") if line.is_whole else None
 
@@ -176,7 +176,7 @@ def _new_block(line: Line) -> Start | None:
             return line.start("blank") if line.is_whole else None
         if indent >= 4:
             if line.paragraph:
-                return _text(line, rest)
+                return _text(line, "    " + rest)
             return line.start("indented", line.text[line.position + 4 :])
         if rest[0] == ">":
             line.opens.append(None)

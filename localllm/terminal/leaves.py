@@ -66,7 +66,7 @@ class Inline(Leaf):
     def append(self, text: str) -> None:
         if self._ended:
             text, self._ended = "\n" + text, False
-        self._wrapper.width = self.page.width()
+        self._wrapper.resize(self.page.width())
         self._put(lay(self._wrapper, self._flow.append(text)))
 
     def end_line(self) -> None:
@@ -92,6 +92,8 @@ class Heading(Inline):
     def __init__(self, page: Page, first: Line, rest: Line, level: int) -> None:
         super().__init__(page, first, rest, page.theme.title if level == 1 else page.theme.heading)
         self._end = ""
+        """Number signs and spaces that may be the end."""
+        self._is_empty = True
 
     def append(self, text: str) -> None:
         text = self._end + text
@@ -99,12 +101,14 @@ class Heading(Inline):
         self._end = text[len(shown) :]
         if shown:
             super().append(shown)
+            self._is_empty = False
 
     def end_line(self) -> None:
         pass  # its only one
 
     def close(self) -> None:
-        super().append(re.sub(r"(?:^| ) *#+ *$", "", self._end).rstrip())
+        space = " *" if self._is_empty else " +"
+        super().append(re.sub(f"^(.*?){space}#+ *$", r"\1", self._end).rstrip(" "))
         super().close()
 
 
@@ -133,7 +137,8 @@ class Paragraph(Inline):
     @property
     def head(self) -> str:
         """The last line, if it may be a table's head; else ""."""
-        may_be = "|" in self._line[: self.heading_limit] and len(self._line) <= self.head_limit
+        line = self._line
+        may_be = "|" in line[: self.heading_limit] and len(line) <= self.head_limit and not line.startswith("    ")
         return self._line if may_be else ""
 
     @property
@@ -188,7 +193,7 @@ class Literal(Leaf):
         self._style = style
 
     def append(self, text: str) -> None:
-        self._wrapper.width = self.page.width()
+        self._wrapper.resize(self.page.width())
         for line in self._wrapper.add(text, self._style):
             self.page.out(line)
 

@@ -41,7 +41,12 @@ def cells(row: str) -> list[str]:
 def is_delimiter(row: str, head: str) -> bool:
     """Whether a row is the one below the head of a table."""
     found = cells(row)
-    return "|" in head + row and all(map(_DELIMITER.fullmatch, found)) and len(found) == len(cells(head))
+    return (
+        "|" in head + row
+        and row[:2] != "- "
+        and all(map(_DELIMITER.fullmatch, found))
+        and len(found) == len(cells(head))
+    )
 
 
 class Table(Leaf):

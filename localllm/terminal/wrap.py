@@ -17,7 +17,7 @@ _TAIL = 24
 
 
 class Wrapper:
-    """Breaks spans into lines. A line's width is asked for when the line begins, so a resize never moves what stands.
+    """Breaks spans into lines.
 
     Breaks at spaces, and between wide characters; a word that is longer than a line is cut between clusters.
     """
@@ -40,6 +40,14 @@ class Wrapper:
     def is_blank(self) -> bool:
         """Whether nothing came since the last line ended."""
         return self.is_empty and not self._word
+
+    def resize(self, width: int) -> None:
+        """Another width, from the next line on, so that no word moves that stands; from this one on where it is less
+        and the line has room."""
+        room = self._room + width - self.width
+        if 0 <= room < self._room:
+            self._room = room
+        self.width = width
 
     def copy(self) -> Wrapper:
         """One that goes on from here, for text that may yet change."""

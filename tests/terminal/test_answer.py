@@ -29,7 +29,7 @@ def show(pieces, columns=80, lines=24, **environment):
     return terminal
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), texts(), st.sampled_from(WIDTHS), st.sampled_from([5, 10, 24]))
 def test_random_answers_in_random_pieces(data, text, columns, lines):
     pieces = data.draw(cuts(text))
@@ -44,14 +44,14 @@ def test_an_ugly_answer_in_pieces(columns, length):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.data(), texts(), st.sampled_from(WIDTHS), st.sampled_from([5, 10, 24]))
 def test_many_random_answers(data, text, columns, lines):
     pieces = data.draw(cuts(text))
     assert show(pieces, columns, lines).cells() == show([text], columns, lines).cells()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text() | texts(), st.booleans())
 def test_what_a_model_writes_does_not_control_the_terminal(text, plain):
     terminal = Terminal()
