@@ -16,7 +16,12 @@ def run(talk: Talk) -> int:
     if talk.chat.model.template.is_fallback:
         note(talk.chat.model.template.advice)
     for message in _messages(talk):
-        handle(talk, message)
+        try:
+            handle(talk, message)
+        except KeyboardInterrupt:  # of a command, such as one that loads a model
+            if not talk.reader.interactive:
+                raise
+            note("Stopped.")
         if talk.is_leaving:
             break
     return 0

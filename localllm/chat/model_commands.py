@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.notes import note
-from localllm.errors import LocalllmError, NotEnoughMemoryError, UsageError
+from localllm.errors import NotEnoughMemoryError, UsageError
 
 if TYPE_CHECKING:
     from localllm.chat.talk import Models, Talk
@@ -42,7 +42,7 @@ def _in_place(talk: Talk, models: Models, name: str) -> Chat:
     _close(before)
     try:
         return _loaded(models, name)
-    except LocalllmError:
+    except BaseException:
         _go_on(talk, _loaded(models, before.model.path))
         raise
 

@@ -96,6 +96,10 @@ def _greet(talk: Talk, found: Conversation | None, keeping: Keeping) -> None:
         )
         note('/help lists commands and keys; """ begins a message of several lines; Ctrl-D leaves.')
     if found:
+        system = next((m["content"] for m in chat.messages if m["role"] == "system"), "")
         conversations.go_on(talk, found)
+        if system:  # given on the command line: it goes before that of the conversation
+            chat.system(system)
+            keeping.set(system=system)
     elif left := keeping.interrupted():
         note(f"The last conversation was interrupted: /load brings it back ({left.n_messages} messages).")

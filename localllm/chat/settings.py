@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -10,15 +11,13 @@ from typing import Any
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 
-_SPECIAL = ("logit_bias", "bans", "dry_sequence_breakers")
-"""Fields that have no short form; options of the command line set them."""
 _ALIASES = {"temp": "temperature", "typ_p": "typical_p"}
 _NONE = ("none", "-1")
 
 
 def names() -> list[str]:
     """What can be set."""
-    return [field.name for field in fields(Sampling) if field.name not in _SPECIAL]
+    return [field.name for field in fields(Sampling)]
 
 
 def listed(sampling: Sampling) -> list[str]:
@@ -29,7 +28,8 @@ def listed(sampling: Sampling) -> list[str]:
 def shown(value: object) -> str:
     """A value as /set takes it."""
     if isinstance(value, tuple):
-        return ";".join(map(str, value))
+        texts = (f"{part[0]}{part[1]:+g}" if isinstance(part, tuple) else str(part) for part in value)
+        return ";".join(texts).replace("\n", r"\n") or "none"
     return "none" if value is None else f"{value}"
 
 
@@ -56,7 +56,7 @@ def _read(name: str, value: str) -> Any:
     try:
         return kind(value)
     except ValueError:
-        what = "a number" if kind is float else "a whole number"
+        what = _FORMS.get(name, "a number" if kind is float else "a whole number")
         raise UsageError(f"{name} is {value!r}: it must be {what}") from None
 
 
@@ -64,5 +64,28 @@ def _seed(value: str) -> int | None:
     return None if value.lower() in _NONE else int(value)
 
 
-_KINDS: dict[str, Callable[[str], Any]] = {"seed": _seed, "samplers": str}
+def _several(value: str) -> list[str]:
+    return [] if value.lower() == "none" else [part for part in value.split(";") if part]
+
+
+def _bans(value: str) -> tuple[int, ...]:
+    return tuple(map(int, _several(value)))
+
+
+def _breakers(value: str) -> tuple[str, ...]:
+    return tuple(part.replace(r"\n", "\n") for part in _several(value))
+
+
+def _biases(value: str) -> tuple[tuple[int, float], ...]:
+    pairs = [re.fullmatch(r"(\d+)([+-].+)", part.strip()) for part in _several(value)]
+    if None in pairs:
+        raise ValueError
+    return tuple((int(pair[1]), float(pair[2])) for pair in pairs if pair)
+
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "seed": _seed, "samplers": str, "bans": _bans, "logit_bias": _biases, "dry_sequence_breakers": _breakers,
+}  # fmt: skip
 """How a field's text is read, where its default does not tell."""
+_FORMS = {"bans": "numbers of tokens: 15;16", "logit_bias": "tokens and what is added: 15+1;16-inf"}
+"""What a value must be, where that is not a number."""

@@ -67,6 +67,14 @@ class Totals:
 
 
 @dataclass
+class Stop:
+    """How often Ctrl-C was pressed during an answer."""
+
+    count: int = 0
+    is_patient: bool = False
+
+
+@dataclass
 class Talk:
     """The state of a chat; commands (localllm.chat.commands) change it."""
 
@@ -118,22 +126,23 @@ class Talk:
         self.chat.on_read(progress if self.reader.interactive and Screen(sys.stderr).can_redraw else None)
         view = self.new_view(self.folds_thinking)
         reply: Reply | None = None
-        try:
-            with self._stoppable() as stopped:
+        with self._stoppable() as stop:
+            try:
                 reply = ask()
                 keep()
-                for part in self.keeping.written(reply.parts()) if not stopped() else ():
+                for part in self.keeping.written(reply.parts()) if not stop.count else ():
                     progress.clear()
                     (view.content if isinstance(part, Content) else view.reasoning)(part.text)
-        except KeyboardInterrupt:
-            if not self.reader.interactive:
-                raise
-        finally:
-            progress.clear()
-            if reply:
-                reply.close()
-                self.keeping.ended(reply)
-                view.end()
+            except KeyboardInterrupt:
+                if not self.reader.interactive:
+                    raise
+            finally:
+                stop.is_patient = True
+                progress.clear()
+                if reply:
+                    reply.close()
+                    self.keeping.ended(reply)
+                    view.end()
         if reply is None:  # the question was still being prepared
             return False
         self._comment(reply.stats)
@@ -170,23 +179,23 @@ class Talk:
         self.keeping.dropped(n)
 
     @contextmanager
-    def _stoppable(self) -> Iterator[Callable[[], bool]]:
-        """While it lasts, Ctrl-C stops the answer; a second one is a KeyboardInterrupt. Whether it has come."""
-        count = 0
+    def _stoppable(self) -> Iterator[Stop]:
+        """While it lasts, Ctrl-C stops the answer; a second one is a KeyboardInterrupt, unless what was said is just
+        being kept."""
+        stop = Stop()
 
-        def stop(_signal: int, _frame: FrameType | None) -> None:
-            nonlocal count
-            count += 1
+        def on_signal(_signal: int, _frame: FrameType | None) -> None:
+            stop.count += 1
             self.chat.cancel()
-            if count > 1:
+            if stop.count > 1 and not stop.is_patient:
                 raise KeyboardInterrupt
 
         if not self.reader.interactive or threading.current_thread() is not threading.main_thread():
-            yield lambda: False
+            yield stop
             return
-        before = signal.signal(signal.SIGINT, stop)
+        before = signal.signal(signal.SIGINT, on_signal)
         try:
             with quiet():
-                yield lambda: count > 0
+                yield stop
         finally:
             signal.signal(signal.SIGINT, before)

@@ -71,6 +71,17 @@ class TestSet:
     def test_the_order_of_the_stages(self, say):
         assert say("/set samplers top_k;temperature").chat.sampling.samplers == ("top_k", "temperature")
 
+    def test_several_values(self, say):
+        lines = ["/set bans 3;4", "/set logit_bias 5+1;6-inf", r"/set dry_sequence_breakers \n;x"]
+        said = say(*lines, "/set")
+        chosen = said.chat.sampling
+        assert (chosen.bans, chosen.dry_sequence_breakers) == ((3, 4), ("\n", "x"))
+        assert dict(chosen.logit_bias) == {5: 1.0, 6: float("-inf")}
+        for line in ("bans                 3;4", "logit_bias           5+1;6-inf", r"dry_sequence_breakers \n;x"):
+            assert line in said.err
+        said = say(*lines, *(f"/set {name} none" for name in ("bans", "logit_bias", "dry_sequence_breakers")))
+        assert not any((said.chat.sampling.bans, said.chat.sampling.logit_bias))
+
     def test_alone_it_lists(self, say):
         err = say("/set").err
         assert "temperature          0\n" in err
@@ -87,6 +98,9 @@ class TestSet:
             ("temperature hot", "temperature is 'hot': it must be a number"),
             ("seed x", "seed is 'x': it must be a whole number"),
             ("top_k", "/set top_k: which value?"),
+            ("bans x", "bans is 'x': it must be numbers of tokens: 15;16"),
+            ("logit_bias 15", "it must be tokens and what is added: 15+1;16-inf"),
+            ("bans 9999", "9999"),
             ("samplers nonsense", "samplers names 'nonsense'"),
         ],
     )

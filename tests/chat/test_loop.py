@@ -88,11 +88,12 @@ def test_a_model_without_template_is_told(say):
 
 
 class TestCtrlC:
-    def test_it_stops_the_answer_and_keeps_what_was_said(self, say, monkeypatch):
-        presses = iter([1])
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_it_stops_the_answer_and_keeps_what_was_said(self, say, monkeypatch, times):
+        presses = iter([times])
 
         def press(context):
-            if len(context.cells) == 10 and next(presses, 0):
+            for _ in range(next(presses, 0) if len(context.cells) == 10 else 0):
                 signal.raise_signal(signal.SIGINT)
 
         model = with_context(monkeypatch, lambda context: setattr(context, "before_pass", press))
