@@ -11,6 +11,8 @@ from localllm.terminal.screen import Screen
 
 _BAR = 20
 """Columns."""
+_FIRST_RATE = 0.5
+"""Seconds before a rate is told."""
 _REDRAW = 0.1
 """Seconds between two drawings of a download, which reports often."""
 
@@ -19,7 +21,8 @@ class Progress:
     """Callable as progress(text, done, total); a context manager, which clears the line at its end.
 
     A total of 0 is a message of its own; None says that the total is not known. After a few seconds the time left is
-    told. When done reaches the total, the line on the terminal is cleared. In bytes there are a bar and the rate, too.
+    told. When done reaches the total, the line on the terminal is cleared. In bytes there are a bar and the rate, too;
+    with a unit, the rate.
     """
 
     interval = 5.0
@@ -27,10 +30,10 @@ class Progress:
     patience = 3.0
     """Seconds before the time left is told."""
 
-    def __init__(self, stream: TextIO | None = None, in_bytes: bool = False) -> None:
-        """stream: standard error."""
+    def __init__(self, stream: TextIO | None = None, in_bytes: bool = False, unit: str = "") -> None:
+        """stream: standard error. unit: of what is counted, in the plural: "tokens"."""
         self._screen = Screen(sys.stderr if stream is None else stream)
-        self._in_bytes = in_bytes
+        self._in_bytes, self._unit = in_bytes, unit
         self._width = 0
         """Columns of the line that stands on the terminal."""
         self._next = 0.0
@@ -91,10 +94,18 @@ class Progress:
 
     def _line(self, text: str, done: int, total: int | None, now: float, bar: int) -> str:
         if not self._in_bytes:
-            count = str(done) if total is None else f"{done}/{total}"
-            return f"{text}: {count}{self._left(done, total, now)}"
+            return f"{text}: {self._count(done, total, now)}{self._left(done, total, now)}"
         size = megabytes(done) if total is None else f"{done / 1e6:.0f} of {megabytes(total)}"
         return f"{text}: {self._bar(done, total, bar)}{size}{self._rate(done, now)}{self._left(done, total, now)}"
+
+    def _count(self, done: int, total: int | None, now: float) -> str:
+        comma = "," if self._unit else ""
+        count = f"{done:{comma}}" if total is None else f"{done:{comma}}/{total:{comma}}"
+        if not self._unit:
+            return count
+        seconds = now - self._begun
+        rate = f", {(done - self._first) / seconds:.1f} {self._unit[0]}/s" if seconds > _FIRST_RATE else ""
+        return f"{count} {self._unit}{rate}"
 
     def _bar(self, done: int, total: int | None, width: int) -> str:
         if not width or total is None:
@@ -104,7 +115,7 @@ class Progress:
         return f"{full * part}{empty * (width - part)} "
 
     def _rate(self, done: int, now: float) -> str:
-        return f", {megabytes((done - self._first) / (now - self._begun))}/s" if now - self._begun > 0.5 else ""
+        return f", {megabytes((done - self._first) / (now - self._begun))}/s" if now - self._begun > _FIRST_RATE else ""
 
     def _left(self, done: int, total: int | None, now: float) -> str:
         if total is None or not self._first < done < total or now - self._begun < self.patience:

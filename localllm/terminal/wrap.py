@@ -140,6 +140,9 @@ class Wrapper:
             self._room -= self._word_width
             return
         for text, style in self._word:
+            if text.isascii():
+                self._cut_ascii(text, style, done)
+                continue
             for cluster in clusters(text):
                 columns = most(cluster)
                 if columns > self._room and not self.is_empty:
@@ -147,6 +150,15 @@ class Wrapper:
                 put(self._line, cluster, style)
                 self._room -= columns
                 self.is_empty = False
+
+    def _cut_ascii(self, text: str, style: str, done: list[Line]) -> None:
+        while text:
+            if not self._room and not self.is_empty:
+                self._break(done)
+            n = max(1, self._room)
+            put(self._line, text[:n], style)
+            self._room -= len(text[:n])
+            text, self.is_empty = text[n:], False
 
     def _break(self, done: list[Line]) -> None:
         done.append(stripped(self._line) if self.is_empty else self._line)

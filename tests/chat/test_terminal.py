@@ -190,7 +190,7 @@ def test_how_far_a_long_prompt_is_read(window, tmp_path):
     start(window, variables="SCRIPTED_SECONDS=0.001")
     ask(window, f"/read {tmp_path}/long.txt", "go along with your next message")
     window.run("well?")
-    window.wait_until(lambda screen: re.search(r"reading [\d,]+/3,\d\d\d tokens, [\d.]+ t/s, 0:\d\d left", screen))
+    window.wait_until(lambda screen: re.search(r"reading: [\d,]+/3,\d\d\d tokens, [\d.]+ t/s, 0:\d\d left", screen))
     window.key("C-c")
     window.wait_until(lambda screen: screen.rstrip().endswith("well?"))
     window.key("Enter")

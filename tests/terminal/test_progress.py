@@ -98,3 +98,15 @@ def test_a_name_cannot_control_the_terminal(clock):
     stream = Stream(terminal=True)
     Progress(stream)("a\x1b[2Jb", 1, 2)
     assert stream.getvalue() == "\ra␛[2Jb: 1/2"
+
+
+def test_a_unit_has_a_rate(clock):
+    stream = Stream(terminal=True)
+    progress = Progress(stream, unit="tokens")
+    for done in (0, 512, 1024):
+        progress("reading", done, 2048)
+        clock[0] += 2
+    assert [line.rstrip() for line in lines(stream)[1:]] == [
+        "reading: 0/2,048 tokens", "reading: 512/2,048 tokens, 256.0 t/s",
+        "reading: 1,024/2,048 tokens, 256.0 t/s, 0:04 left",
+    ]  # fmt: skip
