@@ -221,7 +221,7 @@ class Keeping:
         found = [c for c in known if not name or name.lower() == c.name.lower() or name == str(c.id)]
         if not found:
             hint = "/list shows them" if known else "none has been kept yet"
-            raise UsageError(f"there is no conversation {name!r}; {hint}" if name else "there is no other conversation")
+            raise UsageError(f"there is no {f'conversation {name!r}' if name else 'other conversation'}: {hint}")
         return found[0]
 
     def take(self, conversation: Conversation) -> tuple[list[Kept], str]:

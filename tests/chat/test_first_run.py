@@ -34,7 +34,7 @@ def test_a_model_of_a_hub(tmp_path):
             window.run("hi")
             window.wait_until(lambda screen: "ended by -n ]" in screen and screen.rstrip().endswith(">>>"), "an answer")
             window.key("C-d")
-            window.wait_for("shell>")
+            window.wait_for_shell()
 
             window.run("clear")
             hub.repos.clear()

@@ -89,7 +89,7 @@ def test_by_name_and_number(say):
     say("hi", "/save first", "/clear", "yo", "/save second", keeps=True)
     assert [m["content"] for m in say("/load FIRST", keeps=True).chat.messages] == ["hi", "hello"]
     assert [m["content"] for m in say("/load 2", keeps=True).chat.messages] == ["yo", "hello"]
-    assert "there is no conversation 'third'; /list shows them" in say("/load third", keeps=True).err
+    assert "there is no conversation 'third': /list shows them" in say("/load third", keeps=True).err
 
 
 def test_the_last_one_is_not_that_of_this_chat(say):

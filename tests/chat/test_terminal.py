@@ -96,7 +96,7 @@ def test_five_turns_a_stop_a_resize_a_name_a_kill_and_back_again(window, tmp_pat
     screen = ask(window, "/load", "'plan': 10 messages")
     ask(window, "hi again", "You said hi again.")
     window.key("C-d")
-    window.wait_for("shell>")
+    window.wait_for_shell()
     db = Database(tmp_path / "home" / "conversations.db")
     texts = [m.content for m in db.messages(1)]
     db.close()
@@ -121,7 +121,7 @@ def test_the_history_of_another_session_and_completion(window, tmp_path):
     start(window)
     ask(window, "remember me", "You said remember me.")
     window.key("C-d")
-    window.wait_for("shell> ")
+    window.wait_for_shell()
     window.run("clear")
     start(window)
     window.key("Up")
@@ -143,7 +143,7 @@ def test_the_history_of_another_session_and_completion(window, tmp_path):
     ask(window, "what is it?", "[4:0] [4:1]")
     window.key("C-c")
     window.key("C-c")
-    window.wait_until(lambda screen: screen.rstrip().endswith("shell>"))
+    window.wait_for_shell()
 
 
 def test_a_full_context_offers_to_drop_turns(window):
@@ -174,7 +174,7 @@ def test_plainer_terminals(window, variables):
     window.key("C-c")
     window.wait_until(lambda screen: at_prompt(screen) and "[5:9]" in screen)
     window.run("/bye")
-    window.wait_until(lambda screen: screen.rstrip().endswith("shell>"))
+    window.wait_for_shell()
 
 
 def test_thinking(window):

@@ -22,7 +22,7 @@ class Tmux:
         self._call("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "sh")
         self._call("set-option", "-g", "history-limit", "5000")
         self.run("PS1='shell> '; cd " + shlex.quote(str(ROOT)))
-        self.wait_for("shell>")
+        self.wait_for_shell()
 
     def _call(self, *arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
@@ -66,6 +66,10 @@ class Tmux:
             assert time.monotonic() < end, f"{what} did not come; the screen:\n{screen}"
             time.sleep(0.02)
         return screen
+
+    def wait_for_shell(self) -> None:
+        """Until the program has ended."""
+        self.wait_until(lambda screen: screen.endswith("shell>"), "the shell")
 
     def clear(self) -> None:
         """Forget what was shown before."""
