@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +47,9 @@ def main() -> None:
             time.sleep(1 / given.rate if given.rate else 0)
     except KeyboardInterrupt:
         pass
-    finally:
-        view.end()
+    except BrokenPipeError:  # who read it is gone; what Python would still flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    view.end()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class _Raw(_Shown):
 
     def __init__(self, screen: Screen, fold_thinking: bool) -> None:
         self._screen, self._fold = screen, fold_thinking
-        self._cleaner = Cleaner(screen.unicode)
+        self._cleaner = Cleaner(screen)
         self._thinks = False
         self._last = "\n"
 
@@ -116,7 +116,7 @@ class _Styled(_Shown):
     def __init__(self, screen: Screen, fold_thinking: bool, show_command: str) -> None:
         self._screen, self._live = screen, Live(screen)
         self._fold, self._show_command = fold_thinking, show_command
-        self._cleaner = Cleaner(screen.unicode)
+        self._cleaner = Cleaner(screen)
         self._thinking: Thinking | None = None
         self._document: Document | None = None
 

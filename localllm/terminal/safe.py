@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from localllm.terminal.screen import Screen
+
 _ORDER = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates of the bidirectional algorithm; marks of direction are left alone."""
 _DANGER = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_ORDER}\ufff9-\ufffb\ud800-\udfff]")
@@ -39,19 +41,24 @@ def _number(code: int) -> str:
 
 
 class Cleaner:
-    """`visible` for a text in pieces: a carriage return at the end of one may belong to a newline of the next."""
+    """`visible` for a text in pieces, with "?" for what the screen cannot show.
 
-    def __init__(self, unicode: bool) -> None:
-        self._unicode = unicode
+    A carriage return at the end of a piece may belong to a newline of the next."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
         self._waits = ""
 
     def clean(self, text: str) -> str:
         """A piece, made visible."""
         text = self._waits + text
         self._waits = "\r" if text.endswith("\r") else ""
-        return visible(text.removesuffix("\r") if self._waits else text, self._unicode)
+        return self._visible(text.removesuffix("\r") if self._waits else text)
 
     def end(self) -> str:
         """What still waits."""
         text, self._waits = self._waits, ""
-        return visible(text, self._unicode)
+        return self._visible(text)
+
+    def _visible(self, text: str) -> str:
+        return self._screen.encodable(visible(text, self._screen.unicode))

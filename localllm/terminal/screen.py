@@ -59,10 +59,14 @@ class Screen:
     def write(self, text: str) -> None:
         """Write and flush. What the stream cannot encode becomes "?" on a terminal, and raises UnicodeEncodeError
         elsewhere."""
-        if self.is_terminal and not self.encoding.startswith("utf"):
-            text = text.encode(self.encoding, "replace").decode(self.encoding)
-        self.stream.write(text)
+        self.stream.write(self.encodable(text) if self.is_terminal else text)
         self.stream.flush()
+
+    def encodable(self, text: str) -> str:
+        """The text with "?" for what the stream cannot encode."""
+        if self.encoding.startswith("utf") or text.isascii():
+            return text
+        return text.encode(self.encoding, "replace").decode(self.encoding)
 
     def _can_encode(self, text: str) -> bool:
         try:

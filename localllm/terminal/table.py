@@ -192,6 +192,6 @@ def _fill(cell: Cell, columns: int) -> list[Line]:
 def _width(cell: Cell) -> int:
     widest, columns = 0, 0
     for span in cell:
-        columns = 0 if span is NEWLINE else columns + width(span.text)
+        columns = 0 if span is NEWLINE else columns + most(span.text)
         widest = max(widest, columns)
     return widest

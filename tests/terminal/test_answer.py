@@ -111,6 +111,15 @@ def test_locale_c_has_ascii_marks():
     assert shown == "- a\n  * b\n\n| c\n\n" + "-" * 40 + "\nd\n-"
 
 
+def test_what_cannot_be_encoded_is_counted_as_it_is_shown():
+    terminal = Terminal()
+    terminal.encoding = "ascii"
+    view = AnswerView(terminal.as_screen())
+    view.content("| 漢字 | é |\n|---|---|\n| a | 👩\u200d💻 |\n\n&copy;")
+    view.end()
+    assert terminal.rows() == ["??  ?", "--  ---", "a   ???", "", "?"]
+
+
 def test_the_end_is_the_beginning_of_a_line():
     for text in ("", "a", "a\n", "```\na", "- ", "|a|", "*"):
         terminal = show([text])
