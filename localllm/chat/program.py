@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from localllm.chat import conversations, loop
 from localllm.chat.database import Conversation
@@ -78,14 +79,14 @@ def _talk(models: Models, name: str | None, keeping: Keeping, options: Options) 
         chat, PlainReader(options.interactive), keeping, view, models, options.shows_stats, options.folds_thinking
     )
     if options.interactive and os.environ.get("TERM") != "dumb":
-        talk.reader = _editor(talk)
+        talk.reader = _editor(talk, history_path(note) if options.keeps else None)
     return talk
 
 
-def _editor(talk: Talk) -> Reader:
+def _editor(talk: Talk, history: Path | None) -> Reader:
     from localllm.chat.reading import Editor
 
-    return Editor(history_path(note), partial(loop.suggestions, talk), note)
+    return Editor(history, partial(loop.suggestions, talk), note)
 
 
 def _greet(talk: Talk, found: Conversation | None, keeping: Keeping) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep/--no-keep",
     default=None,
-    help="Keep the conversation, for /load and --continue. [default: in a terminal]",
+    help="Keep the conversation, for /load and --continue, and what is typed. [default: in a terminal]",
 )
 @click.option("--plain", is_flag=True, help="Show answers as the model writes them, not as styled Markdown.")
 @click.option("--think/--no-think", "thinking", default=None, help="Whether the model thinks before it answers.")

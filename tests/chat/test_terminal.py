@@ -177,6 +177,14 @@ def test_plainer_terminals(window, variables):
     window.wait_for_shell()
 
 
+def test_nothing_is_kept_if_that_is_wished(window, tmp_path):
+    start(window, "--no-keep")
+    ask(window, "hi", "You said hi.")
+    window.key("C-d")
+    window.wait_for_shell()
+    assert not (tmp_path / "home").exists()
+
+
 def test_thinking(window):
     start(window)
     screen = ask(window, "puzzle", "42")
