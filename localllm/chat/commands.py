@@ -99,7 +99,7 @@ def _taken_back(talk: Talk) -> str:
 
 
 def _drop(talk: Talk, rest: str) -> None:
-    if rest and not rest.isdecimal():
+    if rest and not (rest.isdecimal() and len(rest) < 10):
         raise UsageError(f"/drop {rest}: how many turns? There are {talk.chat.n_turns}")
     before = talk.chat.n_tokens()
     talk.drop(int(rest or 1))

@@ -228,14 +228,15 @@ class Keeping:
         """Go on with a conversation: the messages that belong into the context, and a last one that has no answer. One
         that another chat has open is copied."""
         database, me = self.database, this_process()
+        is_free = conversation.holder in ("", me) or not is_alive(conversation.holder)
+        is_ours = is_free and database.hold(conversation.id, conversation.holder, me)  # unless another was faster
         stay, gone, unanswered = tidied(database.messages(conversation.id))
         if conversation.id != self.conversation:
             self.leave()
-        if conversation.holder not in ("", me) and is_alive(conversation.holder):
+        if not is_ours:
             self.conversation = database.begin(conversation.model, conversation.system, me)
             ids = [database.add(self.conversation, m.role, m.content, m.reasoning, m.state) for m in stay]
         else:
-            database.hold(conversation.id, conversation.holder, me)
             self.conversation = conversation.id
             for message in stay:
                 if message.state == UNDER_WAY:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from localllm.cli import bench_card
 from localllm.cli.bench_output import LIMITED_COLUMNS, WRITERS, markdown
 from localllm.cli.common import Progress, load_model, note, one_model, options
 from localllm.errors import LocalllmError, UsageError
+from localllm.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
@@ -208,7 +207,7 @@ def _plot(wish: Wish) -> None:
     if wish.output == "json":
         click.echo(json.dumps({"title": title, "curves": [curve.fields() for curve in found]}, ensure_ascii=False))
     elif not wish.plot:
-        for line in plot.text(found, title, _has_blocks()):
+        for line in plot.text(found, title, Screen().unicode):
             click.echo(line)
 
 
@@ -217,17 +216,6 @@ def _here(model: Model) -> str:
 
     found = machine()
     return f"{found.processor}, {found.cores}, {model.target}; localllm {localllm.__version__}"
-
-
-def _has_blocks() -> bool:
-    """Standard output can be written the characters of bars."""
-    if os.environ.get("TERM") == "dumb":
-        return False
-    try:
-        "█▏".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _tune(wish: Wish) -> None:

@@ -47,8 +47,9 @@ def check(quick: bool = False) -> Report:
             continue
         try:
             report.facts[name] = section(report)
-        except LocalllmError as error:
-            report.problems.append(str(error))
+        except (LocalllmError, OSError) as error:
+            what = f"{error.filename or name}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+            report.problems.append(what)
             report.facts[name] = {}
     return report
 

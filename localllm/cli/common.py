@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from localllm.chat.notes import note as note
 from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, given_sampling
 from localllm.cli.settings import default_model
 from localllm.cli.verbose import Counted, loaded_facts, timed, where
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from localllm.generate.params import Sampling
     from localllm.generate.prompt_cache import CacheOptions
     from localllm.generate.session import Model
-    from localllm.generate.stats import Stats
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -241,16 +241,6 @@ def load_model(
     return model
 
 
-def note(text: str) -> None:
-    """A line for the reader on stderr, dim on a terminal that has colours."""
-    click.echo(dimmed(text), err=True)
-
-
 def dimmed(text: str) -> str:
     """A text for stderr, dim where that is a terminal that has colours."""
     return click.style(text, dim=True) if Screen(sys.stderr).colours else text
-
-
-def statistics(stats: Stats) -> str:
-    """One line: what an answer took."""
-    return str(stats)

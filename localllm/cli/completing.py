@@ -14,6 +14,8 @@ from localllm.errors import LocalllmError
 
 _FILES = re.compile(r"(?:FILE|IN|OUT)\b")
 _FOLDERS = re.compile(r"(?:DIR|FOLDER)\b")
+_PLAIN = re.compile(r"[\w.:/@+#-]+")
+"""Names that a shell takes as they are: a file may be called anything, and bash does not quote what it completes."""
 
 
 class _Completed(click.ParamType):  # type: ignore[type-arg]
@@ -56,7 +58,7 @@ def _here(owned: bool = False) -> Iterator[CompletionItem]:
     from localllm.store.found import found_models
 
     for model in found_models():
-        if model.owned or not owned:
+        if (model.owned or not owned) and _PLAIN.fullmatch(model.name):
             yield CompletionItem(model.name, help=f"{model.origin}, {model.size / 1e9:.1f} GB")
 
 

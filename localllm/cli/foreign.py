@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from localllm.chat.notes import note
 from localllm.errors import UsageError
 
 _CPU = "localllm runs on the CPU"
@@ -67,7 +68,7 @@ def _option(row: Foreign, flags: list[str]) -> click.Option:
             return
         if row.refused:
             raise UsageError(f"{row.flags[0]} is not known here: {row.why}")
-        click.echo(f"{row.flags[0]} has no use: {row.why}", err=True)
+        note(f"{row.flags[0]} has no use: {row.why}")
 
     kind: dict[str, Any] = {"metavar": "VALUE"} if row.has_value else {"is_flag": True}
     return click.Option([_name(row), *flags], hidden=True, expose_value=False, callback=told, **kind)

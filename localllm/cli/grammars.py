@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from localllm.cli.questions import read_text
 from localllm.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -69,9 +69,4 @@ def _text_of(value: str, begin: str, flag: str) -> str:
         return value
     if len(value) > _LONGEST_NAME or "\0" in value or not os.path.exists(value):
         raise FileError(f"{flag} {value!r:.80}: is neither the text itself nor a file that is there")
-    try:
-        return Path(value).read_text("utf-8")
-    except OSError as error:
-        raise FileError(f"{flag} {value}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise FileError(f"{flag} {value}: is not UTF-8 text (byte {error.start})") from None
+    return read_text(value, flag)

@@ -23,7 +23,6 @@ from localllm.cli.common import (
     note,
     one_model,
     options,
-    statistics,
 )
 from localllm.cli.grammars import grammar_of, grammar_options
 from localllm.cli.questions import Question, read_questions, whole_prompt
@@ -166,7 +165,7 @@ def _answer_one(asker: Asker, question: Question, output: str, wanted: bool) -> 
     for said in asked.cuts():
         note(said)
     if wanted:
-        note(statistics(asked.reply.stats))
+        note(str(asked.reply.stats))
     return status or asked.status
 
 

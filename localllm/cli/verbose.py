@@ -6,10 +6,11 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
@@ -39,7 +40,7 @@ def is_verbose() -> bool:
 def tell(text: str) -> None:
     """With -v, a line on standard error: seconds since the start, and the text."""
     if is_verbose():
-        click.echo(f"[{time.perf_counter() - _BEGUN:7.2f} s] {text}", err=True)
+        click.echo(f"[{time.perf_counter() - _BEGUN:7.2f} s] {visible(text)}", err=True)
 
 
 @contextlib.contextmanager
@@ -67,11 +68,10 @@ def where(path: str) -> list[str]:
     """With -v: a model's path, and whose it is."""
     if not is_verbose():
         return []
-    from localllm.store.origins import origins
+    from localllm.store.origins import origin_of
 
-    real = Path(path).resolve()
-    owners = [o.title for o in origins() if any(real.is_relative_to(folder.resolve()) for folder in o.folders())]
-    return [path, *(f"of {owner}" for owner in owners[:1])]
+    origin = origin_of(path)
+    return [path, *([f"of {origin.title}"] if origin else [])]
 
 
 def loaded_facts(model: Model, progress: Counted) -> list[str]:

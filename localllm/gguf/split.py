@@ -9,25 +9,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from localllm.errors import FileError, FormatError
 from localllm.gguf.header import MAX_TENSORS, Header, TensorInfo
 
 MAX_PARTS = 1024
-_NAME = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 """llama_split_path in llama.cpp's src/llama.cpp."""
 _ARCHITECTURE, _ALIGNMENT = "general.architecture", "general.alignment"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a name or path says of a part: `stem` stands before its number, which counts from 1. Neither number is
+    checked."""
+
+    stem: str
+    number: int
+    count: int
+
+
+def part_of(name: str) -> Part | None:
+    """Which part of a split model a file is by its name or path; None for a whole one."""
+    match = _NAME.fullmatch(name)
+    return Part(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def part_name(stem: str, number: int, count: int) -> str:
+    """The name or path of part `number` (from 1) of a model that is split into `count`."""
+    return f"{stem}-{number:05d}-of-{count:05d}.gguf"
 
 
 def part_names(name: str) -> tuple[str, ...]:
     """The names or paths of all parts, in order, of the split model that one of them is named after; `name` alone where
     it is no such name."""
-    match = _NAME.fullmatch(name)
-    count = int(match["count"]) if match else 0
-    if match is None or not 1 <= int(match["part"]) <= count <= MAX_PARTS:
+    part = part_of(name)
+    if part is None or not 1 <= part.number <= part.count <= MAX_PARTS:
         return (name,)
-    return tuple(f"{match['stem']}-{part:05d}-of-{count:05d}.gguf" for part in range(1, count + 1))
+    names = (part_name(part.stem, number, part.count) for number in range(1, part.count + 1))
+    return tuple(other[:-5] + name[-5:] for other in names)  # .gguf or .GGUF, as it is written
 
 
 def parts_of(header: Header) -> tuple[str, ...]:
@@ -41,7 +62,7 @@ def parts_of(header: Header) -> tuple[str, ...]:
     names = part_names(header.path)
     if len(names) != count:
         number = _number(header, count)
-        end = f"-{number + 1:05d}-of-{count:05d}.gguf"
+        end = part_name("", number + 1, count)
         raise FileError(f"{header.path}: is one of {count} parts of a model: its name must end in {end}")
     return names
 

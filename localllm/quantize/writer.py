@@ -17,6 +17,7 @@ import numpy as np
 
 from localllm.errors import FormatError
 from localllm.gguf.header import MAX_ALIGNMENT, MIN_ALIGNMENT
+from localllm.gguf.split import part_name
 from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
@@ -52,7 +53,7 @@ def shard_paths(path: str, tensors: Sequence[Planned], split_max_size: int = 0) 
     if n == 1:
         return [path]
     stem = path.removesuffix(".gguf")
-    return [f"{stem}-{part + 1:05d}-of-{n:05d}.gguf" for part in range(n)]
+    return [part_name(stem, part, n) for part in range(1, n + 1)]
 
 
 def _shards(tensors: Sequence[Planned], split_max_size: int) -> list[list[Planned]]:

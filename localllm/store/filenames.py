@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
+
+from localllm.gguf import split
+from localllm.gguf.split import Part
 
 Note = Callable[[str], None]
 """Takes a line about something that was passed over."""
 
-_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})", re.DOTALL)
 _QUANTIZATION = re.compile(r"(?:^|[-._])((?:I?Q\d|TQ\d|MXFP4|NVFP4|BF16|FP?16|FP?32)[A-Z0-9_]*)$", re.IGNORECASE)
 _BEFORE = re.compile(r"(?:^|[-._])(UD-|i1-)$", re.IGNORECASE)
 """What makers put before a quantization: UD-Q4_K_XL (unsloth), i1-Q4_K_M (mradermacher)."""
 _NO_MODEL = re.compile(r"mmproj|imatrix|(?:^|[-._])(?:mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
 PREFERRED = ("Q4_K_M", "Q8_0")
 """Quantizations that are taken where none is asked for, the first that there is; else the first file."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a split model: `stem` is the name without its number and ".gguf"; `number` counts from 1."""
-
-    stem: str
-    number: int
-    count: int
 
 
 def is_model(name: str | PurePath) -> bool:
@@ -39,9 +32,8 @@ def is_model(name: str | PurePath) -> bool:
 
 
 def part_of(name: str | PurePath) -> Part | None:
-    """Which part of a split model a file is; None for a whole one."""
-    found = _PART.fullmatch(PurePath(name).stem)
-    return None if found is None else Part(found[1], int(found[2]), int(found[3]))
+    """Which part of a split model a file is, by its name without folders; None for a whole one."""
+    return split.part_of(PurePath(name).name)
 
 
 def stem(name: str | PurePath) -> str:

@@ -89,14 +89,19 @@ def commit_of(repo: str, revision: str) -> str | None:
     """The commit that a revision was when it was last asked for; None: it never was."""
     if is_commit(revision):
         return revision
-    if not is_safe(revision):
-        return None
-    try:
-        with (repo_dir(repo) / "refs" / revision).open("rb") as file:
-            text = file.read(64).decode("ascii", "replace").strip()
-    except OSError:
-        return None
+    text = read_reference(repo_dir(repo) / "refs" / revision) if is_safe(revision) else ""
     return text if is_commit(text) else None
+
+
+def read_reference(path: Path) -> str:
+    """What a file below refs/ names; "" where it cannot be read. To open anything but a file might wait for ever."""
+    if not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 def snapshot(repo: str, commit: str) -> Path:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localllm.errors import StoreError
 from localllm.store.paths import store_dir
@@ -49,23 +49,19 @@ def owns(path: str | os.PathLike[str]) -> bool:
 
 def known(path: str | os.PathLike[str]) -> Pulled | None:
     """What was written down when a file was downloaded."""
-    with _reading() as records:
-        sql = "SELECT name, etag, pulled FROM files WHERE path = ? AND pulled IS NOT NULL"
-        row = records and records.execute(sql, (_real(path),)).fetchone()
-    return Pulled(*row) if row else None
+    rows = _read("SELECT name, etag, pulled FROM files WHERE path = ? AND pulled IS NOT NULL", _real(path))
+    return Pulled(*rows[0]) if rows else None
 
 
 def last_used(path: str | os.PathLike[str]) -> float | None:
     """When a model was last loaded, in seconds since the epoch; None: never, as far as is known."""
-    with _reading() as records:
-        row = records and records.execute("SELECT used FROM files WHERE path = ?", (_real(path),)).fetchone()
-    return row[0] if row else None
+    rows = _read("SELECT used FROM files WHERE path = ?", _real(path))
+    return rows[0][0] if rows else None
 
 
 def all_files() -> dict[str, tuple[bool, float | None]]:
     """Real path of every file that is known: whether a pull of ours put it there, and when it was last loaded."""
-    with _reading() as records:
-        rows = records.execute("SELECT path, pulled, used FROM files").fetchall() if records else []
+    rows = _read("SELECT path, pulled, used FROM files")
     return {path: (pulled is not None, used) for path, pulled, used in rows}
 
 
@@ -108,22 +104,17 @@ def _real(path: str | os.PathLike[str]) -> str:
     return os.path.realpath(path)
 
 
-@contextlib.contextmanager
-def _reading() -> Iterator[sqlite3.Connection | None]:
-    """The records, or None where there are none yet, or none that can be read."""
+def _read(sql: str, *values: str) -> list[tuple[Any, ...]]:
+    """The rows of a query; none where there are no records yet, or none that can be read: unreadable, damaged, locked
+    for too long."""
     import sqlite3
 
     path = records_path()
     if not path.is_file():
-        yield None
-        return
-    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
-        try:
-            records.execute("SELECT path, name, etag, pulled, used FROM files LIMIT 0")
-        except sqlite3.Error:
-            yield None
-            return
-        yield records
+        return []
+    with contextlib.suppress(*_errors()), contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
+        return records.execute(sql, values).fetchall()
+    return []
 
 
 @contextlib.contextmanager

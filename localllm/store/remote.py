@@ -6,7 +6,6 @@ the reader of GGUF files checks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -101,9 +100,7 @@ def _of_hub(where: HubAddress) -> list[_Part]:
 
 
 def _of_address(url: str) -> list[_Part]:
-    plain = urlsplit(url)
-    names = part_names(plain.path)
-    return [_Part(plain._replace(path=name).geturl(), plain._replace(path=name, query="").geturl()) for name in names]
+    return [_Part(part, urlsplit(part)._replace(query="").geturl()) for part in web.part_urls(url)]
 
 
 class _Reading:
@@ -149,13 +146,12 @@ class _Reading:
 
     def _end(self, answer: web.Answer, begin: int) -> int:
         """Where the range ends that an answer brings."""
-        told = answer.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", told.strip())
-        if answer.status != 206 or match is None:
+        told = answer.content_range()
+        if told is None:
             raise self._problem("the server sends no ranges of a file: only a download would tell what it is")
-        first, last, size = map(int, match.groups())
+        first, last, size = told
         if first != begin or not begin <= last < min(size, self._wanted) or size != (self._size or size):
-            raise self._problem(f"the server answers another range than it was asked for: {told!r:.60}")
+            raise self._problem(web.other_range(answer))
         self._size = size
         return last + 1
 

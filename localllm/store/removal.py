@@ -12,6 +12,7 @@ from pathlib import Path
 from localllm.errors import StoreError
 from localllm.store import records
 from localllm.store.found import find, found_models
+from localllm.store.hf_cache import read_reference
 from localllm.store.lock import locked
 from localllm.store.names import parse
 from localllm.store.origins import ORIGINS
@@ -50,14 +51,18 @@ def plan(name: str) -> Removal:
 def remove(removal: Removal) -> None:
     """Removes a model's files. Raises StoreError, with the reason, for one that cannot be removed; what was removed
     before it stays so."""
-    repository = _repository(removal.model)
+    try:
+        _remove(removal, _repository(removal.model))
+    except OSError as error:
+        where = error.filename or removal.model.path
+        raise StoreError(f"{removal.model.name}: {where}: {_reason(error)}") from None
+
+
+def _remove(removal: Removal, repository: Path | None) -> None:
     with _alone(repository):
         for path in removal.files:
             is_link = path.is_symlink()
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise StoreError(f"{removal.model.name}: {path}: {_reason(error)}") from None
+            path.unlink(missing_ok=True)
             if not is_link:
                 records.forget(path)
         if repository is not None:
@@ -128,18 +133,13 @@ def _tidy(repository: Path, parts: tuple[Path, ...]) -> None:
     gone = {commit for commit in commits if not (snapshots / commit).exists()}
     for where, _, names in os.walk(repository / "refs", topdown=False):
         for path in (Path(where, name) for name in names):
-            if _commit(path) in gone:
+            if read_reference(path) in gone:
                 path.unlink(missing_ok=True)
         _remove_if_empty(Path(where))
     _remove_if_empty(repository / "blobs")
     if os.listdir(repository) == [snapshots.name]:
         _remove_if_empty(snapshots)
         _remove_if_empty(repository)
-
-
-def _commit(reference: Path) -> str:
-    with reference.open("rb") as file:
-        return file.read(64).decode("ascii", "replace").strip()
 
 
 def _remove_if_empty(folder: Path) -> None:

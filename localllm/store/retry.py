@@ -35,7 +35,7 @@ def pause(attempt: int, error: Exception) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1): what the server asks for, within reason."""
     asked = error.headers.get("Retry-After", "") if isinstance(error, StatusError) else ""
     waited = PAUSE * 2.0 ** (attempt - 1)
-    return min(max(waited, float(asked)) if asked.isdigit() else waited, _LONGEST_PAUSE)
+    return min(max(waited, float(asked)) if asked.isdecimal() else waited, _LONGEST_PAUSE)
 
 
 def patiently(action: Callable[[], _Result], attempts: int = 3) -> _Result:

@@ -149,11 +149,10 @@ class Transfer:
         """Whether the answer goes on from what is here: only where the server says so."""
         if answer.status != 206:
             return self._done == 0
-        told = answer.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", told.strip())
-        if match is None or int(match[1]) != self._done or match[3] != str(self._remote.size):
+        told = answer.content_range()
+        if told is None or (told[0], told[2]) != (self._done, self._remote.size):
             self._restart()
-            raise ConnectionError(f"the server answers another range than it was asked for: {told!r:.60}")
+            raise ConnectionError(web.other_range(answer))
         return True
 
     def _require_size(self, answer: web.Answer) -> None:

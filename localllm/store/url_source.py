@@ -9,11 +9,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from localllm.errors import StoreError
-from localllm.gguf.split import part_names
+from localllm.gguf.split import part_name, part_names
 from localllm.store import records, web
 from localllm.store.catalog import catalog
 from localllm.store.download import Download, is_whole, need_space
 from localllm.store.entry import Progress
+from localllm.store.filenames import part_of, stem
 from localllm.store.hf_cache import is_offline, is_safe
 from localllm.store.paths import store_dir
 from localllm.store.retry import patiently
@@ -33,7 +34,7 @@ class _Facts:
 
 def here(url: str) -> Path | None:
     """The model that was fetched from an address (the first part of a split one), if it is still here."""
-    urls = _part_urls(url)
+    urls = web.part_urls(url)
     places = _places(urls)
     for part_url, place in zip(urls, places, strict=True):
         known = records.known(place) if place.is_file() else None
@@ -42,18 +43,18 @@ def here(url: str) -> Path | None:
     return places[0]
 
 
-def fetch_url(url: str, report: Progress, check: bool = False) -> Path:
+def fetch_url(url: str, report: Progress) -> Path:
     """Fetches a file into the store; of a split model all parts. The path of the first. Raises StoreError.
 
-    One that is here is fetched again where the server has another by its size or ETag. `check` says so too; there is no
-    hash to compare with.
+    One that is here is fetched again where the server has another by its size or ETag: there is no hash to compare it
+    with.
     """
     if is_offline():
         found = here(url)
         if found is None:
             raise StoreError(f"{url} is not here, and HF_HUB_OFFLINE is set")
         return found
-    urls = _part_urls(url)
+    urls = web.part_urls(url)
     places = _places(urls)
     for part_url, place in zip(urls, places, strict=True):
         fetch_to(place, part_url, report, part_url)
@@ -110,13 +111,6 @@ def _facts(url: str, method: str) -> _Facts:
         return _Facts(int(length), validator(answer.headers))
 
 
-def _part_urls(url: str) -> list[str]:
-    """The addresses of all parts of a split model; of another one, its own."""
-    path = urlsplit(url).path
-    folder, slash, name = path.rpartition("/")
-    return [url.replace(path, folder + slash + part, 1) for part in part_names(name)] if name else [url]
-
-
 def _places(urls: list[str]) -> list[Path]:
     """Where files are, or will be: by the last name of the first address, unless that is taken."""
     name = unquote(urlsplit(urls[0]).path.rpartition("/")[2])
@@ -125,7 +119,8 @@ def _places(urls: list[str]) -> list[Path]:
         return [store_dir() / f"{urlsplit(urls[0]).hostname}-{mark}.gguf"]
     first = store_dir() / name
     if name in {entry.file for entry in catalog().entries.values()} or _is_taken(first, urls[0]):
-        name = re.sub(r"((?:-\d{5}-of-\d{5})?\.gguf)$", rf"-{mark}\1", name, flags=re.IGNORECASE)
+        part, marked = part_of(name), f"{stem(name)}-{mark}"
+        name = part_name(marked, part.number, part.count) if part else f"{marked}.gguf"
     return [store_dir() / part for part in part_names(name)]
 
 

@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 
 from localllm.errors import StoreError
+from localllm.gguf.split import part_names
 
 BROKEN = (URLError, ConnectionError, http.client.HTTPException)
 """What a connection raises that could not be made, or broke."""
@@ -39,6 +40,12 @@ class Answer:
 
     def __init__(self, status: int, headers: email.message.Message, url: str, stream: Any) -> None:
         self.status, self.headers, self.url, self._stream = status, headers, url, stream
+
+    def content_range(self) -> tuple[int, int, int] | None:
+        """First and last byte that the body holds, and the size of the whole file (RFC 9110, section 14.4); None where
+        the answer is no part of a file."""
+        told = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", self.headers.get("Content-Range", "").strip())
+        return (int(told[1]), int(told[2]), int(told[3])) if told and self.status == 206 else None
 
     def read(self, n_bytes: int) -> bytes:
         """What has come of the body, at most so many bytes; b"" at its end. Raises ConnectionError, HTTPException."""
@@ -136,6 +143,17 @@ def _origin(url: str) -> tuple[str, str, int]:
     except ValueError as error:
         raise StoreError(f"{url}: {error}") from None
     return parts.scheme, parts.hostname or "", port or (443 if parts.scheme == "https" else 80)
+
+
+def other_range(answer: Answer) -> str:
+    """What is wrong with an answer whose range is not the one that was asked for."""
+    return f"the server answers another range than it was asked for: {answer.headers.get('Content-Range', '')!r:.60}"
+
+
+def part_urls(url: str) -> list[str]:
+    """The addresses of all parts of a split model, in order, by that of one of them; of another file, its own."""
+    parts = urlsplit(url)
+    return [parts._replace(path=path).geturl() for path in part_names(parts.path)]
 
 
 def reason(error: Exception) -> str:

@@ -183,6 +183,28 @@ class TestBrokenFiles:
             db.begin("m", "", "")
         assert db.conversations() == []
 
+    def test_a_full_disk_is_told_as_such(self, db):
+        """SQLite ends the transaction by itself then."""
+        one = db.begin("m", "", "")
+        (n_pages,) = db._db.execute("PRAGMA page_count").fetchone()
+        db._db.execute(f"PRAGMA max_page_count = {n_pages}")
+        with pytest.raises(DatabaseError, match="the disk is full"):
+            db.add(one, "user", "x" * 100_000)
+        assert not db._db.in_transaction
+        db._db.execute("PRAGMA max_page_count = 10000")
+        db.add(one, "user", "short")
+        assert [m.content for m in db.messages(one)] == ["short"]
+
+    def test_what_cannot_be_committed_is_undone(self, db):
+        """The next transaction begins as ever."""
+        one = db.begin("m", "", "")
+        db._db.execute("CREATE TABLE odd (message INTEGER REFERENCES messages DEFERRABLE INITIALLY DEFERRED)")
+        db._db.execute("CREATE TRIGGER t AFTER INSERT ON pieces BEGIN INSERT INTO odd VALUES (12345); END")
+        with pytest.raises(DatabaseError, match="FOREIGN KEY"):
+            db.piece(db.add(one, "assistant", "gone", state=REPLACED), [(CONTENT, "a")])
+        db.add(one, "user", "hi")
+        assert [m.content for m in db.messages(one)] == ["hi"]
+
     def test_locked_for_too_long(self, db, path):
         db._db.execute("PRAGMA busy_timeout = 10")
         other = sqlite3.connect(path, isolation_level=None)

@@ -155,6 +155,23 @@ def test_one_that_another_chat_has_open_is_copied(say):
     assert texts(1) == ["hi", "hello"]
 
 
+def test_one_that_another_chat_takes_at_the_same_moment_is_copied(say, monkeypatch):
+    say("hi", "/save mine", keeps=True)
+    hold(GONE)
+    before = module.is_alive
+
+    def is_alive(holder):
+        hold(f"{os.getpid()}:0.00")  # the other chat is faster
+        return before(holder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "is_alive", is_alive)
+        said = say("/load mine", "yo", keeps=True)
+    assert said.chat.messages[0]["content"] == "hi"
+    assert texts(0) == ["hi", "hello", "yo", "hello"]
+    assert texts(1) == ["hi", "hello"]
+
+
 def test_processes():
     assert is_alive(this_process())
     assert not is_alive(GONE)

@@ -17,7 +17,6 @@ from localllm.cli.common import (
     Progress,
     note,
     one_model,
-    statistics,
 )
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
@@ -85,17 +84,15 @@ class TestProgress:
 class TestStatistics:
     def test_line(self):
         stats = Stats(41, 0, 41 / 310.2, 128, 127 / 45.1, 127, "stop")
-        assert statistics(stats) == "[ prompt 41 tokens, 310.2 t/s | answer 128 tokens, 45.1 t/s ]"
+        assert str(stats) == "[ prompt 41 tokens, 310.2 t/s | answer 128 tokens, 45.1 t/s ]"
 
     def test_what_was_kept_and_why_it_ended(self):
         stats = Stats(41, 20, 0.1, 2, 0.1, 1, "length")
-        assert (
-            statistics(stats) == "[ prompt 41 tokens (20 kept), 210.0 t/s | answer 2 tokens, 10.0 t/s | ended by -n ]"
-        )
+        assert str(stats) == "[ prompt 41 tokens (20 kept), 210.0 t/s | answer 2 tokens, 10.0 t/s | ended by -n ]"
 
     def test_nothing_to_measure(self):
         assert (
-            statistics(Stats(prompt_tokens=5, answer_tokens=1, stop_reason="cancelled"))
+            str(Stats(prompt_tokens=5, answer_tokens=1, stop_reason="cancelled"))
             == "[ prompt 5 tokens, 0.0 t/s | answer 1 tokens | stopped ]"
         )
 
@@ -209,6 +206,11 @@ def test_colours(monkeypatch, terminal, no_color, term, dim):
         monkeypatch.setenv("NO_COLOR", no_color)
     note("hi")
     assert ("\x1b[2m" in stream.getvalue()) == dim
+
+
+def test_notes_cannot_control_the_terminal(capsys):
+    note("a name with \x1b[2J in it")
+    assert capsys.readouterr().err.endswith("␛[2J in it\n")
 
 
 @pytest.mark.parametrize(("text", "n_bytes"), [("4G", 4 * 10**9), ("1.5 gb", 1_500_000_000), ("900m", 900_000_000)])

@@ -38,7 +38,8 @@ def models(monkeypatch):
     from localllm.store.stored import StoredModel
 
     def some():
-        for name, owned in (("llama3.2:3b", False), ("llama3.2:1b", False), ("org/repo:Q4_K_M", True)):
+        names = {"llama3.2:3b": False, "llama3.2:1b": False, "org/repo:Q4_K_M": True, "$(reboot)": True, "a\nb": True}
+        for name, owned in names.items():
             yield StoredModel(name, Path("/x"), "ollama", (Path("/x"),), 10**9, owned=owned)
 
     monkeypatch.setattr(found, "found_models", lambda: list(some()))
@@ -64,6 +65,11 @@ def test_models_and_files(answer, models):
     assert answer("localllm chat ./x") == [("file", "./x")]
     assert answer("localllm run --grammar g") == [("file", "g")]
     assert answer("localllm run --cache-dir d") == [("dir", "d")]
+
+
+def test_names_that_a_shell_would_run_are_left_out(answer, models):
+    assert answer("localllm rm ") == [("plain", "org/repo:Q4_K_M")]
+    assert answer("localllm chat $") == [("file", "$")]
 
 
 def test_templates_and_files(answer):

@@ -82,6 +82,16 @@ def test_a_section_that_fails_is_a_problem(quick, monkeypatch, variable, value, 
     assert any(words in problem for problem in facts["problems"])
 
 
+def test_a_folder_that_goes_meanwhile_is_a_problem(quick, monkeypatch):
+    def gone(_report):
+        raise FileNotFoundError(2, "No such file or directory", "/the/folder")
+
+    monkeypatch.setitem(SECTIONS, "kernels", gone)
+    facts, status = quick()
+    assert (status, facts["kernels"]) == (1, {})
+    assert "/the/folder: No such file or directory" in facts["problems"]
+
+
 def test_a_slower_target_than_there_could_be(monkeypatch):
     from localllm.kernels.simd.targets import current
 

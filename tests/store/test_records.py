@@ -89,3 +89,29 @@ def test_all_files(tmp_path: Path) -> None:
     records.pulled(ours, "a")
     records.used(theirs)
     assert records.all_files() == {str(ours): (True, None), str(theirs): (False, records.last_used(theirs))}
+
+
+def test_records_that_are_damaged_further_on(home: Path, tmp_path: Path) -> None:
+    """The head of the file, and the schema in it, can still be read."""
+    for i in range(200):
+        records.pulled(tmp_path / f"{i}.gguf", "a/b:Q4_0")
+    path = records.records_path()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    assert records.all_files() == {}
+    assert records.known(tmp_path / "1.gguf") is None
+    assert records.last_used(tmp_path / "1.gguf") is None
+
+
+def test_records_that_cannot_be_opened(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    records.pulled(tmp_path / "a.gguf", "a/b:Q4_0")
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    assert records.all_files() == {}
+    assert not records.owns(tmp_path / "a.gguf")
+    records.used(tmp_path / "a.gguf")

@@ -92,3 +92,5 @@ def test_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert retry.pause(1, status(429, Retry_After="7")) == 7
     assert retry.pause(1, status(429, Retry_After="100000")) == 60
     assert retry.pause(1, status(503, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT")) == 1
+    assert retry.pause(1, status(503, Retry_After="\xb2")) == 1
+    assert retry.pause(1, status(503, Retry_After="9" * 5000)) == 60

@@ -12,14 +12,12 @@ from itertools import chain
 from pathlib import Path
 
 from localllm.store.filenames import Note, whole_models
-from localllm.store.hf_cache import cache_dir
-from localllm.store.origins.files import Parts, model_files, named, open_file, scan, stored
+from localllm.store.hf_cache import cache_dir, is_commit, read_reference
+from localllm.store.origins.files import Parts, model_files, named, scan, stored
 from localllm.store.origins.origin import Origin
 from localllm.store.stored import StoredModel
 
 _REPOSITORY = re.compile(r"models--([^/\\]+?)--([^/\\]+)")
-_REVISION = re.compile(r"[0-9a-fA-F]{40}")
-_MAX_REF = 64
 
 
 def _folders() -> list[Path]:
@@ -59,8 +57,8 @@ def _is_new(parts: Parts, seen: set[str]) -> bool:
 
 def _revisions(folder: Path, note: Note) -> list[str]:
     """Those that are here: the one that `main` is first, then those of other references, then the newest."""
-    here = {entry.name: entry for entry in scan(folder / "snapshots", note) if _REVISION.fullmatch(entry.name)}
-    references = {entry.name: _reference(Path(entry.path)) for entry in scan(folder / "refs", note)}
+    here = {entry.name: entry for entry in scan(folder / "snapshots", note) if is_commit(entry.name)}
+    references = {entry.name: read_reference(Path(entry.path)) for entry in scan(folder / "refs", note)}
     first = [references.get("main", ""), *references.values()]
 
     def order(name: str) -> tuple[int, float]:
@@ -74,14 +72,6 @@ def _mtime(entry: os.DirEntry[str]) -> float:
         return entry.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _reference(path: Path) -> str:
-    try:
-        with open_file(path) as file:
-            return file.read(_MAX_REF).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
 
 
 HUGGINGFACE = Origin("huggingface", "Hugging Face", _folders, _models)
