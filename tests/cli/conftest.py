@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,6 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from tests.generate.fake import FakeModel
+
+
+@pytest.fixture(autouse=True)
+def _loggers():
+    """As they were: `serve` sets them for all of its process."""
+    logs = [logging.getLogger(name) for name in ("localllm", "localllm.server.access", "uvicorn.error")]
+    before = [(log, list(log.handlers), log.level, log.propagate) for log in logs]
+    yield
+    for log, handlers, level, propagate in before:
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 @pytest.fixture
