@@ -40,6 +40,7 @@ class Asker:
         from localllm.generate.answer import new_constraint
         from localllm.generate.loop import Tape
 
+        new_constraint(model, manner.grammar)  # refuses a wrong one at once
         self.model, self.manner = model, manner
         settings = manner.settings
         with timed("context") as told:
@@ -48,7 +49,6 @@ class Asker:
         cache = settings.cache()
         self._cache = cache.of(self.context) if cache else None
         self._tape = Tape(self.context, self._cache)
-        new_constraint(model, manner.grammar)  # refuse a wrong one at once
 
     def ask(self, question: Question) -> Asked:
         """The answer, not begun. Raises LocalllmError where the question cannot be answered."""

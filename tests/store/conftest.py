@@ -7,6 +7,8 @@ import pytest
 
 from localllm.store import retry
 from tests.store import hub_stub
+from tests.store.hub_stub import Hub, Repo
+from tests.store.pulling import DATA, FILE
 
 
 @pytest.fixture
@@ -27,3 +29,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf/hub"))
     return tmp_path / "hf/hub"
+
+
+@pytest.fixture
+def repo(hub: Hub) -> Repo:
+    """org/repo, with one model."""
+    hub.repos["org/repo"] = Repo({FILE: DATA, "README.md": b"# m"})
+    return hub.repos["org/repo"]
