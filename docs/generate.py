@@ -51,6 +51,12 @@ def chat_commands() -> str:
     return table(("In a chat", ""), rows)
 
 
+def chat_keys() -> str:
+    from localllm.chat.commands import KEYS
+
+    return table(("Key", ""), ((f"`{keys}`" if keys == '"""' else keys, text) for keys, text in KEYS.items()))
+
+
 def options() -> str:
     from localllm.cli.common import GENERATION, OPTIONS
 
@@ -62,6 +68,40 @@ def options() -> str:
             yield " ".join(f"`{flag}`" for flag in flags), settings["help"] + default, variable
 
     return table(("Option", "Meaning", "Variable"), rows())
+
+
+EXTRAS = {
+    "localllm": "chats, answers, measurements, smaller files",
+    "server": "`localllm serve`, `localllm batch`",
+    "structured": "JSON schemas and grammars; calls of tools that keep to theirs",
+    "hub": "models by `org/repo[:QUANT]`",
+    "convert": "`localllm quantize` of Hugging Face folders",
+    "plots": "`bench --plot FILE`, and pages of `localllm compare` with plots",
+    "peer": "`bench --against llamacpp`, and llama.cpp on the card",
+    "ray": "several processes or machines, by Ray",
+    "docs": "these pages as a site",
+    "browser": "tests of the server's page in a browser",
+    "dev": "tests, lint, types",
+}
+"""Extra -> what it is for; the first is what `pip install .` brings."""
+
+
+def extras() -> str:
+    """What docs/installed.py wrote into docs/figures/."""
+    found = json.loads((ROOT / "docs/figures/installed.json").read_text(encoding="utf-8"))
+    sizes = found["installed"]
+    base = sizes["localllm"]
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, about in EXTRAS.items():
+            packages, mb = sizes[name]["packages"], sizes[name]["mb"]
+            if name == "localllm":
+                yield "(none)", about, f"{packages}", f"{mb} MB"
+            else:
+                yield f"`{name}`", about, f"+ {packages - base['packages']}", f"+ {mb - base['mb']} MB"
+
+    where = f"{found['date']}, Python {found['python']}, {found['machine']}: `python docs/installed.py`."
+    return f"{table(('Extra', 'What it is for', 'Packages', 'Installed'), rows())}\n\n{where}"
 
 
 def variables() -> str:
@@ -234,7 +274,9 @@ def layout() -> str:
 
 def against() -> str:
     """What `localllm bench --against llamacpp -o json` wrote into docs/figures/, a file a model."""
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs" / "figures").glob("*.json"))]
+    runs = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs" / "figures").glob("[0-9]*.json"))
+    ]
     rows = [
         (run["model"], t["test"], f"{t['median_ours']:.1f}", f"{t['median_theirs']:.1f}", f"{t['median_ratio']:.2f}")
         for run in runs
@@ -247,7 +289,7 @@ def against() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "against": against},
-    "docs/chat.md": {"chat-commands": chat_commands},
+    "docs/chat.md": {"chat-keys": chat_keys, "chat-commands": chat_commands},
     "docs/run.md": {"run-options": run_options},
     "docs/models.md": {"catalog": catalog},
     "docs/supported.md": {
@@ -259,6 +301,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/reference.md": {
         "commands": commands,
         "options": options,
+        "extras": extras,
         "variables": variables,
         "llama-arguments": llama_arguments,
     },

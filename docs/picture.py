@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-OUT = Path(__file__).parent / "chat.svg"
-COLUMNS, ROWS = 88, 30
+OUT = Path(__file__).resolve().parent / "chat.svg"
+COLUMNS, ROWS = 88, 40
 PROMPT = ">>> "
 QUESTIONS = (
-    "What is the capital of France?",
-    "Write a Python function that doubles a number. Then say in a list what it takes and what it gives.",
+    "Which are the capitals and currencies of France, Japan and Brazil? Answer with a table.",
+    "Write a Python function that reads a JSON file. Code only, without an explanation.",
 )
 _PATIENCE = 120.0
 """Seconds that an answer may take."""
@@ -89,28 +89,29 @@ _COLOURS |= {f"bright{name}": f"bright_{name}" for name in _COLOURS}
 """Colours as pyte calls them, and as rich does."""
 
 
-def record(model: str) -> list[Text]:
-    """A chat with the questions."""
+def record(model: Path) -> list[Text]:
+    """A chat with the questions, below the command that began it."""
+    command = ["localllm", "chat", model.name, "--seed", "2"]
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"LOCALLLM_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        command = [sys.executable, "-m", "localllm", "chat", model, "--seed", "2", "-n", "160", "--no-cache"]
-        terminal = Recording(command, environment)
+        os.chdir(model.parent)
+        terminal = Recording([sys.executable, "-m", *command], environment)
         terminal.wait_for_prompt()
         for question in QUESTIONS:
             terminal.type(question + "\r")
             terminal.wait_for_prompt()
-        lines = list(terminal.lines())
+        lines = [Text("$ " + " ".join(command)), *terminal.lines()]
         terminal.close()
     return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", metavar="MODEL")
-    lines = record(parser.parse_args().model)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="the path of a GGUF file")
+    lines = record(parser.parse_args().model.resolve())
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="truecolor")
-        for line in [Text("$ localllm chat"), *lines]:
+        for line in lines:
             console.print(line)
     console.save_svg(str(OUT), title="localllm", code_format=_FORMAT)
     return 0
