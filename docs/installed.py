@@ -2,7 +2,7 @@
 
     python docs/installed.py [EXTRA...]
 
-Each is installed into a fresh virtual environment, which is deleted again; `python docs/generate.py` then writes the table.
+Each is installed into a fresh virtual environment, which is deleted again. `python docs/generate.py` writes the table.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 
 from tests.server import tiny
+from tests.store import hub_stub
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
@@ -32,13 +33,12 @@ LEFT_OUT = {
     r".*--against": "needs the peer",
     r".*tokenizer_speed": "compares with the package tokenizers, over a real vocabulary",
     r".*-folder |.*tools\.random_model": "needs a folder of Hugging Face's, or a shape of a real model",
-    r".*(org/repo|hf\.co/|huggingface\.co/)|(.* )?localllm pull": "downloads",
 }
 """Beginnings of lines that do not run here -> why."""
 
 NAMES = {
     r"qwen2\.5-coder-[\d.]+b-instruct(?![\w.-])": "model.gguf",
-    r"smollm2-135m-instruct(?![\w.-])": "model.gguf",
+    r"(smollm2-135m-instruct|qwen3-0\.6b)(?![\w.-])": "model.gguf",
     r"\bMODEL(\.gguf)?\b": "model.gguf",
     r"(?<![\w.])~?/models(?!/)": "models",
     r"\bFORMAT\b": "Q8_0",
@@ -48,17 +48,21 @@ NAMES = {
 }
 """Names that stand for something -> what they are here."""
 
+REPOSITORY = "ggml-org/SmolLM3-3B-GGUF"
+"""What a hub on this machine has in the place of the real one."""
+
 FILES = ("model.gguf", "m.gguf", "f16.gguf", "model-f16.gguf", "off.gguf", "smollm2-135m-instruct-q4_1.gguf",
          "qwen2.5-coder-1.5b-f16.gguf", "models/a.gguf")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Block:
-    """Commands that stand together; `lines`: one command each, as it is shown."""
+    """Commands that stand together; `lines`: one command each, as it is shown. `errors`: those that end in an error."""
 
     page: str
     number: int
     lines: tuple[str, ...]
+    errors: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.page}-{self.number}"
@@ -73,7 +77,8 @@ def blocks() -> list[Block]:
         for number, (kind, body) in enumerate(shown):
             lines = tuple(line for line in _commands(kind, body) if not left_out(line))
             if lines:
-                found.append(Block(path.stem, number, lines))
+                errors = re.findall(r"^\$ (.*)\nlocalllm: ", body, re.MULTILINE)
+                found.append(Block(path.stem, number, lines, tuple(errors)))
     return found
 
 
@@ -97,7 +102,7 @@ def _commands(kind: str, body: str) -> list[str]:
 class Workplace:
     """A folder with what the commands read, and the environment that they run in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hub: hub_stub.Hub) -> None:
         self.folder = folder
         (folder / "models").mkdir()
         (folder / "docs").mkdir()
@@ -107,6 +112,7 @@ class Workplace:
         tiny.write(folder / "all-minilm-l6-v2.gguf", pooling=gguf.PoolingType.MEAN)
         for name in ("README.md", "docs/a.md", "text.txt", "test.txt"):
             (folder / name).write_text("It is a text of some words, and they come again. " * 200, encoding="utf-8")
+        (folder / "kernel.log").write_text("usb 1-1: device descriptor read, error -71\n", encoding="utf-8")
         (folder / "keys.txt").write_text("a-key-of-some-length\n", encoding="utf-8")
         (folder / "config.toml").write_text(f'[default]\nmodel = "{model}"\n', encoding="utf-8")
         subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
@@ -120,7 +126,10 @@ class Workplace:
             "PATH": f"{program.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "LOCALLLM_CONFIG": str(folder / "config.toml"),
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(folder / "hf"),
         }
+        hub.repos[REPOSITORY] = hub_stub.Repo({"SmolLM3-Q4_K_M.gguf": model.read_bytes()})
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         """A command, in bash."""

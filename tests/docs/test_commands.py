@@ -7,10 +7,12 @@ import re
 import pytest
 
 from tests.docs import shell
+from tests.store import hub_stub
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("starlette", reason="the server is not installed: pip install 'localllm[server]'")
 pytest.importorskip("llguidance", reason="grammars are not installed: pip install 'localllm[structured]'")
+pytest.importorskip("huggingface_hub", reason="names of a hub are not: pip install 'localllm[hub]'")
 
 
 SERVER = "localllm serve model.gguf --alias qwen2.5-coder-0.5b-instruct"
@@ -18,14 +20,16 @@ SERVER = "localllm serve model.gguf --alias qwen2.5-coder-0.5b-instruct"
 
 @pytest.fixture
 def place(tmp_path):
-    return shell.Workplace(tmp_path)
+    with hub_stub.running() as hub:
+        yield shell.Workplace(tmp_path, hub)
 
 
 @pytest.mark.parametrize("block", shell.blocks(), ids=str)
 def test_a_block(place, block):
     server, address = None, shell.ADDRESS
     try:
-        for line in map(shell.here, block.lines):
+        for shown in block.lines:
+            line = shell.here(shown)
             if line.startswith("curl") and server is None:
                 server, address = place.serve(SERVER)
             if line.startswith("localllm serve"):
@@ -33,7 +37,7 @@ def test_a_block(place, block):
                 server, address = place.serve(line)
                 continue
             done = place.run(re.sub("^curl", "curl -fsS", line.replace(shell.ADDRESS, address)))
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == int(shown in block.errors), f"{line}\n{done.stdout}\n{done.stderr}"
     finally:
         stop(server)
 
@@ -46,7 +50,7 @@ def stop(server):
 
 def test_some_of_every_page_is_run():
     pages = {block.page for block in shell.blocks()}
-    assert {"index", "run", "server", "quantization", "performance"} <= pages
+    assert {"index", "chat", "run", "models", "reference", "server", "quantization", "performance"} <= pages
 
 
 def test_what_is_left_out_is_there():
