@@ -14,9 +14,13 @@ _BYTES_A_TOKEN = 256
 
 
 def paths(text: str) -> list[Path]:
-    """The files that a line names: quotes and backslashes as in a shell, ~ is the home. Raises UsageError."""
+    """The files that a line names: quotes and backslashes as in a shell, ~ is the home. Where backslashes separate
+    folders (Windows) they do nothing else. Raises UsageError."""
+    words = shlex.shlex(text, posix=True, punctuation_chars="")
+    words.whitespace_split, words.commenters = True, ""
+    words.escape = "" if os.sep == "\\" else words.escape
     try:
-        return [Path(word).expanduser() for word in shlex.split(text)]
+        return [Path(word).expanduser() for word in words]
     except ValueError as error:
         raise UsageError(f"/read {text}: {error}; names with spaces stand in quotes") from None
 
@@ -49,8 +53,8 @@ def message(files: dict[str, str], text: str) -> str:
 
 def matching(begun: str) -> Iterator[str]:
     """Paths that go on from what was typed; folders end in a separator."""
-    folder, _, name = begun.rpartition(os.sep)
-    shown = folder + os.sep if os.sep in begun else ""
+    at = max(begun.rfind(separator) for separator in (os.sep, os.altsep or os.sep)) + 1
+    shown, name = begun[:at], begun[at:]
     try:
         found = sorted(Path(shown or ".").expanduser().iterdir(), key=lambda path: path.name)
     except OSError:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -194,12 +195,14 @@ def _answer_by_ray(
 def _signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM call `stop` within the block, in which an event loop runs."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _STATUS}
-    for number in _STATUS:
-        loop.add_signal_handler(number, stop, number)
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop, signal.Signals(number))
+
+    # Windows's event loops have no add_signal_handler.
+    before = {number: signal.signal(number, handle) for number in _STATUS}
     try:
         yield
     finally:
         for number, handler in before.items():
-            loop.remove_signal_handler(number)
             signal.signal(number, handler)

@@ -236,7 +236,7 @@ def main(args: Sequence[str] | None = None) -> int:
         register()
     try:
         with _sigterm_raises():
-            result = cli.main(args=args, prog_name="localllm", standalone_mode=False)
+            result = cli.main(args=args, prog_name="localllm", standalone_mode=False, windows_expand_args=False)
         sys.stdout.flush()
         tell("done")
         return result if isinstance(result, int) else 0
@@ -252,13 +252,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except LocalllmError as error:
         _complain(str(error))
         return error.status
-    except BrokenPipeError:
-        streams.give_up()
-        return 1
     except MemoryError:
         _complain("not enough memory")
         return 1
     except OSError as error:
+        if streams.is_broken_pipe(error):
+            streams.give_up()
+            return 1
         if not streams.is_outputs(error):
             return _bug(error)
         streams.give_up()

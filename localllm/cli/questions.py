@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm.cli.common import note
+from localllm.cli.streams import END_KEY
 from localllm.errors import FileError, UsageError
 from localllm.generate.params import Sampling
 
@@ -89,7 +90,7 @@ def _piped() -> str:
 def all_of_stdin() -> str:
     """Standard input until its end, as UTF-8 text. Raises UsageError."""
     if sys.stdin.isatty():
-        note("Reading standard input until its end (Ctrl-D).")
+        note(f"Reading standard input until its end ({END_KEY}).")
     data = sys.stdin.buffer.read()
     try:
         return data.decode("utf-8")

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from localllm.generate import saved_file
 from localllm.gguf.reader import GGUFFile
+from localllm.runtime.files import replace
 
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -68,7 +69,7 @@ def find_content(file: GGUFFile, folder: Path, stop: threading.Event) -> str:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as written:
         written.write(total.hexdigest())
-    part.replace(path)
+    replace(part, path)
     _forget_old(folder)
     return total.hexdigest()
 

@@ -25,6 +25,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from localllm.runtime.files import replace, sync
+
 MAGIC = b"LLMPRMT\n"
 VERSION = 1
 """Of the format: part of the key."""
@@ -80,9 +82,9 @@ def write(path: Path, header: Header, ids: NDArray[np.int32], parts: Sequence[By
             _write_all(file, memoryview(_FIXED.pack(MAGIC, len(text), zlib.crc32(text)) + text + tokens))
             for piece in parts:
                 _write_all(file, piece.data.cast("B"))
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.utime(part, ns=(time_ns, time_ns))
-        part.replace(path)
+        replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -37,7 +37,7 @@ def default_folder() -> Path:
         return Path(chosen) / "prompts"
     from platformdirs import user_cache_path
 
-    return user_cache_path("localllm") / "prompts"
+    return user_cache_path("localllm", appauthor=False) / "prompts"
 
 
 def make_private(folder: Path) -> None:

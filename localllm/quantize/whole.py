@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from localllm.errors import FileError
+from localllm.runtime.files import replace, sync_file
 
 
 def check_writable(path: str | os.PathLike[str], sources: Sequence[str] = ()) -> None:
@@ -51,12 +52,11 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[str]:
     os.close(fd)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync_file(temporary)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import struct
 import threading
@@ -22,6 +21,7 @@ from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
 from localllm.quantize.whole import check_space, written_whole
+from localllm.runtime.files import sync
 
 _KINDS = {
     "u8": "UINT8", "i8": "INT8", "u16": "UINT16", "i16": "INT16", "u32": "UINT32", "i32": "INT32", "u64": "UINT64",
@@ -187,7 +187,7 @@ def written(
         output.finish()
         for file in writer.fout:
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
 
 
 def _add(writer: _Writer, metadata: Mapping[str, Typed], shards: Sequence[Sequence[Planned]]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from localllm.kernels.apple import sysctl as _sysctl
 from localllm.runtime.system import ROOT, cgroup_folders, text_of
 
 _SLOW = 0.7
@@ -122,13 +123,6 @@ def _apple() -> Processors | None:
         _sysctl(name) for name in (b"hw.perflevel0.physicalcpu", b"hw.physicalcpu", b"hw.logicalcpu")
     )
     return Processors(logical, physical, fast) if fast and physical and logical else None
-
-
-def _sysctl(name: bytes) -> int:
-    """A number that macOS's kernel tells, or 0."""
-    number, size = ctypes.c_int32(0), ctypes.c_size_t(4)
-    failed = ctypes.CDLL(None).sysctlbyname(name, ctypes.byref(number), ctypes.byref(size), None, 0)
-    return 0 if failed else number.value
 
 
 def _windows() -> Processors | None:

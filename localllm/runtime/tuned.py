@@ -17,6 +17,7 @@ from typing import Any
 
 from localllm.errors import FileError
 from localllm.kernels.simd.targets import current
+from localllm.runtime.files import replace, sync
 from localllm.runtime.processors import processor_name, processors
 
 SIZES = (("up to 256 MB", 256 << 20), ("up to 2 GB", 2 << 30), ("over 2 GB", 1 << 63))
@@ -97,8 +98,8 @@ def keep(n_bytes: int, found: Threads) -> Path:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, file)
+                sync(stream.fileno())
+            replace(temporary, file)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from localllm.errors import FileError, UsageError
-from localllm.store.lock import locked
+from localllm.store.lock import FAR_BYTE, locked
 
 URLS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 _INVALID = "invalid_line"
@@ -187,11 +187,11 @@ def open_answers(path: Path) -> Iterator[AnswerFile]:
         raise UsageError(f"{path}: another process is writing it")
 
     try:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror}") from None
     try:
-        with locked(path, taken):
+        with locked(path, taken, FAR_BYTE):
             yield _opened(path, fd)
     finally:
         os.close(fd)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from localllm.runtime.files import replace, sync, sync_file
+
 
 def put(temporary: Path, path: Path) -> None:
     """Moves a finished file to its place on the same disk, in one step, replacing what was there."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    sync_file(temporary)
+    replace(temporary, path)
     sync_folder(path.parent)
 
 
@@ -19,6 +20,6 @@ def sync_folder(folder: Path) -> None:
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)

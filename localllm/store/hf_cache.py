@@ -11,14 +11,22 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from localllm.runtime.files import replace
 from localllm.store.durable import put, sync_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UNSAFE = re.compile(r"[\\:]")
+_NOT_ON_WINDOWS = re.compile(
+    r"""(?i)(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)[ ]*(?:\..*)?
+    |.*[<>"|?*].*|.*[. ]""",
+    re.VERBOSE,
+)
+"""Names that mean devices, or that no file can have there (Microsoft: "Naming Files, Paths, and Namespaces")."""
 _YES = ("1", "on", "yes", "true")
 
 
@@ -66,8 +74,10 @@ def lock_path(repo: str, etag: str) -> Path:
 
 def is_safe(path: str) -> bool:
     """Whether a path that a hub named stays in its folder, on every system, and can be shown: relative, no "..", no
-    drive, no character that does not print."""
+    drive, no character that does not print; and whether this system can have such a file."""
     parts = path.split("/")
+    if sys.platform == "win32" and any(map(_NOT_ON_WINDOWS.fullmatch, parts)):
+        return False
     return (
         path.isprintable()
         and not _UNSAFE.search(path)
@@ -139,7 +149,7 @@ def link(repo: str, commit: str, path: str, etag: str) -> Path:
     except (OSError, NotImplementedError):
         _move_or_copy(repo, blob, pointer, temporary)
     else:
-        os.replace(temporary, pointer)
+        replace(temporary, pointer)
         sync_folder(pointer.parent)
     return pointer
 

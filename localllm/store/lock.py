@@ -16,28 +16,43 @@ _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 POLL = 0.1
 """Seconds between two tries; a blocking wait could not be stopped by Ctrl-C everywhere."""
 
+FIRST_BYTE, FAR_BYTE = 0, (1 << 31) - 2
+"""On Windows a lock is one of a byte, which nobody else can read then. Of a lock file it is the first, as filelock has
+it; of a file with content the last one that msvcrt.locking reaches. Elsewhere the whole file is locked, for those who
+ask."""
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(fd: int) -> None:
+    def _take(fd: int, byte: int) -> None:
+        os.lseek(fd, byte, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+
+    def _give(fd: int, byte: int) -> None:
+        """The system frees what a closed file has locked, but not at once (LockFileEx in Microsoft's reference)."""
+        os.lseek(fd, byte, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
-    def _take(fd: int) -> None:
+    def _take(fd: int, byte: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _give(fd: int, byte: int) -> None:
+        """Closing does it."""
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None], byte: int = FIRST_BYTE) -> Iterator[None]:
     """Holds the lock file `path`; calls `waiting` once when another process has it. The system frees it if we die.
+    byte: FAR_BYTE for a file that has content.
 
     We leave the file: to remove it would let a third process lock a new one while the second holds the old. Others may
     remove theirs (filelock): a lock of a file that is gone is worth nothing, and is taken anew.
     """
     announced = False
-    while (descriptor := _try(path)) is None:
+    while (descriptor := _try(path, byte)) is None:
         if not announced:
             waiting()
             announced = True
@@ -45,26 +60,33 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        _free(descriptor, byte)
 
 
 @contextmanager
 def is_free(path: Path) -> Iterator[bool]:
     """Whether nobody holds the lock file `path`; if so, we do while the block runs."""
-    descriptor = _try(path)
+    descriptor = _try(path, FIRST_BYTE)
     try:
         yield descriptor is not None
     finally:
         if descriptor is not None:
-            os.close(descriptor)
+            _free(descriptor, FIRST_BYTE)
 
 
-def _try(path: Path) -> int | None:
+def _free(descriptor: int, byte: int) -> None:
+    try:
+        _give(descriptor, byte)
+    finally:
+        os.close(descriptor)
+
+
+def _try(path: Path, byte: int) -> int | None:
     """A descriptor that holds the lock; None: another process does."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _take(descriptor)
+            _take(descriptor, byte)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         except FileNotFoundError:

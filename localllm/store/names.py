@@ -49,4 +49,5 @@ def parse(text: str) -> ModelName:
 
 def is_path(text: str) -> bool:
     """Whether a text has the form of a path, or of the name of a GGUF file."""
-    return os.sep in text or (os.altsep is not None and os.altsep in text) or text.lower().endswith(".gguf")
+    separated = os.sep in text or (os.altsep is not None and os.altsep in text)
+    return separated or bool(os.path.splitdrive(text)[0]) or text.lower().endswith(".gguf")

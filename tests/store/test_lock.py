@@ -46,8 +46,8 @@ def test_a_lock_of_a_removed_file_is_taken_anew(tmp_path: Path, monkeypatch: pyt
     take = lock._take
     removed: list[int] = []
 
-    def remove_first(descriptor: int) -> None:
-        take(descriptor)
+    def remove_first(descriptor: int, byte: int) -> None:
+        take(descriptor, byte)
         if not removed:
             removed.append(path.stat().st_ino)
             path.unlink()
@@ -60,7 +60,7 @@ def test_a_lock_of_a_removed_file_is_taken_anew(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
+    def fail(descriptor: int, byte: int) -> None:
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(lock, "_take", fail)
