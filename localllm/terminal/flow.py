@@ -19,7 +19,7 @@ LIMIT = 800
 
 _DEPTH = 12
 """Marks that may be open; with more of them the text is cut, too."""
-_TOKEN = re.compile(r"\\[!-/:-@\[-`{-~]|`+|\*+|_+|~+|\[|\]\(?|\(|\)|\$+|\\|<br\s*/?>", re.IGNORECASE)
+_TOKEN = re.compile(r"\\\n|\\[!-/:-@\[-`{-~]|`+|\*+|_+|~+|\[|\]\(?|\(|\)|\$+|\\|<br\s*/?>", re.IGNORECASE)
 _TAIL = re.compile(r"(?:[*_~`$\\]|\]\(?|<[a-z/]*)+$")
 """What the text may not end with on the screen, as it is half of something."""
 _FORMULAS = {"\\(": "\\)", "\\[": "\\]", "$": "$", "$$": "$$"}

@@ -14,13 +14,26 @@ NO_REFLOW = {"TERM": "xterm-256color", "XTERM_VERSION": "pyte"}
 """pyte's lines are cut, not broken anew, when it is resized."""
 
 
+class _Screen(pyte.HistoryScreen):
+    """A mark that combines with a character in the last column stays there, as on terminals; pyte begins a row first."""
+
+    def draw(self, data):
+        for char in data if any(map(unicodedata.combining, data)) else [data]:
+            if unicodedata.combining(char[0]) and self.cursor.x == self.columns:
+                row = self.buffer[self.cursor.y]
+                last = row[self.columns - 1]
+                row[self.columns - 1] = last._replace(data=unicodedata.normalize("NFC", last.data + char))
+            else:
+                super().draw(char)
+
+
 class Terminal:
     """A stream that is a terminal."""
 
     encoding = "utf-8"
 
     def __init__(self, columns=80, lines=24):
-        self.screen = pyte.HistoryScreen(columns, lines, history=100_000, ratio=1)
+        self.screen = _Screen(columns, lines, history=100_000, ratio=1)
         self._stream = pyte.Stream(self.screen)
         self.written = ""
 

@@ -64,6 +64,7 @@ def test_many_random_texts(text):
     [
         ("- a\n- b\n\n- c", ["• a", "• b", "", "• c"]),
         ("a\nb", ["a", "b"]),
+        ("a\\\nb c", ["a", "b c"]),
         ("a<br>b <i>c</i>", ["a", "b <i>c</i>"]),
         ("[a][1]\n\n[1]: http://b", ["[a][1]", "", "[1]: http://b"]),
         ("a\nb\n===", ["a", "b", "==="]),
