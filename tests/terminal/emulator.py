@@ -15,7 +15,7 @@ NO_REFLOW = {"TERM": "xterm-256color", "XTERM_VERSION": "pyte"}
 
 
 class _Screen(pyte.HistoryScreen):
-    """A mark that combines with a character in the last column stays there, as on terminals; pyte begins a row first."""
+    """A mark that combines with a character in the last column stays there; pyte begins a row first."""
 
     def draw(self, data):
         for char in data if any(map(unicodedata.combining, data)) else [data]:
