@@ -65,11 +65,13 @@ def _read(talk: Talk, rest: str) -> None:
         text = files.read(path, n_ctx)
         attached[str(path)] = text
         lines.append(f"{path}: {text.count(chr(10)) + 1:,} lines, {talk.chat.count(text):,} tokens")
-    needed = talk.chat.n_tokens(files.message(attached, ""))
+    together = files.message(attached, "")
+    needed = talk.chat.n_tokens(together)
     if needed > n_ctx:
+        helps = "/drop or /clear make room, -c N" if talk.chat.count(together) < n_ctx else "-c N gives"
         raise UsageError(
             f"/read {rest}: with {'these files' if len(attached) > 1 else 'this file'} the conversation takes "
-            f"{needed:,} tokens, the context holds {n_ctx:,}: /drop or /clear make room, -c N a larger context"
+            f"{needed:,} tokens, the context holds {n_ctx:,}: {helps} a larger context"
         )
     talk.attached = attached
     for line in lines:

@@ -27,7 +27,7 @@ _NAME_LENGTH = 60
 
 def save(talk: Talk, name: str) -> None:
     """Name the conversation."""
-    _check_name(name)
+    _check_name(_given(name, "/save"))
     if talk.keeping.conversation is None:
         talk.keeping.database  # noqa: B018  # says why nothing is kept
         raise UsageError("/save: nothing has been said yet")
@@ -87,8 +87,8 @@ def _state(talk: Talk, conversation: Conversation) -> str:
 def rename(talk: Talk, rest: str) -> None:
     """Give a conversation another name."""
     old, _, new = rest.partition(" ")
-    _check_name(new.strip())
-    found = talk.keeping.find(_given(old, "/rename"))
+    _check_name(_given(new.strip(), "/rename", "NEW" if old else "NAME"))
+    found = talk.keeping.find(old)
     talk.keeping.database.set(found.id, name=new.strip())
     note(f"{_called(found)} is {new.strip()!r} now.")
 
@@ -138,6 +138,8 @@ def _write(path: Path, text: str) -> None:
             path.unlink(missing_ok=True)
             part.unlink(missing_ok=True)
             raise
+    except FileExistsError:
+        raise FileError(f"{path}: there is such a file already: give another name") from None
     except OSError as error:
         raise FileError(f"{path}: {error.strerror}") from None
 

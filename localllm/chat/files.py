@@ -29,7 +29,8 @@ def read(path: Path, n_ctx: int) -> str:
     """A file's text. Raises FileError for one that is missing, no text in UTF-8, or far too long for a context."""
     try:
         if not path.is_file():
-            raise FileError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
+            what = "is a folder: name the files in it" if path.is_dir() else "is no regular file"
+            raise FileError(f"{path}: {what if path.exists() else 'no such file'}")
         if path.stat().st_size > _BYTES_A_TOKEN * n_ctx:
             raise FileError(f"{path}: {path.stat().st_size:,} bytes are too many for a context of {n_ctx:,} tokens")
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")

@@ -102,14 +102,24 @@ def read_questions(path: str) -> dict[int, Question | str]:
     """The questions of a file: number of a line -> what it asks, or what is wrong with it.
 
     Each line is a prompt; or, where the first one is a JSON object, each is such: {"prompt": ...} or
-    {"messages": [...]}, and what it sets for itself. Empty lines are left out. Raises FileError, UsageError.
+    {"messages": [...]}, and what it sets for itself. Empty lines are left out. Raises FileError, UsageError: also for
+    such an object among plain lines, which would be a prompt.
     """
     text = all_of_stdin() if path == STDIN else read_text(path, "--prompts")
     lines = {n: line.strip("\r") for n, line in enumerate(text.split("\n"), 1) if line.strip()}
     if not lines:
         raise UsageError(f"--prompts {path}: there is no prompt in it")
     as_json = isinstance(_json(next(iter(lines.values()))), dict)
-    return {n: _question(line) if as_json else Question(line) for n, line in lines.items()}
+    if as_json:
+        return {n: _question(line) for n, line in lines.items()}
+    for n, line in lines.items():
+        if (
+            line.lstrip().startswith("{")
+            and isinstance(row := _json(line), dict)
+            and row.keys() & {"prompt", "messages"}
+        ):
+            raise UsageError(f"--prompts {path}: line {n} is a JSON object, the first one is not: all must be, or none")
+    return {n: Question(line) for n, line in lines.items()}
 
 
 def _json(line: str) -> Any:

@@ -37,12 +37,16 @@ class Stats:
         """One line for people."""
         cached = f" ({self.cached_tokens} kept)" if self.cached_tokens else ""
         parts = [
-            f"prompt {self.prompt_tokens} tokens{cached}, {self.prompt_rate:.1f} t/s",
-            f"answer {self.answer_tokens} tokens" + (f", {self.answer_rate:.1f} t/s" if self.steps else ""),
+            f"prompt {self.prompt_tokens} tokens{cached}{_rate(self.prompt_rate)}",
+            f"answer {self.answer_tokens} tokens{_rate(self.answer_rate)}",
         ]
         if self.stop_reason in _REASONS:
             parts.append(_REASONS[self.stop_reason])
         return f"[ {' | '.join(parts)} ]"
+
+
+def _rate(rate: float) -> str:
+    return f", {rate:.1f} t/s" if rate else ""
 
 
 _REASONS = {"length": "ended by -n", "context": "context full", "cancelled": "stopped"}

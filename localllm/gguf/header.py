@@ -41,6 +41,8 @@ _OTHER_FILES: dict[bytes, str] = {
     b"<htm": "a web page: the download failed, fetch the file itself",
 }
 
+_SAFETENSORS = "a safetensors file: `localllm quantize FOLDER OUT.gguf F16` converts the folder that it is in"
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -99,7 +101,7 @@ def read_beginning(data: bytes, size: int, path: str) -> Metadata:
 def _begin(data: Bytes, size: int, path: str) -> tuple[Cursor, int, int, int]:
     """A cursor behind the counts; the version, and how many tensors and keys there are."""
     if size < MIN_BYTES:
-        raise FormatError(f"{path}: {size} bytes long; a GGUF header has {MIN_BYTES}" + _guess(data[:4]))
+        raise FormatError(f"{path}: {size} bytes long; a GGUF header has {MIN_BYTES}" + _guess(data[:10]))
     cursor = Cursor(data, size, path)
     version = _version(cursor)
     n_tensors = _count(cursor, "n_tensors", MAX_TENSORS)
@@ -112,7 +114,10 @@ def _version(cursor: Cursor) -> int:
     cursor.need(4, "magic")
     magic = cursor.data[0:4]
     if magic != b"GGUF":
-        raise FormatError(f"{cursor.path}: not a GGUF file: it starts with {magic!r}, must be b'GGUF'" + _guess(magic))
+        raise FormatError(
+            f"{cursor.path}: not a GGUF file: it starts with {magic!r}, must be b'GGUF'"
+            + _guess(bytes(cursor.data[:10]))
+        )
     cursor.pos = 4
     version: int = cursor.number("I", "version")
     if version and version & 0xFFFF == 0:  # llama.cpp's test: no version will reach 65536
@@ -124,8 +129,10 @@ def _version(cursor: Cursor) -> int:
     return version
 
 
-def _guess(magic: bytes) -> str:
-    return f"; this looks like {_OTHER_FILES[magic]}" if magic in _OTHER_FILES else ""
+def _guess(start: bytes) -> str:
+    if start[8:10] == b'{"':
+        return f"; this looks like {_SAFETENSORS}"
+    return f"; this looks like {_OTHER_FILES[start[:4]]}" if start[:4] in _OTHER_FILES else ""
 
 
 def _count(cursor: Cursor, field: str, limit: int) -> int:

@@ -48,6 +48,7 @@ class _Part:
     name: str
     size: int = 0
     token: str | None = None
+    repo: str = ""
 
 
 def has_remote(text: str) -> bool:
@@ -94,7 +95,7 @@ def _of_hub(where: HubAddress) -> list[_Part]:
         repositories = [listed] * len(paths)
     token = hf_cache.token()
     return [
-        _Part(one.url(path), f"{where.repo}/{path}", one.files[path].size, token)
+        _Part(one.url(path), f"{where.repo}/{path}", one.files[path].size, token, one.repo)
         for one, path in zip(repositories, paths, strict=True)
     ]
 
@@ -130,7 +131,8 @@ class _Reading:
             retry.patiently(self._grow)
         except web.StatusError as error:
             code = error.headers.get("X-Error-Code")
-            raise self._problem(hub.refusal(error.status, code) if code else web.reason(error)) from None
+            why = hub.refusal(error.status, code, self._part.repo) if code else web.reason(error)
+            raise self._problem(why) from None
         except web.BROKEN as error:
             raise self._problem(web.reason(error)) from None
 

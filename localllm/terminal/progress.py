@@ -13,6 +13,8 @@ _BAR = 20
 """Columns."""
 _FIRST_RATE = 0.5
 """Seconds before a rate is told."""
+_INTERRUPT = len("^C")
+"""Columns that the terminal itself writes behind the line when Ctrl-C is typed."""
 _REDRAW = 0.1
 """Seconds between two drawings of a download, which reports often."""
 
@@ -71,7 +73,7 @@ class Progress:
     def clear(self) -> None:
         """Take the line away from the terminal."""
         if self._width:
-            self._screen.write("\r" + " " * self._width + "\r")
+            self._screen.write("\r" + " " * (self._width + _INTERRUPT) + "\r")
             self._width = 0
 
     def _message(self, text: str) -> None:
@@ -88,7 +90,7 @@ class Progress:
         return is_first or self._in_bytes
 
     def _draw(self, line: str) -> None:
-        line = visible(line, self._screen.unicode)[: self._screen.width - 1]
+        line = visible(line, self._screen.unicode)[: self._screen.width - 1 - _INTERRUPT]
         self._screen.write("\r" + line.ljust(self._width))
         self._width = max(self._width, len(line))
 

@@ -41,7 +41,7 @@ class TestRead:
             (None, "no such file"),
             (b"ab\xff", "byte 2 is no UTF-8"),
             (b"x" * 20_000, "20,000 bytes are too many for a context of 64 tokens"),
-            (b"x" * 100, "tokens, the context holds 64: /drop or /clear make room"),
+            (b"x" * 100, "tokens, the context holds 64: -c N gives a larger context"),
         ],
     )
     def test_what_cannot_be_read(self, say, tmp_path, monkeypatch, content, why):
@@ -52,8 +52,13 @@ class TestRead:
         assert why in said.err
         assert contents(said)[0] == "hi"
 
+    def test_room_is_made_where_that_helps(self, say, tmp_path):
+        (tmp_path / "f").write_bytes(b"x" * 20)
+        said = say("y" * 30, f"/read {tmp_path / 'f'}", model=Wide(), n_ctx=len(f"{tmp_path / 'f'}") + 55)
+        assert "/drop or /clear make room, -c N a larger context" in said.err
+
     def test_a_folder_and_an_open_quote(self, say, tmp_path):
-        assert "is no file" in say(f"/read {tmp_path}").err
+        assert "is a folder" in say(f"/read {tmp_path}").err
         assert "names with spaces stand in quotes" in say("/read 'x").err
 
     def test_a_mark_at_the_beginning_and_line_ends_of_windows(self, say, tmp_path):
@@ -265,6 +270,12 @@ class TestConversations:
         said = say("hi", "/save plan", "/rename plan other", "/list", keeps=True)
         assert "other: hi (this one)" in said.err
 
+    @pytest.mark.parametrize(
+        ("line", "missing"), [("/save", "NAME"), ("/rename", "NAME"), ("/rename plan", "NEW"), ("/delete", "NAME")]
+    )
+    def test_a_name_that_is_missing(self, say, line, missing):
+        assert f"{line.split()[0]}: {missing} is missing" in say("hi", "/save plan", line, keeps=True).err
+
     def test_delete_asks(self, say):
         said = say("hi", "/save plan", "/delete plan", "/list", keeps=True, answers=["n"])
         assert said.reader.questions == ["Delete 'plan', 2 messages? [y/N] "]
@@ -272,7 +283,7 @@ class TestConversations:
         said = say("/load plan", "/delete plan", "yo", keeps=True, answers=["y"])
         assert contents(said) == ["yo", "hello"]
 
-    @pytest.mark.parametrize("name", ["", "12", "a b", "x" * 61, "a\x1b"])
+    @pytest.mark.parametrize("name", ["12", "a b", "x" * 61, "a\x1b"])
     def test_names_that_are_none(self, say, name):
         assert "is no name for a conversation" in say("hi", f"/save {name}", keeps=True).err
 
@@ -287,7 +298,7 @@ class TestConversations:
         path = tmp_path / "out.md"
         said = say("hi", f"/export {path}", f"/export {path}", keeps=keeps)
         assert path.read_text() == "## User\n\nhi\n\n## Assistant\n\nhello\n"
-        assert f"{path}: File exists" in said.err
+        assert f"{path}: there is such a file already: give another name" in said.err
         assert [p.name for p in tmp_path.glob("out*")] == ["out.md"]
 
     def test_export_has_what_was_dropped(self, say, tmp_path):

@@ -52,7 +52,7 @@ class TestProgress:
             progress(TEXT, done, 11)
         assert stream.getvalue().startswith(f"\r{TEXT}: 0/11\r{TEXT}: 1/11")
         assert "\n" not in stream.getvalue()
-        assert stream.getvalue().endswith("\r" + " " * len(f"{TEXT}: 11/11") + "\r")
+        assert stream.getvalue().endswith("\r" + " " * len(f"{TEXT}: 11/11^C") + "\r")
 
     def test_elsewhere_the_first_and_the_last_line(self):
         stream = Stream(terminal=False)
@@ -93,7 +93,7 @@ class TestStatistics:
     def test_nothing_to_measure(self):
         assert (
             str(Stats(prompt_tokens=5, answer_tokens=1, stop_reason="cancelled"))
-            == "[ prompt 5 tokens, 0.0 t/s | answer 1 tokens | stopped ]"
+            == "[ prompt 5 tokens | answer 1 tokens | stopped ]"
         )
 
 

@@ -229,6 +229,11 @@ class TestMany:
         assert (result.status, result.err.count("\n")) == (2, 1)
         assert "no prompt in it" in result.err
 
+    def test_lines_are_of_one_kind(self, call, fake, write):
+        result = call("run", "--prompts", write("hi", '{"prompt": "x"}'), *GREEDY)
+        assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+        assert "line 2 is a JSON object, the first one is not: all must be, or none" in result.err
+
     def test_a_grammar_that_is_none_is_told_once(self, call, fake, write):
         result = call("run", "--prompts", write("a", "b"), "--regex", "(")
         assert (result.status, result.out, result.err.count("localllm: ")) == (2, "", 1)

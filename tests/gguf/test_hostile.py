@@ -39,6 +39,10 @@ CASES: dict[str, tuple[bytes, str]] = {
     "short": (b"GGUF\3\0\0\0", "8 bytes long"),
     "magic": (b.gguf(magic=b"GGUX"), "not a GGUF file: it starts with b'GGUX'"),
     "ggml of 2023": (b.gguf(magic=b"tjgg"), "GGML file of 2023"),
+    "safetensors": (
+        b.pack("Q", 61) + b'{"t":{"dtype":"F32"}}'.ljust(61),
+        "safetensors file: `localllm quantize FOLDER",
+    ),
     "web page": (b"<!DOCTYPE html><html></html>", "web page"),
     "lfs pointer": (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
     "short zip": (b"PK\3\4", "zip archive"),

@@ -150,6 +150,9 @@ def test_a_model_of_a_hub(server: Files, hubs: dict[str, bytes]) -> None:
     server.faults = ["404"]
     with pytest.raises(StoreError, match=r"^127\.0\.0\.1:\d+: org/repo/m-Q8_0\.gguf: HTTP status 404"):
         remote.open_remote("org/repo:Q8_0")
+    server.faults = ["403"]
+    with pytest.raises(StoreError, match=r"accept its conditions at http://127.*/org/repo and check that the token"):
+        remote.open_remote("org/repo:Q8_0")
     with pytest.raises(StoreError, match="there is no Q2_K; there is Q4_K_M, Q8_0"):
         remote.open_remote("org/repo:Q2_K")
 

@@ -78,20 +78,20 @@ def test_a_message_stands_on_a_line_of_its_own(clock):
     progress = Progress(stream)
     progress("Reading", 1, 2)
     progress("another process fetches it", 0, 0)
-    assert stream.getvalue() == "\rReading: 1/2\r            \ranother process fetches it\n"
+    assert stream.getvalue() == "\rReading: 1/2\r              \ranother process fetches it\n"
 
 
 def test_the_line_goes_when_the_work_is_broken_off(clock):
     stream = Stream(terminal=True)
     with Progress(stream) as progress:
         progress("Reading", 1, 2)
-    assert stream.getvalue().endswith("\r" + " " * len("Reading: 1/2") + "\r")
+    assert stream.getvalue().endswith("\r" + " " * len("Reading: 1/2^C") + "\r")
 
 
 def test_a_line_is_no_longer_than_the_terminal(clock):
     stream = Stream(terminal=True)
     Progress(stream)("x" * 500, 1, 2)
-    assert len(stream.getvalue()) == len("\r") + 79
+    assert len(stream.getvalue()) == len("\r") + 77  # ^C has room behind it
 
 
 def test_a_name_cannot_control_the_terminal(clock):
