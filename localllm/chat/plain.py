@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Protocol
 
+from localllm.chat.notes import note
 from localllm.errors import UsageError
 
 QUOTES = '"""'
@@ -38,7 +39,7 @@ class PlainReader:
 
     def line(self, prompt: str, default: str = "") -> str:
         if default:
-            sys.stderr.write(f"(not sent: {default})\n")
+            note(f"(not sent: {default})")
         if self.interactive:
             sys.stdout.write(prompt)
             sys.stdout.flush()

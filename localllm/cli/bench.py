@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -92,7 +92,12 @@ def command(ctx: click.Context, /, positional: str | None, model: str | None, **
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} cannot be used together")
     if given["forget"] and chosen != ["tune"]:
         raise UsageError("--forget goes with --tune")
-    MODES[chosen[0] if chosen else "" if typed else "card"](wish)
+    mode = MODES[chosen[0] if chosen else "" if typed else "card"]
+    unused = [name for name in ctx.params if name in typed - {"positional", "model", *chosen, *mode.uses.split()}]
+    if unused:
+        what = f"--{chosen[0]}" if chosen else "without --card, --plot and --tune, bench"
+        raise UsageError(f"{what} makes no use of --{unused[0].replace('_', '-')}")
+    mode.run(wish)
 
 
 @dataclass(frozen=True)
@@ -317,13 +322,21 @@ def _against(wish: Wish) -> None:
         click.echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
 
 
-MODES: dict[str, Callable[[Wish], None]] = {
-    "card": _card,
-    "plot": _plot,
-    "tune": _tune,
-    "formats": _formats,
-    "profile": _profile,
-    "against": _against,
-    "": _tests,
+class Mode(NamedTuple):
+    """A way to measure. uses: the parameters that it heeds; others are refused."""
+
+    run: Callable[[Wish], None]
+    uses: str
+
+
+_TESTS = "n_prompt n_gen n_depth batch_size threads swa_full kv_type repetitions output"
+MODES = {
+    "card": Mode(_card, f"{_TESTS} no_warmup"),
+    "plot": Mode(_plot, _TESTS),
+    "tune": Mode(_tune, "threads swa_full kv_type output forget"),
+    "formats": Mode(_formats, "threads repetitions output"),
+    "profile": Mode(_profile, "n_prompt n_depth threads kv_type repetitions output"),
+    "against": Mode(_against, "n_prompt n_gen n_depth threads repetitions output swa_full kv_type"),
+    "": Mode(_tests, f"{_TESTS} no_warmup limits"),
 }
 """Option that chooses what is measured -> how it is done; without one, llama-bench's tests."""

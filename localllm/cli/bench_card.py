@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import localllm
+from localllm.cli.tables import one_line
 
 if TYPE_CHECKING:
     from localllm.tools.card import Card
@@ -76,6 +77,7 @@ def _short(speed: float, beside: float | None = None) -> str:
 
 def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
     """A Markdown table; cells of the last column that are too long go on in rows of their own."""
+    rows = [list(map(one_line, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     room = WIDTH - sum(widths[:-1]) - 3 * len(widths) - 1
     widths[-1] = min(widths[-1], room)

