@@ -45,6 +45,7 @@ class Terminal:
 
     def write(self, text):
         self.written += text
+        text = text.replace("\ufe0f", " ")  # makes a narrow emoji a wide one, which pyte does not know
         # pyte gives up a text at what has no width and does not combine, such as a zero-width joiner
         self._stream.feed("".join(c for c in text if wcwidth(c) != 0 or unicodedata.combining(c) or c < " "))
 
