@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.notes import note
+from localllm.chat.quiet import quiet
 from localllm.errors import NotEnoughMemoryError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def _go_on(talk: Talk, after: Chat) -> None:
 
 
 def _loaded(models: Models, name: str) -> Chat:
-    model = models.load(name)
+    with quiet():
+        model = models.load(name)
     try:
         return models.converse(model)
     except BaseException:

@@ -43,10 +43,21 @@ class PlainReader:
         if self.interactive:
             sys.stdout.write(prompt)
             sys.stdout.flush()
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            self._leave_line()
+            raise
         if not line:
+            self._leave_line()
             raise EOFError
         return line.rstrip("\r\n")
+
+    def _leave_line(self) -> None:
+        """What comes next does not stand behind the prompt, or the terminal's ^C."""
+        if self.interactive:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
 
     def answer(self, question: str) -> str:
         return self.line(question)

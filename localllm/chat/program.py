@@ -13,6 +13,7 @@ from localllm.chat.keeping import Keeping
 from localllm.chat.notes import note
 from localllm.chat.places import history_path
 from localllm.chat.plain import PlainReader, Reader
+from localllm.chat.quiet import quiet
 from localllm.chat.talk import Models, Talk
 from localllm.terminal.answer import AnswerView
 from localllm.terminal.screen import Screen
@@ -63,7 +64,8 @@ def run(models: Models, name: str | None, options: Options) -> int:
 
 
 def _talk(models: Models, name: str | None, keeping: Keeping, options: Options) -> Talk:
-    model = models.load(name)
+    with quiet():
+        model = models.load(name)
     try:
         chat = models.converse(model)
     except BaseException:

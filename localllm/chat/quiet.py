@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,3 +29,18 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+
+
+def typed_ahead(fd: int) -> str:
+    """Whole lines that were typed on a terminal before a prompt, as their keys: the terminal itself made a line feed of
+    each Enter, which an editor takes for Ctrl-J. A line that is not ended waits."""
+    if sys.platform == "win32" or not os.isatty(fd):
+        return ""
+    lines = bytearray()
+    while select.select([fd], [], [], 0)[0]:
+        line = os.read(fd, 1 << 16)
+        lines += line
+        if not line:  # Ctrl-D
+            lines += b"\x04"
+            break
+    return lines.decode("utf-8", "replace").replace("\n", "\r")

@@ -12,11 +12,14 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 
 from localllm.chat.plain import Cleared, is_open
+from localllm.chat.quiet import typed_ahead
 
 _MANY_LINES, _MANY_CHARACTERS = 16, 2_000
 """A paste of so much is shown as one mark: to lay out 100 KB at each key would be slow, and nobody reads it there."""
@@ -72,10 +75,19 @@ class Editor:
         )  # fmt: skip
 
     def line(self, prompt: str, default: str = "") -> str:
+        self._expect(typed_ahead(self._session.app.input.fileno()))
         return self._pastes.unfold(self._session.prompt(prompt, default=self._pastes.fold(default)))
 
     def answer(self, question: str) -> str:
         return self._questions.prompt(question)
+
+    def _expect(self, keys: str) -> None:
+        """The next prompt begins with these keys."""
+        if keys:
+            found: list[KeyPress] = []
+            parser = Vt100Parser(found.append)
+            parser.feed_and_flush(keys)
+            store_typeahead(self._session.app.input, found)
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()

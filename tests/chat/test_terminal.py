@@ -106,6 +106,20 @@ def test_five_turns_a_stop_a_resize_a_name_a_kill_and_back_again(window, tmp_pat
     assert texts[10:] == ["hi again", "You said hi again."]
 
 
+def test_what_is_typed_while_an_answer_is_written_is_asked_next(window):
+    start(window, variables="SCRIPTED_SECONDS=0.01")
+    window.run("count 5 20")
+    window.wait_for("[5:2]")
+    for line in ("one ä", "/tokens"):
+        window.run(line)
+    window.type("not ended")
+    screen = window.wait_until(lambda s: s.rstrip().endswith(">>> not ended"), "the line that was begun")
+    assert "... " not in screen
+    assert [line.rstrip() for line in screen.splitlines() if line.startswith((">>> ", "You said"))] == [
+        ">>> count 5 20", ">>> one ä", "You said one ä.", ">>> /tokens", ">>> not ended",
+    ]  # fmt: skip
+
+
 def test_a_hundred_kilobytes_are_pasted(window):
     start(window, "-c 200000")
     text = "".join(f"{i:09}\n" for i in range(10_240))
