@@ -43,17 +43,21 @@ def load(
     """Load a model from a GGUF file, or by name: of the catalog, ORG/REPO[:QUANT] of a hub, the address of a file, what
     another program has (`localllm list`). What is not here is downloaded.
 
-    n_ctx: tokens that a context holds (None: a default that suits the model; 0: what the model was trained for). What
-    does not fit into the free memory is refused before it is loaded, with the largest context that fits
-    (NotEnoughMemoryError), unless LOCALLLM_MEMORY_CHECK is off. n_threads: None takes what
-    `localllm bench --tune` found, or else one per core; n_threads_batch: those for prompts (None: as many).
-    kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache. swa_full: layers with a sliding window keep
-    all cells, not only those of their window: more memory, but a conversation can be cut back anywhere. progress(text,
-    done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this processor the
-    first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
-    chat_template: what conversations go through in place of the file's own: a name (localllm.text.templates), the path
-    of a file in Jinja, or the text of one. Raises localllm.errors.LocalllmError (FileError, FormatError,
-    UnsupportedError, NotEnoughMemoryError, StoreError; UsageError for an unknown template).
+    - n_ctx: tokens that a context holds (None: a default that suits the model; 0: what the model was trained for). What
+      does not fit into the free memory is refused before it is loaded, with the largest context that fits
+      (NotEnoughMemoryError), unless LOCALLLM_MEMORY_CHECK is off.
+    - n_threads: None takes what `localllm bench --tune` found, or else one per core; n_threads_batch: those for prompts
+      (None: as many).
+    - kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache.
+    - swa_full: layers with a sliding window keep all cells, not only those of their window: more memory, but a
+      conversation can be cut back anywhere.
+    - progress(text, done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this
+      processor the first time (kernels). Without it, a download draws a bar on standard error, and compiling is silent.
+    - chat_template: what conversations go through in place of the file's own: a name (localllm.text.templates), the
+      path of a file in Jinja, or the text of one.
+
+    Raises localllm.errors.LocalllmError (FileError, FormatError, UnsupportedError, NotEnoughMemoryError, StoreError;
+    UsageError for an unknown template).
     """
     from localllm.generate.session import Model
     from localllm.store.resolve import resolve

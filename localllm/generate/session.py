@@ -49,14 +49,16 @@ class TextGeneration:
         It ends at the model's end token, at max_tokens (None: no limit), before one of the strings of `stop`, or when
         the context is full (`stats.stop_reason` says which).
 
-        sampling: how tokens are chosen (None: as the file's general.sampling keys say, or else as
-        localllm.generate.params.Sampling does). Its fields may also be given one by one: temperature=0, seed=1, ...
-        logits_processor: one or several callables (ids, logits) that may change the logits (float32 [n_vocab]) before
-        each choice, in place or by those that they return.
-        grammar: what the answer must be (localllm.generate.grammar.Grammar: a regular expression, Lark, GBNF, ...).
-        json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's); objects
-        whose `properties` are named have no others, unless additionalProperties says so. Both need the package
-        llguidance. An answer that is cut by max_tokens, or by the context, is only the beginning of one.
+        - sampling: how tokens are chosen (None: as the file's general.sampling keys say, or else as
+          localllm.generate.params.Sampling does). Its fields may also be given one by one: temperature=0, seed=1, ...
+        - logits_processor: one or several callables (ids, logits) that may change the logits (float32 [n_vocab]) before
+          each choice, in place or by those that they return.
+        - grammar: what the answer must be (localllm.generate.grammar.Grammar: a regular expression, Lark, GBNF, ...).
+        - json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's); objects
+          whose `properties` are named have no others, unless additionalProperties says so.
+
+        The last two need the package llguidance. An answer that is cut by max_tokens, or by the context, is only the
+        beginning of what they ask for.
         Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range,
         GrammarError for a grammar or a schema that no answer can meet.
         """
