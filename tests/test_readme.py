@@ -96,12 +96,9 @@ def test_command_lines_exist(name):
 
     from localllm.cli.main import VERBS, cli
 
-    found = [
-        re.findall(r"(?:^|\$ |\| |&& )localllm (.+)", line)
-        for b in blocks("(?:console|sh)", PAGES[name])
-        for line in b.splitlines()
-    ]
-    lines = [line for some in found for line in some]
+    shown = [line for b in blocks("sh", PAGES[name]) for line in b.splitlines()]
+    shown += [line for b in blocks("console", PAGES[name]) for line in b.splitlines() if line.startswith("$ ")]
+    lines = [found for line in shown for found in re.findall(r"(?:^|\$ |\| |&& )localllm (.+)", line)]
     for line in lines:
         words = shlex.split(line, comments=True)
         words = words[: words.index("|")] if "|" in words else words
