@@ -225,3 +225,11 @@ def test_main_returns(capsys):
 def test_statuses_of_signals_are_the_shells_numbers():
     assert INTERRUPTED == 128 + signal.SIGINT
     assert TERMINATED == 128 + signal.SIGTERM
+
+
+def test_arguments_are_not_expanded(call, monkeypatch):
+    """On Windows, click would put files, variables and homes into prompts: "What is 2*3?", "Explain $PATH"."""
+    given = {}
+    monkeypatch.setattr(cli, "main", lambda **options: given.update(options))
+    assert call("list").status == 0
+    assert given["windows_expand_args"] is False

@@ -1,10 +1,15 @@
 """What a MODEL can be."""
 
+import ntpath
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from localllm.errors import StoreError
+from localllm.store import names
+from localllm.store.hf_cache import is_safe
 from localllm.store.hub_address import HubAddress
 from localllm.store.names import parse
 
@@ -123,3 +128,56 @@ def test_labels() -> None:
     assert parse("https://hf.co/a/b:q4_0").label == "a/b:q4_0"
     assert parse("hf.co/a/b").label == "a/b"
     assert parse("smollm2").label == "smollm2"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (r"C:\models\x.gguf", "path"),
+        (r"C:\models\x", "path"),
+        ("C:/models/x", "path"),
+        ("C:x", "path"),
+        (r"\\server\share\x.gguf", "path"),
+        (r"models\x", "path"),
+        (r"..\x.gguf", "path"),
+        ("org/repo", "hub"),
+        ("org/repo:Q4_K_M", "hub"),
+        ("llama3:8b", "name"),
+        ("q:", "path"),
+        ("smollm2-135m-instruct", "catalog"),
+        ("https://example.org/a.gguf", "url"),
+        ("hf.co/a/b", "hub"),
+    ],
+)
+def test_on_windows(monkeypatch: pytest.MonkeyPatch, text: str, kind: str) -> None:
+    """By Windows's rules of paths; nothing is there."""
+    monkeypatch.setattr(names, "os", SimpleNamespace(sep=ntpath.sep, altsep=ntpath.altsep, path=_NothingThere))
+    assert parse(text).kind == kind
+
+
+class _NothingThere:
+    splitdrive = staticmethod(ntpath.splitdrive)
+    isfile = exists = staticmethod(lambda path: False)
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("con", False),
+        ("sub/NUL.gguf", False),
+        ("Aux .gguf", False),
+        ("com1.tar.gguf", False),
+        ("LPT\u00b9.gguf", False),
+        ("a?.gguf", False),
+        ('a"b.gguf', False),
+        ("sub./a.gguf", False),
+        ("a.gguf ", False),
+        ("console.gguf", True),
+        ("com10.gguf", True),
+        ("sub/model-Q4_K_M.gguf", True),
+    ],
+)
+def test_files_that_windows_cannot_have(monkeypatch: pytest.MonkeyPatch, path: str, there: bool) -> None:
+    assert is_safe(path)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert is_safe(path) == there
