@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from localllm.cli.common import Generation
 from localllm.cli.verbose import timed
 from localllm.errors import INTERRUPTED, UsageError
+from localllm.terminal.figures import size
 
 if TYPE_CHECKING:
     from localllm.cli.questions import Question
@@ -45,7 +46,7 @@ class Asker:
         settings = manner.settings
         with timed("context") as told:
             self.context = model.context(n_ctx=settings.n_ctx, n_batch=settings.n_batch)
-            told.append(f"{self.context.n_ctx} tokens, {self.context.n_bytes / 1e6:.0f} MB")
+            told.append(f"{self.context.n_ctx} tokens, {size(self.context.n_bytes)}")
         cache = settings.cache()
         self._cache = cache.of(self.context) if cache else None
         self._tape = Tape(self.context, self._cache)

@@ -22,6 +22,7 @@ from typing import Any
 import localllm
 from localllm.cli.tables import ago
 from localllm.errors import LocalllmError
+from localllm.terminal.figures import size
 
 Facts = dict[str, Any]
 _LOW_MEMORY = 1 << 30
@@ -160,7 +161,7 @@ def _memory(report: Report) -> Facts:
     free = free_memory()
     if free.n_bytes < _LOW_MEMORY:
         report.problems.append(
-            f"only {free.n_bytes / 1e9:.1f} GB of memory are free ({free.limit}): end other programs, raise the limit, "
+            f"only {size(free.n_bytes)} of memory are free ({free.limit}): end other programs, raise the limit, "
             "or take a smaller model"
         )
     return {
@@ -225,7 +226,7 @@ def _place(name: str, path: Path, report: Report) -> Facts:
     free = shutil.disk_usage(there).free
     found["free_on_disk_bytes"] = free
     if free < _LOW_DISK and name in ("models", "prompts"):
-        report.problems.append(f"{there}: only {free / 1e9:.1f} GB are free on its disk ({name})")
+        report.problems.append(f"{there}: only {size(free)} are free on its disk ({name})")
     return found
 
 

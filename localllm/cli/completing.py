@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from localllm.errors import LocalllmError
+from localllm.terminal.figures import size
 
 _FILES = re.compile(r"(?:FILE|IN|OUT)\b")
 _FOLDERS = re.compile(r"(?:DIR|FOLDER)\b")
@@ -59,7 +60,7 @@ def _here(owned: bool = False) -> Iterator[CompletionItem]:
 
     for model in found_models():
         if (model.owned or not owned) and _PLAIN.fullmatch(model.name):
-            yield CompletionItem(model.name, help=f"{model.origin}, {model.size / 1e9:.1f} GB")
+            yield CompletionItem(model.name, help=f"{model.origin}, {size(model.size)}")
 
 
 def _catalog() -> Iterator[CompletionItem]:

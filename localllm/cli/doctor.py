@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from localllm.cli.checkup import Report, check
-from localllm.cli.tables import one_line, size, table
+from localllm.cli.tables import one_line, table
 from localllm.cli.verbose import timed
+from localllm.terminal.figures import size
 
 
 @click.command("doctor")

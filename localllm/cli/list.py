@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from localllm.cli.tables import ago, one_line, size, table
+from localllm.cli.tables import ago, one_line, table
 from localllm.cli.verbose import tell
 from localllm.model.spec import architectures, spec_for
 from localllm.store.catalog import catalog
@@ -18,6 +18,7 @@ from localllm.store.origins import ORIGINS
 from localllm.store.paths import store_dir
 from localllm.store.stored import StoredModel
 from localllm.store.summary import summary
+from localllm.terminal.figures import size
 
 _UNTRIED = "? is one that we have never downloaded: others have published the size and SHA-256 that are checked."
 

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from localllm.cli.tables import one_line, size
+from localllm.cli.tables import one_line
 from localllm.errors import UsageError
+from localllm.terminal.figures import size
 
 
 @click.command()

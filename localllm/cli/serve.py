@@ -17,6 +17,7 @@ from localllm.cli.common import SIZE, SIZE_OR_NONE, Progress, cache_folder, note
 from localllm.cli.sections import Sectioned
 from localllm.cli.verbose import Counted, loaded_facts, timed, where
 from localllm.errors import FileError, LocalllmError, UsageError
+from localllm.terminal.figures import size
 
 if TYPE_CHECKING:
     from localllm.engine.engine import Engine
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from localllm.server.models import Models, Served
 
 _UNITS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_GB = 1e9
 _KEEP_ALIVE = 300.0
 
 
@@ -325,13 +325,13 @@ class _Life:
 
 
 def described(served: Served) -> str:
-    """A model that is loaded: "smollm2-135m: 4 × 8192 tokens, 0.1 GB, and 0.4 GB for contexts that are full"."""
-    text = f"{served.name}: {served.model.n_bytes / _GB:.1f} GB"
+    """A model that is loaded: "smollm2-135m: 98 MB, 4 × 8192 tokens of context (755 MB when full)"."""
+    text = f"{served.name}: {size(served.model.n_bytes)}"
     if served.engine is None:
         return f"{text}, embeds only"
     n_ctx, n_seq = served.engine.n_ctx, served.engine.options.n_seq
-    contexts = served.model.memory(n_seq).need(n_ctx).states / _GB
-    return f"{text}, {n_seq} × {n_ctx} tokens of context ({contexts:.1f} GB when full)"
+    contexts = size(served.model.memory(n_seq).need(n_ctx).states)
+    return f"{text}, {n_seq} × {n_ctx} tokens of context ({contexts} when full)"
 
 
 def need_extra() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import note, one_model
-from localllm.cli.tables import size, table
+from localllm.cli.tables import table
 from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile, open_gguf
@@ -23,6 +23,7 @@ from localllm.store import catalog
 from localllm.store.hf_cache import cache_dir
 from localllm.store.origins import ORIGINS, origin_of
 from localllm.store.resolve import resolve
+from localllm.terminal.figures import size
 
 if TYPE_CHECKING:
     from localllm.store.remote import RemoteModel

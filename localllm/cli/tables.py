@@ -1,4 +1,4 @@
-"""Tables and figures of the verbs that look: aligned columns that fit the terminal, sizes, times."""
+"""Tables of the verbs that look: aligned columns that fit the terminal; how long ago something was."""
 
 from __future__ import annotations
 
@@ -62,13 +62,6 @@ def _fitted(text: str, columns: int, end: str, right: bool) -> str:
         text = kept + end
     space = " " * (columns - width(text))
     return space + text if right else text + space
-
-
-def size(n_bytes: int) -> str:
-    """Bytes as people count them: 98 MB, 2.5 GB."""
-    if n_bytes >= 10**9:
-        return f"{n_bytes / 1e9:.1f} GB"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 10**6 else f"{-(-n_bytes // 1000)} kB"
 
 
 _SPANS = (

@@ -42,6 +42,7 @@ HONOURED: dict[str, str] = {
     "COLORTERM": "truecolor: the terminal has all colours.",
     "COLUMNS": "Width of the terminal, where it cannot be asked.",
     "LINES": "Its height.",
+    "PYTHONIOENCODING": "On Windows: what files and pipes are written in. [default: UTF-8]",
 }
 """Name -> what it does: variables of other programs."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from localllm.terminal.figures import size
 from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ def loaded_facts(model: Model, progress: Counted) -> list[str]:
     n = progress.n_compiled
     return [
         model.description,
-        f"{model.n_bytes / 1e9:.2f} GB",
+        size(model.n_bytes),
         _threads(model.n_threads, model.n_threads_batch),
         f"target {model.target}",
         f"{n} kernels compiled" if n else "all kernels were compiled before",
         f"context of {model.default_n_ctx} tokens",
         f"chat template: {model.template.description}",
-        f"{available_memory() / 1e9:.1f} GB of memory free",
+        f"{size(available_memory())} of memory free",
     ]
 
 

@@ -22,6 +22,7 @@ from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
 from localllm.runtime.processors import default_threads
 from localllm.runtime.system import Free, free_memory
+from localllm.terminal.figures import size
 
 VARIABLE = "LOCALLLM_MEMORY_CHECK"
 _OFF = ("off", "0", "no", "false")
@@ -161,12 +162,12 @@ class Estimate:
     def _told(self, n_ctx: int, need: MemoryNeed, beside: int, free: Free) -> str:
         n_seq = self._options.n_seq
         each = f" for each of {n_seq} sequences" if n_seq > 1 else ""
-        parts = [f"{amount(need.weights)} of weights", f"{amount(need.states)} for a context of {n_ctx} tokens{each}"]
-        parts += [f"{amount(need.scratch)} to compute", *([f"{amount(beside)} for the prompt cache"] if beside else [])]
+        parts = [f"{size(need.weights)} of weights", f"{size(need.states)} for a context of {n_ctx} tokens{each}"]
+        parts += [f"{size(need.scratch)} to compute", *([f"{size(beside)} for the prompt cache"] if beside else [])]
         where = "" if free.limit == "the machine" else f" ({free.limit} is the limit)"
         return (
-            f"{self.file.path}: takes {amount(need.total + beside)} of memory ({', '.join(parts)}), "
-            f"{amount(free.n_bytes)} are free{where}"
+            f"{self.file.path}: takes {size(need.total + beside)} of memory ({', '.join(parts)}), "
+            f"{size(free.n_bytes)} are free{where}"
         )
 
     def _advice(self, n_ctx: int, left: int) -> str:
@@ -220,8 +221,3 @@ _N_NUMBERS = 5
 
 def logits_bytes(network: Network, n_rows: int) -> int:
     return 4 * n_rows * network.config.n_vocab
-
-
-def amount(n_bytes: int) -> str:
-    """Bytes for people."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

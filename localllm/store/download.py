@@ -13,6 +13,7 @@ from localllm.store.durable import put
 from localllm.store.entry import Progress
 from localllm.store.lock import locked
 from localllm.store.transfer import CHUNK, Remote, Transfer, hasher, is_full
+from localllm.terminal.figures import size
 
 RESUMES = "what came is kept: the same command goes on from there"
 
@@ -61,7 +62,7 @@ class Download:
         if is_full(error):
             have = self.part.stat().st_size if self.part.exists() else 0
             return StoreError(
-                f"{self.place.parent}: the disk is full, {(self.remote.size - have) / 1e6:.0f} MB of "
+                f"{self.place.parent}: the disk is full, {size(self.remote.size - have)} of "
                 f"{self.remote.name} are missing; make room{self._kept()}"
             )
         return StoreError(f"{error.filename or self.part}: {error.strerror or error}{self._kept()}")
@@ -96,4 +97,4 @@ def need_space(folder: Path, n_bytes: int) -> None:
     """Raises StoreError where the disk of a folder has no room for so many bytes."""
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
-        raise StoreError(f"{folder}: {n_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+        raise StoreError(f"{folder}: {size(n_bytes)} are needed, {size(free)} are free; make room")

@@ -195,7 +195,7 @@ def start_seconds(path: str, runs: int = _STARTS) -> float | None:
     return median(seconds)
 
 
-def _no_peer(size: int, crowded: bool, defaults: bool) -> str:
+def _no_peer(n_bytes: int, crowded: bool, defaults: bool) -> str:
     """Why llama.cpp cannot stand beside a model of so many bytes; empty where it can."""
     if find_spec(_PEER_PACKAGE) is None:
         return f"To see llama.cpp beside it: {INSTALL_PEER}"
@@ -203,9 +203,9 @@ def _no_peer(size: int, crowded: bool, defaults: bool) -> str:
         return "llama.cpp was left out: defaults alone are compared, not --kv-type or --swa-full"
     if crowded:
         return "llama.cpp was left out: while other programs use the processor, a ratio says nothing"
-    needed, free = int(_PEER_MEMORY * size) + _SPARE, available_memory()
+    needed, free = int(_PEER_MEMORY * n_bytes) + _SPARE, available_memory()
     if free < needed:
-        return f"llama.cpp was left out: both at once need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        return f"llama.cpp was left out: both at once need {size(needed)}, {size(free)} are free"
     return ""
 
 

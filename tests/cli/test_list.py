@@ -138,8 +138,3 @@ def test_nothing_is_cut_without_a_terminal(call, home: Path) -> None:
 )
 def test_ago(seconds: float, text: str) -> None:
     assert tables.ago(seconds) == text
-
-
-@pytest.mark.parametrize(("n_bytes", "text"), [(0, "0 kB"), (1, "1 kB"), (98_362_432, "98 MB"), (2.5e9, "2.5 GB")])
-def test_size(n_bytes: int, text: str) -> None:
-    assert tables.size(int(n_bytes)) == text

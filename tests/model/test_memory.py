@@ -9,9 +9,10 @@ import pytest
 from localllm.errors import NotEnoughMemoryError
 from localllm.gguf.reader import open_gguf, open_header
 from localllm.model import memory
-from localllm.model.memory import STEP, amount, estimate, needed
+from localllm.model.memory import STEP, estimate, needed
 from localllm.model.model import LoadedModel
 from localllm.runtime.system import Free
+from localllm.terminal.figures import size
 from tests import tiny_models
 from tests.recorded import models
 
@@ -186,9 +187,9 @@ class TestRefused:
             with pytest.raises(NotEnoughMemoryError) as caught:
                 model.context(n_ctx=2048, n_seq=3)
         assert str(caught.value) == (
-            f"{path}: takes {amount(need.total)} of memory ({amount(need.weights)} of weights, {amount(need.states)} "
-            f"for a context of 2048 tokens for each of 3 sequences, {amount(need.scratch)} to compute), "
-            f"{amount(need.total - 1)} are free: the largest context that fits is 1792 (-c 1792, n_ctx=1792); "
+            f"{path}: takes {size(need.total)} of memory ({size(need.weights)} of weights, {size(need.states)} "
+            f"for a context of 2048 tokens for each of 3 sequences, {size(need.scratch)} to compute), "
+            f"{size(need.total - 1)} are free: the largest context that fits is 1792 (-c 1792, n_ctx=1792); "
             "--no-memory-check (LOCALLLM_MEMORY_CHECK=off) loads it all the same"
         )
 
@@ -248,7 +249,7 @@ class TestRefused:
 
     def test_a_limit_has_a_name(self, path, free):
         free(1000, "the cgroup")
-        with pytest.raises(NotEnoughMemoryError, match=r"0 MB are free \(the cgroup is the limit\): no context"):
+        with pytest.raises(NotEnoughMemoryError, match=r"0 kB are free \(the cgroup is the limit\): no context"):
             LoadedModel.load(path)
 
     def test_memory_for_other_things(self, path, free):
@@ -290,7 +291,7 @@ def test_people_are_told_when_it_is_close(path, free):
     free(int(need / 0.95))
     with LoadedModel.load(path, n_ctx=2048) as model:
         (text,) = model.notes
-        assert text.startswith(f"{path}: takes {amount(need)} of memory (")
+        assert text.startswith(f"{path}: takes {size(need)} of memory (")
         assert text.endswith(": the computer may become slow")
     free(need * 2)
     with LoadedModel.load(path, n_ctx=2048) as model:
@@ -316,9 +317,3 @@ def test_a_limit_of_addresses(path):
     last = done.stderr.strip().splitlines()[-1]
     assert "NotEnoughMemoryError" in last
     assert "(ulimit -v is the limit): the largest context that fits is " in last
-
-
-def test_amounts():
-    assert [amount(n) for n in (0, 999_499, 5_400_000, 999_000_000, 1_000_000_000, 23_456_000_000)] == [
-        "0 MB", "1 MB", "5 MB", "999 MB", "1.0 GB", "23.5 GB",
-    ]  # fmt: skip

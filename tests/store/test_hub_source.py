@@ -184,7 +184,7 @@ def test_where_links_cannot_be_made(hub: Hub, repo: Repo, cache: Path, monkeypat
 
 def test_disk_space_is_looked_at_first(hub: Hub, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": len(DATA) - 1}))
-    assert "models--org--repo: 1 MB are needed, 1 MB are free" in refused()
+    assert "models--org--repo: 525 kB are needed, 525 kB are free; make room" in refused()
     assert hub.contents() == []
 
 
@@ -199,7 +199,7 @@ def test_a_disk_that_fills_up(hub: Hub, repo: Repo, cache: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(transfer.Transfer, "_save", full)
         message = refused()
-    assert "blobs: the disk is full, 0 MB of org/repo:Q4_K_M are missing; make room; what came is kept" in message
+    assert "blobs: the disk is full, 263 kB of org/repo:Q4_K_M are missing; make room; what came is kept" in message
     assert [name for name in in_cache(cache) if not name.endswith(".incomplete")] == []
     pull()
     assert hub.contents()[-1].range

@@ -97,7 +97,7 @@ def test_two_numbers_of_threads(parts, monkeypatch):
     ("change", "words"),
     [
         (lambda m: m.setattr(card, "find_spec", lambda name: None), "pip install 'localllm[peer]'"),
-        (lambda m: m.setattr(card, "available_memory", lambda: 5 * 10**8), "need 1.1 GB, 0.5 GB are free"),
+        (lambda m: m.setattr(card, "available_memory", lambda: 5 * 10**8), "need 1.1 GB, 500 MB are free"),
     ],
 )
 def test_no_peer(parts, monkeypatch, change, words):
