@@ -22,6 +22,7 @@ from localllm.errors import LocalllmError
 from localllm.runtime import tuned
 from localllm.runtime.system import available_memory
 from localllm.runtime.tuned import Threads
+from localllm.terminal.figures import size
 from localllm.tools import against, bench, disturbance, limits
 from localllm.tools.machine import Machine, machine
 

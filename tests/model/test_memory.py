@@ -249,7 +249,7 @@ class TestRefused:
 
     def test_a_limit_has_a_name(self, path, free):
         free(1000, "the cgroup")
-        with pytest.raises(NotEnoughMemoryError, match=r"0 kB are free \(the cgroup is the limit\): no context"):
+        with pytest.raises(NotEnoughMemoryError, match=r"1 kB are free \(the cgroup is the limit\): no context"):
             LoadedModel.load(path)
 
     def test_memory_for_other_things(self, path, free):

@@ -199,7 +199,7 @@ def test_a_disk_that_fills_up(hub: Hub, repo: Repo, cache: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(transfer.Transfer, "_save", full)
         message = refused()
-    assert "blobs: the disk is full, 263 kB of org/repo:Q4_K_M are missing; make room; what came is kept" in message
+    assert "blobs: the disk is full, 197 kB of org/repo:Q4_K_M are missing; make room; what came is kept" in message
     assert [name for name in in_cache(cache) if not name.endswith(".incomplete")] == []
     pull()
     assert hub.contents()[-1].range
