@@ -27,7 +27,7 @@ from rich.style import Style
 from rich.text import Text
 
 OUT = Path(__file__).resolve().parent / "chat.svg"
-COLUMNS, ROWS = 88, 40
+COLUMNS, ROWS = 92, 40
 PROMPT = ">>> "
 QUESTIONS = (
     "Which are the capitals and currencies of France, Japan and Brazil? Answer with a table.",
@@ -37,11 +37,23 @@ _PATIENCE = 120.0
 """Seconds that an answer may take."""
 
 
+class _Screen(pyte.Screen):
+    """A screen that shows what is dim in grey: pyte knows no such attribute."""
+
+    def select_graphic_rendition(self, *attrs: int, **more: bool) -> None:
+        super().select_graphic_rendition(*attrs, **more)
+        if _DIM in attrs:
+            self.cursor.attrs = self.cursor.attrs._replace(fg="808080")
+
+
+_DIM = 2
+
+
 class Recording:
     """A program in an emulated terminal."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self.screen = _Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self.screen)
         self._pid, self._fd = pty.fork()
         if not self._pid:

@@ -46,6 +46,14 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 200
 
 
+def test_the_readme_counts_what_there_is():
+    from localllm.kernels.formats.table import FORMATS
+    from localllm.model.spec import architectures
+
+    n_formats = len({fmt.name for fmt in FORMATS.values() if fmt.supported})
+    assert f"[{n_formats} formats, {len(architectures())} architectures," in README
+
+
 def test_each_format_of_calls_and_thinking_says_whose_it_is(generate):
     for lines in (generate.calls().splitlines()[2:], generate.thinking().splitlines()[2:]):
         assert lines

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -43,6 +44,13 @@ def test_what_anchors_are(tmp_path):
     page = tmp_path / "a.md"
     page.write_text("# The `-c` option, and more\n```sh\n# no heading\n```\n## x\n::: a.b\n", encoding="utf-8")
     assert anchors(page) == {"the--c-option-and-more", "x", "a.b"}
+
+
+def test_the_picture_is_small_and_fetches_nothing():
+    picture = (ROOT / "docs/chat.svg").read_text(encoding="utf-8")
+    assert len(picture.encode()) < 150_000
+    assert not re.search(r"(?:href|src|url)\W{1,3}https?:|@import|<script", picture)
+    assert "France" in "".join(ElementTree.fromstring(picture).itertext())
 
 
 @pytest.mark.slow
