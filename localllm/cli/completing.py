@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from localllm.errors import LocalllmError
 from localllm.terminal.figures import size
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+VARIABLE = "_LOCALLLM_COMPLETE"
+"""Which click looks at, for a program of this name."""
 
 _FILES = re.compile(r"(?:FILE|IN|OUT)\b")
 _FOLDERS = re.compile(r"(?:DIR|FOLDER)\b")
@@ -48,7 +53,13 @@ def _models(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
         found = [item for item in _NAMES.get(ctx.info_name or "", _here_and_catalog)() if _begins(item, incomplete)]
     except (LocalllmError, OSError):
         found = []
-    return found or [CompletionItem(incomplete, type="file")]
+    return found or [_item(incomplete, type="file")]
+
+
+def _item(value: str, type: str = "plain", help: str | None = None) -> CompletionItem:
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(value, type, help)
 
 
 def _begins(item: CompletionItem, incomplete: str) -> bool:
@@ -60,14 +71,14 @@ def _here(owned: bool = False) -> Iterator[CompletionItem]:
 
     for model in found_models():
         if (model.owned or not owned) and _PLAIN.fullmatch(model.name):
-            yield CompletionItem(model.name, help=f"{model.origin}, {size(model.size)}")
+            yield _item(model.name, help=f"{model.origin}, {size(model.size)}")
 
 
 def _catalog() -> Iterator[CompletionItem]:
     from localllm.store.catalog import catalog
 
     for entry in catalog().entries.values():
-        yield CompletionItem(entry.name, help=entry.about)
+        yield _item(entry.name, help=entry.about)
 
 
 def _here_and_catalog() -> Iterator[CompletionItem]:
@@ -85,8 +96,8 @@ _NAMES: dict[str, Callable[[], Iterable[CompletionItem]]] = {"pull": _catalog, "
 def _templates(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
     from localllm.text.templates import TEMPLATES
 
-    rows = (CompletionItem(name, help=row.models) for name, row in sorted(TEMPLATES.items()))
-    return [item for item in rows if _begins(item, incomplete)] or [CompletionItem(incomplete, type="file")]
+    rows = (_item(name, help=row.models) for name, row in sorted(TEMPLATES.items()))
+    return [item for item in rows if _begins(item, incomplete)] or [_item(incomplete, type="file")]
 
 
 def _verbs(ctx: click.Context, incomplete: str) -> Iterable[CompletionItem]:
@@ -98,7 +109,7 @@ _KINDS: tuple[tuple[Callable[[str], object], _Completed], ...] = (
     (lambda shown: "MODEL" in shown or "NAME..." in shown, _Completed("model", _models)),
     (lambda shown: shown == "NAME|FILE", _Completed("template", _templates)),
     (lambda shown: "COMMAND" in shown, _Completed("command", _verbs)),
-    (_FILES.search, _Completed("file", lambda _, text: [CompletionItem(text, type="file")])),
-    (_FOLDERS.search, _Completed("folder", lambda _, text: [CompletionItem(text, type="dir")])),
+    (_FILES.search, _Completed("file", lambda _, text: [_item(text, type="file")])),
+    (_FOLDERS.search, _Completed("folder", lambda _, text: [_item(text, type="dir")])),
 )
 """Whether a metavar asks for it -> what completes. The first counts."""

@@ -18,9 +18,9 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from localllm.cli.completing import VARIABLE
+
 PROGRAM = "localllm"
-VARIABLE = "_LOCALLLM_COMPLETE"
-"""Which click looks at, for a program of this name."""
 
 _BASH = """\
 %(complete_func)s() {

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from localllm.chat.notes import note
 from localllm.errors import UsageError
 
 _CPU = "localllm runs on the CPU"
@@ -66,6 +65,8 @@ def _option(row: Foreign, flags: list[str]) -> click.Option:
     def told(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         if value in (None, False):
             return
+        from localllm.chat.notes import note
+
         if row.refused:
             raise UsageError(f"{row.flags[0]} is not known here: {row.why}")
         note(f"{row.flags[0]} has no use: {row.why}")

@@ -10,14 +10,12 @@ import click
 
 from localllm.cli.tables import ago, one_line, table
 from localllm.cli.verbose import tell
-from localllm.model.spec import architectures, spec_for
 from localllm.store.catalog import catalog
 from localllm.store.entry import Entry
 from localllm.store.found import found_models
 from localllm.store.origins import ORIGINS
 from localllm.store.paths import store_dir
 from localllm.store.stored import StoredModel
-from localllm.store.summary import summary
 from localllm.terminal.figures import size
 
 _UNTRIED = "? is one that we have never downloaded: others have published the size and SHA-256 that are checked."
@@ -35,6 +33,8 @@ def command(output: str, only_architectures: bool) -> None:
     With -v, what was passed over, and why.
     """
     if only_architectures:
+        from localllm.model.spec import architectures, spec_for
+
         known = {name: spec_for(name).about for name in architectures()}
         text = table([["ARCHITECTURE", "MODELS"], *([name, about] for name, about in known.items())])
         click.echo(json.dumps(known, indent=1) if output == "json" else text)
@@ -49,6 +49,9 @@ def command(output: str, only_architectures: bool) -> None:
 
 
 def _stored_row(model: StoredModel) -> dict[str, Any]:
+    from localllm.model.spec import architectures
+    from localllm.store.summary import summary
+
     found = summary(model)
     entry = catalog().entries.get(model.name)
     unknown = found.architecture and found.architecture not in architectures()

@@ -13,18 +13,21 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from localllm.cli import streams
-from localllm.cli.completion import VARIABLE, register
+from localllm.cli.completing import VARIABLE as COMPLETION
 from localllm.cli.equip import equipped
 from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
 from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
 from localllm.terminal.safe import visible
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -99,6 +102,8 @@ class Verbs(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Verbs, without importing them, and options."""
+        from click.shell_completion import CompletionItem
+
         found = [CompletionItem(verb, help=text) for verb, (_, text) in VERBS.items() if verb.startswith(incomplete)]
         return found or click.Command.shell_complete(self, ctx, incomplete)
 
@@ -232,7 +237,9 @@ def _sigterm_raises() -> Iterator[None]:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     streams.prepare()
-    if VARIABLE in os.environ:
+    if COMPLETION in os.environ:
+        from localllm.cli.completion import register
+
         register()
     try:
         with _sigterm_raises():

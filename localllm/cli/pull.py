@@ -8,7 +8,6 @@ import click
 
 from localllm.errors import StoreError
 from localllm.store.names import ModelName, parse
-from localllm.store.resolve import unknown
 
 
 @click.command()
@@ -33,4 +32,6 @@ def _fetchable(text: str) -> ModelName:
         return name
     if os.path.exists(text):
         raise StoreError(f"{text}: is here already: a path, not a name that could be fetched")
+    from localllm.store.resolve import unknown
+
     raise unknown(text)

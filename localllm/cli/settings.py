@@ -13,10 +13,7 @@ what is built in.
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +77,8 @@ class Settings:
             raise FileError(f"{path}: the configuration cannot be read ({error.strerror})") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        import tomllib
+
         try:
             sections = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -116,6 +115,8 @@ class Settings:
 
     def _text(self, section: str, key: str, value: Any, param: click.Option) -> str | bool | list[str]:
         """The value as the command line would have it."""
+        import json
+
         what = f"[{section}] {key} = {json.dumps(value, default=str)}"
         if param.is_flag != isinstance(value, bool):
             raise self._wrong(f"{what}: must be {'true or false' if param.is_flag else 'a value, not true or false'}")
@@ -146,6 +147,8 @@ def keys_of(params: Iterable[click.Parameter]) -> dict[str, click.Option]:
 
 def nearest(name: str, known: Iterable[str], before: str = "", after: str = "", repr_: bool = False) -> str:
     """ "; near it: a, b", or "" where nothing is."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 2, 0.6)
     shown = [repr(one) if repr_ else f"{before}{one}{after}" for one in near]
     return f"; near it: {', '.join(shown)}" if near else ""

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from localllm.errors import FileError, FormatError
-from localllm.gguf.header import MAX_TENSORS, Header, TensorInfo
+
+if TYPE_CHECKING:  # names alone are looked at before any file is opened
+    from localllm.gguf.header import Header, TensorInfo
 
 MAX_PARTS = 1024
 _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
@@ -69,6 +72,8 @@ def parts_of(header: Header) -> tuple[str, ...]:
 
 def join(headers: Sequence[Header]) -> dict[str, TensorInfo]:
     """The tensors of all parts of a model, given in order. Raises FormatError where they do not belong together."""
+    from localllm.gguf.header import MAX_TENSORS
+
     first, count = headers[0], len(headers)
     tensors: dict[str, TensorInfo] = {}
     for part, header in enumerate(headers):

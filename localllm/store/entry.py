@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from localllm.store.cached import cached
-from localllm.store.hub_address import HubAddress, address
 from localllm.store.paths import store_dir
+
+if TYPE_CHECKING:
+    from localllm.store.hub_address import HubAddress
 
 Progress = Callable[[str, int, int], None]
 """progress(text, done, total): both in bytes."""
@@ -35,10 +37,14 @@ class UrlSource:
     @property
     def hub(self) -> HubAddress | None:
         """What the address means, if it is one of a hub."""
+        from localllm.store.hub_address import address
+
         return address(self.url)
 
     def cached(self) -> tuple[Path, ...] | None:
         """The files in the Hugging Face cache, if it is there."""
+        from localllm.store.cached import cached
+
         return cached(self.hub) if self.hub else None
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from localllm.errors import StoreError
-from localllm.store.hf_cache import endpoint
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ def address(text: str) -> HubAddress | None:
         return _of_path(text, text.partition("/")[2])
     if scheme.lower() == "hf":
         return _of_path(text, rest)
+    from localllm.store.hf_cache import endpoint
+
     try:
         parts = urlsplit(text)
         host, port, ours = (parts.hostname or "").lower(), parts.port, urlsplit(endpoint())

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from localllm.store.catalog import find_entry
 from localllm.store.hub_address import HubAddress, address, is_address, short_name
 
 Kind = Literal["path", "catalog", "hub", "url", "name"]
@@ -37,6 +36,8 @@ def parse(text: str) -> ModelName:
     if is_address(text):
         hub = address(text)
         return ModelName("hub" if hub else "url", text, hub)
+    from localllm.store.catalog import find_entry
+
     if find_entry(text) is not None:
         return ModelName("catalog", text)
     if os.path.exists(text):

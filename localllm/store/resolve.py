@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from localllm.errors import FileError, StoreError
-from localllm.store import catalog, records
-from localllm.store.cached import cached
-from localllm.store.catalog import find_entry
+from localllm.store import records
 from localllm.store.entry import Progress
-from localllm.store.found import find, found_models
 from localllm.store.hub_address import is_address
 from localllm.store.names import Kind, ModelName, is_path, parse
 
@@ -28,11 +24,17 @@ def resolve(name_or_path: str | None = None, fetch: bool = False, progress: Prog
     `progress` is called with how far a download is; without it, a bar is drawn on standard error. Raises FileError (no
     such path) or StoreError (unknown, not here, not to be had).
     """
-    name = ModelName("catalog", catalog.catalog().default.name) if name_or_path is None else parse(name_or_path)
+    name = _default() if name_or_path is None else parse(name_or_path)
     path = _path(name, fetch, progress)
     if fetch:
         records.used(path)
     return path
+
+
+def _default() -> ModelName:
+    from localllm.store.catalog import catalog
+
+    return ModelName("catalog", catalog().default.name)
 
 
 def _path(name: ModelName, fetch: bool, progress: Progress | None) -> str:
@@ -55,12 +57,16 @@ def _where_to_get(name: ModelName) -> str:
 
 
 def _in_catalog(name: ModelName) -> Path | None:
+    from localllm.store.catalog import find_entry
+
     entry = find_entry(name.text)
     return entry.path if entry and entry.is_here else None
 
 
 def _from_hub(name: ModelName) -> Path | None:
     """In the Hugging Face cache, or among what other programs have of that name."""
+    from localllm.store.cached import cached
+
     hub = name.hub
     assert hub is not None
     files = cached(hub)
@@ -82,6 +88,8 @@ def _on_disk(name: ModelName) -> str | Path | None:
 
 
 def _found(text: str) -> Path | None:
+    from localllm.store.found import find
+
     found = find(text) if text else None
     return found.path if found else None
 
@@ -117,10 +125,15 @@ def unknown(name: str) -> FileError | StoreError:
 
 def _names() -> dict[str, str]:
     """Every name that is listed, in lower case -> as it is written."""
-    names = {name: name for name in catalog.catalog().entries}
+    from localllm.store.catalog import catalog
+    from localllm.store.found import found_models
+
+    names = {name: name for name in catalog().entries}
     return names | {model.name.lower(): model.name for model in found_models()}
 
 
 def _near(text: str, cutoff: float = 0.4) -> list[str]:
+    import difflib
+
     names = _names()
     return [names[name] for name in difflib.get_close_matches(text.lower(), names, 3, cutoff)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
-from localllm.terminal.document import Document
-from localllm.terminal.live import Live
 from localllm.terminal.safe import Cleaner
 from localllm.terminal.screen import Screen
-from localllm.terminal.thinking import Folded, Thinking, Unfolded
+
+if TYPE_CHECKING:
+    from localllm.terminal.document import Document
+    from localllm.terminal.thinking import Thinking
 
 
 class AnswerView:
@@ -114,6 +116,8 @@ class _Styled(_Shown):
     """Markdown, and thinking in its own form above it."""
 
     def __init__(self, screen: Screen, fold_thinking: bool, show_command: str) -> None:
+        from localllm.terminal.live import Live
+
         self._screen, self._live = screen, Live(screen)
         self._fold, self._show_command = fold_thinking, show_command
         self._cleaner = Cleaner(screen)
@@ -123,6 +127,8 @@ class _Styled(_Shown):
     def content(self, text: str) -> None:
         self._end_thinking()
         if self._document is None:
+            from localllm.terminal.document import Document
+
             self._document = Document(self._screen)
         self._document.feed(self._cleaner.clean(text))
         self._live.show(self._document.final(), self._document.open_lines())
@@ -130,6 +136,8 @@ class _Styled(_Shown):
     def reasoning(self, text: str, n_tokens: int) -> None:
         self._end_document()
         if self._thinking is None:
+            from localllm.terminal.thinking import Folded, Unfolded
+
             self._thinking = Folded(self._screen, self._show_command) if self._fold else Unfolded(self._screen)
         self._live.show(*self._thinking.add(self._cleaner.clean(text), n_tokens))
 
