@@ -18,13 +18,14 @@ import click
 from localllm.cli.common import Progress, cache_folder, note, options
 from localllm.cli.serve import load_told, named_models, need_extra
 from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
+from localllm.runtime.signals import TERMINATING
 
 if TYPE_CHECKING:
     from localllm.server.batch_file import Answer, AnswerFile, Plan, Task
     from localllm.server.models import Models
     from localllm.server.ray_batch import MakeModels
 
-_STATUS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+_STATUS: dict[signal.Signals, int] = {signal.SIGINT: INTERRUPTED} | dict.fromkeys(TERMINATING, TERMINATED)
 
 
 @click.command("batch", context_settings={"help_option_names": ["-h", "--help"]})

@@ -24,6 +24,7 @@ from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
 from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
+from localllm.runtime.signals import TERMINATING
 from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
@@ -223,15 +224,17 @@ def _terminate(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """While the block runs, SIGTERM ends it by an exception, as Ctrl-C does: what is half-written goes away."""
+    """While the block runs, SIGTERM (on Windows Ctrl-Break) ends it by an exception, as Ctrl-C does: what is
+    half-written goes away."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = {number: signal.signal(number, _terminate) for number in TERMINATING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from localllm.errors import LocalllmError, UsageError
+from localllm.runtime.signals import TERMINATING
 
 _BACKLOG = 2048
 _CLOSING_SECONDS = 10.0
@@ -166,7 +167,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, *TERMINATING)}
         try:
             yield
         finally:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,6 @@ from tests.server import tiny
 from tests.store import hub_stub
 
 SYSTEMS = ("windows", "macos")
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 ALL_MODULES = """
 import importlib, pkgutil
@@ -32,20 +33,29 @@ print(len(names))
 """
 
 
-@pytest.fixture(params=SYSTEMS)
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    """run(*arguments, stdin=b"", **variables): localllm on such a system, where the user has a home of their own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    dropped = ("LOCALLLM_HOME", "LOCALLLM_ORIGINS", "HF_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "PYTHONIOENCODING")
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    environment |= {"HOME": str(home), "LANG": "C.UTF-8"}
+class Run:
+    """Runs localllm on such a system, where the user has a home of their own."""
 
-    def run_(*arguments: object, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
-        line = [sys.executable, "-m", f"tests.platforms.{request.param}", *map(str, arguments)]
+    def __init__(self, system: str, home: Path) -> None:
+        self.system, self._home = system, home
+
+    def line(self, *arguments: object) -> tuple[list[str], dict[str, str]]:
+        """A command and its environment."""
+        dropped = {"LOCALLLM_HOME", "LOCALLLM_ORIGINS", "HF_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
+        environment = {name: value for name, value in os.environ.items() if name not in dropped | {"PYTHONIOENCODING"}}
+        line = [sys.executable, "-m", f"tests.platforms.{self.system}", *map(str, arguments)]
+        return line, environment | {"HOME": str(self._home), "LANG": "C.UTF-8"}
+
+    def __call__(self, *arguments: object, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+        line, environment = self.line(*arguments)
         return subprocess.run(line, input=stdin, env=environment | variables, capture_output=True, timeout=300)
 
-    return run_
+
+@pytest.fixture(params=SYSTEMS)
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Run(request.param, home)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +151,24 @@ def test_a_model_from_a_hub(run: Run, model: Path) -> None:
     assert b"org/tiny:Q8_0" not in run("list").stdout
 
 
+@pytest.mark.slow
+def test_a_server(run: Run, model: Path) -> None:
+    """It answers, and ends as it should when it is asked to: by Ctrl-Break on Windows, by SIGTERM elsewhere."""
+    line, environment = run.line("serve", model, "-c", 256, "--no-cache", "--port", 0)
+    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            url = next(found[0] for told in server.stderr if (found := re.search(r"http://[\d.]+:\d+", told)))
+            body = json.dumps({"prompt": "ab", "n_predict": 4}).encode()
+            request = urllib.request.Request(f"{url}/completion", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert json.load(answer)["content"]
+            server.send_signal(signal.SIGUSR1 if run.system == "windows" else signal.SIGTERM)
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+
+
 def test_a_file_in_use_and_an_unread_pipe(run: Run) -> None:
     """Who has a file open keeps Windows from replacing it: that is waited for, and told. What is synced on macOS leaves
     the drive's own memory."""
@@ -166,7 +194,7 @@ print(len(getattr(sys.modules["__main__"], "synced", "")))
 """
     done = run("-c", f"import os; os.chdir(os.environ['HOME'])\n{code}")
     assert done.returncode == 0, done.stderr.decode()
-    is_windows = "windows" in str(done.args)
+    is_windows = run.system == "windows"
     told = ["refused", "new", "True", "True", "0"] if is_windows else ["replaced", "new", "False", "True", "1"]
     assert done.stdout.decode().split() == told
 
@@ -176,7 +204,7 @@ def test_threads(run: Run) -> None:
     code += "from localllm.runtime.system import available_memory; print(available_memory() > 0)"
     done = run("-c", code)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.split() == ([b"2", b"2"] if "windows" in str(done.args) else [b"8", b"4"]) + [b"True"]
+    assert done.stdout.split() == ([b"2", b"2"] if run.system == "windows" else [b"8", b"4"]) + [b"True"]
 
 
 APPLE = """

@@ -3,7 +3,8 @@
 What it imitates: sys.platform; modules and names of os and signal that are not there; msvcrt's locks of a byte, which
 nobody else can read; files that cannot be replaced or removed while they are open or mapped; os.fsync, which wants a
 descriptor that can be written; descriptors that are text unless O_BINARY is given; no links; select for sockets alone;
-event loops without signal handlers; standard streams in cp1252; folders and processors as Windows tells them.
+event loops without signal handlers; SIGBREAK, which is SIGUSR1; standard streams in cp1252; folders and processors as
+Windows tells them.
 
 What it does not: Python's own library and other packages were imported before and stay Linux's; paths have "/" between
 folders and no drives (tests/store/test_names.py has tables of Windows's paths); machine code is Linux's; there is no
@@ -68,6 +69,7 @@ def become() -> None:
     for name in MISSING_OS:
         if hasattr(os, name):
             delattr(os, name)
+    put(signal, SIGBREAK=signal.SIGUSR1)
     for name in MISSING_SIGNALS:
         delattr(signal, name)
     put(subprocess.Popen, kill=subprocess.Popen.terminate)
