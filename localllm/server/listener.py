@@ -54,6 +54,11 @@ class Limits:
     connections: int = 512
 
 
+_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""Of a port that is ours: at once after a restart, and alone. On Windows, which gives it at once anyway, SO_REUSEADDR
+would share it with a server that is there already (Microsoft: "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE")."""
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0: any that is free. LocalllmError in one line where it cannot be had."""
     try:
@@ -64,7 +69,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise UsageError(f"--host {host}: there is no such address on this machine") from None
     sock = socket.socket(family, kind, proto)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _OPTION, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
