@@ -86,6 +86,7 @@ def test_others_go_on_while_files_are_read(model, tmp_path, monkeypatch):
     engine.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 600_000])
 def test_small_folders_under_load(model, tmp_path, memory):
     """Files come and go while they are needed: answers keep their bits."""

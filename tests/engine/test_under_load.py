@@ -119,6 +119,7 @@ def test_answers_are_those_of_a_request_alone(load, name, seed):
     assert status.totals.aborted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_beginnings_from_the_disk_change_nothing(load, name, tmp_path):
     """The second engine finds what the first one has read."""

@@ -94,6 +94,7 @@ def test_other_sources_make_another_key(load, monkeypatch):
     assert key != model_digest.key(context, "0" * 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "qwen3next"])
 def test_damage_of_any_kind_is_read_again_and_mended(load, folder, name):
     """A file with a changed byte, cut, emptied, of another's content, or gone; answers keep their bits."""

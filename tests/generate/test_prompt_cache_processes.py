@@ -38,6 +38,7 @@ def outcome(process):
     return int(known), digest, note.strip()
 
 
+@pytest.mark.slow
 def test_processes_at_once(files, folder):
     """Two write the same and read it back; their answers agree."""
     both = [outcome(p) for p in [start(files["qwen3next"], folder, 1, 900) for _ in range(2)]]

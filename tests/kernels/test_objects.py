@@ -168,6 +168,7 @@ def test_a_kernel_that_cannot_be_compiled_ends_in_one_line_and_soon(cold):
     assert [str(e) for e in errors] == ["kernels could not be compiled: KeyError: 'nonsense'"]
 
 
+@pytest.mark.slow
 def test_old_folders_are_pruned_and_recent_ones_kept(cold):
     for i in range(6):
         folder = objects.root() / f"old-{i}"
@@ -188,6 +189,7 @@ def test_only_what_a_kernel_is_made_from_makes_it_stale():
     assert sources.digest("matvec", ("q4_k",)) != sources.digest("matvec", ("q5_k",))
 
 
+@pytest.mark.slow
 def test_files_of_older_sources_are_pruned(cold):
     for i in range(5):
         old = objects.folder() / f"{SMALL}.{i:016x}.o"

@@ -87,6 +87,7 @@ def test_any_scales_leave_the_logits_as_they_are(source, tmp_path, encoder):
     assert {name for fold in found for name in (*fold.consumers, *fold.producers)} == set(changed)
 
 
+@pytest.mark.slow
 def test_scales_make_the_output_nearer(source, encoder):
     formats = {name: FORMATS["Q4_0" if len(t.shape) > 1 else "F32"] for name, t in source.tensors.items()}
     calibration = Known(lambda name: source.tensors[name].k)

@@ -64,6 +64,7 @@ def search(encoder, bits, divergence):
     return find(source, Calibration(Imatrix({})), encoder, divergence, lambda _: True, limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [4.8, 5.5, 6.3, 9.0])
 def test_a_mixture_stays_within_its_size_and_uses_most_of_it(bits, encoder):
     budget = search(encoder, bits, lambda name, format: 1e-3)

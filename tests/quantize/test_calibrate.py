@@ -79,6 +79,7 @@ def test_second_moments(llama, tmp_path):
             assert np.allclose(importance, np.diag(h), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_passes_and_threads_do_not_show(llama, tmp_path, monkeypatch):
     one = tmp_path / "one.gguf"
     calibrate(llama, IDS, OPTIONS, one)

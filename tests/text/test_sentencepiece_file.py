@@ -37,6 +37,7 @@ def test_ids_equal_the_package(model):
     assert ours.n_vocab == theirs.vocab_size()
 
 
+@pytest.mark.slow
 def test_cut_anywhere_it_is_refused_or_shorter(model, tmp_path):
     whole = model.read_bytes()
     cut = tmp_path / "cut.model"
