@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from localllm.chat.plain import confirmed
 from localllm.chat.told import shortened
 from localllm.errors import FileError, UsageError
 from localllm.generate.answer import Message
+from localllm.runtime.whole import write_whole
 
 if TYPE_CHECKING:
     from localllm.chat.talk import Talk
@@ -128,20 +128,17 @@ _HEADINGS = {"user": "User", "assistant": "Assistant"}
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all, and over no other file."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.open("x").close()  # the name is ours, or FileExistsError
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            part.unlink(missing_ok=True)
-            raise
     except FileExistsError:
         raise FileError(f"{path}: there is such a file already: give another name") from None
     except OSError as error:
         raise FileError(f"{path}: {error.strerror}") from None
+    try:
+        write_whole(path, text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _given(text: str, command: str, what: str = "NAME") -> str:

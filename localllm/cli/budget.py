@@ -90,9 +90,8 @@ def table_path(out: str) -> str:
 def write(budget: Budget, out: str) -> None:
     """Write the table beside the file: OUT.budget.md."""
     from localllm.quantize.budget import table
-    from localllm.quantize.whole import written_whole
+    from localllm.runtime.whole import write_whole
 
     path = table_path(out)
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write("\n".join(table(budget)) + "\n")
+    write_whole(path, "\n".join(table(budget)) + "\n")
     note(f"{path} says what was chosen, and why")

@@ -69,7 +69,7 @@ def _calibrate(
     from localllm.quantize.calibration_text import OUR_OWN, ids_of_file, our_own_ids
     from localllm.quantize.hessians import beside
     from localllm.quantize.imatrix import write_imatrix
-    from localllm.quantize.whole import check_writable
+    from localllm.runtime.whole import check_writable
 
     second = beside(output)
     for path in (output, second) if with_hessians else (output,):

@@ -57,7 +57,7 @@ def command(
 
     MODEL is the path of a GGUF file or a name of `localllm list`.
     """
-    from localllm.quantize.whole import check_writable
+    from localllm.runtime.whole import check_writable, write_whole
     from localllm.store.resolve import resolve
     from localllm.tools import compare, likelihood, recommend, report
 
@@ -80,7 +80,7 @@ def command(
     found = compare.compare(paths, base_path, words, plan, load, Progress())
     best, sentence = recommend.recommend(found, base_path, need, memory)
     if page:
-        _write(page, report.page(found, base_path, plan.prompts, sentence, best.path))
+        write_whole(page, report.page(found, base_path, plan.prompts, sentence, best.path))
     if output == "json":
         rows = [c.as_dict() for c in found]
         click.echo(json.dumps({"base": base_path, "models": rows, "best": best.path, "recommendation": sentence}))
@@ -93,10 +93,3 @@ def command(
     click.echo(f"\n{sentence}")
     if page:
         note(f"wrote {page}")
-
-
-def _write(path: str, text: str) -> None:
-    from localllm.quantize.whole import written_whole
-
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)

@@ -78,7 +78,7 @@ def _measure(
 ) -> None:
     import numpy as np
 
-    from localllm.quantize.whole import check_writable
+    from localllm.runtime.whole import check_writable
     from localllm.tools import likelihood, perplexity
 
     if logits:

@@ -18,7 +18,7 @@ from localllm.errors import FileError, UsageError
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.quantize.methods import METHODS, method
 from localllm.quantize.mixture import COPY, MIXTURES, Mixture, Overrides, choose, describe, mixture, needs_importance
-from localllm.quantize.whole import check_writable
+from localllm.runtime.whole import check_writable
 
 if TYPE_CHECKING:
     from localllm.quantize.budget import Budget

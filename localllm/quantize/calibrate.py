@@ -24,8 +24,8 @@ from localllm.model.network import Network
 from localllm.model.trace import Trace
 from localllm.quantize.hessians import HessianWriter, Stored
 from localllm.quantize.imatrix import Entry, Imatrix
-from localllm.quantize.whole import check_space, written_whole
 from localllm.runtime.system import available_memory
+from localllm.runtime.whole import check_space, written_whole
 from localllm.text.tokenizer import Tokenizer
 
 DEFAULT_N_CTX = 512

@@ -15,7 +15,7 @@ import numpy as np
 
 from localllm.errors import FileError, FormatError
 from localllm.gguf.reader import GGUFFile, open_gguf
-from localllm.quantize.whole import written_whole
+from localllm.runtime.whole import written_whole
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"

@@ -20,8 +20,8 @@ from localllm.gguf.split import part_name
 from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
-from localllm.quantize.whole import check_space, written_whole
 from localllm.runtime.files import sync
+from localllm.runtime.whole import check_space, written_whole
 
 _KINDS = {
     "u8": "UINT8", "i8": "INT8", "u16": "UINT16", "i16": "INT16", "u32": "UINT32", "i32": "INT32", "u64": "UINT64",

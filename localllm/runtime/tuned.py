@@ -6,10 +6,8 @@ wait for threads, large ones for memory. Who gives a number is obeyed; this file
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ from typing import Any
 
 from localllm.errors import FileError
 from localllm.kernels.simd.targets import current
-from localllm.runtime.files import replace, sync
 from localllm.runtime.processors import processor_name, processors
+from localllm.runtime.whole import write_whole
 
 SIZES = (("up to 256 MB", 256 << 20), ("up to 2 GB", 2 << 30), ("over 2 GB", 1 << 63))
 """Classes of models: name, and the bytes of weights that one may have."""
@@ -93,19 +91,9 @@ def keep(n_bytes: int, found: Threads) -> Path:
     text = json.dumps({"version": _VERSION, "machines": machines}, indent=2, ensure_ascii=False) + "\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                sync(stream.fileno())
-            replace(temporary, file)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
     except OSError as error:
         raise FileError(f"{file}: cannot be written: {error.strerror}") from None
+    write_whole(file, text)
     return file
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from localllm.errors import FileError, FormatError
 from localllm.generate.logprobs import log_softmax
-from localllm.quantize.whole import check_space, written_whole
+from localllm.runtime.whole import check_space, written_whole
 
 MAGIC = b"_logits_"
 _HEADER = struct.Struct("<8siii")

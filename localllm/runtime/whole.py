@@ -62,3 +62,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """A text as UTF-8, by `written_whole`."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
