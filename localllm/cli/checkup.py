@@ -208,8 +208,12 @@ def _places(report: Report) -> Facts:
 
 def _place(name: str, path: Path, report: Report) -> Facts:
     """A file or a folder: whether it is there, how large, whether it can be written; of a folder, room on its disk."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
     found: Facts = {"path": str(path), "there": path.exists()}
+    there = next((folder for folder in (path, *path.parents) if folder.exists()), None)
+    variable = "LOCALLLM_CACHE" if name in ("kernels", "prompts") else "LOCALLLM_HOME"
+    if there is None:  # Windows
+        report.problems.append(f"{path}: there is no such drive ({name}): set {variable} to another folder")
+        return found
     if path.is_file():
         found["bytes"] = path.stat().st_size
     elif path.is_dir():
@@ -221,7 +225,6 @@ def _place(name: str, path: Path, report: Report) -> Facts:
         if name == "prompts" and mode & 0o022:
             report.problems.append(f"{path}: others may write there, so no prompts are kept: chmod go-w {path}")
     if not os.access(there, os.W_OK):
-        variable = "LOCALLLM_CACHE" if name in ("kernels", "prompts") else "LOCALLLM_HOME"
         report.problems.append(f"{there}: cannot be written ({name}): chmod it, or set {variable} to another folder")
     free = shutil.disk_usage(there).free
     found["free_on_disk_bytes"] = free

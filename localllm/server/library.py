@@ -83,7 +83,7 @@ class Library:
         stems = Counter(map(stem, found))
         for path in found:
             name = stem(path)
-            yield (name if stems[name] == 1 else str(path.relative_to(self._folder).with_name(name))), str(path)
+            yield (name if stems[name] == 1 else path.relative_to(self._folder).with_name(name).as_posix()), str(path)
 
     def _of_machine(self) -> Iterable[tuple[str, str]]:
         if self._store and time.monotonic() - self._looked >= _FOUND_SECONDS:

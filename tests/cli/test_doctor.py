@@ -180,3 +180,11 @@ def test_text_of_a_section_without_facts():
 
 def test_home(call):
     assert str(Path.home()) not in call("doctor", "--quick").out
+
+
+def test_a_drive_that_is_not_there(monkeypatch):
+    """As on Windows, where not even the first folder of a path may exist."""
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    report = Report()
+    assert checkup._place("kernels", Path("/z/kernels"), report) == {"path": "/z/kernels", "there": False}
+    assert report.problems == ["/z/kernels: there is no such drive (kernels): set LOCALLLM_CACHE to another folder"]
