@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from localllm.chat.talk import Talk
 
 
+Complete = Callable[["Talk", str], Iterable[str]]
+"""complete(talk, what stands after the word): what its last word may become."""
+
+
 class Command(NamedTuple):
     """A row of COMMANDS."""
 
@@ -23,8 +27,7 @@ class Command(NamedTuple):
     help: str
     run: Callable[[Talk, str], None]
     """run(talk, what stands after the word)."""
-    complete: Callable[[Talk, str], Iterable[str]] | None = None
-    """complete(talk, what stands after the word): what its last word may become."""
+    complete: Complete | None = None
 
 
 def nearest(word: str) -> str:
@@ -131,7 +134,7 @@ def _settings(_talk: Talk, rest: str) -> Iterable[str]:
     return settings.names() if " " not in rest else ()
 
 
-def _words(*words: str) -> Callable[[Talk, str], Iterable[str]]:
+def _words(*words: str) -> Complete:
     return lambda _talk, _rest: words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from localllm.chat.commands import COMMANDS, nearest
+from localllm.chat.commands import COMMANDS, Complete, nearest
 from localllm.chat.notes import note
 from localllm.chat.plain import Cleared, read_message
 from localllm.chat.talk import Talk
@@ -77,6 +77,14 @@ def suggestions(talk: Talk, text: str) -> Iterable[tuple[str, int, str]]:
     if row is None or row.complete is None:
         return
     last = rest.rpartition(" ")[2]
-    for name in row.complete(talk, rest):
+    for name in _completions(row.complete, talk, rest):
         if name.lower().startswith(last.lower()):
             yield name, len(last), ""
+
+
+def _completions(complete: Complete, talk: Talk, rest: str) -> list[str]:
+    """None where they cannot be told: what is wrong is said once the line is entered."""
+    try:
+        return list(complete(talk, rest))
+    except LocalllmError:
+        return []

@@ -328,6 +328,13 @@ class TestSuggestions:
     def test_words(self, suggest):
         assert suggest("/think o") == ["on", "off"]
 
+    def test_what_cannot_be_told_is_not(self, say, monkeypatch):
+        """An error would be written over the line that is being entered."""
+        talk = say("hi", keeps=False).talk
+        monkeypatch.setenv("LOCALLLM_ORIGINS", "nonsense")
+        assert list(suggestions(talk, "/load ")) == []
+        assert list(suggestions(talk, "/model ")) == []
+
     def test_files(self, suggest, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "sub").mkdir()
