@@ -14,11 +14,11 @@ from localllm.chat.notes import note
 from localllm.chat.plain import confirmed
 from localllm.chat.told import shortened
 from localllm.errors import FileError, UsageError
-from localllm.generate.answer import Message
 from localllm.runtime.whole import write_whole
 
 if TYPE_CHECKING:
     from localllm.chat.talk import Talk
+    from localllm.generate.answer import Message
 
 _MOST = 20
 """Conversations that are listed."""

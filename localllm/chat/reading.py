@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -65,7 +66,10 @@ class Editor:
         self._pastes = Pastes()
         kept = _FileHistory(history, self._pastes.unfold, on_note) if history else InMemoryHistory()
         self._session = self._new_session(kept, _Completer(suggest))
-        self._questions = self._new_session(InMemoryHistory())
+
+    @cached_property
+    def _questions(self) -> PromptSession[str]:
+        return self._new_session(InMemoryHistory())
 
     def _new_session(self, history: History, completer: Completer | None = None) -> PromptSession[str]:
         return PromptSession(

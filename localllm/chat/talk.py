@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from localllm.chat import files
 from localllm.chat.keeping import Keeping
@@ -17,11 +17,12 @@ from localllm.chat.notes import ReadingProgress, note
 from localllm.chat.plain import Reader, confirmed
 from localllm.chat.quiet import quiet
 from localllm.errors import ContextFullError
-from localllm.generate.chat import Chat, ChatModel
-from localllm.generate.dialogue.deltas import Content
-from localllm.generate.reply import Reply
-from localllm.generate.stats import Stats
 from localllm.terminal.screen import Screen
+
+if TYPE_CHECKING:  # the model is found first: a name that is none is told at once
+    from localllm.generate.chat import Chat, ChatModel
+    from localllm.generate.reply import Reply
+    from localllm.generate.stats import Stats
 
 _SPARE = 512
 """Tokens that an answer should find free; a quarter of a small context."""
@@ -122,6 +123,8 @@ class Talk:
         """Write an answer as it comes; Ctrl-C stops it, and keeps what was said. False where nothing was.
 
         keep: called when it is known that it can be answered. Where nobody is there, Ctrl-C is a KeyboardInterrupt."""
+        from localllm.generate.dialogue.deltas import Content
+
         progress = ReadingProgress()
         self.chat.on_read(progress if self.reader.interactive and Screen(sys.stderr).can_redraw else None)
         view = self.new_view(self.folds_thinking)

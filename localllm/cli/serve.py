@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import socket
@@ -20,6 +19,8 @@ from localllm.errors import FileError, LocalllmError, UsageError
 from localllm.terminal.figures import size
 
 if TYPE_CHECKING:
+    import asyncio
+
     from localllm.engine.engine import Engine
     from localllm.generate.session import Model
     from localllm.server.library import Library
@@ -297,6 +298,8 @@ class _Life:
 
     def begin(self, stop: Callable[[], None]) -> None:
         self._models.is_starting = self._name is not None
+        import asyncio
+
         self._task = asyncio.ensure_future(self._load(stop))
 
     async def _load(self, stop: Callable[[], None]) -> None:

@@ -107,11 +107,11 @@ def _real(path: str | os.PathLike[str]) -> str:
 def _read(sql: str, *values: str) -> list[tuple[Any, ...]]:
     """The rows of a query; none where there are no records yet, or none that can be read: unreadable, damaged, locked
     for too long."""
-    import sqlite3
-
     path = records_path()
     if not path.is_file():
         return []
+    import sqlite3
+
     with contextlib.suppress(*_errors()), contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
         return records.execute(sql, values).fetchall()
     return []

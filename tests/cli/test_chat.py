@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-
 import pytest
 
 
@@ -58,9 +54,3 @@ def test_nothing_to_go_on_with(call, fake, tmp_path, monkeypatch, options):
 
 def test_two_ways_to_go_on(call, fake):
     assert call("chat", "--continue", "-r", "x").status == 2
-
-
-def test_prompt_toolkit_is_not_imported_for_a_pipe():
-    code = "import sys\nimport localllm.cli.chat, localllm.chat.program\nprint('prompt_toolkit' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-    assert importlib.util.find_spec("prompt_toolkit")

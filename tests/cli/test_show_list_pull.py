@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -267,18 +265,3 @@ def test_show_offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         invoke(show, "org/repo")
     with pytest.raises(StoreError, match="'nothing' is neither a file nor"):
         invoke(show, "nothing")
-
-
-@pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["list"], ["pull", "--help"], ["show", "MODEL"]])
-def test_light_verbs_import_nothing_heavy(args: list[str], tmp_path: Path) -> None:
-    """NumPy alone is needed to count what the tensors of a model need."""
-    path = tmp_path / "x.gguf"
-    path.write_bytes(model_bytes())
-    code = (
-        "import sys; from localllm.cli.main import main; status = main(sys.argv[1:]); heavy = "
-        "{'numpy', 'numba', 'llvmlite', 'prompt_toolkit', 'jinja2', 'tqdm', 'gguf'} & set(sys.modules); "
-        "print(status, sorted(heavy), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, *(str(path) if arg == "MODEL" else arg for arg in args)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines()[-1] == ("0 ['numpy']" if "MODEL" in args else "0 []")
