@@ -3,13 +3,15 @@ stack, which ends the process."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-_BYTES = 512 << 20
-"""Four times what the longest chain takes that fits into a source (address space: memory is taken as it is used)."""
+_BYTES = (255 if sys.platform == "win32" else 512) << 20
+"""Four times what the longest chain takes that fits into a source (address space: memory is taken as it is used). On
+Windows less than 256 MB can be had (THREAD_MAX_STACKSIZE of CPython's thread_nt.h)."""
 _LOCK = threading.Lock()
 
 T = TypeVar("T")

@@ -202,6 +202,7 @@ print(len(getattr(sys.modules["__main__"], "synced", "")))
 def test_threads(run: Run) -> None:
     code = "from localllm.runtime.processors import processors; p = processors(); print(p.logical, p.fast)\n"
     code += "from localllm.runtime.system import available_memory; print(available_memory() > 0)"
+    code += "\nfrom localllm.generate.grammar_stack import on_large_stack; on_large_stack(print)"
     done = run("-c", code)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.split() == ([b"2", b"2"] if run.system == "windows" else [b"8", b"4"]) + [b"True"]

@@ -3,8 +3,8 @@
 What it imitates: sys.platform; modules and names of os and signal that are not there; msvcrt's locks of a byte, which
 nobody else can read; files that cannot be replaced or removed while they are open or mapped; os.fsync, which wants a
 descriptor that can be written; descriptors that are text unless O_BINARY is given; no links; select for sockets alone;
-event loops without signal handlers; SIGBREAK, which is SIGUSR1; standard streams in cp1252; folders and processors as
-Windows tells them.
+event loops without signal handlers; threads with less than 256 MB of stack; SIGBREAK, which is SIGUSR1; streams in
+cp1252; folders and processors as Windows tells them.
 
 What it does not: Python's own library and other packages were imported before and stay Linux's; paths have "/" between
 folders and no drives (tests/store/test_names.py has tables of Windows's paths); machine code is Linux's; there is no
@@ -29,6 +29,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 import types
 from typing import Any
 
@@ -50,6 +51,7 @@ O_BINARY = 0x8000
 
 _open, _write, _close, _fsync = os.open, os.write, os.close, os.fsync
 _replace, _unlink, _select, _io_open = os.replace, os.unlink, select.select, io.open
+_set_stack_size = threading.stack_size
 _text: set[int] = set()
 """Descriptors without O_BINARY."""
 _locked: dict[tuple[int, int], int] = {}
@@ -74,6 +76,7 @@ def become() -> None:
         delattr(signal, name)
     put(subprocess.Popen, kill=subprocess.Popen.terminate)
     put(select, select=_of_sockets)
+    put(threading, stack_size=_stack_size)
     put(asyncio.SelectorEventLoop, add_signal_handler=_no_handler)
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -279,6 +282,12 @@ def _of_sockets(*lists: Any) -> Any:
         if not stat.S_ISSOCK(os.fstat(stream if isinstance(stream, int) else stream.fileno()).st_mode):
             raise OSError(10038, "An operation was attempted on something that is not a socket")
     return _select(*lists)
+
+
+def _stack_size(size: int = 0) -> int:
+    if size >= 256 << 20:
+        raise ValueError(f"size not valid: {size} bytes")
+    return _set_stack_size(size)
 
 
 def _no_handler(*_args: Any) -> None:
