@@ -26,6 +26,7 @@ _MANY_LINES, _MANY_CHARACTERS = 16, 2_000
 """A paste of so much is shown as one mark: to lay out 100 KB at each key would be slow, and nobody reads it there."""
 _HISTORY_CHARACTERS = 20_000
 """Longer messages do not go into the history."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARK = re.compile(r"\[pasted [\d,]+ (?:lines|characters)(?: #\d+)?\]")
 
 Suggest = Callable[[str], Iterable[tuple[str, int, str]]]
@@ -52,8 +53,10 @@ class Pastes:
         return mark
 
     def unfold(self, text: str) -> str:
-        """The text with what its marks stand for."""
-        return _MARK.sub(lambda mark: self._texts.get(mark[0], mark[0]), text)
+        """The text with what its marks stand for. Bytes that are no UTF-8, which a terminal may hand on, become
+        U+FFFD: prompt_toolkit makes surrogates of them, which nothing can be written with."""
+        whole = _MARK.sub(lambda mark: self._texts.get(mark[0], mark[0]), text)
+        return _SURROGATE.sub("\ufffd", whole)
 
 
 class Editor:

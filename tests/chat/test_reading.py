@@ -114,6 +114,12 @@ class TestPastes:
         assert typed(" more\r", self.LONG) == f"{self.LONG} more"
 
 
+def test_bytes_that_are_no_text(typed, tmp_path):
+    typed.keys.send_bytes(b"\x1b[200~hi \xff\x1b[201~ there\r")
+    assert typed.editor.line(">>> ") == "hi \ufffd there"
+    assert "hi \ufffd there" in (tmp_path / "history").read_text(encoding="utf-8")
+
+
 class TestHistory:
     def again(self, tmp_path, keys):
         with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
