@@ -28,7 +28,19 @@ _SHORT = 115
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a table. Code with | in it is HTML: GitHub wants a backslash there, and the site would show it."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = (part.replace("<", "&lt;").replace("|", "\\|") for part in parts[::2])
+    parts[1::2] = (f"<code>{_entities(part[1:-1])}</code>" if "|" in part else part for part in parts[1::2])
+    return "".join(parts)
+
+
+def _entities(text: str) -> str:
+    return re.sub(r"[^\w\s/.:,-]|_", lambda found: f"&#{ord(found[0])};", text)
 
 
 def phrase(doc: str | None) -> str:

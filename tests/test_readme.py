@@ -152,3 +152,12 @@ def test_requests_exist():
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+def test_cells_of_tables(generate):
+    assert generate.table(("`a|b`",), [("a|b <s>",), ("`a_b`",)]).splitlines() == [
+        "| <code>a&#124;b</code> |",
+        "| --- |",
+        "| a\\|b &lt;s> |",
+        "| `a_b` |",
+    ]
