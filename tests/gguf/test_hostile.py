@@ -169,7 +169,7 @@ def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
     content, words = CASES[name]
     path = tmp_path / "bad.gguf"
     path.write_bytes(content)
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises((FormatError, UnsupportedError)) as caught:
         open_gguf(path)
     message = str(caught.value)
@@ -177,7 +177,7 @@ def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
     assert words in message
     assert "\n" not in message
     assert len(message) < 700
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 GOOD = b.gguf(

@@ -80,9 +80,9 @@ def test_merges_in_any_order(merges: list[str], word: str) -> None:
 
 
 def test_pairs_of_lower_rank_all_the_way_take_linear_time() -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     assert merge_long("abc" * 100_000, {"ab c": 0, "a b": 1}) == ["abc"] * 100_000
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_ranks_decide_not_length() -> None:
@@ -125,9 +125,9 @@ def test_bytes_that_are_no_tokens_are_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 200_000, " " * 200_000, "世界" * 50_000, "e" + "\u0301" * 100_000])
 def test_long_runs_take_linear_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     ids = TINY.encode(text)
-    assert time.perf_counter() - start < 10, "0.5 s here; a quadratic loop takes minutes"
+    assert time.thread_time() - start < 10, "0.5 s here; a quadratic loop takes minutes"
     assert TINY.decode(ids) == text
 
 
@@ -216,9 +216,9 @@ def test_patterns_take_linear_time(run: str) -> None:
         for pattern in map(regex.compile, row.patterns):
             for form in RUNS:
                 text = form.format(run * 20_000)
-                start = time.perf_counter()
+                start = time.thread_time()
                 assert "".join(_split(pattern, text)) == text
-                assert time.perf_counter() - start < 2, (pattern.pattern, form)
+                assert time.thread_time() - start < 2, (pattern.pattern, form)
 
 
 @pytest.mark.parametrize(("pre", "said"), [("brand-new", "'brand-new'"), (None, "names no pre-tokenizer")])

@@ -282,16 +282,16 @@ HOSTILE = {"bert": BERT, "t5": T5, "rwkv": RWKV, "llama": sentencepiece(), "gpt2
 class TestHostile:
     def test_a_huge_token(self, model: str) -> None:
         data = more_tokens(HOSTILE[model], "y" * 5_000_000)
-        start = time.perf_counter()
+        start = time.thread_time()
         assert load(data).encode("a dog y")
-        assert time.perf_counter() - start < 5
+        assert time.thread_time() - start < 5
 
     def test_tokens_of_all_lengths(self, model: str) -> None:
         data = more_tokens(HOSTILE[model], *("y" * n for n in range(20, 4000)))
-        start = time.perf_counter()
+        start = time.thread_time()
         with contextlib.suppress(TokenizerError):
             load(data).encode("a" + "y" * 50_000)
-        assert time.perf_counter() - start < 10
+        assert time.thread_time() - start < 10
 
     @pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 9])
     def test_all_tokens_of_one_type(self, model: str, kind: int) -> None:
