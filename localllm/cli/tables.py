@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from localllm.terminal.safe import visible
 from localllm.terminal.screen import Screen
-from localllm.terminal.width import clusters, width
+from localllm.terminal.width import cut, width
 
 _LEAST = 12
 """Columns that the first cell of a row keeps at least."""
@@ -54,12 +54,7 @@ def one_line(text: str) -> str:
 def _fitted(text: str, columns: int, end: str, right: bool) -> str:
     """A text of just so many columns: cut, or filled up with spaces."""
     if width(text) > columns:
-        kept = ""
-        for cluster in clusters(text):
-            if width(kept + cluster) >= columns:
-                break
-            kept += cluster
-        text = kept + end
+        text = cut(text, columns - 1) + end
     space = " " * (columns - width(text))
     return space + text if right else text + space
 

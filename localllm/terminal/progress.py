@@ -8,6 +8,7 @@ from typing import TextIO
 
 from localllm.terminal.safe import visible
 from localllm.terminal.screen import Screen
+from localllm.terminal.width import cut, width
 
 _BAR = 20
 """Columns."""
@@ -90,9 +91,10 @@ class Progress:
         return is_first or self._in_bytes
 
     def _draw(self, line: str) -> None:
-        line = visible(line, self._screen.unicode)[: self._screen.width - 1 - _INTERRUPT]
-        self._screen.write("\r" + line.ljust(self._width))
-        self._width = max(self._width, len(line))
+        line = cut(visible(line, self._screen.unicode), self._screen.width - 1 - _INTERRUPT)
+        n = width(line)
+        self._screen.write("\r" + line + " " * (self._width - n))
+        self._width = max(self._width, n)
 
     def _line(self, text: str, done: int, total: int | None, now: float, bar: int) -> str:
         if not self._in_bytes:

@@ -41,6 +41,19 @@ def width(text: str) -> int:
     return sum(_of_cluster(cluster) for cluster in clusters(text))
 
 
+def cut(text: str, n_columns: int) -> str:
+    """The beginning of a text that takes at most so many columns."""
+    if width(text) <= n_columns:
+        return text
+    kept, room = [], n_columns
+    for cluster in clusters(text):
+        room -= width(cluster)
+        if room < 0:
+            break
+        kept.append(cluster)
+    return "".join(kept)
+
+
 def most(text: str) -> int:
     """Columns at most: on a terminal that shows each emoji of a joined one."""
     if not _ATTACHED.search(text):

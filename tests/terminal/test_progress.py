@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.terminal.progress import Progress
+from localllm.terminal.width import width
 from tests.terminal.streams import Stream
 
 
@@ -15,6 +16,20 @@ def clock(monkeypatch):
 
 def lines(stream):
     return stream.getvalue().replace("\r", "\n").split("\n")
+
+
+@pytest.mark.parametrize("in_bytes", [False, True])
+def test_wide_names_stay_within_the_line(clock, in_bytes):
+    """Each takes two columns: a line that goes on in the next row could not be cleared."""
+    stream = Stream(terminal=True)
+    progress = Progress(stream, in_bytes)
+    progress("模" * 200, 0, 100)
+    progress("a", 0, 100)
+    progress.clear()
+    first, second, erased = (part for part in stream.getvalue().split("\r") if part)
+    assert 0 < width(first) < 80
+    assert width(first) <= width(second) <= width(erased) < 80
+    assert erased.isspace()
 
 
 class TestBytes:
