@@ -71,7 +71,7 @@ class Keeping:
     def open(cls, wanted: bool, on_note: Callable[[str], None]) -> Keeping:
         """The user's database; a note where it cannot be used."""
         if not wanted:
-            return cls(None, on_note, "this chat is not kept")
+            return cls(None, on_note, "this chat is not kept; --keep keeps it")
         try:
             return cls(Database(database_path()), on_note)
         except DatabaseError as error:

@@ -8,7 +8,7 @@ from localllm.chat.commands import COMMANDS, Complete, nearest
 from localllm.chat.notes import note
 from localllm.chat.plain import Cleared, read_message
 from localllm.chat.talk import Talk
-from localllm.errors import LocalllmError
+from localllm.errors import LocalllmError, UsageError
 
 
 def run(talk: Talk) -> int:
@@ -56,7 +56,7 @@ def handle(talk: Talk, message: str) -> None:
         if word in COMMANDS:
             COMMANDS[word].run(talk, rest.strip())
         elif word.startswith("/") and word[1:].isalpha():
-            note(f"{word} is no command{nearest(word)} /help lists them.")
+            raise UsageError(f"{word} is no command{nearest(word)} /help lists them.")
         else:
             talk.ask(message)
     except LocalllmError as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from localllm.cli.common import shared_options
-from localllm.cli.settings import DEFAULT, MODEL_VARIABLES, Chosen, Settings, config_path, keys_of
+from localllm.cli.common import note, shared_options
+from localllm.cli.settings import DEFAULT, MODEL_VARIABLES, Chosen, Settings, config_path, keys_of, nearest
 from localllm.cli.tables import table
 from localllm.cli.variables import HONOURED, VARIABLES
 from localllm.errors import UsageError
@@ -59,6 +59,18 @@ def command(ctx: click.Context, verb: str | None, path: bool, variables: bool, o
         click.echo("\n" + table([head, *cells]))
     else:
         click.echo("\nNothing is set: every option is as built in.")
+    for line in _without_effect(top, ctx):
+        note(line)
+
+
+def _without_effect(top: click.Group, ctx: click.Context) -> Iterator[str]:
+    """Variables by our name that stand for nothing: slips of the pen."""
+    known = set(VARIABLES)
+    for found in filter(None, (top.get_command(ctx, verb) for verb in top.list_commands(ctx))):
+        for param in found.params:
+            known.update([param.envvar] if isinstance(param.envvar, str) else param.envvar or ())
+    for name in sorted(name for name in os.environ if name.startswith("LOCALLLM_") and name not in known):
+        yield f"{name} is set, but stands for no option{nearest(name, sorted(known))}"
 
 
 def _set(top: click.Group, ctx: click.Context, settings: Settings) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from localllm.errors import LocalllmError, UnsupportedError, UsageError
+from localllm.gguf.file_types import FILE_TYPES
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.objects import load as load_kernels
@@ -155,13 +156,15 @@ class LoadedModel:
 
     @property
     def description(self) -> str:
-        """Like "qwen2 1.5B Q4_K": architecture, size label or parameters, and the format of most weights."""
+        """Like "qwen2 1.5B Q4_K_M": architecture, size label or parameters, and the file's type, or, where it tells
+        none, the format of most weights."""
         label = self.file.get("general.size_label", str, "")
         size = label if label.isprintable() and 0 < len(label) <= _MAX_LABEL else _label(self.n_params)
         formats: Counter[str] = Counter()
         for t in self.file.tensors.values():
             formats[t.format.name] += t.n_elements
-        return f"{self.architecture} {size} {formats.most_common(1)[0][0]}"
+        stated = FILE_TYPES.get(self.file.get("general.file_type", int, -1))
+        return f"{self.architecture} {size} {stated or formats.most_common(1)[0][0]}"
 
     def memory(self, n_seq: int = 1, n_batch: int = PHASES[-1], swa_full: bool | None = None) -> Estimate:
         """What contexts would take; see `context`. n_batch: 0 where batches are as long as the context."""

@@ -183,3 +183,15 @@ class TestShown:
         config("[bench]\nnonsense = 1\n")
         assert call("run", "-p", "hi", "-m", "none.gguf").status == 1  # not its section
         assert "[bench] has no 'nonsense'" in call("config").err
+
+
+def test_a_variable_that_stands_for_nothing_is_told(call, config, monkeypatch):
+    config("")
+    monkeypatch.setenv("LOCALLLM_TEMPP", "1")
+    monkeypatch.setenv("LOCALLLM_TEMP", "0")
+    monkeypatch.setenv("LOCALLLM_DEBUG", "1")
+    result = call("config")
+    assert result.status == 0
+    assert [line for line in result.err.splitlines() if "stands for no option" in line] == [
+        "LOCALLLM_TEMPP is set, but stands for no option; near it: LOCALLLM_TEMP, LOCALLLM_TOP_P"
+    ]

@@ -68,6 +68,13 @@ def test_a_size_that_cannot_be_shown_is_not(tmp_path, label):
         assert len(size) < 10
 
 
+@pytest.mark.parametrize(("stated", "shown"), [(15, "Q4_K_M"), (2**31, "F32"), (None, "F32")])
+def test_the_file_type_is_told_where_there_is_one(tmp_path, stated, shown):
+    changes = {} if stated is None else {"general__file_type": stated}
+    with LoadedModel.load(tiny_models.write(tmp_path / "m.gguf", "llama", **changes)) as model:
+        assert model.description.split()[2] == shown
+
+
 def test_unknown_architecture(tmp_path):
     import gguf
 
