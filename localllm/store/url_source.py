@@ -69,6 +69,8 @@ def fetch_to(place: Path, url: str, report: Progress, name: str, size: int = 0, 
     label = name if name != url else place.name
 
     def is_here() -> bool:
+        if name == url and _is_taken(place, url):  # since the place was chosen
+            raise StoreError(f"{place}: another process put another file there just now: try again")
         for other in place.parent.glob(f".{_escaped(place.name)}.*.incomplete"):
             if other != part or not (facts.validator or sha256):  # nothing says that it is of the same file
                 other.unlink(missing_ok=True)

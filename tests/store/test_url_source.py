@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import StoreError
-from localllm.store import records
+from localllm.store import records, url_source
 from localllm.store.fetch import fetch
 from localllm.store.names import parse
 from localllm.store.resolve import resolve
@@ -129,6 +129,26 @@ def test_two_files_of_one_name(web: Hub, store: Path) -> None:
     assert second.name.startswith("m-")
     assert resolve(f"{web.url}/elsewhere/m.gguf") == str(second)
     assert resolve(f"{web.url}/there/m.gguf") == str(first)
+
+
+def test_two_files_of_one_name_at_once(web: Hub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process chooses the place before the other one has its file there; neither takes the other's for its own."""
+    url, other = f"{web.url}/there/m.gguf", f"{web.url}/other/m.gguf"
+    web.plain["/other/m.gguf"] = DATA[:-1] + b"x"
+    places = url_source._places
+
+    def slow(urls: list[str]) -> list[Path]:
+        monkeypatch.setattr(url_source, "_places", places)
+        chosen = places(urls)
+        pull(other)
+        return chosen
+
+    monkeypatch.setattr(url_source, "_places", slow)
+    with pytest.raises(StoreError, match="another process put another file there just now: try again"):
+        pull(url)
+    assert (store / "m.gguf").read_bytes() == DATA[:-1] + b"x"
+    assert pull(url).read_bytes() == DATA
+    assert pull(other) == store / "m.gguf"
 
 
 def test_a_file_that_the_user_put_there(web: Hub, store: Path) -> None:
