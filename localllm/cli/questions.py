@@ -93,7 +93,7 @@ def all_of_stdin() -> str:
         note(f"Reading standard input until its end ({END_KEY}).")
     data = sys.stdin.buffer.read()
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"standard input is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}") from None
 

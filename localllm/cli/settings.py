@@ -68,7 +68,7 @@ class Settings:
         """Raises FileError for a file that cannot be read, UsageError for one that is not as it should be."""
         path = config_path()
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = path.read_bytes().decode("utf-8-sig")
         except FileNotFoundError:
             if os.environ.get("LOCALLLM_CONFIG"):
                 raise FileError(f"LOCALLLM_CONFIG={path}: no such file") from None

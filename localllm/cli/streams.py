@@ -23,7 +23,7 @@ def prepare() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # What is not the console has the encoding of old programs there, which lacks most characters.
         if sys.platform == "win32" and isinstance(stream, io.TextIOWrapper) and _may_recode(stream):
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8-sig" if stream is sys.stdin else "utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

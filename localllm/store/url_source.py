@@ -118,7 +118,8 @@ def _places(urls: list[str]) -> list[Path]:
     name = unquote(urlsplit(urls[0]).path.rpartition("/")[2])
     mark = hashlib.sha256(urls[0].encode()).hexdigest()[:8]
     if not name.lower().endswith(".gguf") or not is_safe(name) or name.startswith("."):
-        return [store_dir() / f"{urlsplit(urls[0]).hostname}-{mark}.gguf"]
+        host = (urlsplit(urls[0]).hostname or "").replace(":", "-")  # of IPv6; no file of Windows has a colon
+        return [store_dir() / f"{host}-{mark}.gguf"]
     first = store_dir() / name
     if name in {entry.file for entry in catalog().entries.values()} or _is_taken(first, urls[0]):
         part, marked = part_of(name), f"{stem(name)}-{mark}"

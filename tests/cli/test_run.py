@@ -112,6 +112,8 @@ def test_ids_without_a_vocabulary(call, fake):
 class TestStdin:
     def test_is_the_prompt(self, call, fake):
         assert call("run", "--raw", "-n", 2, *GREEDY, stdin=b"abc").out == "de"
+        # PowerShell puts a mark in front, and ends the line in two characters.
+        assert call("run", "--raw", "-n", 2, *GREEDY, stdin=b"\xef\xbb\xbfabc\r\n").out == "de"
 
     def test_follows_the_prompt(self, call, fake):
         call("run", "--raw", "-p", "abc", "-n", 1, *GREEDY, stdin=b"xyz")

@@ -42,6 +42,11 @@ class TestPath:
 
 
 class TestPrecedence:
+    def test_editors_of_windows(self, call, fake, config):
+        """Put a mark in front, and end lines in two characters."""
+        config(b"\xef\xbb\xbf[run]\r\nn_predict = 4\r\ntemp = 0\r\n")
+        assert call("run", "-p", "hi").out == "hell"
+
     def test_command_line_then_variables_then_file_then_default(self, call, fake, config, monkeypatch):
         config("[default]\nctx-size = 30\n[run]\nn_predict = 4\ntemp = 0")
         assert call("run", "-p", "hi").out == "hell"

@@ -100,6 +100,8 @@ def test_a_prompt_from_a_pipe(run: Run, model: Path) -> None:
     done = run(*arguments, stdin=b"ab ")
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["text"]
+    marked = run(*arguments, stdin=b"\xef\xbb\xbfab ")
+    assert json.loads(marked.stdout)["text"] == json.loads(done.stdout)["text"]
     refused = run(*arguments, stdin=b"caf\xe9")  # cp1252
     assert refused.returncode == 2
     assert b"is not UTF-8" in refused.stderr

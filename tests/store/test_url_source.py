@@ -1,5 +1,6 @@
 """Models at any address: into the store, under which name, and when they are fetched again."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,8 @@ def test_offline(web: Hub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None
     web.asked.clear()
     assert pull(f"{web.url}/there/m.gguf") == path
     assert web.asked == []
+
+
+def test_no_file_of_windows_has_a_colon() -> None:
+    (place,) = url_source._places(["http://[::1]:8000/download"])
+    assert re.fullmatch(r"--1-[0-9a-f]{8}\.gguf", place.name)
