@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.chat.notes import note
-from localllm.chat.quiet import quiet
 from localllm.errors import NotEnoughMemoryError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def switch(talk: Talk, name: str) -> None:
         raise UsageError("/model: another model cannot be loaded here")
     before = talk.chat
     try:
-        after = _loaded(talk.models, name)
+        after = talk.models.start(name)
     except NotEnoughMemoryError:
         after = _in_place(talk, talk.models, name)
     else:
@@ -42,9 +41,9 @@ def _in_place(talk: Talk, models: Models, name: str) -> Chat:
     before = talk.chat
     _close(before)
     try:
-        return _loaded(models, name)
+        return models.start(name)
     except BaseException:
-        _go_on(talk, _loaded(models, before.model.path))
+        _go_on(talk, models.start(before.model.path))
         raise
 
 
@@ -54,16 +53,6 @@ def _go_on(talk: Talk, after: Chat) -> None:
     after.thinking = talk.chat.thinking
     after.sampling = replace(after.sampling, **talk.settings)
     talk.chat = after
-
-
-def _loaded(models: Models, name: str) -> Chat:
-    with quiet():
-        model = models.load(name)
-    try:
-        return models.converse(model)
-    except BaseException:
-        model.close()
-        raise
 
 
 def _close(chat: Chat) -> None:

@@ -13,7 +13,6 @@ from localllm.chat.keeping import Keeping
 from localllm.chat.notes import note
 from localllm.chat.places import history_path
 from localllm.chat.plain import PlainReader, Reader
-from localllm.chat.quiet import quiet
 from localllm.chat.talk import Models, Talk
 from localllm.terminal.answer import AnswerView
 from localllm.terminal.screen import Screen
@@ -64,13 +63,7 @@ def run(models: Models, name: str | None, options: Options) -> int:
 
 
 def _talk(models: Models, name: str | None, keeping: Keeping, options: Options) -> Talk:
-    with quiet():
-        model = models.load(name)
-    try:
-        chat = models.converse(model)
-    except BaseException:
-        model.close()
-        raise
+    chat = models.start(name)
     chat.thinking = options.thinking
     screen = Screen()
 

@@ -44,6 +44,16 @@ class Models:
     """By name; None: the default."""
     converse: Callable[[ChatModel], Chat]
 
+    def start(self, name: str | None) -> Chat:
+        """A conversation with a model. What is typed meanwhile waits unseen for the prompt."""
+        with quiet():
+            model = self.load(name)
+            try:
+                return self.converse(model)
+            except BaseException:
+                model.close()
+                raise
+
 
 @dataclass
 class Totals:
