@@ -90,7 +90,8 @@ def answer_to(question):
     count = re.search(r"count (\d+) (\d+)", question)
     if count:
         return " ".join(f"[{count[1]}:{i}]" for i in range(int(count[2])))
-    return next((answer for word, answer in SAMPLES.items() if word in question), f"You said {question[:60]}.")
+    asked = question.rpartition("\n")[2]  # not the names of files before it
+    return next((answer for word, answer in SAMPLES.items() if word in asked), f"You said {question[:60]}.")
 
 
 if __name__ == "__main__":

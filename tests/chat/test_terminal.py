@@ -209,7 +209,7 @@ def test_thinking(window):
 
 def test_how_far_a_long_prompt_is_read(window, tmp_path):
     (tmp_path / "long.txt").write_text("x" * 3000)
-    start(window, variables="SCRIPTED_SECONDS=0.002")
+    start(window, variables="SCRIPTED_SECONDS=0.001")
     ask(window, f"/read {tmp_path}/long.txt", "go along with your next message")
     window.run("well?")
     window.wait_until(lambda screen: re.search(r"reading: [\d,]+/3,\d\d\d tokens, [\d.]+ t/s, 0:\d\d left", screen))
