@@ -135,7 +135,7 @@ def test_a_model_from_its_start_to_its_end(tmp_path, monkeypatch):
     tiny.write(tmp_path / "more" / "other.gguf", "qwen2")
     with Served(path, "-c", 256, "-np", 2, "--no-cache", "--models-dir", tmp_path, "--api-key", "abc") as served:
         with httpx.Client(base_url=served.url(), timeout=60, headers={"authorization": "Bearer abc"}) as client:
-            assert served.told.startswith("tiny: 0.0 GB, 2 × 256 tokens of context")
+            assert served.told.startswith("tiny: 5 MB, 2 × 256 tokens of context")
             assert client.get("/health").json() == {"status": "ok"}
             names = [model["id"] for model in client.get("/v1/models").json()["data"]]
             assert names == ["tiny", "other"]
