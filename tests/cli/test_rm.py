@@ -65,6 +65,7 @@ def test_all_or_nothing(call, files: list[Path]) -> None:
     assert result.status == 1
     assert result.err.count("\n") == 1
     assert "'nothing' is neither a file nor a model that is known" in result.err
+    assert result.err.endswith("; `localllm list` shows all, ORG/REPO is one of a hub\n")
     assert files[0].exists()
 
 
