@@ -120,9 +120,8 @@ def unknown(name: str) -> FileError | StoreError:
         return FileError(f"{name}: no such file")
     near = _near(name)
     hint = f"; near it: {', '.join(near)}" if near else ""
-    return StoreError(
-        f"{name!r} is neither a file nor a model that is known{hint}; `localllm list` shows all, ORG/REPO is one of a hub"
-    )
+    others = "`localllm list` shows all, ORG/REPO is one of a hub"
+    return StoreError(f"{name!r} is neither a file nor a model that is known{hint}; {others}")
 
 
 def _names() -> dict[str, str]:
