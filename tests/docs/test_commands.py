@@ -24,14 +24,23 @@ def place(tmp_path):
         yield shell.Workplace(tmp_path, hub)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a server for the blocks that start none."""
+    with hub_stub.running() as hub:
+        server, address = shell.Workplace(tmp_path_factory.mktemp("served"), hub).serve(SERVER)
+        yield address
+        stop(server)
+
+
 @pytest.mark.parametrize("block", shell.blocks(), ids=str)
-def test_a_block(place, block):
+def test_a_block(place, block, request):
     server, address = None, shell.ADDRESS
     try:
         for shown in block.lines:
             line = shell.here(shown)
             if line.startswith("curl") and server is None:
-                server, address = place.serve(SERVER)
+                address = request.getfixturevalue("served")
             if line.startswith("localllm serve"):
                 stop(server)
                 server, address = place.serve(line)
