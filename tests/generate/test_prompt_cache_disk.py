@@ -262,9 +262,10 @@ def test_until_the_model_is_known_nothing_is_found_and_saves_wait(load, folder, 
 
 
 def test_closing_does_not_wait_for_longer_than_it_is_told(load, folder, monkeypatch):
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
 
     def endless(_file, _folder, stop):
+        begun.set()
         stop.wait(60)
         stopped.set()
         return ""
@@ -273,6 +274,7 @@ def test_closing_does_not_wait_for_longer_than_it_is_told(load, folder, monkeypa
     context = load("llama").context()
     cache = PromptCache(context, 0, folder)
     cache.find(prompt(600))
+    assert begun.wait(60)
     cache.close(0)
     assert stopped.wait(60)
 
