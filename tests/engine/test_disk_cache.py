@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -54,11 +55,19 @@ def test_an_engine_started_again_knows_the_prompt(model, tmp_path, memory):
     assert engine.status().cache.disk_bytes > 0
 
 
+def written(engine):
+    """Waits until something is on the disk: closing waits for a while only, which a busy machine may need."""
+    end = time.monotonic() + 60
+    while not engine.status().cache.disk_bytes and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def test_others_go_on_while_files_are_read(model, tmp_path, monkeypatch):
     options = EngineOptions(n_seq=2, cache_bytes=0, cache_folder=tmp_path / "prompts")
     ids = prompt(700)
     first = Engine(model, options)
     exact, _ = said(first, ids)
+    written(first)
     first.close()
     may_go_on, load = threading.Event(), Match.load
 
