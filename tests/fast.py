@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-MAX_TESTS = 4
+MAX_TESTS = 3
 """Tests of one function."""
 
 T = TypeVar("T")

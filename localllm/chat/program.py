@@ -53,7 +53,7 @@ def run(models: Models, name: str | None, options: Options) -> int:
             name = found.model
         talk = _talk(models, name, keeping, options)
         try:
-            _greet(talk, found, keeping)
+            _greet(talk, name, found, keeping)
             return loop.run(talk)
         finally:
             talk.chat.close()
@@ -84,12 +84,17 @@ def _editor(talk: Talk, history: Path | None) -> Reader:
     return Editor(history, partial(loop.suggestions, talk), note)
 
 
-def _greet(talk: Talk, found: Conversation | None, keeping: Keeping) -> None:
+def _called(name: str | None, path: str) -> str:
+    """What a person calls the model: the name that was typed, or the file's."""
+    return name if name and not os.path.isfile(name) else Path(path).stem
+
+
+def _greet(talk: Talk, name: str | None, found: Conversation | None, keeping: Keeping) -> None:
     chat = talk.chat
     if talk.reader.interactive:
-        note(
-            f"{chat.model.description}, context of {chat.context.n_ctx:,} tokens, {chat.n_bytes / 1e9:.2f} GB of memory"
-        )
+        memory = f"{chat.n_bytes / 1e9:.2f} GB of memory"
+        what = f"{chat.model.description}, context of {chat.context.n_ctx:,} tokens, {memory}"
+        note(f"{_called(name, chat.model.path)}: {what}")
         note('/help lists commands and keys; """ begins a message of several lines; Ctrl-D leaves.')
     if found:
         system = next((m["content"] for m in chat.messages if m["role"] == "system"), "")

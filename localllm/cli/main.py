@@ -63,6 +63,9 @@ NOT_HERE = {
     "ps": "a server tells at /slots and /api/ps what it does",
     "stop": "Ctrl-C or SIGTERM ends `localllm serve`",
     "create": "`localllm quantize` makes files; --system gives a model its system message",
+    "cp": "a file may be copied or linked; `serve --alias` gives a model further names",
+    "push": "models are not uploaded",
+    "signin": "HF_TOKEN holds what a hub wants to see",
     "version": "`localllm --version` shows it",
 }
 """Other programs' words that have no counterpart -> what there is."""

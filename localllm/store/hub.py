@@ -144,7 +144,7 @@ def refusal(status: int, code: str, repo: str = "", revision: str = "main") -> s
         hint = (
             "the token is not accepted for it" if has_token else "if it is private, set HF_TOKEN (or `hf auth login`)"
         )
-        return f"no such repository, or not for everybody: {hint}"
+        return f"no such repository, or a private one: {hint}"
     if status == 404:
         return "no such repository or file" if has_token else "no such repository or file; a private one needs HF_TOKEN"
     if status == 429:

@@ -78,11 +78,11 @@ def _reason(error: OSError) -> str:
 
 def _plan(model: StoredModel) -> Removal:
     if not all(map(records.owns, model.parts)):
-        title = ORIGINS[model.origin].title
+        title, there = ORIGINS[model.origin].title, ""
         whose = f"is a link to {os.path.realpath(model.path)}" if model.path.is_symlink() else "is not ours"
         if model.origin != "localllm":
-            whose = f"{title} downloaded it"
-        raise StoreError(f"{model.name}: {whose}; we do not touch {model.path}")
+            whose, there = f"{title} downloaded it", "; remove it there"
+        raise StoreError(f"{model.name}: {whose}; we do not touch {model.path}{there}")
     repository = _repository(model)
     links = [path for path in model.parts if path.is_symlink()]
     if repository is None or not links:

@@ -29,7 +29,7 @@ def test_a_model_of_a_hub(tmp_path):
             window.wait_until(lambda screen: re.search(r"fetching org/tiny:Q8_0: .* of 0.4 MB", screen), "a bar")
             screen = window.wait_until(lambda screen: screen.rstrip().endswith(">>>"), "the prompt", 300)
             lines = [line.rstrip() for line in screen.splitlines()]
-            assert re.fullmatch(r"llama .*, context of 256 tokens, 0.00 GB of memory", lines[-3])
+            assert re.fullmatch(r"hf\.co/org/tiny: llama .*, context of 256 tokens, 0.00 GB of memory", lines[-3])
             assert lines[-2].startswith("/help lists commands and keys")
             window.run("hi")
             window.wait_until(lambda screen: "ended by -n ]" in screen and screen.rstrip().endswith(">>>"), "an answer")

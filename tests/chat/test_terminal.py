@@ -53,7 +53,7 @@ def test_five_turns_a_stop_a_resize_a_name_a_kill_and_back_again(window, tmp_pat
     screen = start(window, variables="SCRIPTED_SECONDS=0.002")
     welcome = [line.rstrip() for line in screen.splitlines() if line.startswith(("scripted", "/help"))]
     assert welcome == [
-        "scripted, context of 8,192 tokens, 0.00 GB of memory",
+        "scripted: scripted, context of 8,192 tokens, 0.00 GB of memory",
         '/help lists commands and keys; """ begins a message of several lines; Ctrl-D leaves.',
     ]
     screen = ask(window, "hi", "You said hi.")
@@ -156,6 +156,7 @@ def test_the_history_of_another_session_and_completion(window, tmp_path):
     window.wait_for("1 lines, 9 tokens")
     ask(window, "what is it?", "[4:0] [4:1]")
     window.key("C-c")
+    window.wait_until(lambda screen: screen.count("Ctrl-C again, or Ctrl-D, leaves.") == 2 and screen.endswith(">>>"))
     window.key("C-c")
     window.wait_for_shell()
 

@@ -182,9 +182,7 @@ def test_a_token_stays_at_its_host(hub: Hub, repo: Repo, monkeypatch: pytest.Mon
 
 def test_a_token_of_the_file(hub: Hub, repo: Repo, cache: Path) -> None:
     hub.token, repo.private = "hf_secret", True
-    assert (
-        "no such file here, and no such repository, or not for everybody: if it is private, set HF_TOKEN" in refused()
-    )
+    assert "no such file here, and no such repository, or a private one: if it is private, set HF_TOKEN" in refused()
     cache.parent.mkdir(exist_ok=True)
     (cache.parent / "token").write_text("hf_secret\n")
     assert pull()[0].read_bytes() == DATA

@@ -118,7 +118,7 @@ def test_what_others_downloaded_stays(home: Path, cache: Path) -> None:
         "o/r": r"o/r:Q8_0: Hugging Face downloaded it; we do not touch .*m-Q8_0\.gguf",
         "pub/model:Q6_K": "LM Studio downloaded it",
         "ggml-org/tiny": r"llama\.cpp downloaded it",
-        "qwen3:4b": "Ollama downloaded it; we do not touch .*sha256-",
+        "qwen3:4b": "Ollama downloaded it; we do not touch .*sha256-.*; remove it there",
         "mine": r"mine: is a link to .*m-Q6_K\.gguf; we do not touch",
         str(home / "file.gguf"): r"file\.gguf: is no model that we downloaded: delete the file itself",
         "qwen3-8b": "qwen3-8b: is not here",
