@@ -84,7 +84,7 @@ def test_tmux_breaks_lines_anew(tmp_path, sizes):
     tmux = Tmux(tmp_path / "socket", sizes[0])
     try:
         line = [sys.executable, "-m", "tests.terminal.in_steps", tmp_path / "answer.md", tmp_path, len(sizes)]
-        tmux.run("send-keys", f"clear; exec {' '.join(map(str, line))}; sleep 1000", "Enter")
+        tmux.run("send-keys", f"clear; {' '.join(map(str, line))}; sleep 1000", "Enter")
         for step, (columns, lines) in enumerate(sizes):
             tmux.run("resize-window", "-x", str(columns), "-y", str(lines))
             (tmp_path / "next").write_text(f"{columns} {lines}")
