@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-MAX_TESTS = 3
+MAX_TESTS = 2
 """Tests of one function."""
 
 T = TypeVar("T")
