@@ -17,8 +17,6 @@ import pytest
 from tests.server import tiny
 from tests.store import hub_stub
 
-pytestmark = pytest.mark.slow
-
 SYSTEMS = ("windows", "macos")
 
 ALL_MODULES = """
