@@ -36,3 +36,15 @@ def repo(hub: Hub) -> Repo:
     """org/repo, with one model."""
     hub.repos["org/repo"] = Repo({FILE: DATA, "README.md": b"# m"})
     return hub.repos["org/repo"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of models of a store of its own; the current folder is an empty one."""
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
+    models = tmp_path / "home/models"
+    models.mkdir(parents=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return models

@@ -13,18 +13,8 @@ from localllm.store import catalog as c
 from localllm.store.entry import Entry, PipSource, UrlSource
 from localllm.store.paths import store_dir
 
+pytestmark = pytest.mark.usefixtures("home")
 ENTRIES = list(c.catalog().entries.values())
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
-    models = tmp_path / "home/models"
-    models.mkdir(parents=True)
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return models
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

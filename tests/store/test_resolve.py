@@ -11,16 +11,7 @@ from localllm.store import records
 from localllm.store.entry import Entry
 from localllm.store.resolve import looks_like_model, resolve
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path / "home"))
-    models = tmp_path / "home/models"
-    models.mkdir(parents=True)
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return models
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def catalog_of(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
