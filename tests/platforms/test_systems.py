@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.kernels import objects
 from tests.server import tiny
 from tests.store import hub_stub
 
@@ -44,7 +45,9 @@ class Run:
         dropped = {"LOCALLLM_HOME", "LOCALLLM_ORIGINS", "HF_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
         environment = {name: value for name, value in os.environ.items() if name not in dropped | {"PYTHONIOENCODING"}}
         line = [sys.executable, "-m", f"tests.platforms.{self.system}", *map(str, arguments)]
-        return line, environment | {"HOME": str(self._home), "LANG": "C.UTF-8"}
+        # The processes that compile kernels are not imitated: both would put them where their own system has caches.
+        kept = {"LOCALLLM_CACHE": str(objects.root().parent)}
+        return line, environment | kept | {"HOME": str(self._home), "LANG": "C.UTF-8"}
 
     def __call__(self, *arguments: object, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
         line, environment = self.line(*arguments)
