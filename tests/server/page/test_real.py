@@ -110,6 +110,6 @@ def test_a_person_talks_to_a_model(browser, url):
     assert len(b.wait(lambda: titles(b))) == 2
     shown = b.texts(".message .body")
     b.reload()
-    assert b.wait(lambda: b.texts(".message .body")) == shown
+    assert b.wait(lambda: b.texts(".message .body") == shown)
     assert not b.complaints()
     assert not [address for address in b.requested() if not address.startswith((url, "chrome:", "data:", "about:"))]
