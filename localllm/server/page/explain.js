@@ -39,7 +39,8 @@ export function explainFinish(message, nCtx) {
   if (message.finish === "stopped") return "Stopped.";
   if (message.finish === "broken") return "The page was closed while this answer arrived.";
   if (message.finish !== "length") return "";
-  if (!nCtx) return ""; // not known yet: after a reload the server has to be asked
+  // Not known before the server has told it, which it does of models that are loaded.
+  if (!nCtx) return "The answer was cut: it reached its longest length, or the context is full.";
   const used = message.usage?.total_tokens ?? 0;
   if (used >= nCtx) return "The context is full: the answer ends here. Leave out the oldest messages, or begin a new chat.";
   return "The answer reached its longest length.";

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { applyChunk, newAnswer, ServerError, usedTokens } from "../../../../localllm/server/page/answer.js";
 import { canLeaveOut, cutFrom, fromFile, leaveOutOldest, newConversation, toFile, touch } from "../../../../localllm/server/page/conversation.js";
-import { explain } from "../../../../localllm/server/page/explain.js";
+import { explain, explainFinish } from "../../../../localllm/server/page/explain.js";
 import { FIELDS, checkSettings, readField, showField } from "../../../../localllm/server/page/fields.js";
 import { period, statistics, titleOf } from "../../../../localllm/server/page/format.js";
 import { highlight } from "../../../../localllm/server/page/highlight.js";
@@ -124,6 +124,15 @@ test("settings are read and shown", () => {
   for (const [name, text, told] of [["seed", "1.5", /whole number/], ["top_p", "2", /between 0 and 1/], ["seed", "x", /no number/], ["schema", "{", /JSON schema: /], ["schema", "[]", /JSON object/], ["tools", "{}", /JSON list/]])
     assert.throws(() => readField(field(name), text), told);
   assert.deepEqual(checkSettings(null), {});
+});
+
+test("an answer that was cut says so, whether the size of the context is known or not", () => {
+  const cut = { finish: "length", usage: { total_tokens: 64 } };
+  assert.match(explainFinish(cut, 0), /^The answer was cut: it reached its longest length, or the context is full\.$/);
+  assert.match(explainFinish(cut, 64), /^The context is full/);
+  assert.match(explainFinish(cut, 65), /^The answer reached its longest length\.$/);
+  assert.match(explainFinish({ finish: "length" }, 0), /^The answer was cut/);
+  assert.equal(explainFinish({ finish: "stop" }, 0), "");
 });
 
 test("errors are explained", () => {
