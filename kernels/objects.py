@@ -61,7 +61,7 @@ def root() -> Path:
         return Path(chosen) / "kernels"
     from platformdirs import user_cache_path
 
-    return user_cache_path("localllm") / "kernels"
+    return user_cache_path("localllm", appauthor=False) / "kernels"
 
 
 @cache
@@ -95,7 +95,12 @@ def write(path: Path, content: bytes) -> None:
     """Put a file in place whole, or not at all. A digest in front tells a damaged one."""
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_bytes(hashlib.sha256(content).digest() + content)
-    part.replace(path)
+    try:
+        part.replace(path)
+    except PermissionError:  # Windows does not replace a file that is open: another process reads the same kernel
+        if not path.exists():
+            raise
+        part.unlink()
 
 
 def _read(path: Path) -> tuple[str, bytes] | None:
