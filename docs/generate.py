@@ -258,6 +258,19 @@ def tokenizers() -> str:
     return f"{kinds}\n\nPre-tokenizers: {', '.join(f'`{name}`' for name in sorted(PRETOKENIZERS))}."
 
 
+def checks() -> str:
+    from localllm.gate.table import CHECKS
+
+    rows = ((f"`{row.name}`", row.what, row.limit, " ".join(map(str, row.classes))) for row in CHECKS.values())
+    return table(("Check", "What is checked", "Limit", "Classes"), rows)
+
+
+def classes() -> str:
+    from localllm.gate.classes import CLASSES
+
+    return table(("Class", "A file with"), ((str(number), text) for number, text in CLASSES.items()))
+
+
 def docstring(path: Path) -> str | None:
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
@@ -318,6 +331,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "llama-arguments": llama_arguments,
     },
     "docs/code.md": {"layout": layout},
+    "docs/reliability.md": {"CHECKS": checks, "CLASSES": classes},
     "docs/server.md": {
         "calls": calls,
         "thinking": thinking,

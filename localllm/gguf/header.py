@@ -12,36 +12,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from localllm.errors import FormatError, NeedMoreError, UnsupportedError
+from localllm.errors import NeedMoreError
+from localllm.gate import directory
+from localllm.gate import header as gate
+from localllm.gate.check import Place
 from localllm.gguf.metadata import Metadata
 from localllm.gguf.values import Bytes, Cursor
 from localllm.kernels.formats.table import BY_ID, FORMATS, REMOVED, Format
 
-MAX_KV = 1 << 16
-MAX_TENSORS = 1 << 17
-MAX_NAME = 63
-"""Bytes of a tensor's name: ggml's GGML_MAX_NAME without its NUL."""
-MAX_DIMS = 4
-MIN_ALIGNMENT, MAX_ALIGNMENT, DEFAULT_ALIGNMENT = 8, 1 << 20, 32
-MIN_BYTES = 24
-"""Of a file: its magic, version and counts."""
-_MIN_KV_BYTES = 8 + 1 + 4 + 1
-_MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8
-_UINT32 = 4
-
-_OTHER_FILES: dict[bytes, str] = {
-    b"lmgg": "a GGML file of 2023: convert the original model to GGUF",
-    b"fmgg": "a GGML file of 2023: convert the original model to GGUF",
-    b"tjgg": "a GGML file of 2023: convert the original model to GGUF",
-    b"algg": "a GGML adapter of 2023: convert the original to GGUF",
-    b"PK\3\4": "a zip archive: unpack it, or, for a PyTorch checkpoint, convert it to GGUF",
-    b"vers": "a Git LFS pointer or a text: fetch the file itself (git lfs pull)",
-    b"<!DO": "a web page: the download failed, fetch the file itself",
-    b"<!do": "a web page: the download failed, fetch the file itself",
-    b"<htm": "a web page: the download failed, fetch the file itself",
-}
-
-_SAFETENSORS = "a safetensors file: `localllm quantize FOLDER OUT.gguf F16` converts the folder that it is in"
+DEFAULT_ALIGNMENT = 32
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,7 @@ def read_header(data: Bytes, size: int, path: str) -> Header:
     ends too early.
     """
     cursor, version, n_tensors, n_kv = _begin(data, size, path)
-    cursor.need_at_hand(cursor.pos + n_tensors * _MIN_TENSOR_BYTES + n_kv * _MIN_KV_BYTES)
+    cursor.need_at_hand(cursor.pos + n_tensors * gate.MIN_TENSOR_BYTES + n_kv * gate.MIN_KV_BYTES)
     metadata = Metadata(path)
     metadata.read(cursor, n_kv)
     alignment = _alignment(metadata)
@@ -100,65 +79,26 @@ def read_beginning(data: bytes, size: int, path: str) -> Metadata:
 
 def _begin(data: Bytes, size: int, path: str) -> tuple[Cursor, int, int, int]:
     """A cursor behind the counts; the version, and how many tensors and keys there are."""
-    if size < MIN_BYTES:
-        raise FormatError(f"{path}: {size} bytes long; a GGUF header has {MIN_BYTES}" + _guess(data[:10]))
     cursor = Cursor(data, size, path)
-    version = _version(cursor)
-    n_tensors = _count(cursor, "n_tensors", MAX_TENSORS)
-    n_kv = _count(cursor, "n_kv", MAX_KV)
-    _fits(cursor, n_tensors * _MIN_TENSOR_BYTES + n_kv * _MIN_KV_BYTES, n_tensors, n_kv)
+    cursor.need_at_hand(min(gate.MIN_BYTES, size))
+    whole, start = Place(path, ""), bytes(data[:10])
+    gate.file_length(whole, size, start)
+    gate.magic(whole, start)
+    cursor.pos = len(gate.MAGIC)
+    version = gate.version(cursor.at("version"), cursor.number("I", "version"))
+    n_tensors = gate.n_tensors(cursor.at("n_tensors"), cursor.number("Q", "n_tensors"))
+    n_kv = gate.n_kv(cursor.at("n_kv"), cursor.number("Q", "n_kv"))
+    gate.counts(cursor.at("n_tensors, n_kv", 8), n_tensors, n_kv, cursor.size - cursor.pos)
     return cursor, version, n_tensors, n_kv
-
-
-def _version(cursor: Cursor) -> int:
-    cursor.need(4, "magic")
-    magic = cursor.data[0:4]
-    if magic != b"GGUF":
-        raise FormatError(
-            f"{cursor.path}: not a GGUF file: it starts with {magic!r}, must be b'GGUF'"
-            + _guess(bytes(cursor.data[:10]))
-        )
-    cursor.pos = 4
-    version: int = cursor.number("I", "version")
-    if version and version & 0xFFFF == 0:  # llama.cpp's test: no version will reach 65536
-        raise UnsupportedError(f"{cursor.path}: version: a big-endian file; get the usual, little-endian one")
-    if version == 1:
-        raise UnsupportedError(f"{cursor.path}: version: 1 (of August 2023); 2 and 3 are read: convert the model again")
-    if version not in (2, 3):
-        raise UnsupportedError(f"{cursor.path}: version: {version}; 2 and 3 are read (byte offset 4)")
-    return version
-
-
-def _guess(start: bytes) -> str:
-    if start[8:10] == b'{"':
-        return f"; this looks like {_SAFETENSORS}"
-    return f"; this looks like {_OTHER_FILES[start[:4]]}" if start[:4] in _OTHER_FILES else ""
-
-
-def _count(cursor: Cursor, field: str, limit: int) -> int:
-    count: int = cursor.number("Q", field)
-    if count > limit:
-        raise cursor.fail(field, f"{count}, the limit is {limit}", cursor.pos - 8)
-    return count
-
-
-def _fits(cursor: Cursor, least: int, n_tensors: int, n_kv: int) -> None:
-    if cursor.pos + least > cursor.size:
-        what = f"{n_tensors} tensors and {n_kv} keys take {least} bytes or more, {cursor.size - cursor.pos} are left"
-        raise cursor.fail("n_tensors, n_kv", what + "; the file may be truncated: fetch it again", 8)
 
 
 def _alignment(metadata: Metadata) -> int:
     key = "general.alignment"
     if key not in metadata:
         return DEFAULT_ALIGNMENT
-    if metadata.kind(key) != _UINT32:
-        raise FormatError(f"{metadata.path}: metadata key {key}: is of type {metadata.describe(key)[0]}, must be u32")
-    value: int = metadata[key]
-    if not MIN_ALIGNMENT <= value <= MAX_ALIGNMENT or value & (value - 1):
-        limits = f"a power of two from {MIN_ALIGNMENT} to {MAX_ALIGNMENT}"
-        raise FormatError(f"{metadata.path}: metadata key {key}: is {value}, must be {limits}")
-    return value
+    place = Place(metadata.path, f"metadata key {key}")
+    gate.alignment_type(place, metadata.describe(key)[0])
+    return gate.alignment(place, metadata[key])
 
 
 def _directory(cursor: Cursor, n_tensors: int, alignment: int) -> dict[str, TensorInfo]:
@@ -167,20 +107,14 @@ def _directory(cursor: Cursor, n_tensors: int, alignment: int) -> dict[str, Tens
     for index in range(n_tensors):
         start = cursor.pos
         info = _tensor(cursor, index)
-        if info.name in rows:
-            raise cursor.fail(f"tensor {index}", f"the name {info.name!r} occurs twice", start)
+        directory.new_name(cursor.at(f"tensor {index}", start), info.name, rows)
         rows[info.name] = info, cursor.pos - 8
     base = _align(cursor.pos, alignment)
     expected, tensors = 0, {}
     for info, field_at in rows.values():
-        field = f"tensor {info.name}"
-        if info.offset != expected:
-            problem = f"data offset {info.offset}, must be {expected}: next in order, aligned to {alignment} bytes"
-            raise cursor.fail(field, problem, field_at)
-        end = base + info.offset + info.n_bytes
-        if end > cursor.size:
-            problem = f"data ends at byte {end}, the file at {cursor.size}: it is truncated, fetch it again"
-            raise cursor.fail(field, problem, field_at)
+        place = cursor.at(f"tensor {info.name}", field_at)
+        directory.data_offset(place, info.offset, expected, alignment)
+        directory.data_end(place, base + info.offset + info.n_bytes, cursor.size)
         expected = _align(info.offset + info.n_bytes, alignment)
         tensors[info.name] = replace(info, offset=base + info.offset)
     return tensors
@@ -188,29 +122,19 @@ def _directory(cursor: Cursor, n_tensors: int, alignment: int) -> dict[str, Tens
 
 def _tensor(cursor: Cursor, index: int) -> TensorInfo:
     """One row of the directory; its offset counts from the start of the data."""
-    name = cursor.identifier(f"name of tensor {index}", MAX_NAME)
+    name = cursor.name(f"name of tensor {index}", directory.name_length)
     field = f"tensor {name}"
-    n_dims = cursor.number("I", f"{field}, n_dims")
-    if not 1 <= n_dims <= MAX_DIMS:
-        raise cursor.fail(field, f"{n_dims} dimensions, must be 1 to {MAX_DIMS}", cursor.pos - 4)
+    n_dims = directory.n_dims(cursor.at(field), cursor.number("I", f"{field}, n_dims"))
+    start = cursor.pos
     shape = tuple(cursor.number("q", f"{field}, dimension {axis}") for axis in range(n_dims))
-    if min(shape) < 1:
-        raise cursor.fail(field, f"shape {list(shape)}: every dimension must be 1 or more", cursor.pos - 8 * n_dims)
-    fmt = _format(cursor, field, cursor.number("I", f"{field}, type"))
-    if shape[0] % fmt.block:
-        problem = f"rows of {shape[0]} elements are no whole blocks of {fmt.block} ({fmt.name})"
-        raise cursor.fail(field, problem, cursor.pos - 4)
+    directory.shape(cursor.at(field, start), shape)
+    type_place = cursor.at(field)
+    type_id = cursor.number("I", f"{field}, type")
+    fmt = BY_ID[directory.tensor_type(type_place, type_id, BY_ID, REMOVED, FORMATS)]
+    directory.whole_blocks(type_place, shape[0], fmt.block, fmt.name)
     offset = cursor.number("Q", f"{field}, offset")
     n_elements = math.prod(shape)
     return TensorInfo(name, fmt, shape, offset, fmt.row_bytes(n_elements), n_elements)
-
-
-def _format(cursor: Cursor, field: str, type_id: int) -> Format:
-    if type_id in BY_ID:
-        return BY_ID[type_id]
-    if type_id in REMOVED:
-        raise cursor.fail(field, f"type {type_id} is {REMOVED[type_id]}", cursor.pos - 4)
-    raise cursor.fail(field, f"type {type_id} is unknown; known are {', '.join(FORMATS)}", cursor.pos - 4)
 
 
 def _align(position: int, alignment: int) -> int:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from localllm.errors import FormatError
+from localllm.gate import header as gate
 from localllm.gguf.values import ARRAY, PYTHON_TYPES, TYPE_NAMES, Cursor, LazyArray, Value
 
-MAX_KEY = 65535
-"""Bytes of a key; the limit of the format's description."""
 _NAMES = {int: "an integer", float: "a number", bool: "a bool", str: "a string"}
 
 
@@ -33,9 +32,8 @@ class Metadata(Mapping[str, Value]):
         """Reads `n_kv` pairs at the cursor."""
         for index in range(n_kv):
             start = cursor.pos
-            key = cursor.identifier(f"key {index}", MAX_KEY)
-            if key in self._values:
-                raise cursor.fail(f"key {index}", f"{key!r} occurs twice", start)
+            key = cursor.name(f"key {index}", gate.key_length)
+            gate.new_key(cursor.at(f"key {index}", start), key, self._values)
             kind = cursor.number("I", f"type of {key}")
             value = cursor.value(kind, key)
             self._values[key] = value

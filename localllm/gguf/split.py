@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localllm.errors import FileError, FormatError
+from localllm.gate.header import MAX_TENSORS
 
 if TYPE_CHECKING:  # names alone are looked at before any file is opened
     from localllm.gguf.header import Header, TensorInfo
@@ -72,8 +73,6 @@ def parts_of(header: Header) -> tuple[str, ...]:
 
 def join(headers: Sequence[Header]) -> dict[str, TensorInfo]:
     """The tensors of all parts of a model, given in order. Raises FormatError where they do not belong together."""
-    from localllm.gguf.header import MAX_TENSORS
-
     first, count = headers[0], len(headers)
     tensors: dict[str, TensorInfo] = {}
     for part, header in enumerate(headers):

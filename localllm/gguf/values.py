@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
-from localllm.errors import FileError, FormatError, NeedMoreError
+from localllm.errors import FileError, NeedMoreError
+from localllm.gate import header as gate
+from localllm.gate.check import Place
 
 Bytes = mmap | bytes
 """A mapped file, or the beginning of one."""
@@ -19,12 +21,6 @@ Value = Any
 """int | float | bool | str | list of these; `Any`, because `GGUFFile.get` checks the type, not the type checker."""
 
 STRING, ARRAY, BOOL = 8, 9, 7
-MAX_ARRAY = 1 << 22
-"""Elements in one array: eight times the largest vocabulary's merges. Bounds what a hostile file can take."""
-MAX_ARRAYS, MAX_DEPTH = 1 << 14, 4
-"""Arrays in one file, those in arrays included, and how deep they may be nested."""
-MAX_METADATA = 1 << 27
-"""Bytes from the start of the file to the end of the tensor directory; large vocabularies take 1 << 24."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +72,20 @@ class Cursor:
     def __init__(self, data: Bytes, size: int, path: str) -> None:
         self.data = data
         self.at_hand = min(len(data), size)
-        self.end = min(size, MAX_METADATA)
+        self.end = min(size, gate.MAX_METADATA)
         self.size = size
         self.path = path
         self.pos = 0
         self.n_arrays = 0
 
-    def fail(self, field: str, problem: str, offset: int | None = None) -> FormatError:
-        """The error to raise: file, field, what is wrong, byte offset."""
-        return FormatError(f"{self.path}: {field}: {problem} (byte offset {self.pos if offset is None else offset})")
+    def at(self, field: str, offset: int | None = None) -> Place:
+        """Where a field stands: here, or at another byte."""
+        return Place(self.path, field, self.pos if offset is None else offset)
 
     def need(self, n_bytes: int, field: str) -> None:
         """Raises FormatError unless the file has `n_bytes` more bytes, NeedMoreError unless they are at hand."""
-        left = self.end - self.pos
-        if n_bytes <= left:
-            self.need_at_hand(self.pos + n_bytes)
-            return
-        if self.end < self.size:
-            raise self.fail(field, f"needs {n_bytes} bytes, metadata may take {MAX_METADATA} in all, {left} are left")
-        raise self.fail(field, f"needs {n_bytes} bytes, the file has {left} left; it may be truncated: fetch it again")
+        gate.room(self.at(field), n_bytes, self.end - self.pos, self.end < self.size)
+        self.need_at_hand(self.pos + n_bytes)
 
     def need_at_hand(self, n_bytes: int) -> None:
         """Raises NeedMoreError unless the first `n_bytes` of the file are at hand."""
@@ -109,57 +100,39 @@ class Cursor:
         self.pos += reader.size
         return value
 
-    def string(self, field: str, limit: int | None = None) -> str:
-        """A string: u64 length, then UTF-8 bytes; at most `limit` bytes."""
+    def string(self, field: str, check_length: Callable[[Place, int], int] | None = None) -> str:
+        """A string: u64 length, which a check may bound, then UTF-8 bytes."""
         start = self.pos
         length = self.number("Q", f"length of {field}")
-        if limit is not None and length > limit:
-            raise self.fail(field, f"length {length}, the limit is {limit} bytes", start)
+        if check_length is not None:
+            check_length(self.at(field, start), length)
         self.need(length, field)
-        raw = self.data[self.pos : self.pos + length]
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError as error:
-            raise self.fail(field, f"not UTF-8: {raw[:32]!r}", self.pos + error.start) from None
+        text = gate.utf8(self.at(field), self.data[self.pos : self.pos + length])
         self.pos += length
         return text
 
-    def identifier(self, field: str, limit: int) -> str:
-        """A name: a string that is not empty and can be shown: no NUL, nothing that would steer a terminal."""
+    def name(self, field: str, check_length: Callable[[Place, int], int]) -> str:
+        """A string that is not empty and can be shown."""
         start = self.pos
-        text = self.string(field, limit)
-        if not text or not text.isprintable():
-            raise self.fail(field, f"{text[:64]!r} is no name: it must not be empty or hold control characters", start)
-        return text
+        return gate.name(self.at(field, start), self.string(field, check_length))
 
     def value(self, kind: int, field: str) -> Value:
         """A metadata value of type id `kind`; arrays come as LazyArray."""
+        gate.value_type(self.at(field, self.pos - 4), kind, TYPE_NAMES)
         if kind == STRING:
             return self.string(field)
         if kind == ARRAY:
             return self._array(field)
-        if kind not in SCALARS:
-            raise self.fail(field, f"value type {kind} is unknown; types are 0 to 12", self.pos - 4)
         value = self.number(SCALARS[kind].code, field)
-        if kind != BOOL:
-            return value
-        if value > 1:
-            raise self.fail(field, f"bool is {value}, must be 0 or 1", self.pos - 1)
-        return bool(value)
+        return gate.bool_value(self.at(field, self.pos - 1), value) if kind == BOOL else value
 
     def _array(self, field: str, depth: int = 1) -> LazyArray:
-        start = self.pos
-        if depth > MAX_DEPTH:
-            raise self.fail(field, f"arrays nested deeper than {MAX_DEPTH}", start)
+        place = self.at(field)
+        gate.array_depth(place, depth)
         self.n_arrays += 1
-        if self.n_arrays > MAX_ARRAYS:
-            raise self.fail(field, f"more than {MAX_ARRAYS} arrays in one file", start)
-        element = self.number("I", f"element type of {field}")
-        count = self.number("Q", f"element count of {field}")
-        if element not in TYPE_NAMES:
-            raise self.fail(field, f"array element type {element} is unknown; types are 0 to 12", start)
-        if count > MAX_ARRAY:
-            raise self.fail(field, f"{count} array elements, the limit is {MAX_ARRAY}", start + 4)
+        gate.n_arrays(place, self.n_arrays)
+        element = gate.element_type(place, self.number("I", f"element type of {field}"), TYPE_NAMES)
+        count = gate.array_length(self.at(field), self.number("Q", f"element count of {field}"))
         self.need(count * _MIN_BYTES[element], f"{field} ({count} elements of type {TYPE_NAMES[element]})")
         if element == STRING:
             return self._strings(field, count)
@@ -174,9 +147,7 @@ class Cursor:
         self.pos += layout.size
         if element != BOOL:
             return LazyArray(element, count, lambda: list(layout.unpack_from(_open(data, path), start)))
-        raw = data[start : self.pos]
-        if raw.strip(b"\0\1"):
-            raise self.fail(field, "an array of bool holds other bytes than 0 and 1", start)
+        raw = gate.bools(self.at(field, start), data[start : self.pos])
         return LazyArray(element, count, lambda: [byte == 1 for byte in raw])
 
     def _strings(self, field: str, count: int) -> LazyArray:
@@ -185,12 +156,11 @@ class Cursor:
         pos, last = start, min(self.end, self.at_hand) - 8
         for index in range(count):
             if pos > last:
-                if pos <= self.end - 8:
-                    self.need_at_hand(min(pos + 8 * (count - index), self.end))
-                raise self._cut(field, index, pos)
+                self._string_ends(field, index - 1, pos)
+                self._string_ends(field, index, pos + 8)
+                self.need_at_hand(min(pos + 8 * (count - index), self.end))
             pos += 8 + length_at(data, pos)[0]
-        if pos > self.end:
-            raise self._cut(field, count, pos)
+        self._string_ends(field, count - 1, pos)
         self.need_at_hand(pos)
         self.pos = pos
 
@@ -204,26 +174,15 @@ class Cursor:
             try:
                 return [text.decode() for text in texts]
             except UnicodeDecodeError:
-                index = next(i for i, text in enumerate(texts) if not _is_utf8(text))
-                raise FormatError(f"{path}: {field}: element {index} is not UTF-8: {texts[index][:32]!r}") from None
+                return [gate.utf8(Place(path, f"{field}, element {i}"), text) for i, text in enumerate(texts)]
 
         return LazyArray(STRING, count, decode)
 
-    def _cut(self, field: str, index: int, pos: int) -> FormatError:
-        limit = "the file ends" if self.end == self.size else "metadata may end"
-        problem = f"its string reaches byte {pos}, {limit} at {self.end}"
-        return self.fail(f"{field}, element {max(index - 1, 0)}", problem)
+    def _string_ends(self, field: str, index: int, reached: int) -> None:
+        gate.string_end(self.at(f"{field}, element {index}"), reached, self.end, self.end < self.size)
 
 
 def _open(data: Bytes, path: str) -> Bytes:
     if isinstance(data, mmap) and data.closed:
         raise FileError(f"{path}: was closed before its metadata was read")
     return data
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

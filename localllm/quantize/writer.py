@@ -15,7 +15,8 @@ import gguf
 import numpy as np
 
 from localllm.errors import FormatError
-from localllm.gguf.header import MAX_ALIGNMENT, MIN_ALIGNMENT
+from localllm.gate import header as gate
+from localllm.gate.check import Place
 from localllm.gguf.split import part_name
 from localllm.gguf.values import SCALARS, Kind
 from localllm.kernels.formats.table import Format
@@ -220,8 +221,6 @@ def _check_value(key: str, entry: Typed) -> None:
 
 
 def _alignment(entry: Typed) -> int:
-    value = entry.value
-    if entry.type != "u32" or not MIN_ALIGNMENT <= value <= MAX_ALIGNMENT or value & (value - 1):
-        limits = f"a power of two from {MIN_ALIGNMENT} to {MAX_ALIGNMENT}, of type u32"
-        raise FormatError(f"metadata key general.alignment: is {value} ({entry.type}), must be {limits}")
-    return int(value)
+    place = Place("", "metadata key general.alignment")
+    gate.alignment_type(place, entry.type)
+    return gate.alignment(place, entry.value)

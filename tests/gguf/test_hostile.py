@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localllm.errors import FileError, FormatError, LocalllmError, UnsupportedError
-from localllm.gguf import values
+from localllm.gate import header as gate
 from localllm.gguf.reader import open_gguf
 from tests.gguf import build as b
 
@@ -237,7 +237,7 @@ def test_every_byte_set_to_ff_and_00(tmp_path: Path) -> None:
 
 
 def test_metadata_has_a_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "MAX_METADATA", 1000)
+    monkeypatch.setattr(gate, "MAX_METADATA", 1000)
     path = tmp_path / "bad.gguf"
     for content in (
         b.kv("k", b.STR, "x" * 2000),

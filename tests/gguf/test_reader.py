@@ -58,7 +58,7 @@ def test_arrays_are_described_without_being_decoded(tmp_path: Path) -> None:
         assert file.metadata.describe("a") == ("str", 2)
         assert file.metadata.describe("s") == ("u16", None)
         assert "a" in file.metadata
-        with pytest.raises(FormatError, match=r"a: element 0 is not UTF-8"):
+        with pytest.raises(FormatError, match=r"a, element 0: not UTF-8"):
             file.metadata["a"]
 
 

@@ -81,7 +81,7 @@ def test_alignment_is_that_of_the_metadata(tmp_path):
 @pytest.mark.parametrize("alignment", [Typed(48, "u32"), Typed(0, "u32"), Typed(32, "u64"), Typed(1 << 30, "u32")])
 def test_alignments_that_cannot_be(tmp_path, alignment):
     with (
-        pytest.raises(FormatError, match=r"general\.alignment: is .*must be a power of two"),
+        pytest.raises(FormatError, match=r"general\.alignment: is .*must be (a power of two|u32)"),
         written(str(tmp_path / "m.gguf"), {"general.alignment": alignment}, TENSORS),
     ):
         pass

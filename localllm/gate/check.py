@@ -1,0 +1,52 @@
+"""What a check is: a function that gives back what it was given, or raises; and its row in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from localllm.errors import FormatError, LocalllmError
+
+
+class Place(NamedTuple):
+    """Where a value stands: its file, the field, and, for the parser, the byte at which it begins."""
+
+    path: str
+    field: str
+    offset: int | None = None
+
+    def error(self, problem: str, kind: type[LocalllmError] = FormatError) -> LocalllmError:
+        """The error to raise: one line with file, field, what is wrong, and the byte offset."""
+        at = "" if self.offset is None else f" (byte offset {self.offset})"
+        return kind(": ".join(filter(None, (self.path, self.field, problem))) + at)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row of the table. name: area.function; what is checked and within which limit, for people; classes: of
+    malformed files, by the numbers of `localllm.gate.classes`; error: what is raised."""
+
+    name: str
+    what: str
+    limit: str
+    classes: tuple[int, ...]
+    error: type[LocalllmError]
+    run: Callable[..., Any]
+
+
+ROWS: list[Check] = []
+"""In the order in which the areas define them; `localllm.gate.table` has all."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def check(what: str, limit: str, *classes: int, error: type[LocalllmError] = FormatError) -> Callable[[F], F]:
+    """Put a function into the table. It stays what it is: a call costs nothing more."""
+
+    def add(run: F) -> F:
+        name = f"{run.__module__.rpartition('.')[2]}.{run.__name__}"
+        ROWS.append(Check(name, what, limit, classes, error, run))
+        return run
+
+    return add

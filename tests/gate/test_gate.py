@@ -1,0 +1,52 @@
+"""Each check of the table takes what it should and refuses what it should, with one line that names where."""
+
+import pytest
+
+from localllm.gate.check import Place
+from localllm.gate.classes import CLASSES
+from localllm.gate.table import AREAS, CHECKS
+from tests.gate import cases_directory, cases_header
+
+CASES = cases_header.CASES | cases_directory.CASES
+
+
+def test_each_check_has_cases_of_both_kinds():
+    assert set(CASES) == set(CHECKS)
+    for name, cases in CASES.items():
+        assert cases.accepts, name
+        assert cases.refuses, name
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_it_gives_back_what_it_takes(name):
+    for arguments, result in CASES[name].accepts:
+        got = CHECKS[name].run(*arguments)
+        assert got == result
+        assert type(got) is type(result)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_it_refuses_by_its_error(name):
+    row = CHECKS[name]
+    for arguments, words in CASES[name].refuses:
+        with pytest.raises(row.error) as caught:
+            row.run(*arguments)
+        message = str(caught.value)
+        assert type(caught.value) is row.error
+        assert words in message
+        assert "\n" not in message
+        if isinstance(arguments[0], Place):
+            assert message.startswith(": ".join(filter(None, arguments[0][:2])) + ": ")
+
+
+def test_rows_say_what_they_stand_for():
+    assert len(CLASSES) == 80
+    for row in CHECKS.values():
+        assert row.what, row.name
+        assert row.limit, row.name
+        assert row.classes, row.name
+        assert set(row.classes) <= set(CLASSES), row.name
+
+
+def test_each_area_has_checks():
+    assert {name.partition(".")[0] for name in CHECKS} == {area.__name__.rpartition(".")[2] for area in AREAS}
