@@ -70,8 +70,7 @@ class SentencePieceEncoder:
         found: list[list[int]] = self._processor.EncodeAsIds(words)
         for word, ids in zip(words, found, strict=True):
             if ids and max(ids) >= n_vocab:
-                unknown = self._vocab.unknown(self._unknown_id, word)
-                ids[:] = [unknown if token_id >= n_vocab else token_id for token_id in ids]
+                ids[:] = self._encode_word(word)  # the package makes one unknown token of several characters
         return found
 
     def _encode_word(self, word: str) -> list[int]:

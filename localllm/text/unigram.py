@@ -135,10 +135,5 @@ class UnigramEncoder:
 
 
 def _charsmap_bytes(vocab: Vocabulary) -> bytes:
-    values = vocab.array("precompiled_charsmap", int)
-    if values is None:
-        return b""
-    try:
-        return bytes(value & 0xFF for value in values)
-    except TypeError:
-        raise vocab.error("precompiled_charsmap", "is not an array of bytes") from None
+    """As unsigned bytes: files have them of either sign."""
+    return bytes(value & 0xFF for value in vocab.array("precompiled_charsmap", int) or ())

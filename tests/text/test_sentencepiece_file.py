@@ -9,6 +9,7 @@ import sentencepiece
 
 import localllm
 from localllm.errors import FileError, TokenizerError
+from localllm.text import sentencepiece_file
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "naïve", "東京", "1234", "can't", "stop"]
 SENTENCES = [" ".join(random.Random(i).choices(WORDS, k=12)) for i in range(300)]
@@ -54,6 +55,51 @@ def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "x.model"
     path.write_bytes(content)
     with pytest.raises(TokenizerError, match=r"x\.model: not a SentencePiece model"):
+        localllm.load_tokenizer(path)
+
+
+PIECE = b"\x0a\x05\x0a\x03abc"
+"""ModelProto.pieces = SentencePiece(piece="abc")."""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x12\x00", "it holds no pieces"),
+        (b"\x08\x01", "a field has the wrong type"),
+        (PIECE + b"\x10\x01", "a field has the wrong type"),
+        (b"\x0a\x02\x08\x01", "a field has the wrong type"),
+        (b"\x0a\x02\x10\x01", "a field has the wrong type"),
+        (PIECE + b"\x12\x02\x18\x03", r"model type 3 is not supported \(1, unigram, and 2, BPE, are\)"),
+        (PIECE + b"\x0b", "wire type 3 at byte"),
+        (PIECE + b"\x0a\x7f", "a field of 127 bytes at byte 9, 0 are left"),
+        (PIECE + b"\x08", "it ends inside a number"),
+        (PIECE + b"\x08" + b"\x80" * 11, "a number of more than 10 bytes"),
+        (b"\x0a\x03\x0a\x01\xff", "not a SentencePiece model: 'utf-8' codec"),
+    ],
+)
+def test_what_no_model_holds(tmp_path, content, words):
+    path = tmp_path / "x.model"
+    path.write_bytes(content)
+    with pytest.raises(TokenizerError, match=rf"x\.model: not a SentencePiece model: .*{words.split(': ')[-1]}"):
+        localllm.load_tokenizer(path)
+
+
+def test_fields_of_other_kinds_are_passed_over(tmp_path):
+    """Numbers of 32 and 64 bits, unknown fields, negative ids."""
+    path = tmp_path / "x.model"
+    none = b"\xc8\x02" + b"\xff" * 9 + b"\x01"  # bos_id = -1
+    path.write_bytes(PIECE + b"\x65\0\0\0\0" + b"\x61" + bytes(8) + b"\x12" + bytes([len(none)]) + none)
+    made = localllm.load_tokenizer(path)
+    assert made is not None
+    assert (made.n_vocab, made.kind, made.bos_id) == (1, "t5", None)
+
+
+def test_a_file_larger_than_any(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentencepiece_file, "MAX_BYTES", 1 << 20)
+    path = tmp_path / "x.model"
+    path.write_bytes(bytes(1 + (1 << 20)))
+    with pytest.raises(TokenizerError, match=r"x\.model: is larger than 1 MB, which no tokenizer is"):
         localllm.load_tokenizer(path)
 
 

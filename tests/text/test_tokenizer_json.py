@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from localllm.errors import UnsupportedError
+from localllm.errors import TokenizerError, UnsupportedError
 from localllm.text.pretokenizers import PRETOKENIZERS
 from localllm.text.tokenizer import load_tokenizer
 from localllm.text.tokenizer_json import _KNOWN, recognise
@@ -80,3 +80,16 @@ def test_a_pattern_that_differs_in_one_place_is_unknown():
     split["pattern"]["Regex"] = split["pattern"]["Regex"].replace(r"\p{N}|", r"\p{N}{1,2}|")
     with pytest.raises(UnsupportedError, match="not known"):
         recognise(tokenizer, "t")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ([], "key pre_tokenizer: must hold objects"),
+        ({"type": "Sequence", "pretokenizers": {}}, "key pre_tokenizer: a Sequence must have a list, pretokenizers"),
+        ({"type": "Sequence", "pretokenizers": [7]}, "key pre_tokenizer: must hold objects"),
+    ],
+)
+def test_what_is_no_definition(entry, words):
+    with pytest.raises(TokenizerError, match=f"^t: {words}$"):
+        recognise(bytelevel_tokenizer("qwen2", "ByteLevel") | {"pre_tokenizer": entry}, "t")
