@@ -1,21 +1,21 @@
 """The object cache: machine code of compiled kernels on disk, loaded without Numba.
 
 A folder per (target, features, versions), of mode 0700 and owned by the user; a file per kernel and state of its
-sources: its symbol, a newline, its object code. What is missing is compiled by worker processes that run `jit`.
+sources: its symbol, a newline, its object code. What is missing is compiled by processes (`workers`). No file is ever
+locked: a kernel that two processes compile at once is written twice, whole each time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import shutil
 import stat
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
@@ -25,9 +25,13 @@ from localllm.errors import FileError, LocalllmError
 
 from .simd.targets import current, host_features
 from .sources import digest
+from .workers import compile_all
 
 Progress = Callable[[int, int], None]
 
+_PART = ".part"
+_STALE = 3600.0
+"""Seconds after which nobody is at a file, or needs a folder of another version, any more."""
 _KEPT_FOLDERS = 4
 _KEPT_VERSIONS = 3
 """Of one kernel: as its sources were lately, or are in other installations."""
@@ -58,10 +62,13 @@ def root() -> Path:
     """The folder of all object code: LOCALLLM_CACHE, or the user's cache folder."""
     chosen = os.environ.get("LOCALLLM_CACHE")
     if chosen:
-        return Path(chosen) / "kernels"
+        return Path(os.path.abspath(chosen)) / "kernels"
     from platformdirs import user_cache_path
 
-    return user_cache_path("localllm", appauthor=False) / "kernels"
+    path = user_cache_path("localllm", appauthor=False) / "kernels"
+    if not path.is_absolute():  # "~": there is no HOME, and the system knows no home of this user
+        raise FileError("there is no home folder for compiled kernels: set HOME or LOCALLLM_CACHE")
+    return path
 
 
 @cache
@@ -70,19 +77,22 @@ def folder() -> Path:
     target = current()
     versions = f"{metadata.version('numba')} {metadata.version('llvmlite')} {sys.version_info[:2]}"
     kind = hashlib.sha256(f"{target} {target.features(host_features())} {versions}".encode())
-    path = root() / f"{target.name}-{kind.hexdigest()[:24]}"
+    name = f"{target.name}-{kind.hexdigest()[:24]}"
     try:
+        path = root() / name
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
     except OSError as error:
         raise FileError(
-            f"{path}: cannot make the folder for compiled kernels ({error.strerror}); set LOCALLLM_CACHE"
+            f"{error.filename or name}: cannot make the folder for compiled kernels ({error.strerror}); "
+            "set LOCALLLM_CACHE"
         ) from error
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077):
         raise FileError(
             f"{path}: compiled kernels need a folder that is yours alone (mode 0700); remove it, or set LOCALLLM_CACHE"
         )
-    os.utime(path)
+    with suppress(OSError):  # a disk that is read alone may hold all that is needed
+        os.utime(path)
     return path
 
 
@@ -92,28 +102,42 @@ def path(key: Key) -> Path:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a file in place whole, or not at all. A digest in front tells a damaged one."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(hashlib.sha256(content).digest() + content)
+    """Put a file in place whole, or not at all. A digest in front tells a damaged one. Raises FileError."""
+    part = path.with_suffix(f".{os.getpid()}{_PART}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been removed meanwhile
+        part.write_bytes(hashlib.sha256(content).digest() + content)
         part.replace(path)
-    except PermissionError:  # Windows does not replace a file that is open: another process reads the same kernel
-        if not path.exists():
-            raise
-        part.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        # Windows does not replace a file that is open: another process reads the same kernel.
+        if not (isinstance(error, PermissionError) and path.exists()):
+            raise FileError(
+                f"{path.parent}: compiled kernels cannot be kept ({error.strerror}); "
+                "make it possible, or set LOCALLLM_CACHE to another folder"
+            ) from None
 
 
 def _read(path: Path) -> tuple[str, bytes] | None:
-    """Symbol and object code, or None where there is no whole file."""
+    """Symbol and object code, or None where there is no whole file of this kernel; what is no such file is removed."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        path.unlink(missing_ok=True)
-        return None
     symbol, _, code = content[32:].partition(b"\n")
-    return symbol.decode(), code
+    if hashlib.sha256(content[32:]).digest() == content[:32] and _names(symbol, path):
+        return symbol.decode(), code
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _names(symbol: bytes, path: Path) -> bool:
+    """Whether a symbol is that of a file's kernel, as Numba mangles its name: one that was put under another name would
+    be called with parameters that are not its own."""
+    name = path.name.partition(".")[0].replace("-", "_2d")
+    return f"{len(name)}{name}B".encode() in symbol
 
 
 class _Linker:
@@ -153,7 +177,7 @@ def load(keys: Iterable[Key], progress: Progress | None = None) -> dict[Key, int
     found = {k: content for k in fresh if (content := _read(path(k)))}
     missing = [k for k in fresh if k not in found]
     if missing:
-        _compile(missing, progress)
+        compile_all(missing, lambda key: _read(path(key)) is not None, folder().parent.parent, progress)
         found |= {k: content for k in missing if (content := _read(path(k)))}
         if len(found) < len(fresh):
             raise LocalllmError(
@@ -165,93 +189,26 @@ def load(keys: Iterable[Key], progress: Progress | None = None) -> dict[Key, int
     return {k: linker.addresses[k] for k in wanted}
 
 
-def _compile(keys: list[Key], progress: Progress | None) -> None:
-    """Compile in several worker processes; each takes the next kernel when it has finished one."""
-    waiting: queue.SimpleQueue[Key] = queue.SimpleQueue()
-    for key in keys:
-        waiting.put(key)
-    done: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
-    workers = [_Worker(waiting, done) for _ in range(min(len(keys), _n_workers()))]
-    try:
-        if progress:
-            progress(0, len(keys))
-        for finished in range(1, len(keys) + 1):
-            # A worker that fails takes its kernel with it: no other will do that one.
-            if broken := done.get():
-                raise LocalllmError(f"kernels could not be compiled: {broken.complaint()}")
-            if progress:
-                progress(finished, len(keys))
-    finally:
-        for worker in workers:
-            worker.stop()
-
-
-def _n_workers() -> int:
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8))
-
-
-class _Worker:
-    """A process that compiles one kernel after another, and the thread that feeds it."""
-
-    def __init__(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[_Worker | None]) -> None:
-        """To `done` go None for each kernel that is in the cache, and the worker itself when it fails."""
-        package_root = str(Path(import_module("localllm").__file__ or "").parent.parent)
-        paths = [package_root, os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.jit"], env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        self._errors: list[str] = []
-        self._readers = [
-            threading.Thread(target=self._feed, args=(waiting, done), daemon=True),
-            threading.Thread(target=self._listen, daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _feed(self, waiting: queue.SimpleQueue[Key], done: queue.SimpleQueue[_Worker | None]) -> None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None  # both are pipes: for mypy
-        assert stdout is not None
-        try:
-            while True:
-                key = waiting.get_nowait()
-                stdin.write(f"{key}\n")
-                stdin.flush()
-                if stdout.readline().strip() != str(key):
-                    done.put(self)
-                    return
-                done.put(None)
-        except queue.Empty:
-            stdin.close()
-        except OSError:
-            done.put(self)
-
-    def _listen(self) -> None:
-        stderr = self._process.stderr
-        assert stderr
-        self._errors.extend(stderr)
-
-    def complaint(self) -> str:
-        self._readers[1].join(2)
-        return self._errors[-1].strip() if self._errors else "the compiler process ended without a word"
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
 def _prune(keys: Iterable[Key]) -> None:
-    """Keep the newest folders and, of these kernels, the newest files; those of older versions and sources go."""
-    for key in keys:
-        files = sorted(folder().glob(f"{key}.*.o"), key=lambda p: p.stat().st_mtime, reverse=True)
-        for old in files[_KEPT_VERSIONS:]:
-            old.unlink(missing_ok=True)
-    try:
-        folders = sorted((p for p in root().iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
-    except OSError:
-        return
-    for old in folders[_KEPT_FOLDERS:]:
-        if time.time() - old.stat().st_mtime > 3600:
-            shutil.rmtree(old, ignore_errors=True)
+    """Keep the newest folders and, of these kernels, the newest files; those of older versions and sources go, and what
+    workers that were killed have left. Other processes may do the same at the same time."""
+    now = time.time()
+    with suppress(OSError):
+        for key in keys:
+            for _, old in _by_age(folder().glob(f"{key}.*.o"))[_KEPT_VERSIONS:]:
+                old.unlink(missing_ok=True)
+        for changed, part in _by_age(folder().glob(f"*{_PART}")):
+            if now - changed > _STALE:
+                part.unlink(missing_ok=True)
+        for changed, old in _by_age(p for p in root().iterdir() if p.is_dir())[_KEPT_FOLDERS:]:
+            if now - changed > _STALE:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _by_age(paths: Iterable[Path]) -> list[tuple[float, Path]]:
+    """When each was changed, the newest first; without those that are gone."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return sorted(found, reverse=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 _COMPILER = ("jit", "simd")
 """What every kernel is compiled by."""
+_NOT_CODE = ("compiler", "objects", "sources", "workers")
+"""What `jit` imports as a program: it moves object code around, and has no part in it."""
 _IMPORT = re.compile(r"^\s*from \.(\.?)([\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
@@ -35,7 +37,7 @@ def _reached(module: str) -> frozenset[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in seen:
+        if name not in seen and name not in _NOT_CODE:
             seen.add(name)
             waiting += _imports(name)
     return frozenset(seen)

@@ -8,6 +8,10 @@ TERMINATED = 143
 """Exit status after SIGTERM: 128 + SIGTERM."""
 
 
+HUNG_UP = 129
+"""Exit status after SIGHUP, when the terminal is gone: 128 + SIGHUP."""
+
+
 class LocalllmError(Exception):
     """Base of every error this package raises on purpose. The command line prints it and exits with `status`."""
 

@@ -17,15 +17,13 @@ import click
 
 from localllm.cli.common import Progress, cache_folder, note, options
 from localllm.cli.serve import load_told, named_models, need_extra
-from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
-from localllm.runtime.signals import TERMINATING
+from localllm.errors import LocalllmError, UsageError
+from localllm.signals import heard, status_of
 
 if TYPE_CHECKING:
     from localllm.server.batch_file import Answer, AnswerFile, Plan, Task
     from localllm.server.models import Models
     from localllm.server.ray_batch import MakeModels
-
-_STATUS: dict[signal.Signals, int] = {signal.SIGINT: INTERRUPTED} | dict.fromkeys(TERMINATING, TERMINATED)
 
 
 @click.command("batch", context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +84,7 @@ def command(
                 stopped = _answer_by_ray(wanted, count, make_models, parallel, address, workers)
             if stopped is not None:
                 note(f"stopped: {target} holds {count.n_done} of {wanted.total} answers; the same command goes on")
-                return _STATUS[stopped]
+                return status_of(stopped)
     note(f"{target}: {count.summary()}")
     return 0
 
@@ -145,7 +143,7 @@ def _answer(plan: Plan, count: _Count, models: Models, parallel: int, named: boo
 
         def stop(number: signal.Signals) -> None:
             if stopped:
-                os._exit(_STATUS[number])
+                os._exit(status_of(number))
             stopped.append(number)
             task.cancel()
 
@@ -182,7 +180,7 @@ def _answer_by_ray(
 
     stopped: list[signal.Signals] = []
     with Cluster(address, n_workers) as cluster:
-        before = {number: signal.signal(number, lambda n, _: stopped.append(signal.Signals(n))) for number in _STATUS}
+        before = {number: signal.signal(number, lambda n, _: stopped.append(signal.Signals(n))) for number in heard()}
         try:
             note(f"{cluster.n_workers} workers of Ray, each with {cluster.n_threads} threads")
             cluster.run(make_models, plan.left(), parallel, count, lambda: bool(stopped))
@@ -201,7 +199,7 @@ def _signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
         loop.call_soon_threadsafe(stop, signal.Signals(number))
 
     # Windows's event loops have no add_signal_handler.
-    before = {number: signal.signal(number, handle) for number in _STATUS}
+    before = {number: signal.signal(number, handle) for number in heard()}
     try:
         yield
     finally:

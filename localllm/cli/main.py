@@ -5,13 +5,10 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,8 +20,8 @@ from localllm.cli.equip import equipped
 from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
 from localllm.cli.verbose import tell
-from localllm.errors import INTERRUPTED, TERMINATED, LocalllmError, UsageError
-from localllm.runtime.signals import TERMINATING
+from localllm.errors import INTERRUPTED, LocalllmError, UsageError
+from localllm.signals import Terminated, as_exceptions
 from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
@@ -217,39 +214,26 @@ def _bug(error: Exception) -> int:
     return 1
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise _Terminated
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """While the block runs, SIGTERM (on Windows Ctrl-Break) ends it by an exception, as Ctrl-C does: what is
-    half-written goes away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _terminate) for number in TERMINATING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C), 143 (SIGTERM) or 129
+    (SIGHUP)."""
+    try:
+        with as_exceptions():
+            return _main(args)
+    except KeyboardInterrupt:  # once more, while the first was seen to
+        return INTERRUPTED
+    except Terminated as end:
+        return end.status
+
+
+def _main(args: Sequence[str] | None) -> int:
     streams.prepare()
     if COMPLETION in os.environ:
         from localllm.cli.completion import register
 
         register()
     try:
-        with _sigterm_raises():
-            result = cli.main(args=args, prog_name="localllm", standalone_mode=False, windows_expand_args=False)
+        result = cli.main(args=args, prog_name="localllm", standalone_mode=False, windows_expand_args=False)
         sys.stdout.flush()
         tell("done")
         return result if isinstance(result, int) else 0
@@ -260,8 +244,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except _Terminated:
-        return TERMINATED
+    except Terminated as end:
+        return end.status
     except LocalllmError as error:
         _complain(str(error))
         return error.status

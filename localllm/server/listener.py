@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from localllm.errors import LocalllmError, UsageError
-from localllm.runtime.signals import TERMINATING
+from localllm.signals import heard, status_of
 
 _BACKLOG = 2048
 _CLOSING_SECONDS = 10.0
@@ -172,7 +172,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, *TERMINATING)}
+        before = {number: signal.signal(number, self.handle_exit) for number in heard()}
         try:
             yield
         finally:
@@ -182,7 +182,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals > 1:
-            os._exit(128 + sig)
+            os._exit(status_of(sig))
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
