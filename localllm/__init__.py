@@ -19,13 +19,15 @@ from localllm import errors
 
 if TYPE_CHECKING:
     from localllm.generate.session import Chat, Model
+    from localllm.generate.speculation.options import Guessing
     from localllm.text.tokenizer import Tokenizer
 
-__all__ = ["Chat", "Model", "Tokenizer", "__version__", "errors", "load", "load_tokenizer"]
+__all__ = ["Chat", "Guessing", "Model", "Tokenizer", "__version__", "errors", "load", "load_tokenizer"]
 
 _LAZY = {
     "Model": "localllm.generate.session",
     "Chat": "localllm.generate.session",
+    "Guessing": "localllm.generate.speculation.options",
     "Tokenizer": "localllm.text.tokenizer",
 }
 

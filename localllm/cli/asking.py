@@ -49,7 +49,9 @@ class Asker:
             told.append(f"{self.context.n_ctx} tokens, {size(self.context.n_bytes)}")
         cache = settings.cache()
         self._cache = cache.of(self.context) if cache else None
-        self._tape = Tape(self.context, self._cache)
+        guessing = settings.guessing()
+        self._speculation = guessing.of(model, self.context.n_ctx) if guessing else None
+        self._tape = Tape(self.context, self._cache, self._speculation)
 
     def ask(self, question: Question) -> Asked:
         """The answer, not begun. Raises LocalllmError where the question cannot be answered."""
@@ -90,6 +92,9 @@ class Asker:
         """Release the context."""
         if self._cache:
             self._cache.close()
+        if self._speculation:
+            self._speculation.close()
+        self.manner.settings.close()
         self.context.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,6 +79,9 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
 @click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
 @click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
+@click.option(
+    "--draft", "-md", metavar="text|MODEL", help="Measure answers with guesses (see run --draft) beside those without."
+)
 @click.pass_context
 def command(ctx: click.Context, /, positional: str | None, model: str | None, **given: Any) -> None:
     """Measure prompt processing (pp) and text generation (tg) in tokens a second.
@@ -126,6 +130,7 @@ class Wish:
     limits: bool
     profile: bool
     against: str | None
+    draft: str | None
 
     @property
     def one_thread_count(self) -> int | None:
@@ -322,6 +327,32 @@ def _against(wish: Wish) -> None:
         click.echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
 
 
+def _draft(wish: Wish) -> None:
+    """Answers with guesses beside those without, in alternating runs."""
+    wish.form("--draft", "md", "json")
+    from localllm.generate.speculation.options import Guessing
+    from localllm.tools import guesses
+
+    n_gen = max(2, wish.n_gen[0])
+    with ExitStack() as models:
+        model = models.enter_context(wish.load(wish.one_thread_count))
+        small = None
+        if wish.draft != "text":
+            small = models.enter_context(load_model(wish.draft, n_threads=wish.one_thread_count))
+        gains = guesses.measure(model, Guessing(small), n_gen, wish.repetitions, note)
+        title = f"{model.description} on {_here(model)}; {n_gen} tokens each, guessed by the {_guesser(wish.draft)}"
+    if wish.output == "json":
+        click.echo(json.dumps({"title": title, "tasks": [gain.fields() for gain in gains]}, ensure_ascii=False))
+        return
+    click.echo(f"{title}\n")
+    for line in guesses.markdown(gains):
+        click.echo(line)
+
+
+def _guesser(draft: str | None) -> str:
+    return "text so far" if draft == "text" else f"model {draft}"
+
+
 class Mode(NamedTuple):
     """A way to measure. uses: the parameters that it heeds; others are refused."""
 
@@ -337,6 +368,7 @@ MODES = {
     "formats": Mode(_formats, "threads repetitions output"),
     "profile": Mode(_profile, "n_prompt n_depth threads kv_type repetitions output"),
     "against": Mode(_against, "n_prompt n_gen n_depth threads repetitions output swa_full kv_type"),
+    "draft": Mode(_draft, "n_gen threads kv_type swa_full repetitions output"),
     "": Mode(_tests, f"{_TESTS} no_warmup limits"),
 }
 """Option that chooses what is measured -> how it is done; without one, llama-bench's tests."""

@@ -68,6 +68,7 @@ def command(
     try:
         return run(models, one_model(positional, model), chosen)
     finally:
+        settings.close()
         for said in settings.notes if stats else ():
             note(said)
 
@@ -93,5 +94,5 @@ def _conversation(model: ChatModel, system: str, settings: Generation) -> Chat:
 
     return Chat(
         model, system, settings.n_ctx, settings.n_batch, settings.max_tokens, settings.sampling(model),
-        cache=settings.cache(),
+        cache=settings.cache(), guessing=settings.guessing(),
     )  # fmt: skip

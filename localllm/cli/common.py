@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from localllm.generate.params import Sampling
     from localllm.generate.prompt_cache import CacheOptions
     from localllm.generate.session import Model
+    from localllm.generate.speculation.options import Guessing
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -98,6 +99,12 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
         "--swa-full", is_flag=True,
         help="Layers with a sliding window keep all tokens: more memory, but a conversation can be cut anywhere.",
     ),
+    "draft": _row(
+        "--draft", "-md", "--model-draft", "--spec-draft-model", default="text", show_default=True,
+        metavar="text|off|MODEL",
+        help="Who guesses tokens to come, several of which are verified in one pass: the text so far, or a small MODEL "
+        "of the same vocabulary. The answer is the same, and comes sooner where guesses are right.",
+    ),
     "kv_type": _row(
         "--kv-type", type=click.Choice(["f16", "f32", "q8_0"]), default="f16", show_default=True,
         help="Data type of the key-value cache; q8_0 takes half the memory of f16, with a small loss of quality.",
@@ -121,13 +128,13 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
 
 GENERATION = (
-    "predict", "chat_template", "ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type", "cache",
-    "cache_dir", "cache_size", *SAMPLING, *MORE_SAMPLING,
+    "predict", "chat_template", "ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type", "draft",
+    "cache", "cache_dir", "cache_size", *SAMPLING, *MORE_SAMPLING,
 )  # fmt: skip
 
 GENERATION_SECTIONS = {
     "Structured answers": ("json", "json_schema", "regex", "grammar"),
-    "Memory and speed": ("ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type"),
+    "Memory and speed": ("ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type", "draft"),
     "Prompt cache": ("cache", "cache_dir", "cache_size"),
     **SECTIONS,
 }
@@ -170,8 +177,29 @@ class Generation:
     cache_size: int = 2 * _UNITS["G"]
     chat_template: str | None = None
     """A name, or a file; None: the model's own."""
+    draft: str = "off"
+    """Who guesses: "text", "off" or the name of a model."""
     notes: list[str] = field(default_factory=list)
     """What the cache has to say."""
+    _small: list[Model] = field(default_factory=list)
+    """The model that guesses, once it is loaded."""
+
+    def guessing(self) -> Guessing | None:
+        """Who guesses the tokens to come; a model is loaded the first time, and lives until `close`."""
+        if self.draft == "off":
+            return None
+        from localllm.generate.speculation.options import Guessing
+
+        if self.draft == "text":
+            return Guessing()
+        if not self._small:
+            self._small.append(load_model(self.draft, self.n_ctx, self.n_threads))
+        return Guessing(self._small[0])
+
+    def close(self) -> None:
+        """Release the model that guesses."""
+        while self._small:
+            self._small.pop().close()
 
     def cache(self) -> CacheOptions | None:
         """Where prompts are kept: on disk alone, as the context holds the last one."""
@@ -188,7 +216,7 @@ class Generation:
         return cls(
             given_sampling(given), limit, given["ctx_size"], given["threads"], given["batch_size"], given["swa_full"],
             given["kv_type"], (given["cache_dir"] or "") if given["cache"] else None, given["cache_size"],
-            given["chat_template"],
+            given["chat_template"], given["draft"],
         )  # fmt: skip
 
     def sampling(self, model: TextModel) -> Sampling:

@@ -33,8 +33,8 @@ class EngineContext(Sequences, TextContext, Protocol):
         self,
         tokens: Sequence[int],
         positions: None = None,
-        seq_ids: list[int] | None = None,
-        want_logits: list[bool] | None = None,
+        seq_ids: Sequence[int] | None = None,
+        want_logits: Sequence[bool] | None = None,
         stop: NDArray[np.int64] | None = None,
     ) -> Floats: ...
 

@@ -17,6 +17,7 @@ from localllm.generate.params import Sampling
 from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.reply import Reply
 from localllm.generate.sampling import sampler_of
+from localllm.generate.speculation.options import Guessing
 
 
 class ChatModel(TextModel, Protocol):
@@ -45,9 +46,11 @@ class Chat:
         stop: Sequence[str] = (),
         cache: CacheOptions | None = None,
         thinking: bool | None = None,
+        guessing: Guessing | None = None,
     ) -> None:
         """cache: where beginnings of prompts are kept, for other conversations and processes; None: nowhere. thinking:
-        whether the model thinks before it answers, where it can be told; None: as its template has it."""
+        whether the model thinks before it answers, where it can be told; None: as its template has it. guessing: see
+        Model.generate."""
         if model.tokenizer is None:  # raise before a context is made
             raise no_vocabulary(model.path)
         self.model = model
@@ -60,7 +63,8 @@ class Chat:
         """As templates take them; an assistant's message may have reasoning_content, too."""
         self.context = model.context(n_ctx=n_ctx, n_batch=n_batch)
         self._cache = cache.of(self.context) if cache else None
-        self._tape = Tape(self.context, self._cache)
+        self._speculation = guessing.of(model, self.context.n_ctx) if guessing else None
+        self._tape = Tape(self.context, self._cache, self._speculation)
         self._running: Reply | None = None
         self._replaced: Message | None = None
         """The answer that the one under way takes the place of."""
@@ -186,6 +190,8 @@ class Chat:
         self._settle()
         if self._cache:
             self._cache.close()
+        if self._speculation:
+            self._speculation.close()
         self.context.close()
 
     def _turn_starts(self) -> list[int]:

@@ -6,7 +6,7 @@ It knows a context only through `Engine`: tests drive it without a model.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from localllm.generate.piece import Piece
 from localllm.generate.prompt_cache import PromptCache
 from localllm.generate.samplers.row import Floats
 from localllm.generate.sequence import AnswerSequence
+from localllm.generate.speculation.speculation import Speculation
 
 _TOLD_TOKENS, _TOLD_SECONDS = 128, 1.0
 """Of a chunk, where somebody is told how far a prompt is read: at least so many, and about so long."""
@@ -28,7 +29,9 @@ class Engine(Protocol):
     def n_ctx(self) -> int: ...
     @property
     def n_batch(self) -> int: ...
-    def forward(self, tokens: Sequence[int], *, stop: np.ndarray | None = None) -> Floats: ...
+    def forward(
+        self, tokens: Sequence[int], *, want_logits: Sequence[bool] | None = None, stop: np.ndarray | None = None
+    ) -> Floats: ...
     def n_past(self, seq_id: int = 0) -> int: ...
     def cut(self, seq_id: int, position: int) -> int: ...
     def checkpoint(self, seq_id: int = 0) -> None: ...
@@ -38,8 +41,10 @@ class Engine(Protocol):
 class Tape:
     """The ids that sequence 0 of a context holds, so that the next prompt can reuse a common head."""
 
-    def __init__(self, engine: Engine, cache: PromptCache | None = None) -> None:
-        self.engine, self._cache = engine, cache
+    def __init__(
+        self, engine: Engine, cache: PromptCache | None = None, speculation: Speculation | None = None
+    ) -> None:
+        self.engine, self.speculation, self._cache = engine, speculation, cache
         self.ids: list[int] = []
         self.stop = np.zeros(1, np.int64)
         """Set to 1, by a signal handler or another thread: what is evaluated, or will be, ends with Cancelled."""
@@ -70,6 +75,19 @@ class Tape:
                 n = min(max(fitting // _TOLD_TOKENS, 1) * _TOLD_TOKENS, n_batch)
         last: Floats = logits[-1]
         return last
+
+    def verify(self, tokens: Sequence[int], guesses: Sequence[int]) -> Floats:
+        """Evaluate tokens after what is there, and guesses at those that follow, in one pass; float32 [1 + n_guesses,
+        n_vocab]: logits after the last token, and after each guess."""
+        rows = [*tokens, *guesses]
+        want = [i + 1 >= len(tokens) for i in range(len(rows))]
+        logits = self.engine.forward(rows, want_logits=want, stop=self.stop)
+        self.ids += rows
+        return logits
+
+    def cut(self, n: int) -> None:
+        """Forget what is there after the first n tokens, or more of it, where states cannot go back to just there."""
+        del self.ids[self.engine.cut(0, n) :]
 
     def read(self, prompt: Sequence[int]) -> tuple[int, Floats]:
         """Evaluate a prompt; how many of its tokens were there already, or in the cache, and logits after its last
@@ -115,6 +133,38 @@ class Tape:
         return kept
 
 
+def _step(tape: Tape, sequence: AnswerSequence) -> Iterator[Piece]:
+    """One pass: the tokens that are known, and guesses at those that follow, as far as they turn out to be right."""
+    stats, start = sequence.stats, time.perf_counter()
+    tokens = sequence.ids[len(tape.ids) :]
+    guesses: Sequence[int] = ()
+    if tape.speculation:
+        room = min(sequence.room, tape.engine.n_batch - len(tokens))
+        guesses = tape.speculation.guess(sequence.ids, room)
+    begun = time.perf_counter()
+    logits = tape.verify(tokens, guesses) if guesses else tape.feed(tokens)[np.newaxis]
+    seconds = time.perf_counter() - begun
+    n_right = n_used = 0
+    while True:
+        n_known, n_used = len(sequence.ids), n_right
+        piece = sequence.feed(logits[n_right])
+        n_agree = common(sequence.ids[n_known:], guesses[n_right:])
+        n_right += n_agree
+        stats.answer_seconds += time.perf_counter() - start
+        yield piece
+        start = time.perf_counter()
+        if sequence.finished or n_known + n_agree < len(sequence.ids) or not n_agree:
+            break
+    if tape.speculation:
+        tape.speculation.note(len(tokens) + len(guesses), seconds, n_right)
+    if n_right < len(guesses):
+        tape.cut(len(tape.ids) - len(guesses) + n_right)
+    stats.steps += len(tokens) + n_used
+    stats.guessed += len(guesses)
+    stats.guessed_right += n_right
+    stats.answer_seconds += time.perf_counter() - start
+
+
 def common(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the longest common beginning."""
     n = 0
@@ -142,13 +192,7 @@ def drive(tape: Tape, sequence: AnswerSequence) -> Generator[Piece, None, None]:
         finally:
             tape.keep()
         while not sequence.finished:
-            start = time.perf_counter()
-            tokens = sequence.ids[len(tape.ids) :]
-            logits = tape.feed(tokens)
-            stats.steps += len(tokens)
-            piece = sequence.feed(logits)
-            stats.answer_seconds += time.perf_counter() - start
-            yield piece
+            yield from _step(tape, sequence)
     except Cancelled:
         yield sequence.end("cancelled")
     finally:

@@ -75,6 +75,12 @@ class AnswerSequence:
         return bool(self.stats.stop_reason)
 
     @property
+    def room(self) -> int:
+        """Tokens that may follow at the most, and be evaluated: an answer's last one never is."""
+        left = self._n_ctx - len(self.ids)
+        return left if self._max_tokens is None else min(left, self._max_tokens - self.stats.answer_tokens - 1)
+
+    @property
     def stop_text(self) -> str:
         """The stop string that ended the answer, or ""."""
         return self._stops.found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from contextlib import closing as closing_of
 from dataclasses import replace
 from functools import cached_property
 from typing import Self, Unpack
@@ -23,6 +25,7 @@ from localllm.generate.loop import Tape
 from localllm.generate.params import Sampling, SamplingOptions, defaults_of
 from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import Processor, sampler_of
+from localllm.generate.speculation.options import Guessing
 from localllm.model.model import LoadedModel
 from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template, chosen_template
 
@@ -42,6 +45,7 @@ class TextGeneration:
         logits_processor: Processor | Sequence[Processor] = (),
         grammar: Grammar | None = None,
         json_schema: JsonSchema | None = None,
+        guessing: Guessing | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Continue a text, or token ids: an iterator of str, with `.stats` and `.close()`.
@@ -56,9 +60,11 @@ class TextGeneration:
         - grammar: what the answer must be (localllm.generate.grammar.Grammar: a regular expression, Lark, GBNF, ...).
         - json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's); objects
           whose `properties` are named have no others, unless additionalProperties says so.
+        - guessing: localllm.Guessing() guesses tokens to come from the text so far, localllm.Guessing(small_model) by
+          another model: the same answer, sooner where guesses are right.
 
-        The last two need the package llguidance. An answer that is cut by max_tokens, or by the context, is only the
-        beginning of what they ask for.
+        grammar and json_schema need the package llguidance. An answer that is cut by max_tokens, or by the context, is
+        only the beginning of what they ask for.
         Raises ContextFullError for a prompt longer than the context, UsageError for a parameter out of its range,
         GrammarError for a grammar or a schema that no answer can meet.
         """
@@ -66,8 +72,9 @@ class TextGeneration:
         chosen = replace(sampling or self.default_sampling, **options)
         processors = _several(logits_processor)
         return single_answer(
-            self, prompt_ids(self, prompt), chosen, max_tokens, stop, constraint=constraint, processors=processors
-        )
+            self, prompt_ids(self, prompt), chosen, max_tokens, stop, constraint=constraint, processors=processors,
+            guessing=guessing,
+        )  # fmt: skip
 
     def chat(
         self: TextModel,
@@ -79,6 +86,7 @@ class TextGeneration:
         logits_processor: Processor | Sequence[Processor] = (),
         grammar: Grammar | None = None,
         json_schema: JsonSchema | None = None,
+        guessing: Guessing | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answer:
         """Answer messages ({"role": ..., "content": ...}) through the model's chat template; otherwise as `generate`.
@@ -89,8 +97,9 @@ class TextGeneration:
         chosen = replace(sampling or self.default_sampling, **options)
         processors = _several(logits_processor)
         return single_answer(
-            self, chat_ids(self, messages), chosen, max_tokens, stop, constraint=constraint, processors=processors
-        )
+            self, chat_ids(self, messages), chosen, max_tokens, stop, constraint=constraint, processors=processors,
+            guessing=guessing,
+        )  # fmt: skip
 
     def answer(
         self: TextModel,
@@ -104,16 +113,17 @@ class TextGeneration:
         logprobs: int | None = None,
         ignore_eog: bool = False,
         cache: CacheOptions | None = None,
+        guessing: Guessing | None = None,
     ) -> Answer:
         """What `generate` and `chat` are made of: the answer to ids, in a context of its own, released at its end.
 
         constraint: what may come next. logprobs: how many of the likeliest tokens `Answer.logprobs` tells at each place
         (0: the chosen one alone; None: it stays empty). ignore_eog: the model's end tokens are never chosen.
-        cache: where beginnings of prompts are kept, for answers to come; None: nowhere.
+        cache: where beginnings of prompts are kept, for answers to come; None: nowhere. guessing: see `generate`.
         """
         return single_answer(
             self, ids, sampling, max_tokens, stop, n_ctx, n_batch, constraint, logprobs, ignore_eog=ignore_eog,
-            cache=cache,
+            cache=cache, guessing=guessing,
         )  # fmt: skip
 
 
@@ -166,26 +176,21 @@ def single_answer(
     processors: Sequence[Processor] = (),
     ignore_eog: bool = False,
     cache: CacheOptions | None = None,
+    guessing: Guessing | None = None,
 ) -> Answer:
     """The answer to ids, in a context of its own, which is closed at its end."""
-    context = model.context(n_ctx=n_ctx, n_batch=n_batch)
-    kept = cache.of(context) if cache else None
-
-    def close() -> None:
-        try:
-            if kept:
-                kept.close()
-        finally:
-            context.close()
-
+    closing = ExitStack()
     try:
+        context = closing.enter_context(closing_of(model.context(n_ctx=n_ctx, n_batch=n_batch)))
+        kept = closing.enter_context(closing_of(cache.of(context))) if cache else None
+        speculation = closing.enter_context(closing_of(guessing.of(model, context.n_ctx))) if guessing else None
         sampler = sampler_of(model, sampling, processors)
         return begin_answer(
-            model, Tape(context, kept), ids, sampler, max_tokens, stop, lambda _: close(), constraint, logprobs,
-            ignore_eog,
+            model, Tape(context, kept, speculation), ids, sampler, max_tokens, stop, lambda _: closing.close(),
+            constraint, logprobs, ignore_eog,
         )  # fmt: skip
     except BaseException:
-        close()
+        closing.close()
         raise
 
 

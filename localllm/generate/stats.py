@@ -22,6 +22,10 @@ class Stats:
     "cancelled" or "deadline"; "" while running."""
     queue_seconds: float = 0.0
     """Before the prompt was begun, while other requests were served."""
+    guessed: int = 0
+    """Tokens of the answer that were guessed before they came (localllm.generate.speculation), ..."""
+    guessed_right: int = 0
+    """... and how many of those guesses were right."""
 
     @property
     def prompt_rate(self) -> float:
@@ -40,6 +44,8 @@ class Stats:
             f"prompt {self.prompt_tokens} tokens{cached}{_rate(self.prompt_rate)}",
             f"answer {self.answer_tokens} tokens{_rate(self.answer_rate)}",
         ]
+        if self.guessed_right:
+            parts.append(f"{self.guessed_right} of {self.guessed} guesses right")
         if self.stop_reason in _REASONS:
             parts.append(_REASONS[self.stop_reason])
         return f"[ {' | '.join(parts)} ]"

@@ -1,0 +1,37 @@
+"""Drafts for one text, no more of them than pay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from localllm.generate.speculation.drafter import Draft, Drafter
+from localllm.generate.speculation.watch import SIZES, Watch
+
+
+class Speculation:
+    """A drafter and how it does. For one thread at a time."""
+
+    def __init__(self, drafter: Drafter, watch: Watch | None = None) -> None:
+        self.watch = watch or Watch(list(drafter.expected))
+        self._drafter = drafter
+        self._draft = Draft()
+
+    def guess(self, ids: Sequence[int], room: int) -> Sequence[int]:
+        """Tokens that may follow `ids`, at most `room`."""
+        start = time.perf_counter()
+        draft = self._drafter.draft(ids, min(room, SIZES[-1])) if room > 0 else Draft()
+        self.watch.note_drafting(len(draft.tokens), time.perf_counter() - start)
+        n = self.watch.size(draft.kind, len(draft.tokens)) if draft.tokens else 0
+        self._draft = Draft(draft.tokens[:n], draft.kind)
+        return self._draft.tokens
+
+    def note(self, rows: int, seconds: float, n_right: int) -> None:
+        """A pass of so many rows has verified the last guesses: so many of them were right."""
+        self.watch.note_pass(rows, seconds)
+        if self._draft.tokens:
+            self.watch.note_guesses(self._draft.kind, len(self._draft.tokens), n_right)
+
+    def close(self) -> None:
+        """Release what the drafter holds."""
+        self._drafter.close()
