@@ -177,7 +177,7 @@ class Generation:
     cache_size: int = 2 * _UNITS["G"]
     chat_template: str | None = None
     """A name, or a file; None: the model's own."""
-    draft: str = "off"
+    draft: str = "text"
     """Who guesses: "text", "off" or the name of a model."""
     notes: list[str] = field(default_factory=list)
     """What the cache has to say."""

@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_the_text_so_far(call, fake):
         return made
 
     fake.context = interrupting
-    result = call("run", "-p", "hi", *GREEDY)
+    result = call("run", "-p", "hi", *GREEDY, "--draft", "off")
     assert (result.status, result.out) == (130, "hel")
     assert "Traceback" not in result.err
     assert fake.closed

@@ -82,7 +82,7 @@ class TestJson:
 
     def test_ctrl_c_leaves_what_was_said(self, call, fake):
         interrupt(fake, at=10)
-        result = call("run", "-p", "hi", *GREEDY, "-o", "json")
+        result = call("run", "-p", "hi", *GREEDY, "-o", "json", "--draft", "off")
         (row,) = rows(result)
         assert (result.status, row["text"], row["finish_reason"]) == (130, "hel", "cancelled")
 
