@@ -161,6 +161,10 @@ def _read_dat(path: str) -> Imatrix:
     entries = {}
     for i in range(number("the number of entries", _MAX_ENTRIES)):
         name = take(number(f"the length of name {i}", _MAX_NAME), f"name {i}").decode("utf-8", "replace")
+        if not name.isprintable():
+            raise FormatError(
+                f"{path}: no importance matrix (GGUF or .dat): name {i} is {name[:64]!r}, which is no name"
+            )
         calls, n = number(f"the calls of {name}", (1 << 31) - 1), number(f"the size of {name}", (1 << 31) - 1)
         sums = np.frombuffer(take(4 * n, f"{name}"), "<f4").astype(np.float32)
         if not n or not np.isfinite(sums).all() or (sums < 0).any():

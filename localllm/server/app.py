@@ -56,7 +56,7 @@ def create_app(
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        dialect = _dialect_of(dialects, request.url.path)
+        dialect = _dialect_of(dialects, request.scope["path"])  # request.url fails for queries that are no UTF-8
         text = {404: "no such path", 405: f"{request.method} is not among the methods of this path"}
         told = ApiError(error.status_code, text.get(error.status_code, error.detail))
         return error_response(dialect, told, dict(error.headers or {}))

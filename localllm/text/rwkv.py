@@ -45,14 +45,17 @@ class RwkvEncoder:
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a plain token."""
-        return unescape(self._vocab.tokens[token_id])
+        return self._unescaped(self._vocab.tokens[token_id])
+
+    def _unescaped(self, token: str) -> bytes:
+        try:
+            return unescape(token)
+        except ValueError as error:
+            raise self._vocab.error("tokens", f"holds {error}") from None
 
     def _prepare(self) -> None:
         """Tokens by their bytes, and which lengths tokens have that begin with two given bytes, the longest first."""
-        try:
-            ids = {unescape(token): i for i, token in enumerate(self._vocab.tokens)}
-        except ValueError as error:
-            raise self._vocab.error("tokens", f"holds {error}") from None
+        ids = {self._unescaped(token): i for i, token in enumerate(self._vocab.tokens)}
         lengths: dict[bytes, set[int]] = {}
         for token in ids:
             if len(token) > 1:

@@ -1,0 +1,56 @@
+"""Each target on its seeds, and on a few hundred mutants of them that are always the same; findings stay as cases.
+
+Longer runs, guided by coverage: `python -m tests.fuzz`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.table import TARGETS, target
+from tests.fuzz.target import MEGABYTES, examine
+
+MUTANTS = 150
+FINDINGS: dict[str, tuple[bytes, ...]] = {}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_are_taken(name: str) -> None:
+    """A seed that is refused shows nothing."""
+    chosen, refused = target(name), []
+    for seed in chosen.seeds():
+        assert len(seed) <= chosen.max_len
+        try:
+            chosen.run(seed)
+        except Exception as error:
+            refused.append(f"{seed[:60]!r}: {error!r:.300}")
+    assert not [text for text in refused if "it refuses these messages" not in text]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutants_end_in_our_errors_alone(name: str) -> None:
+    chosen, rng = target(name), random.Random(name)
+    seeds = [*chosen.seeds()]
+    before = _peak()
+    for _ in range(MUTANTS):
+        data = rng.choice(seeds)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            data = chosen.mutate(data, rng)[: chosen.max_len]
+        examine(chosen, data)
+    assert _peak() - before < MEGABYTES
+
+
+def _peak() -> int:
+    """Megabytes that this process has had at the most."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()) if sys.platform == "linux" else None
+    return int(found[1]) >> 10 if found else 0
+
+
+@pytest.mark.parametrize(("name", "data"), [(name, data) for name, found in FINDINGS.items() for data in found])
+def test_what_was_found_stays_mended(name: str, data: bytes) -> None:
+    examine(target(name), data)
