@@ -151,8 +151,14 @@ class _Linker:
         self._llvm = llvm
         machine = llvm.Target.from_default_triple().create_target_machine()
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        self._lock = threading.Lock()
+        self._renew_lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
         self.addresses: dict[Key, int] = {}
+
+    def _renew_lock(self) -> None:
+        """Where a process was forked, the thread that had it may not be there."""
+        self._lock = threading.Lock()
 
     def add(self, found: dict[Key, tuple[str, bytes]]) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ Python runs handlers between any two steps of the main thread. What must not be 
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ _PAUSE = 0.005
 """Seconds between two looks whether it is over."""
 _IMPORTS = "<frozen importlib._bootstrap>"
 """The file of the functions that import a module."""
+_LOOPS = os.path.join("asyncio", "runners.py")
+"""The end of the name of the file that begins and ends event loops. While one runs, it lets signals through."""
 _WHOLE: set[CodeType] = set()
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -133,8 +136,11 @@ class _Signals:
 
 def _is_busy(frame: FrameType | None) -> bool:
     while frame:
-        if frame.f_code in _WHOLE or frame.f_code.co_filename == _IMPORTS:
+        code = frame.f_code
+        if code in _WHOLE or code.co_filename == _IMPORTS or code.co_filename.endswith(_LOOPS):
             return True
+        if code.co_name == "run_until_complete":
+            return False
         frame = frame.f_back
     return False
 

@@ -175,6 +175,8 @@ class Engine:
             raise LocalllmError(f"the engine has stopped: {self._error}")
         if self._draining or self._closing:
             raise LocalllmError("the engine is shutting down: it takes no more requests")
+        if not self._thread.is_alive():
+            raise LocalllmError("the engine is that of the process that this one was forked from: make another one")
 
     def _check_room(self) -> None:
         """Raise QueueFullError where one more request is too many."""

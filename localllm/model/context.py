@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from localllm.model.sequences import Moment, Sequences, Span
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.plan import Bound, Plan, aligned
 from localllm.runtime.teams import Teams
+from localllm.runtime.turn import Turn, alone
 
 
 class Loaded(Protocol):
@@ -37,7 +38,11 @@ class Loaded(Protocol):
 
 
 class Context:
-    """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`. One thread at a time may use it."""
+    """n_seq sequences of up to n_ctx tokens each. Made by `Model.context`.
+
+    One thread at a time may use it, whichever that is; where another one is at it, all but `cancel` and `close` raise
+    LocalllmError. In a process that was forked it goes on, unless another thread was at it then. It cannot be copied.
+    """
 
     def __init__(self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False) -> None:
         max_rows = PHASES[-1] if model.network.causal else MAX_ROWS
@@ -72,11 +77,16 @@ class Context:
         """Plans share one arena, one after another; none of them leaves anything there for another."""
         self._cancel = self._stop = np.zeros(1, np.int64)
         self._closed = False
+        self.turn = Turn()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Context cannot be copied or pickled: save and restore carry its sequences")
 
     def n_past(self, seq_id: int = 0) -> int:
         """Tokens that a sequence holds."""
         return self._sequences.tracks[seq_id].past
 
+    @alone
     def cut(self, seq_id: int, position: int) -> int:
         """Forget what a sequence holds from `position` on; where it goes on, which is `position` or lies before it.
 
@@ -90,18 +100,22 @@ class Context:
             raise UsageError(f"sequence {seq_id} holds {track.past} tokens: it cannot be cut at {position}")
         return self._sequences.cut(track, position)
 
+    @alone
     def checkpoint(self, seq_id: int = 0) -> None:
         """Keep a sequence's recurrent states as they are, so that `cut` can come back here."""
         self._sequences.checkpoint(self._track(seq_id))
 
+    @alone
     def copy(self, source: int, target: int) -> None:
         """Give sequence `target` what `source` holds."""
         self._sequences.copy(self._track(source), self._track(target))
 
+    @alone
     def save(self, seq_id: int = 0) -> list[bytes]:
         """What a sequence holds, a state at a time."""
         return self._sequences.save(self._track(seq_id))
 
+    @alone
     def restore(self, seq_id: int, n_past: int, content: Sequence[bytes]) -> None:
         """Put back what `save` gave when the sequence held n_past tokens. Raises UsageError for content that is not of
         this model, kv_type and n_past; nothing has changed then."""
@@ -115,6 +129,7 @@ class Context:
         track = self._track(seq_id)
         return self._sequences.reach(track, min(max(position, 0), track.past))
 
+    @alone
     def span(self, seq_id: int, start: int, stop: int) -> Span:
         """A copy of what a sequence keeps of each position from start to stop alone. Raises UsageError."""
         track = self._track(seq_id)
@@ -122,12 +137,14 @@ class Context:
             raise UsageError(f"sequence {seq_id} holds {track.past} tokens: there is nothing from {start} to {stop}")
         return self._sequences.span(track, start, stop)
 
+    @alone
     def moment(self, seq_id: int, position: int) -> Moment:
         """A copy of all else that a sequence held at a position, which `reach` must give. Raises UsageError."""
         if self.reach(seq_id, position) != position:
             raise UsageError(f"sequence {seq_id} cannot go back to {position}, but to {self.reach(seq_id, position)}")
         return self._sequences.moment(self._track(seq_id), position)
 
+    @alone
     def resume(self, seq_id: int, n_past: int, spans: Sequence[Span], moment: Moment | None = None) -> None:
         """Make a sequence what another was after n_past tokens, from spans (the first begins at 0, each where those
         before it end, or earlier) and a moment (needed where `moment_is_needed`).
@@ -163,6 +180,7 @@ class Context:
         kernels = sorted(set(map(str, self._recorded["body", 1].keys())))
         return "\n".join([*self._sequences.kind, *kernels, rope_digest(self.model.network.ropes(self.n_ctx))])
 
+    @alone
     def clear(self) -> None:
         """Forget all sequences."""
         self._sequences.clear()
@@ -202,14 +220,21 @@ class Context:
         self._cancel[0] = 1
 
     def close(self) -> None:
-        """Release the memory. May be called twice."""
+        """Release the memory, once the forward that another thread has under way has been stopped. May be called twice,
+        and by any thread."""
         self._closed = True
+        self.cancel()
+        with self.turn:
+            self._release()
+
+    def _release(self) -> None:
         self._plans.clear()
         self._joined.clear()
         self.__dict__.pop("_arena", None)
         self._recorded.clear()
         self._sequences = Sequences((), StateOptions(1, self.n_seq, self.model.kv_type), 1)
 
+    @alone
     def forward(
         self,
         tokens: Sequence[int],
@@ -240,6 +265,7 @@ class Context:
         self._evaluate(ids, "head" if n_out else "", n_out, logits, stop)
         return logits
 
+    @alone
     def embed(
         self, tokens: Sequence[int], positions: Sequence[int] | None = None, seq_ids: Sequence[int] | None = None
     ) -> np.ndarray:
@@ -250,6 +276,7 @@ class Context:
         self._evaluate(ids, "norm" if self.model.network.output_norm else "", n_rows, None)
         return self._hidden[:n_rows].copy()
 
+    @alone
     def project(self, part: str, rows: np.ndarray) -> np.ndarray:
         """What the model's "classifier" or "dense" makes of rows like those of `embed`, at most n_batch of them:
         float32 [n_rows, n_out]."""
@@ -265,7 +292,10 @@ class Context:
         self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None, stop: np.ndarray | None = None
     ) -> None:
         """Run the plans of a batch whose rows were filled in and belong to these sequences: the body, and `part`."""
-        self.model.file.check_unchanged()
+        try:
+            self.model.file.check_unchanged()
+        except OSError:  # another thread closes it just now
+            raise LocalllmError(f"{self.model.path}: is closed") from None
         n_rows, n_runs = len(ids), self._sequences.begin(ids)
         at = 0 if logits is None else logits.ctypes.data
         for field, value in (("n_rows", n_rows), ("n_out", n_out), ("n_runs", n_runs), ("logits", at)):

@@ -5,7 +5,6 @@ A text's embedding has the same bits whatever texts are beside it, and however i
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from localllm.model.pooling import POOLINGS
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import n_cells
 from localllm.model.states.state import StateOptions
+from localllm.runtime.turn import Turn
 
 _MAX_SEQUENCES = 64
 """Texts in one batch."""
@@ -47,7 +47,7 @@ class Embedder:
     def __init__(self, model: Loaded) -> None:
         self.model = model
         self._context: Context | None = None
-        self._turn = threading.Lock()
+        self._turn = Turn()
 
     def close(self) -> None:
         with self._turn:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import NoReturn, Self
 
 import numpy as np
 
@@ -303,6 +303,9 @@ class LoadedModel:
                 self._embedder.close()
             self.team.close()
             self.file.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Model cannot be copied or pickled: give other processes its path, to load it by")
 
     def __enter__(self) -> Self:
         return self

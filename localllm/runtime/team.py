@@ -16,13 +16,14 @@ from typing import Final
 
 import numpy as np
 
-from localllm.errors import Cancelled
+from localllm.errors import Cancelled, LocalllmError
 from localllm.kernels.objects import Key, load
 from localllm.kernels.team import CALLER, IDLE, Job, Wait
 from localllm.kernels.team import Team as TeamBlock
 from localllm.kernels.thread import SCRATCH_BYTES, Thread
 from localllm.runtime.plan import ALIGNMENT, Bound, aligned
 from localllm.runtime.system import yield_address
+from localllm.runtime.turn import Turn, after_fork
 
 _SPINS = 2000
 """Looks at a word before the first sched_yield: some 50 microseconds."""
@@ -42,7 +43,7 @@ class Team:
     """n threads. `run` replays a plan on all of them; runs of several callers follow one another, and those of teams
     that were given the same lock."""
 
-    def __init__(self, n_threads: int, turn: threading.Lock | None = None) -> None:
+    def __init__(self, n_threads: int, turn: Turn | None = None) -> None:
         self.n_threads = n_threads
         self._load(KEYS)
         self._block = aligned(-(-TeamBlock.size // ALIGNMENT) * ALIGNMENT)
@@ -53,26 +54,36 @@ class Team:
         """Thread 0's block: the caller's, when it takes part."""
         self._job = aligned(Job.size).view(np.int64)
         self._job_address = self._job.ctypes.data
-        self._turn = turn or threading.Lock()
-        self._news = _held()
-        """Released by a helper when a job has ended that the caller waits for: a hint to read the state."""
-        self._sleeping = [_held() for _ in range(n_threads)]
-        self._asleep = [False] * n_threads
-        self._gate = threading.Lock()
+        self._turn = turn or Turn()
         self._closed = False
-        self._helpers = [
-            threading.Thread(target=self._work, args=(ith,), name=f"localllm-{ith}", daemon=True)
-            for ith in range(n_threads)
-        ]
-        self._started = n_threads
-        """Helpers from this number on run."""
-        self._set("state", IDLE)
-        self._set("spins", _SPINS)
-        self._set("yield_", yield_address())
+        self._begin()
+        after_fork(self)
         scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
         for ith in range(n_threads):
             block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
             block[0] = (ith, n_threads, scratch + ith * SCRATCH_BYTES, 0, 0, self._block.ctypes.data)
+
+    def _begin(self) -> None:
+        """No helper runs yet, and there is no job."""
+        n = self.n_threads
+        self._news = _held()
+        """Released by a helper when a job has ended that the caller waits for: a hint to read the state."""
+        self._sleeping = [_held() for _ in range(n)]
+        self._asleep = [False] * n
+        self._gate = threading.Lock()
+        self._helpers = [
+            threading.Thread(target=self._work, args=(ith,), name=f"localllm-{ith}", daemon=True) for ith in range(n)
+        ]
+        self._started = n
+        """Helpers from this number on run."""
+        self._words[:] = 0
+        self._set("state", IDLE)
+        self._set("spins", _SPINS)
+        self._set("yield_", yield_address())
+
+    def forked(self) -> None:
+        """In a process that was forked, which has none of the helpers: they are started again when needed."""
+        self._begin()
 
     def _load(self, keys: tuple[Key, Key]) -> None:
         addresses = load(keys)
@@ -91,9 +102,11 @@ class Team:
 
         cancel: an int64, not 0 to stop: kernels then claim no more work, and the plan ends at its next stage. Any
         thread may set it, before the run or while it lasts. rows: of the batch, to tell how long it will take.
-        Raises Cancelled if the plan did not come to its end.
+        Raises Cancelled if the plan did not come to its end, LocalllmError once the team is closed.
         """
         with self._turn:
+            if self._closed:
+                raise LocalllmError("the model is closed")
             start = time.perf_counter()
             quick = plan.seconds_a_row * rows < _QUICK_SECONDS
             self._job[:] = (plan.address, len(plan), cancel.ctypes.data, CALLER if quick else 0)

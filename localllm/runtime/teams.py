@@ -3,13 +3,13 @@ differ. Results do not: they have the same bits for any number."""
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
+from localllm.errors import LocalllmError
 from localllm.runtime.plan import Bound
 from localllm.runtime.team import Team
 from localllm.runtime.tuned import Threads
+from localllm.runtime.turn import Turn
 
 
 class Teams:
@@ -20,7 +20,8 @@ class Teams:
         self.threads = threads
         self._few_rows = few_rows
         self._teams: dict[int, Team] = {}
-        self._turn = threading.Lock()
+        self._closed = False
+        self._turn = Turn()
         """Runs of all teams follow one another: together they would want more cores than there are."""
 
     def of(self, rows: int) -> Team:
@@ -29,6 +30,8 @@ class Teams:
         team = self._teams.get(n)
         if team is None:
             with self._turn:
+                if self._closed:
+                    raise LocalllmError("the model is closed")
                 team = self._teams.setdefault(n, Team(n, self._turn))
         return team
 
@@ -37,6 +40,8 @@ class Teams:
         self.of(rows).run(plan, cancel, rows)
 
     def close(self) -> None:
-        """Let all threads end."""
-        for team in self._teams.values():
+        """Let all threads end, once the run that is under way has; then nothing runs any more."""
+        with self._turn:
+            self._closed = True
+        for team in list(self._teams.values()):
             team.close()
