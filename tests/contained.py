@@ -46,8 +46,11 @@ ADDRESS_SPACE = 3 << 30
 """Bytes of address space that a child may ask for: nothing takes the machine's memory before its peak is known."""
 CRASHED = 70
 """Exit status of a function that raised."""
-SLOWNESS = float(os.environ.get("LOCALLLM_TEST_SLOWNESS", "1"))
-"""Limits on time are multiplied by it: for machines that do other work, too."""
+
+
+def slowness() -> float:
+    """How much longer things take now than on a quiet machine: limits on time are multiplied by it."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def contained(
         "module": function.__module__,
         "name": function.__qualname__,
         "arguments": arguments,
-        "seconds": seconds * SLOWNESS,
+        "seconds": seconds * slowness(),
         "stdin": stdin.decode("latin-1"),
         "environment": {**os.environ, **(environment or {})},
         "folder": os.getcwd(),

@@ -171,9 +171,16 @@ def configure(ctx: click.Context, verb: str) -> None:
     ctx.default_map = {verb: ctx.obj.default_map()}
 
 
+_MAX_LINE = 1500
+"""Characters of an error: a value of a file may have a million."""
+
+
 def _complain(text: str) -> None:
     """One line on stderr, whatever the message holds."""
-    click.echo("localllm: " + visible(" ".join(text.split())), err=True)
+    line = visible(" ".join(text.split()))
+    if len(line) > _MAX_LINE:
+        line = f"{line[:_MAX_LINE]}… ({len(line)} characters)"
+    click.echo(f"localllm: {line}", err=True)
 
 
 def _usage(error: click.UsageError) -> int:

@@ -294,7 +294,7 @@ class _Life:
     def __init__(self, models: Models, name: str | None, url: str) -> None:
         self._models, self._name, self._url = models, name, url
         self._task: asyncio.Task[None] | None = None
-        self.failed: LocalllmError | None = None
+        self.failed: BaseException | None = None
 
     def begin(self, stop: Callable[[], None]) -> None:
         self._models.is_starting = self._name is not None
@@ -313,6 +313,9 @@ class _Life:
         except ApiError as error:
             cause = error.__cause__
             self.failed = cause if isinstance(cause, LocalllmError) else LocalllmError(error.message)
+            stop()
+        except Exception as error:  # no memory, or a bug: without its model the server would wait for nothing
+            self.failed = error
             stop()
 
     def draining(self) -> None:

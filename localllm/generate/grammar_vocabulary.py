@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _PROBES = ("a", " a", "a ", "a a")
+_MAX_TOKEN = 1024
+"""Bytes of a token that a grammar may choose: longer ones make llguidance panic (PARENT_BITS of toktrie)."""
 
 
 class TextTokenizer(Protocol):
@@ -65,7 +67,8 @@ class _Wrapper:
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         n_vocab, ends = tokenizer.n_vocab, tokenizer.eog_ids
-        self.tokens: Sequence[bytes] = [tokenizer.token_bytes(i, special=True) for i in range(n_vocab)]
+        tokens = (tokenizer.token_bytes(i, special=True) for i in range(n_vocab))
+        self.tokens: Sequence[bytes] = [token if len(token) <= _MAX_TOKEN else b"" for token in tokens]
         # An end token may be one that texts could hold, by its type: it must not count as a part of theirs.
         self.special_token_ids = [i for i in range(n_vocab) if i in ends or tokenizer.is_control(i)]
         self.eos_token_id = min(ends, default=None)

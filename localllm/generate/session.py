@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Self, Unpack
 
+from localllm.errors import TemplateError
 from localllm.generate.answer import (
     Answer,
     Message,
@@ -147,15 +148,21 @@ class Model(TextGeneration, LoadedModel):
     @cached_property
     def template(self) -> ChatTemplate | PlainTurns:
         """The file's own chat template; where it has none (`is_fallback`), what its vocabulary asks for, or plain
-        dialogue. `description` says which."""
-        return chat_template(self.metadata, self.tokenizer)
+        dialogue. `description` says which. Raises TemplateError, which names the file."""
+        return self._own_template()
 
     @cached_property
     def tool_template(self) -> ChatTemplate | PlainTurns:
         """What conversations with tools go through: the file's template `tool_use`, where it has one of that name."""
         if f"{TEMPLATE_KEY}.tool_use" not in self.metadata:
             return self.template
-        return chat_template(self.metadata, self.tokenizer, "tool_use")
+        return self._own_template("tool_use")
+
+    def _own_template(self, name: str | None = None) -> ChatTemplate | PlainTurns:
+        try:
+            return chat_template(self.metadata, self.tokenizer, name)
+        except TemplateError as error:
+            raise TemplateError(f"{self.path}: {error}") from None
 
     @cached_property
     def default_sampling(self) -> Sampling:

@@ -280,7 +280,7 @@ def spec_for(architecture: str, path: str = "") -> Spec:
     table = _table()
     if architecture not in table:
         raise UnsupportedError(
-            f"{path}: architecture {architecture!r} is not supported; supported: {', '.join(architectures())}"
+            f"{path}: architecture {architecture!r:.80} is not supported; supported: {', '.join(architectures())}"
         )
     specs: dict[str, Spec] = import_module(f"localllm.model.specs.{table[architecture]}").SPECS
     assert architecture in specs, f"FILES names specs/{table[architecture]}.py for {architecture!r}, its SPECS does not"

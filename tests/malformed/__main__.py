@@ -1,0 +1,96 @@
+"""Runs the corpus of malformed files: `python -m tests.malformed [--exec] [--metadata all] [--share 1/4]`.
+
+Prints what is not as it must be, and figures: files, runs, the longest and the largest of each command. Ends with
+status 1 where something was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.contained import Outcome
+from tests.malformed import corpus
+from tests.malformed.case import Case
+from tests.malformed.commands import DOORS, Door, execute, problem_of, run, seconds_of
+
+
+@dataclass
+class Figures:
+    """Of many runs."""
+
+    n_files: int = 0
+    n_runs: int = 0
+    statuses: dict[int | None, int] = field(default_factory=lambda: defaultdict(int))
+    longest: dict[str, tuple[float, str]] = field(default_factory=dict)
+    largest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, door: str, name: str, outcome: Outcome, problem: str) -> None:
+        self.n_runs += 1
+        self.statuses[outcome.status] += 1
+        self.longest[door] = max(self.longest.get(door, (0.0, "")), (outcome.seconds, name))
+        self.largest[door] = max(self.largest.get(door, (0, "")), (outcome.peak_bytes, name))
+        if problem:
+            self.problems.append(f"{name}: {problem}")
+            print(self.problems[-1], flush=True)
+
+    def tell(self) -> int:
+        """Prints them; the exit status."""
+        ends = ", ".join(f"{n} with status {status}" for status, n in sorted(self.statuses.items(), key=str))
+        print(f"{self.n_files} files, {self.n_runs} runs: {ends}; {len(self.problems)} problems")
+        for door, (seconds, name) in self.longest.items():
+            n_bytes, large = self.largest[door]
+            print(f"{door}: at most {seconds:.2f} s ({name}), {n_bytes / 1e6:.0f} MB ({large})")
+        return 1 if self.problems else 0
+
+
+def run_corpus(cases: list[Case], doors: list[Door], options: argparse.Namespace) -> Figures:
+    figures = Figures(n_files=len(cases))
+    program = shlex.split(options.program)
+
+    def one(case: Case) -> list[tuple[Door, Outcome, str]]:
+        with tempfile.TemporaryDirectory(prefix="malformed-") as folder:
+            path = case.write(Path(folder))
+            made = []
+            for door in doors:
+                limits = (seconds_of(case), options.megabytes)
+                if options.exec:
+                    outcome = execute(door, path, program, *limits)
+                else:
+                    outcome = run(door, path, seconds=limits[0], megabytes=limits[1])
+                made.append((door, outcome, problem_of(case, door, path, outcome)))
+            return made
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for case, made in zip(cases, pool.map(one, cases), strict=True):
+            for door, outcome, problem in made:
+                figures.add(door.name, case.name, outcome, problem)
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.malformed", description=__doc__)
+    parser.add_argument("--exec", action="store_true", help="as real processes, not as forked children")
+    parser.add_argument("--program", default="localllm", help="what --exec runs")
+    parser.add_argument("--megabytes", type=float, default=300.0, help="that a run may take")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, with --exec")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
+    options = parser.parse_args()
+    cases = [case for case in corpus.cases() if options.only in case.name]
+    if options.list:
+        for case in cases:
+            print(case.name, case.classes, case.stage.name, case.source)
+        return 0
+    return run_corpus(cases, list(DOORS), options).tell()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
