@@ -5,7 +5,8 @@ import pytest
 from localllm.errors import FileError, FormatError, LocalllmError, NeedMoreError, UnsupportedError
 from localllm.gguf.reader import open_gguf, open_header
 from tests.gguf import build as b
-from tests.gguf.test_hostile import CASES, GOOD
+from tests.gguf.test_hostile import GOOD
+from tests.malformed.parser import CASES
 
 HEADER = GOOD.rindex(b.pack("IQ", 0, 64)) + 12
 """GOOD up to the last row of its directory."""
@@ -62,21 +63,20 @@ def test_a_long_vocabulary_is_not_asked_for_string_by_string():
     assert caught.value.n_bytes > 70_000
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_found_as_in_a_file(name):
-    content, words = CASES[name]
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_wrong_is_found_as_in_a_file(case):
+    content = case.content
     with pytest.raises((FormatError, UnsupportedError)) as caught:
         whole(content, len(content))
     assert str(caught.value).startswith("far.gguf: ")
-    assert words in str(caught.value)
+    assert case.words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_never_a_reason_to_read_on_for_ever(name):
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_wrong_is_never_a_reason_to_read_on_for_ever(case):
     """Nothing beyond the stated size is asked for, and the error comes before or at the end."""
-    content, _ = CASES[name]
     with pytest.raises((FormatError, UnsupportedError)):
-        read_on(content)
+        read_on(case.content)
 
 
 def test_the_stated_size_counts():

@@ -99,9 +99,10 @@ def _ask(lines: Any, out: int, process: int) -> None:
     for line in lines:
         os.write(out, line.encode())
         if found := re.match(r"http://127\.0\.0\.1:(\d+) serves", line):
-            answer = ask(int(found[1]))
-            os.write(out, f"{answer}\n".encode())
-            os.kill(process, signal.SIGTERM)
+            try:
+                os.write(out, f"{ask(int(found[1]))}\n".encode())
+            finally:
+                os.kill(process, signal.SIGTERM)
 
 
 _ASKED: dict[str, dict[str, Any]] = {
@@ -114,7 +115,7 @@ def ask(port: int) -> str:
     """A completion and a turn of a conversation, of two tokens: the status of each, and the text of an error."""
     told = []
     for path, body in _ASKED.items():
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", path, json.dumps(body | {"max_tokens": 2, "temperature": 0}), _JSON)
         answer = connection.getresponse()
         text = answer.read().decode()
