@@ -46,6 +46,10 @@ class TemplateError(LocalllmError):
     """A chat template is broken, or tried something that it may not do."""
 
 
+class TemplateTimeError(TemplateError):
+    """A chat template takes too long."""
+
+
 class ContextFullError(LocalllmError):
     """The prompt or the answer does not fit into the context; names both sizes."""
 

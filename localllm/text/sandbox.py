@@ -1,112 +1,56 @@
 """A sandbox for the templates of untrusted model files: no access to Python, no endless loop, no exploding string.
 
 jinja2's ImmutableSandboxedEnvironment keeps a template from running code and from changing its arguments; it does not
-keep it from spinning or from filling the memory. Here every loop step, call and operator checks a deadline, and all
-that can make a string or a list much larger than its parts is measured first. In process: a child costs too much at
-start-up. Import this module when a template is at hand, not before: it imports jinja2.
+keep it from spinning or from filling the memory. Here every loop step, call, comparison, filter and operator checks a
+deadline, all that can make a string or a list much larger than its parts is measured first (localllm.text.sizes), and
+what was made is counted (localllm.text.limits). Nothing is computed while a template is compiled, and its length in
+tokens bounds what compiling takes. In process: a child costs too much at start-up. Import this module when a template
+is at hand, not before: it imports jinja2.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import GeneratorType
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
-from jinja2.runtime import Context
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.utils import Cycler, Namespace
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup, escape
 
-MAX_TEXT = 1 << 23
-"""Characters of any string a template makes, its output included."""
-MAX_TEXT_IN_ALL = 1 << 28
-"""Characters of all strings that one rendering makes."""
-MAX_ITEMS = 1 << 17
-"""Elements of any list or dict a template makes, those of its elements included."""
-MAX_BITS = 1 << 12
-"""Bits of any integer a template makes."""
-MAX_WIDTH = 1000
-"""Width or precision of a formatted value, and of an indentation."""
-SECONDS = 2.0
-"""How long a rendering may take."""
-
+from localllm.text.limits import (
+    MAX_DEPTH,
+    MAX_TEXT,
+    MAX_TOKENS,
+    LimitError,
+    charge,
+    check_bits,
+    check_clock,
+    check_count,
+    check_items,
+    check_length,
+    check_made,
+)
+from localllm.text.sizes import FILTERS, METHODS, OPERATORS, Size, formatted, takes_width_from_value
 
 _UNBOUNDED = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
 """Filters that no prompt needs, and whose time or size no limit can tell beforehand."""
+_SCOPES = ("_block_vars", "_loop_vars")
+"""What jinja2 hands on with a call, for what wants the context."""
 _NOT_CALLED = {
-    str: frozenset(("encode", "striptags", "translate", "unescape")),
+    str: frozenset(("encode", "maketrans", "striptags", "translate", "unescape")),
     int: frozenset(("from_bytes", "to_bytes")),
 }
 """Methods for which the same holds: bytes have methods that make gigabytes, a table for `translate` may, too."""
-
-
-class LimitError(SecurityError):
-    """A template went beyond a limit."""
-
-
-class _Budget:
-    """What one rendering may still use."""
-
-    def __init__(self) -> None:
-        self.deadline = time.monotonic() + SECONDS
-        self.text = MAX_TEXT_IN_ALL
-
-
-_budget: ContextVar[_Budget] = ContextVar("_budget")
-
-
-def start_rendering() -> None:
-    """Begin a rendering in this thread, with a fresh budget of time and text."""
-    _budget.set(_Budget())
-
-
-def check_clock() -> None:
-    """LimitError when the time of this rendering is over."""
-    if time.monotonic() > _budget.get().deadline:
-        raise LimitError(f"it takes longer than {SECONDS:g} seconds")
-
-
-def check_text(n_characters: int) -> None:
-    """LimitError for a string that would be too long, or one too many."""
-    budget = _budget.get()
-    budget.text -= n_characters
-    if n_characters > MAX_TEXT or budget.text < 0:
-        raise LimitError(f"it makes a text of more than {MAX_TEXT} characters, or {MAX_TEXT_IN_ALL} in all")
-
-
-def check_made(value: Any) -> None:
-    """LimitError for what a function or a filter made, if it is too large."""
-    if isinstance(value, str):
-        check_text(len(value))
-    elif isinstance(value, int):
-        _bits(value.bit_length())
-    elif isinstance(value, list | tuple | dict):
-        check_items(value)
-
-
-def check_items(value: Any) -> None:
-    """LimitError for a list, tuple or dict that holds too much.
-
-    A list may hold another twice: forty lines of template make one that takes years to print or to compare.
-    """
-    n_items, n_text, stack = 0, 0, [value]
-    while stack:
-        item = stack.pop()
-        n_items += 1
-        if isinstance(item, str):
-            n_text += len(item)
-        elif isinstance(item, list | tuple):
-            stack += item
-        elif isinstance(item, Mapping):
-            stack += item.values()
-        if n_items > MAX_ITEMS or n_text > MAX_TEXT:
-            raise LimitError(f"it makes a list of more than {MAX_ITEMS} elements or {MAX_TEXT} characters")
 
 
 class Generation(Extension):
@@ -119,21 +63,59 @@ class Generation(Extension):
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        """All tokens, unless there are too many: what comes after takes time and memory by their number, some of it by
+        its square."""
+        for n, token in enumerate(stream):
+            if n >= MAX_TOKENS:
+                raise LimitError(f"it has more than {MAX_TOKENS} words and signs")
+            yield token
+
+
+class _Code(CodeGenerator):
+    """Leaves to the rendering what could be computed before it: only there it is counted."""
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
+        check_clock()
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if frame.eval_ctx.volatile:
+            self.write("(environment.escaped if context.eval_ctx.autoescape else str)(")
+        else:
+            self.write("environment.escaped(" if frame.eval_ctx.autoescape else "str(")
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
+        """Calls of the environment's own checks are none of the template's."""
+        if not isinstance(node.node, nodes.EnvironmentAttribute):
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+            return
+        self.write(f"environment.{node.node.name}(")
+        for arg in node.args:
+            self.visit(arg, frame)
+            self.write(", ")
+        self.write(")")
+
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
     """The environment of chat templates: that of transformers (`apply_chat_template`), within limits."""
 
-    intercepted_binops = frozenset(("*", "**", "+", "%"))
+    intercepted_binops = frozenset(OPERATORS)
+    code_generator_class = _Code
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation], optimized=False)
         del self.globals["lipsum"]
         for name in _UNBOUNDED:
             del self.filters[name]
         self.filters |= {"join": _join, "sum": _sum}
-        self.globals["namespace"] = _Namespace
-        for name, function in self.filters.items():
-            self.filters[name] = _measured(function, None if name == "join" else _SIZES.get(name))
+        self.globals |= {"namespace": _Namespace, "cycler": _cycler}
+        filters: dict[str, Any] = {**self.filters}
+        tests: dict[str, Any] = {**self.tests}
+        self.filters = {name: _measured(function, FILTERS.get(name)) for name, function in filters.items()}
+        self.tests = {name: _measured(function, None) for name, function in tests.items()}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _Instrument().visit(super()._parse(source, name, filename))
@@ -143,21 +125,36 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Operators that can explode: repetition, power, concatenation, formatting."""
         check_clock()
-        _OPERATORS[operator](left, right)
+        OPERATORS[operator](left, right)
+        _check_escapes(left, right)
         result = super().call_binop(context, operator, left, right)
-        if isinstance(result, list | tuple):
-            check_items(result)
+        check_made(result)
         return result
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls of functions, macros and methods."""
         check_clock()
         owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str) and (size := _SIZES.get(getattr(__obj, "__name__", ""))) is not None:
-            check_text(size(owner, *args, **kwargs))
+        if isinstance(owner, str):
+            kwargs = {key: value for key, value in kwargs.items() if key not in _SCOPES}
+            name = getattr(__obj, "__name__", "")
+            if name == "join":
+                text = owner.join(_texts(owner, *args, **kwargs))
+                check_made(text)
+                return text
+            if name in METHODS:
+                check_length(METHODS[name](owner, *args, **kwargs))
+            _check_escapes(owner, *args, *kwargs.values())
+        elif isinstance(__obj, LoopContext) and args:
+            args = (__self.ticking(args[0]), *args[1:])
         result = super().call(__context, __obj, *args, **kwargs)
         check_made(result)
         return result
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Also each step along the path of `map(attribute="a.b.c")`."""
+        check_clock()
+        return super().getitem(obj, argument)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Beside what jinja2 finds unsafe: what is not bounded."""
@@ -173,23 +170,47 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         text: str = value.__self__
 
         def wrapper(*args: Any, **kwargs: Any) -> str:
-            if re.search(r"\{[^{}]*[:!][^{}]*\{", text):
+            if takes_width_from_value(text):
                 raise LimitError("it takes the width of a field from a value")
-            check_text(_formatted_size(text, text.count("{"), (*args, *kwargs.values())))
+            check_length(formatted(text, text.count("{"), (*args, *kwargs.values())))
             return inner(*args, **kwargs)
 
         return wrapper
 
     def ticking(self, items: Iterable[Any]) -> Iterator[Any]:
         """What a loop runs over; checks the clock at every step."""
+        if isinstance(items, str):
+            check_count(len(items))
         for item in items:
             check_clock()
             yield item
 
     def weighed(self, value: Any) -> Any:
-        """A list, tuple or dict as a template writes it."""
+        """A list, tuple or dict as a template writes it, or as a macro gets it."""
         check_items(value)
         return value
+
+    def sliced(self, value: Any) -> Any:
+        """What `[begin:end]` gives: no deeper than what it was cut from."""
+        check_clock()
+        charge(sys.getsizeof(value))
+        return value
+
+    def compared(self, value: Any) -> Any:
+        """What a comparison looks at."""
+        check_clock()
+        return value
+
+    def spread(self, value: Any) -> Any:
+        """What stands behind `*` or `**` in a call."""
+        if hasattr(value, "__len__"):
+            check_count(len(value))
+        return value
+
+    def escaped(self, value: Any) -> str:
+        """What `{% autoescape true %}` makes of an expression."""
+        check_length(FILTERS["escape"](value))
+        return escape(value)
 
     def joined(self, *parts: Any) -> str:
         """The operator `~`."""
@@ -205,12 +226,14 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             if size > MAX_TEXT:
                 break
             gathered.append(part)
-        check_text(size)
-        return "".join(gathered)
+        check_length(size)
+        text = "".join(gathered)
+        charge(sys.getsizeof(text))
+        return text
 
 
 class _Instrument(NodeTransformer):
-    """Puts the environment's checks into loops, container literals and `~`."""
+    """Puts the environment's checks into the tree of a template."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -226,24 +249,77 @@ class _Instrument(NodeTransformer):
 
     visit_Dict = visit_List
 
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:
+        """A macro gets what it has no parameters for as a tuple and a dict."""
+        return _check("weighed", node) if node.ctx == "load" and node.name in ("varargs", "kwargs") else node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _check("joined", *node.nodes)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        self.generic_visit(node)
+        return _check("sliced", node) if isinstance(node.arg, nodes.Slice) else node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        node.expr = _check("compared", node.expr)
+        for operand in node.ops:
+            operand.expr = _check("compared", operand.expr)
+        return node
+
+    def visit_Const(self, node: nodes.Const) -> nodes.Node:
+        if isinstance(node.value, int):
+            check_bits(node.value.bit_length())
+        return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        self.generic_visit(node)
+        for part in ("dyn_args", "dyn_kwargs"):
+            if (given := getattr(node, part)) is not None:
+                setattr(node, part, _check("spread", given))
+        return node
+
+    visit_Filter = visit_Test = visit_Call
 
 
 def _check(method: str, *args: Any) -> nodes.Call:
     return nodes.Call(nodes.EnvironmentAttribute(method), list(args), [], None, None, lineno=args[0].lineno)
 
 
-def _measured(function: Callable[..., Any], size: Callable[..., int] | None) -> Callable[..., Any]:
-    """A filter that checks the clock, and its result before and after it is made."""
+def _check_escapes(*values: Any) -> None:
+    """Where one is marked as safe in HTML (`|safe`), the others are escaped: a letter becomes six."""
+    if any(isinstance(value, Markup) for value in values):
+        check_length(6 * sum(len(value) for value in values if isinstance(value, str)))
+
+
+class _Lazy:
+    """What `map` and its like give, one by one."""
+
+    __slots__ = ("_depth", "_items")
+
+    def __init__(self, items: Iterator[Any], depth: int) -> None:
+        self._items, self._depth = items, depth
+
+    def __iter__(self) -> _Lazy:
+        return self
+
+    def __next__(self) -> Any:
+        check_clock()
+        return next(self._items)
+
+
+def _measured(function: Callable[..., Any], size: Size | None) -> Callable[..., Any]:
+    """A filter, or a test, that checks the clock, and its result before and after it is made."""
     marker = getattr(function, "jinja_pass_arg", None)
 
     def measured(*args: Any, **kwargs: Any) -> Any:
         check_clock()
         if size is not None:
-            check_text(size(*(args[1:] if marker else args), **kwargs))
+            check_length(size(*(args[1:] if marker else args), **kwargs))
         result = function(*args, **kwargs)
+        if isinstance(result, GeneratorType):
+            return _lazy(result, (*args, *kwargs.values()))
         check_made(result)
         return result
 
@@ -252,32 +328,47 @@ def _measured(function: Callable[..., Any], size: Callable[..., int] | None) -> 
     return measured
 
 
+def _lazy(items: Iterator[Any], args: Iterable[Any]) -> _Lazy:
+    depth = 1 + max((arg._depth for arg in args if isinstance(arg, _Lazy)), default=0)
+    if depth > MAX_DEPTH:
+        raise LimitError(f"it has more than {MAX_DEPTH} filters wait for one another")
+    return _Lazy(items, depth)
+
+
+def _texts(separator: str, items: Iterable[Any]) -> list[Any]:
+    """What is to be joined, once it is certain that the result is not too long."""
+    parts: list[Any] = []
+    size, most = 0, MAX_TEXT // (6 if isinstance(separator, Markup) else 1)
+    for item in TemplateSandbox.ticking(_ENVIRONMENT, items):
+        parts.append(item)
+        size += len(separator) + (len(item) if isinstance(item, str) else 0)
+        check_length(size, most)
+        check_count(len(parts))
+    return parts
+
+
 def _join(value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
     from jinja2.filters import make_attrgetter
 
-    items = map(make_attrgetter(_ATTRIBUTES, attribute), value) if attribute is not None else value
-    parts, size = [], 0
-    for item in items:
-        parts.append(str(item))
-        size += len(parts[-1]) + len(d)
-        check_text(len(parts[-1]) + len(d))
-    check_text(size)
-    return str(d).join(parts)
+    items = map(make_attrgetter(_ENVIRONMENT, attribute), value) if attribute is not None else value
+    return str(d).join(_texts(str(d), map(str, TemplateSandbox.ticking(_ENVIRONMENT, items))))
 
 
 def _sum(iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
     from jinja2.filters import make_attrgetter
 
     total = start
-    for item in map(make_attrgetter(_ATTRIBUTES, attribute), iterable) if attribute is not None else iterable:
+    for item in map(make_attrgetter(_ENVIRONMENT, attribute), iterable) if attribute is not None else iterable:
         check_clock()
-        _add(total, item)
+        OPERATORS["+"](total, item)
         total = total + item
         check_made(total)
     return total
 
 
-_ATTRIBUTES = ImmutableSandboxedEnvironment()
+def _cycler(*items: Any) -> Cycler:
+    check_items(items)
+    return Cycler(*items)
 
 
 class _Namespace(Namespace):
@@ -298,100 +389,5 @@ def _check_name(name: Any) -> None:
         raise SecurityError(f"a namespace takes no names that begin with an underscore: {name!r:.60}")
 
 
-def _bounded(value: Any, most: int, what: str) -> int:
-    if isinstance(value, int) and value > most:
-        raise LimitError(f"it asks for {what} of {value}, at most {most} is given")
-    return int(value) if isinstance(value, int) else 0
-
-
-def _width(text: Any, width: Any = 80, *_: Any, **named: Any) -> int:
-    return len(str(text)) + _bounded(named.get("width", width), MAX_TEXT, "a width")
-
-
-def _indented(text: Any, width: Any = 4, *_: Any, **named: Any) -> int:
-    n = len(width) if isinstance(width, str) else _bounded(width, MAX_WIDTH, "an indentation")
-    return len(str(text)) + n * (str(text).count("\n") + 1)
-
-
-def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **named: Any) -> int:
-    text, old = str(text), str(old)
-    return len(text) + (text.count(old) if old else len(text) + 1) * len(str(new))
-
-
-def _tabs(text: str, tabsize: int = 8) -> int:
-    return len(text) + text.count("\t") * _bounded(tabsize, MAX_WIDTH, "a width")
-
-
-def _rows(_: Any, n: Any = 1, *more: Any, **named: Any) -> int:
-    return _bounded(max((v for v in (n, *named.values()) if isinstance(v, int)), default=0), MAX_ITEMS, "a row")
-
-
-def _rounded(_: Any, precision: Any = 0, *more: Any, **named: Any) -> int:
-    return _bounded(precision, 300, "a precision")
-
-
-def _joined(separator: str, items: Iterable[Any]) -> int:
-    # a generator cannot be looked into without using it up; what `map` and `select` yield was measured one by one
-    return sum(len(str(item)) + len(separator) for item in items) if isinstance(items, list | tuple | str) else 0
-
-
-def _percent(text: Any, *args: Any, **named: Any) -> int:
-    if "*" in str(text):
-        raise LimitError("it takes the width of a field from a value")
-    return _formatted_size(str(text), str(text).count("%"), (*args, *named.values()))
-
-
-def _formatted_size(text: str, n_fields: int, args: tuple[Any, ...]) -> int:
-    if any(int(digits) > MAX_WIDTH for digits in re.findall(r"\d{4,20}", text)) or re.search(r"\d{21}", text):
-        raise LimitError(f"it asks for a field wider than {MAX_WIDTH}")
-    return len(text) + n_fields * (MAX_WIDTH + max((len(str(arg)) for arg in args), default=0))
-
-
-_SIZES: dict[str, Callable[..., int]] = {
-    "center": _width,
-    "ljust": _width,
-    "rjust": _width,
-    "zfill": _width,
-    "expandtabs": _tabs,
-    "indent": _indented,
-    "replace": _replaced,
-    "format": _percent,
-    "join": _joined,
-    "batch": _rows,
-    "slice": _rows,
-    "round": _rounded,
-}
-"""Filters and methods of str: how many characters they will make, at most."""
-
-
-def _multiply(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int):
-        _bits(left.bit_length() + right.bit_length())
-    for sequence, count in ((left, right), (right, left)):
-        if isinstance(count, int) and isinstance(sequence, str):
-            check_text(len(sequence) * max(count, 0))
-        elif isinstance(count, int) and isinstance(sequence, list | tuple) and len(sequence) * count > MAX_ITEMS:
-            raise LimitError(f"it makes a list of more than {MAX_ITEMS} elements")
-
-
-def _power(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int):
-        _bits(left.bit_length() * max(right, 0))
-
-
-def _bits(n_bits: int) -> None:
-    if n_bits > MAX_BITS:
-        raise LimitError(f"it makes a number of more than {MAX_BITS} bits")
-
-
-def _add(left: Any, right: Any) -> None:
-    if isinstance(left, str) and isinstance(right, str):
-        check_text(len(left) + len(right))
-
-
-def _remainder(left: Any, right: Any) -> None:
-    if isinstance(left, str):
-        check_text(_percent(left, *(right if isinstance(right, tuple) else (right,))))
-
-
-_OPERATORS: dict[str, Callable[[Any, Any], None]] = {"*": _multiply, "**": _power, "+": _add, "%": _remainder}
+_ENVIRONMENT = TemplateSandbox()
+"""By which `join` and `sum` reach the attributes of what they get."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from localllm.errors import FileError, TemplateError, UsageError
+from localllm.errors import FileError, TemplateError, TemplateTimeError, UsageError
 from localllm.text.templates import TEMPLATES, fallback_for, named, unknown_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from localllm.text.tokenizer import Tokenizer
 
-MAX_SOURCE = 1 << 18
+MAX_SOURCE = 1 << 17
 """Characters of a template; the longest on the hub have some 30,000."""
 
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -64,11 +64,11 @@ class ChatTemplate:
         """The text of `messages` ({"role": ..., "content": ...}), ready for the assistant's turn.
 
         `extra` are further variables (tools, enable_thinking, ...). TemplateError when the template is broken, refuses
-        the messages, or goes beyond a limit of localllm.text.sandbox.
+        the messages, or goes beyond a limit of localllm.text.limits; TemplateTimeError where that is its time.
         """
-        from localllm.text.sandbox import MAX_TEXT, LimitError, check_clock, check_text, start_rendering
+        from localllm.text.limits import MAX_TEXT, LimitError, check_clock, check_made, start_rendering
 
-        start_rendering()  # compiling counts: it computes what is constant
+        start_rendering()  # compiling counts
         if self._compiled is None:
             self._compiled = _compile(self.source)
         variables = {"tools": None, "documents": None, **self._tokens, **extra}
@@ -77,7 +77,7 @@ class ChatTemplate:
         try:
             for piece in self._compiled.generate(variables):
                 check_clock()
-                check_text(len(piece))
+                check_made(piece)
                 size += len(piece)
                 if size > MAX_TEXT:
                     raise LimitError(f"it writes more than {MAX_TEXT} characters")
@@ -243,9 +243,9 @@ def _refuse(message: str) -> NoReturn:
 def _now(form: str) -> str:
     from datetime import datetime
 
-    from localllm.text.sandbox import check_text
+    from localllm.text.limits import MAX_WIDTH, check_length
 
-    check_text(100 * len(form))
+    check_length(len(form), MAX_WIDTH)
     return datetime.now().strftime(form)
 
 
@@ -257,7 +257,8 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     """JSON as transformers writes it: jinja2's own escapes `<`, `>` and `&` for HTML."""
-    from localllm.text.sandbox import MAX_WIDTH, LimitError, TemplateSandbox
+    from localllm.text.limits import MAX_WIDTH, LimitError
+    from localllm.text.sandbox import TemplateSandbox
 
     if (indent if isinstance(indent, int) else len(indent or "")) > MAX_WIDTH:
         raise LimitError(f"it asks for an indentation of more than {MAX_WIDTH}")
@@ -279,7 +280,8 @@ def _fail(error: Exception) -> NoReturn:
     """TemplateError with one clear line, and the line of the template where it can be told."""
     from jinja2.exceptions import TemplateSyntaxError
 
-    from localllm.text.sandbox import LimitError
+    from localllm.terminal.safe import visible
+    from localllm.text.limits import LimitError, TimeLimitError
 
     line, trace = None, error.__traceback__
     while trace is not None:
@@ -289,9 +291,11 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, TemplateSyntaxError):
         line = error.lineno
     where = "chat template" if line is None else f"chat template, line {line}"
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(visible(str(error)[:3000]).split())[:300]
     if isinstance(error, _RefusedError):
         raise TemplateError(f"{where}: it refuses these messages: {text}") from None
+    if isinstance(error, TimeLimitError):
+        raise TemplateTimeError(f"{where}: {text}") from None
     if isinstance(error, LimitError):
         raise TemplateError(f"{where}: {text}") from None
     raise TemplateError(f"{where}: {type(error).__name__}: {text or 'no more is known'}") from None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from localllm.errors import TemplateError
-from localllm.text import sandbox
+from localllm.text import limits
 from localllm.text.template import MAX_SOURCE, ChatTemplate, PlainTurns, chat_template
 from tests.text.build import byte_level, tokenizer_of
 
@@ -204,9 +204,9 @@ class TestLimits:
         ],
     )
     def test_explosions_are_refused_at_once(self, source: str) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         refused(source)
-        assert time.perf_counter() - start < sandbox.SECONDS
+        assert time.thread_time() - start < limits.SECONDS
 
     @pytest.mark.parametrize(
         "source",
@@ -218,7 +218,7 @@ class TestLimits:
         ],
     )
     def test_endless_work_meets_its_deadline(self, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sandbox, "SECONDS", 0.2)
+        monkeypatch.setattr(limits, "SECONDS", 0.2)
         start = time.thread_time()
         assert "it takes longer than 0.2 seconds" in refused(source)
         assert time.thread_time() - start < 2

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from localllm.errors import TemplateError
+from localllm.errors import TemplateError, TemplateTimeError
 
 Message = dict[str, Any]
 
@@ -153,6 +153,8 @@ class Capabilities:
         assert template is not None
         try:
             return template.render(messages, add_generation_prompt=True, **extra)
+        except TemplateTimeError:
+            raise
         except TemplateError:
             return ""
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
-from localllm.errors import TemplateError
+from localllm.errors import TemplateError, TemplateTimeError
 from localllm.generate.answer import (
     HasVocabulary,
     TextModel,
@@ -38,6 +38,7 @@ from localllm.generate.dialogue.messages import (
 from localllm.generate.dialogue.parser import OutputParser, Reading
 from localllm.generate.dialogue.prompts import OWN_FORMS
 from localllm.generate.dialogue.thinking import HARMONY, Thinking, find_thinking
+from localllm.text.limits import one_clock
 
 
 class DialogueTokenizer(TextTokenizer, DirectedTokenizer, Protocol):
@@ -74,6 +75,7 @@ class Prepared:
     template may show earlier answers without their thoughts; 0: the prompt goes on as it is."""
 
 
+@one_clock()
 def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
     """Make a conversation ready for `model`.
 
@@ -108,6 +110,7 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
     )
 
 
+@one_clock()
 def chat_ids(model: TextModel, messages: Sequence[Message]) -> list[int]:
     """Plain messages as ids, through the model's template, ready for the assistant's turn.
 
@@ -166,6 +169,8 @@ class _Prompt:
             last = as_parts(last)
         try:
             full = self._template.render([*messages, *last], add_generation_prompt=False, **self._extra)
+        except TemplateTimeError:
+            raise
         except TemplateError:
             return ""
         head, here, _ = full.partition(_HERE)
@@ -182,6 +187,8 @@ class _Prompt:
         """What the template wrote for the answer's beginning: what is not there without it."""
         try:
             without = self._template.render(messages, add_generation_prompt=False, **self._extra)
+        except TemplateTimeError:
+            raise
         except TemplateError:
             without = ""
         if not without:  # it refuses a conversation that nobody goes on with
