@@ -1,4 +1,4 @@
-"""The numbers of a model, from a file's metadata: one gate that checks each before anything is built on it."""
+"""The numbers of a model, from a file's metadata, each checked before anything is built on it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.errors import FormatError
+from localllm.gate import keys as keys_gate
+from localllm.gate import numbers
+from localllm.gate.check import Place
+from localllm.gguf.metadata import REQUIRED
 from localllm.gguf.reader import GGUFFile
 
-_MAX = {"n_ctx_train": 1 << 31, "n_embd": 1 << 20, "n_layer": 4096, "n_ff": 1 << 22, "n_head": 65536, "head": 8192}
-"""A head of more elements would not fit the scratch memory of the attention kernels (attention.scratch_bytes)."""
-_MAX_EXPERTS = 1024
 _OF_NO_ARCHITECTURE = "xielu."
 """How keys begin that GGUF writes without the architecture's name."""
 SCALING_TYPES = ("none", "linear", "yarn", "longrope")
@@ -90,77 +91,66 @@ class Keys:
     def fail(self, key: str, problem: str) -> FormatError:
         return FormatError(f"{self.file.path}: metadata key {self.full(key)}: {problem}")
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        full = self.full(key)
-        value = self.file.get(full, int) if default is None else self.file.get(full, int, default)
-        return self._within(key, value, low, high)
+    def place(self, key: str, more: str = "") -> Place:
+        """Where a key stands, for checks; more: such as a layer's number."""
+        return Place(self.file.path, f"metadata key {self.full(key)}{more}")
 
-    def _within(self, key: str, value: int, low: int, high: int) -> int:
-        if not low <= value <= high:
-            raise self.fail(key, f"is {value}, must be {low} to {high}")
-        return int(value)
+    def integer(self, key: str, default: int | None = None, *, low: int | None = None, high: int | None = None) -> int:
+        """An integer within the limits of the gate's table; low, high: where other numbers leave less room."""
+        value = self.file.get(self.full(key), int, REQUIRED if default is None else default)
+        return keys_gate.integer(self.place(key), key, value, low, high)
 
     def flag(self, key: str, default: bool) -> bool:
         return bool(self.file.get(self.full(key), bool, default))
 
     def real(self, key: str, default: float | None = None) -> float:
-        """A finite number above 0."""
-        value = self.number(key, default)
-        if value <= 0:
-            raise self.fail(key, f"is {value}, must be above 0")
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        """A finite number."""
-        full = self.full(key)
-        return self._finite(key, float(self.file.get(full, float, *(() if default is None else (default,)))))
+        """A number above 0."""
+        return self.number(key, default, low=keys_gate.POSITIVE)
 
     def at_least_0(self, key: str, default: float | None = None) -> float:
-        """A finite number that is not below 0."""
-        value = self.number(key, default)
-        if value < 0:
-            raise self.fail(key, f"is {value}, must be 0 or more")
-        return value
+        return self.number(key, default, low=0.0)
 
-    def _finite(self, key: str, value: float) -> float:
-        if not math.isfinite(value):
-            raise self.fail(key, f"is {value}, must be finite")
-        return value
+    def number(self, key: str, default: float | None = None, *, low: float | None = None) -> float:
+        """A number within the limits of the gate's table."""
+        value = self.file.get(self.full(key), float, REQUIRED if default is None else default)
+        return keys_gate.real(self.place(key), key, float(value), low)
 
-    def per_layer(self, key: str, n: int, low: int, high: int, default: int | None = None) -> tuple[int, ...]:
+    def per_layer(
+        self, key: str, n: int, default: int | None = None, *, low: int | None = None, high: int | None = None
+    ) -> tuple[int, ...]:
         """An integer for each of n layers: the file has one for all, or a list."""
-        full = self.full(key)
-        if not isinstance(self.file.metadata.get(full), list):
-            return (self.integer(key, low, high, default),) * n
-        values = self._list(key, n)
-        return tuple(self._within(key, value, low, high) for value in values)
+        if not self._is_list(key):
+            return (self.integer(key, default, low=low, high=high),) * n
+        place = self.place(key)
+        return tuple(keys_gate.integer(place, key, value, low, high) for value in self.array(key, n))
 
     def numbers_per_layer(
         self, key: str, n: int, default: float | None = None, minus_infinity: bool = False
     ) -> tuple[float, ...]:
-        """A finite number for each of n layers: the file has one for all, or a list, which may hold -inf where that
-        has a meaning."""
-        full = self.full(key)
-        if not isinstance(self.file.metadata.get(full), list):
+        """A number for each of n layers: the file has one for all, or a list, which may hold -inf where that has a
+        meaning."""
+        if not self._is_list(key):
             return (self.number(key, default),) * n
-        numbers = (float(x) for x in self._list(key, n, float))
-        return tuple(x if minus_infinity and x == -math.inf else self._finite(key, x) for x in numbers)
+        place, values = self.place(key), (float(x) for x in self.array(key, n, float))
+        return tuple(x if minus_infinity and x == -math.inf else keys_gate.real(place, key, x) for x in values)
 
-    def _list(self, key: str, n: int, kind: type | None = None) -> list[Any]:
+    def array(self, key: str, n: int, kind: type | None = None) -> list[Any]:
+        """The first n elements of a list, which must have as many; kind: int, or bool where the list has such, if it
+        is not given."""
         full = self.full(key)
-        values = self.file.metadata[full]
         if kind is None:
-            kind = bool if values and isinstance(values[0], bool) else int
-        got = self.file.get_array(full, kind)
-        if len(got) < n:
-            raise self.fail(key, f"has {len(got)} elements, must have one a layer, {n}")
-        return list(got[:n])
+            kind = bool if self.file.metadata.describe(full)[0] == "bool" else int
+        values = self.file.get_array(full, kind)
+        numbers.list_length(self.place(key), len(values), n)
+        return list(values[:n])
+
+    def _is_list(self, key: str) -> bool:
+        full = self.full(key)
+        return full in self.file.metadata and self.file.metadata.describe(full)[1] is not None
 
     def flags(self, key: str, n: int) -> tuple[bool, ...] | None:
         """A flag for each of n layers, or None where the file has no such list."""
-        if not isinstance(self.file.metadata.get(self.full(key)), list):
-            return None
-        return tuple(bool(x) for x in self._list(key, n))
+        return tuple(bool(x) for x in self.array(key, n)) if self._is_list(key) else None
 
 
 def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> Config:
@@ -170,33 +160,32 @@ def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> C
     Raises FormatError naming the key, its value and the limit, or UnsupportedError.
     """
     file = keys.file
-    n_embd = keys.integer("embedding_length", 1, _MAX["n_embd"])
-    n_all = keys.integer("block_count", 1, _MAX["n_layer"])
-    n_block = n_all - keys.integer("nextn_predict_layers", 0, n_all - 1, 0)
-    n_head = keys.per_layer("attention.head_count", n_block, 0, _MAX["n_head"], 0)
+    n_embd = keys.integer("embedding_length")
+    n_all = keys.integer("block_count")
+    n_block = n_all - keys.integer("nextn_predict_layers", 0, high=n_all - 1)
+    n_head = keys.per_layer("attention.head_count", n_block, 0)
     n_head_kv = n_head
     if keys.has("attention.head_count_kv"):
-        n_head_kv = keys.per_layer("attention.head_count_kv", n_block, 0, _MAX["n_head"])
+        n_head_kv = keys.per_layer("attention.head_count_kv", n_block)
     for q, kv in zip(n_head, n_head_kv, strict=True):
-        if kv and q % kv:
-            raise keys.fail("attention.head_count_kv", f"is {kv}, must divide head_count, {q}")
+        numbers.divides(keys.place("attention.head_count_kv"), kv or 1, ("head_count", q))
+    numbers.n_layers(keys.place("block_count"), n_block, n_loops)
     swa = _swa_layers(keys, n_block, window)
     head_k, head_v, n_rot = _heads(keys, n_embd, n_head[0] or max(n_head), swa)
-    n_expert = keys.integer("expert_count", 0, _MAX_EXPERTS, 0)
-    n_used = keys.per_layer("expert_used_count", n_block, 0, _MAX_EXPERTS, 0)
-    if max(n_used) > n_expert:
-        raise keys.fail("expert_used_count", f"is {max(n_used)}, must be at most expert_count, {n_expert}")
+    n_expert = keys.integer("expert_count", 0)
+    n_used = keys.per_layer("expert_used_count", n_block, 0)
+    numbers.at_most(keys.place("expert_used_count"), max(n_used), n_expert, "expert_count")
     n_groups, n_group_used = _groups(keys, n_expert)
     return Config(
         keys=keys,
         architecture=keys.architecture,
         n_vocab=_n_vocab(file),
-        n_ctx_train=keys.integer("context_length", 1, _MAX["n_ctx_train"]),
+        n_ctx_train=keys.integer("context_length"),
         n_embd=n_embd,
         n_block=n_block,
         n_nextn=n_all - n_block,
         n_layer=n_block * n_loops,
-        n_ff=keys.per_layer("feed_forward_length", n_block, 0, _MAX["n_ff"], 0) * n_loops,
+        n_ff=keys.per_layer("feed_forward_length", n_block, 0) * n_loops,
         n_head=n_head * n_loops,
         n_head_kv=n_head_kv * n_loops,
         n_embd_head_k=head_k * n_loops,
@@ -223,21 +212,18 @@ def _heads(
     # Where latents are in the cache, the plain keys have the sizes of its rows.
     of = "_mla" if keys.has("attention.key_length_mla") else ""
     default = None if of else max(1, n_embd // n_head)
-    if not keys.has(f"attention.key_length{of}") and n_embd % n_head:
-        raise keys.fail("attention.head_count", f"is {n_head}, must divide embedding_length, {n_embd}")
-    k = keys.integer(f"attention.key_length{of}", 1, _MAX["head"], default)
-    v = keys.integer(f"attention.value_length{of}", 1, _MAX["head"], default)
-    k_swa = keys.integer(f"attention.key_length{of}_swa", 1, _MAX["head"], k)
-    v_swa = keys.integer(f"attention.value_length{of}_swa", 1, _MAX["head"], v)
-    rot = keys.integer("rope.dimension_count", 0, _MAX["head"], k)
-    rot_swa = keys.integer("rope.dimension_count_swa", 0, _MAX["head"], rot)
+    if not keys.has(f"attention.key_length{of}"):
+        numbers.divides(keys.place("attention.head_count"), n_head, ("embedding_length", n_embd))
+    k = keys.integer(f"attention.key_length{of}", default)
+    v = keys.integer(f"attention.value_length{of}", default)
+    k_swa = keys.integer(f"attention.key_length{of}_swa", k)
+    v_swa = keys.integer(f"attention.value_length{of}_swa", v)
+    rot = keys.integer("rope.dimension_count", k)
+    rot_swa = keys.integer("rope.dimension_count_swa", rot)
     of_swa = "rope.dimension_count_swa" if keys.has("rope.dimension_count_swa") else "rope.dimension_count"
-    limits = [("rope.dimension_count", rot, k), *([(of_swa, rot_swa, k_swa)] if any(swa) else [])]
-    for name, n, limit in limits:
-        if n % 2:
-            raise keys.fail(name, f"is {n}, must be even")
-        if n > limit:
-            raise keys.fail(name, f"is {n}, must be at most a head's size, {limit}")
+    numbers.rope_dimensions(keys.place("rope.dimension_count"), rot, k)
+    if any(swa):
+        numbers.rope_dimensions(keys.place(of_swa), rot_swa, k_swa)
 
     def choose(full: int, local: int) -> tuple[int, ...]:
         return tuple(local if s else full for s in swa)
@@ -247,44 +233,35 @@ def _heads(
 
 def _groups(keys: Keys, n_expert: int) -> tuple[int, int]:
     """Experts may lie in groups, of which the best few are chosen from; 0: they do not."""
-    n = keys.integer("expert_group_count", 0, _MAX_EXPERTS, 0)
-    used = keys.integer("expert_group_used_count", 0, _MAX_EXPERTS, 0)
+    n = keys.integer("expert_group_count", 0)
+    used = keys.integer("expert_group_used_count", 0)
     if n <= 1:
         return 0, 0
-    if n >= n_expert or n_expert % n:
-        raise keys.fail("expert_group_count", f"is {n}, must divide expert_count, {n_expert}")
-    if not 1 <= used < n:
-        raise keys.fail("expert_group_used_count", f"is {used}, must be 1 to {n - 1}")
-    return n, used
+    numbers.expert_groups(keys.place("expert_group_count"), n, n_expert)
+    return n, numbers.groups_used(keys.place("expert_group_used_count"), used, n)
 
 
 def _n_vocab(file: GGUFFile) -> int:
     """Rows of the embedding matrix: what the other numbers of a vocabulary are checked against. A file that has only
     the output's matrix has it for both."""
-    name = next((n for n in ("token_embd.weight", "output.weight") if n in file.tensors), "")
-    if not name:
-        raise FormatError(f"{file.path}: tensor token_embd.weight: is missing")
+    name = next((n for n in ("token_embd.weight", "output.weight") if n in file.tensors), "token_embd.weight")
+    place = Place(file.path, f"tensor {name}")
+    numbers.present(place, name in file.tensors)
     shape = file.tensors[name].shape
-    return int(shape[1]) if len(shape) > 1 else 1
+    return numbers.n_vocab(place, shape[1] if len(shape) > 1 else 1)
 
 
 def _scaling(keys: Keys) -> Scaling:
-    kind = keys.file.get(f"{keys.architecture}.rope.scaling.type", str, "linear")
-    if kind not in SCALING_TYPES:
-        raise UnsupportedError(
-            f"{keys.file.path}: metadata key {keys.architecture}.rope.scaling.type: is {kind!r}; supported: "
-            + ", ".join(SCALING_TYPES)
-        )
+    kind = keys.file.get(keys.full("rope.scaling.type"), str, "linear")
+    numbers.one_of(keys.place("rope.scaling.type"), kind, SCALING_TYPES)
     # Old files have the factor under another name; 0 means none.
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
-    if factor <= 0:
-        raise keys.fail("rope.scaling.factor", f"is {factor}, must be above 0")
-    n_ctx_train = keys.integer("context_length", 1, _MAX["n_ctx_train"])
+    n_ctx_train = keys.integer("context_length")
     return Scaling(
         kind=kind,
         factor=1.0 if kind == "none" else factor,
         attn_factor=keys.real("rope.scaling.attn_factor", 1.0),
-        n_ctx_orig=keys.integer("rope.scaling.original_context_length", 0, _MAX["n_ctx_train"], 0) or n_ctx_train,
+        n_ctx_orig=keys.integer("rope.scaling.original_context_length", 0) or n_ctx_train,
     )
 
 
@@ -295,7 +272,7 @@ def _swa_layers(keys: Keys, n_layer: int, window: Window | None) -> tuple[bool, 
     flags = keys.flags(key, n_layer)
     if flags is not None:
         return flags
-    period = keys.integer(key, 0, 1 << 16, window.period)
+    period = keys.integer(key, window.period)
     if period == 0:
         return (True,) * n_layer
     dense = 0 if window.dense_first else period - 1

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from localllm.errors import FormatError
 from localllm.gate import header as gate
+from localllm.gate import numbers
+from localllm.gate.check import Place
 from localllm.gguf.values import ARRAY, PYTHON_TYPES, TYPE_NAMES, Cursor, LazyArray, Value
-
-_NAMES = {int: "an integer", float: "a number", bool: "a bool", str: "a string"}
 
 
 class _Required:
@@ -72,32 +70,24 @@ class Metadata(Mapping[str, Value]):
         """
         if key not in self._values:
             return self._default(key, default)
-        value = self._values[key]
-        stored = PYTHON_TYPES[self.kind(key)]
-        if stored is not kind and not (kind is float and stored is int):
-            raise self._wrong(key, f"is {self._shown(key)}, must be {_NAMES[kind]}")
-        if kind is not float:
-            return value
-        if not math.isfinite(value):
-            raise self._wrong(key, f"is {value}, must be a finite number")
-        return float(value)
+        value, place = self._values[key], self._place(key)
+        numbers.type_of_value(place, PYTHON_TYPES[self.kind(key)], kind, lambda: self._shown(key))
+        return numbers.finite(place, float(value)) if kind is float else value
 
     def get_array(self, key: str, element: type, default: Value = REQUIRED) -> Value:
         """The list at `key`, whose elements are int, float, bool or str. Raises FormatError like `get_typed`."""
         if key not in self._values:
             return self._default(key, default)
         kind, stored, _ = self._types[key]
-        if kind != ARRAY or PYTHON_TYPES[stored] is not element:
-            raise self._wrong(key, f"is {self._shown(key)}, must be an array of {element.__name__}")
+        numbers.type_of_array(self._place(key), kind == ARRAY, PYTHON_TYPES[stored], element, lambda: self._shown(key))
         return self[key]
 
     def _default(self, key: str, default: Value) -> Value:
-        if default is REQUIRED:
-            raise FormatError(f"{self.path}: the metadata key {key} is missing")
+        numbers.present(self._place(key), default is not REQUIRED)
         return default
 
-    def _wrong(self, key: str, problem: str) -> FormatError:
-        return FormatError(f"{self.path}: metadata key {key}: {problem}")
+    def _place(self, key: str) -> Place:
+        return Place(self.path, f"metadata key {key}")
 
     def _shown(self, key: str) -> str:
         name, count = self.describe(key)

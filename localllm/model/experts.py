@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.gate import numbers
 from localllm.kernels import activation, experts, hash_experts, scale
 from localllm.kernels.objects import Key
 from localllm.model.feed_forward import BOUNDED, FeedForward, bounded, gated, numbers_of, plain, read_feed_forward
@@ -281,9 +281,8 @@ def read_experts(f: LayerReader) -> Experts:
     beside = [read_feed_forward(f, "_shexp", _n_shared(f))] if f.has("ffn_up_shexp.weight") else []
     if f.has("ffn_up.weight") and spec.experts.dense == "beside":
         beside.append(read_feed_forward(f))
-    per_chunk = c.keys.integer("experts_per_group", 1, n, 1)
-    if n % per_chunk:
-        raise c.keys.fail("experts_per_group", f"is {per_chunk}, must divide expert_count, {n}")
+    per_chunk = c.keys.integer("experts_per_group", 1, high=n)
+    numbers.divides(c.keys.place("experts_per_group"), per_chunk, ("expert_count", n))
     has_chunks = f.has("ffn_up_chexps.weight")
     latent = _latent(f)
     return Experts(
@@ -314,15 +313,8 @@ def _latent(f: LayerReader) -> Latent | None:
 def n_used_of(f: LayerReader) -> int:
     """How many experts a token uses in the layer, checked."""
     c = f.config
-    n, used = c.n_expert, c.n_expert_used[f.i]
-    if not 1 <= used <= n:
-        raise FormatError(f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, must be 1 to {n}")
-    if c.n_expert_groups and used > n // c.n_expert_groups * c.n_group_used:
-        raise FormatError(
-            f"{f.path}: metadata key {c.architecture}.expert_used_count: is {used}, more than the experts of "
-            f"{c.n_group_used} groups"
-        )
-    return used
+    place = c.keys.place("expert_used_count")
+    return numbers.experts_used(place, c.n_expert_used[f.i], c.n_expert, c.n_expert_groups, c.n_group_used)
 
 
 def _n_shared(f: LayerReader) -> int:
@@ -337,7 +329,7 @@ def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide:
     n_ff, length = f.weights.shape(f.name(f"ffn_down_{suffix}.weight"))[0], length or c.n_embd
     gate, up = _gate_and_up(f, suffix, length, n_ff, n_expert)
     down = _bank(f, f"ffn_down_{suffix}", n_ff, length, n_expert)
-    number = c.keys.integer("expert_gating_func", 0, max(GATINGS), 0)
+    number = c.keys.integer("expert_gating_func", 0)
     function, limit = spec.activation, 7.0
     if function in BOUNDED:
         function, limit = bounded(f, function, "swiglu_clamp_exp")
@@ -354,7 +346,7 @@ def read_routed(f: LayerReader, suffix: str, n_expert: int, n_used: int, divide:
 
 def _table(f: LayerReader, n_used: int, n_expert: int) -> Weight | None:
     """The first layers of a file may choose experts by a table."""
-    if f.i >= f.config.keys.integer("hash_layer_count", 0, f.config.n_layer, 0):
+    if f.i >= f.config.keys.integer("hash_layer_count", 0, high=f.config.n_layer):
         return None
     return f.weights.integers(f.name("ffn_gate_tid2eid.weight"), n_used, f.config.n_vocab, n_expert)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import numbers
 from localllm.kernels import activation
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
@@ -134,8 +134,7 @@ def read_feed_forward(f: LayerReader, suffix: str = "", n_ff: int = 0) -> FeedFo
     c, spec = f.config, f.spec
     up, gate, down = (f"ffn_{part}{suffix}" for part in ("up", "gate", "down"))
     n = n_ff or spec.n_ff(c, f.i)
-    if n < 1:
-        raise FormatError(f"{f.path}: metadata key {c.architecture}.feed_forward_length: is {n}, must be 1 or more")
+    numbers.at_least(c.keys.place("feed_forward_length"), n)
     function, limit, divisor = spec.activation, 7.0, f.vector("ffn.act.scales", n) if not suffix else None
     if function in BOUNDED:
         key = "swiglu_clamp_shexp"

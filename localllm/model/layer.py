@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.gate import tensors
 from localllm.model.blocks import Mixer, read_block
 from localllm.model.experts import Experts, read_experts
 from localllm.model.experts_apart import ExpertsApart, read_experts_apart
@@ -44,12 +44,12 @@ def read_layer(f: LayerReader) -> Layer:
     kinds = spec.mixers(c, f.i)
     mixers = tuple(read_block(name, f) for name in kinds)
     attn_norm = f.norm("attn_norm", n) if spec.pre_norm and mixers else None
-    if spec.pre_norm and mixers and attn_norm is None and f.i not in spec.bare_layers:
-        raise FormatError(f"{f.path}: tensor {f.name('attn_norm')}.weight: is missing")
+    if spec.pre_norm and mixers and f.i not in spec.bare_layers:
+        _require(f, "attn_norm", attn_norm)
     ffn_norm = f.norm(spec.ffn_norm, n) if spec.pre_norm and ffn else None
     parallel = spec.parallel(c, ffn_norm is not None)
-    if spec.pre_norm and ffn and ffn_norm is None and not parallel:
-        raise FormatError(f"{f.path}: tensor {f.name(spec.ffn_norm)}.weight: is missing")
+    if spec.pre_norm and ffn and not parallel:
+        _require(f, spec.ffn_norm, ffn_norm)
     return Layer(
         attn_norm=attn_norm,
         attn_norm_2=f.norm("attn_norm_2", n) if f.has("attn_norm_2.weight") and "attention" in kinds else None,
@@ -64,6 +64,10 @@ def read_layer(f: LayerReader) -> Layer:
         skip_factor=f.scalar("layer_output_scale.weight") if spec.embedding_skip else 0.0,
         loop_norm=_loop_norm(f),
     )
+
+
+def _require(f: LayerReader, name: str, norm: Norm | None) -> None:
+    tensors.present(f.at(f"{name}.weight"), norm)
 
 
 def _loop_norm(f: LayerReader) -> Norm | None:

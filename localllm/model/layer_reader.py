@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import tensors
+from localllm.gate.check import Place
 from localllm.gguf.config import Config
 from localllm.model.recorder import Linear, Norm
 from localllm.model.spec import Spec
@@ -28,6 +29,15 @@ class LayerReader:
     @property
     def path(self) -> str:
         return self.weights.file.path
+
+    @property
+    def place(self) -> Place:
+        """Of the layer, for checks."""
+        return Place(self.path, f"layer {self.i}")
+
+    def at(self, short: str) -> Place:
+        """Of a tensor, for checks."""
+        return Place(self.path, f"tensor {self.name(short)}")
 
     def name(self, short: str) -> str:
         return f"{self.spec.prefix}blk.{self.spec.block(self.config, self.i)}.{short}"
@@ -53,8 +63,8 @@ class LayerReader:
     def decay_rates(self, *shape: int) -> np.ndarray:
         """ssm_a where it holds -exp(A_log), f32. Raises FormatError where a state would grow."""
         values = self.weights.values(self.name("ssm_a"), *shape)
-        if self.weights.file.has_data and (values > 0).any():
-            raise FormatError(f"{self.path}: tensor {self.name('ssm_a')}: has elements above 0: a state that grows")
+        if self.weights.file.has_data:
+            tensors.decays(self.at("ssm_a"), float(np.fmax.reduce(values)))
         return values
 
     def linear(self, short: str, k: int, n: int) -> Linear:
@@ -87,9 +97,7 @@ class LayerReader:
     def required_norm(self, short: str, n: int) -> Norm:
         """The norm of this name, which the file must have if the spec's norms have weights."""
         found = self.norm(short, n)
-        if found is None:
-            raise FormatError(f"{self.path}: tensor {self.name(short)}.weight: is missing")
-        return found
+        return tensors.present(self.at(f"{short}.weight"), found)
 
     def rms(self, short: str, n: int) -> Norm:
         """An RMSNorm whose weights the file must have."""

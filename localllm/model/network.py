@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.gate import numbers, tensors, vocabulary
+from localllm.gate.check import Place
 from localllm.gguf.config import Config
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES
@@ -69,8 +70,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
     spec, c = configuration(file)
     keys = c.keys
     eps = keys.number(_EPS_KEYS[spec.norm], spec.eps_default)
-    if eps < 0 or (eps == 0 and spec.eps_default is None):
-        raise keys.fail(_EPS_KEYS[spec.norm], f"is {eps}, must be above 0")
+    numbers.epsilon(keys.place(_EPS_KEYS[spec.norm]), eps, spec.eps_default is not None)
     for pattern in (*spec.unused, _INPUT_SCALES, *(rf"blk\.{i}\..*" for i in range(c.n_block, c.n_block + c.n_nextn))):
         weights.leave(pattern)
     has_embedding = weights.has("token_embd.weight")
@@ -136,16 +136,14 @@ def _positions(c: Config, weights: Weights) -> Weight | None:
         return None
     _check_rows_to_add(c)
     n = weights.shape(name)[-1]
-    if n < c.n_ctx_train:
-        raise FormatError(f"{c.keys.file.path}: tensor {name}: has {n} rows, must have {c.n_ctx_train}")
+    tensors.rows(Place(c.keys.file.path, f"tensor {name}"), n, c.n_ctx_train)
     return weights.matrix(name, c.n_embd, n)
 
 
 def _check_rows_to_add(c: Config) -> None:
     """A row that is added to the tokens' is made in a thread's scratch memory."""
-    if c.n_embd * 4 > SCRATCH_BYTES:
-        most = SCRATCH_BYTES // 4
-        raise c.keys.fail("embedding_length", f"is {c.n_embd}: learned positions and token types take at most {most}")
+    what = "what learned positions and token types may have"
+    numbers.at_most(c.keys.place("embedding_length"), c.n_embd, SCRATCH_BYTES // 4, what)
 
 
 def _embedding_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm | None:
@@ -158,9 +156,7 @@ def _output_norm(c: Config, spec: Spec, weights: Weights, eps: float) -> Norm | 
     if not spec.output_norm:
         return None
     norm = read_norm(weights, spec, spec.output_norm, c.n_embd, eps)
-    if norm is None:
-        raise FormatError(f"{c.keys.file.path}: tensor {spec.output_norm}.weight: is missing")
-    return norm
+    return tensors.present(Place(c.keys.file.path, f"tensor {spec.output_norm}.weight"), norm)
 
 
 def _output(c: Config, weights: Weights, embedding: Weight) -> Linear:
@@ -176,18 +172,10 @@ _SUPPRESSED = "tokenizer.ggml.suppress_tokens"
 def _suppressed(c: Config) -> list[int]:
     """The file's list. llama.cpp's sampler knows it (common/sampling.cpp); its logits do not."""
     ids: list[int] = c.keys.file.get_array(_SUPPRESSED, int, [])
-    problem = next((f"holds {i}, must be 0 to {c.n_vocab - 1}" for i in ids if not 0 <= i < c.n_vocab), "")
-    if len(set(ids)) >= c.n_vocab:
-        problem = problem or f"holds all {c.n_vocab} tokens: none is left to generate"
-    if problem:
-        raise FormatError(f"{c.keys.file.path}: metadata key {_SUPPRESSED}: {problem}")
+    vocabulary.suppressed(Place(c.keys.file.path, f"metadata key {_SUPPRESSED}"), ids, c.n_vocab)
     return ids
 
 
 def _lowered(c: Config, spec: Spec) -> range:
-    if spec.suppressed.stop > c.n_vocab:
-        raise UnsupportedError(
-            f"{c.keys.file.path}: a vocabulary of {c.n_vocab} tokens; this architecture suppresses tokens "
-            f"{spec.suppressed.start} to {spec.suppressed.stop - 1}"
-        )
+    vocabulary.lowered(Place(c.keys.file.path, "tensor token_embd.weight"), spec.suppressed, c.n_vocab)
     return spec.suppressed

@@ -69,7 +69,7 @@ class PerLayerBlock:
 
 def read_inputs(weights: Weights, c: Config, eps: float, default: int) -> PerLayerInputs | None:
     """None where the file says that there are none; default: their size where it does not say it."""
-    n = c.keys.integer(_KEY, 0, _MAX, default)
+    n = c.keys.integer(_KEY, default)
     if not n:
         return None
     k = n * c.n_layer

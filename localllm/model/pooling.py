@@ -79,7 +79,7 @@ class Pooling:
 
 def read_pooling(c: Config, spec: Spec, weights: Weights, eps: float) -> Pooling:
     """What the file has of it. Raises FormatError naming the key or the tensor."""
-    kind = POOLINGS[c.keys.integer("pooling_type", 0, len(POOLINGS) - 1, 0)]
+    kind = POOLINGS[c.keys.integer("pooling_type", 0)]
     # Other files' classifiers are left alone, as those of other towers are.
     is_used = kind == "rank" or not spec.logits
     return Pooling(kind, _classifier(c, spec, weights, eps) if is_used else None, _dense(c, weights))
@@ -93,7 +93,7 @@ def _classifier(c: Config, spec: Spec, weights: Weights, eps: float) -> Classifi
         output = _linear(weights, "cls.output", cls.w.n if cls else c.n_embd, len(labels) or 1)
     if not cls and not output:
         return None
-    pooling = POOLINGS[c.keys.integer("classifier.pooling_type", 0, len(POOLINGS) - 1, 0)]
+    pooling = POOLINGS[c.keys.integer("classifier.pooling_type", 0)]
     if pooling == "none":
         pooling = spec.classifier.pooling
     if pooling != "mean":

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import numbers
+from localllm.gate.check import Place
 from localllm.gguf.config import Config, Scaling
 from localllm.model.spec import Spec, yarn_gain
 from localllm.model.weights import Weights
@@ -68,7 +69,7 @@ def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local
     if local and spec.local_scaling == "none":
         scaling = NO_SCALING
     factor = 1.0 if local and spec.local_scaling != "same" else scaling.factor
-    freqs = _base_frequencies(base, n_rot)
+    freqs = _base_frequencies(c, base, n_rot)
     factors = _factors(c, weights, n_ctx, n_rot) if spec.local_factors or not local else None
     if factors is not None:
         freqs = freqs / factors
@@ -79,7 +80,7 @@ def _rope(c: Config, spec: Spec, weights: Weights, n_ctx: int, n_rot: int, local
 
 def frequencies(c: Config, spec: Spec, base: float, n_rot: int, scaling: Scaling) -> np.ndarray:
     """Radians a position, f64 [n_rot / 2], by a base and a scaling that are a block's own."""
-    return _Yarn(c, spec, scaling).stretched(_base_frequencies(base, n_rot), base, scaling.factor)
+    return _Yarn(c, spec, scaling).stretched(_base_frequencies(c, base, n_rot), base, scaling.factor)
 
 
 def full_rope(c: Config, spec: Spec, n_rot: int) -> Rope:
@@ -88,7 +89,8 @@ def full_rope(c: Config, spec: Spec, n_rot: int) -> Rope:
     return Rope(np.ascontiguousarray(frequencies(c, spec, spec.rope_base(c), n_rot, c.scaling)), gain_)
 
 
-def _base_frequencies(base: float, n_rot: int) -> np.ndarray:
+def _base_frequencies(c: Config, base: float, n_rot: int) -> np.ndarray:
+    numbers.rope_base(c.keys.place("rope.freq_base"), base)
     return np.asarray(base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot))
 
 
@@ -103,8 +105,8 @@ def _factors(c: Config, weights: Weights, n_ctx: int, n_rot: int) -> np.ndarray 
     # Those for other lengths are checked, too.
     values = {name: _first(c, weights, name, n_rot // 2) for name in names if weights.has(name)}
     for name, factors in values.items():
-        if not (np.isfinite(factors).all() and (factors > 0).all()):
-            raise FormatError(f"{c.keys.file.path}: tensor {name}: has elements that are no numbers above 0")
+        place = Place(c.keys.file.path, f"tensor {name}")
+        numbers.rope_factors(place, float(factors.min()), float(factors.max()))
     return values[names[0]].astype(np.float64) if names[0] in values else None
 
 
@@ -147,10 +149,7 @@ class _Yarn:
         return np.asarray((1 - np.clip(ramp, 0, 1)) * self.ext)
 
     def _rotations(self, key: str, default: float) -> float:
-        value = self._number(key, default)
-        if value <= 0:
-            raise self.c.keys.fail(f"rope.scaling.yarn_{key}", f"is {value}, must be above 0")
-        return value
+        return self._number(key, default)
 
     def magnitude(self, factor: float) -> float:
         """The factor of cosines and sines that makes up for flatter attention, in layers rotated slower by
@@ -164,7 +163,7 @@ class _Yarn:
 
 def _moving(c: Config, spec: Spec, n_rot: int) -> np.ndarray:
     """M-RoPE: 0 for pairs that follow the fourth position, which stays 0 in text; 1 for the others."""
-    sections = c.keys.per_layer("rope.dimension_sections", 4, 0, 1 << 16, 0) if spec.sections != "none" else ()
+    sections = c.keys.per_layer("rope.dimension_sections", 4, 0) if spec.sections != "none" else ()
     if not any(sections[:2]):
         return np.ones(n_rot // 2)
     sector = np.arange(n_rot // 2) % sum(sections)

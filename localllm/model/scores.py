@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from localllm.errors import UnsupportedError
+from localllm.gate import tensors
 from localllm.kernels import scores
 from localllm.model.layer_reader import LayerReader
 from localllm.model.weights import Weight
@@ -20,8 +20,7 @@ def read_scores(f: LayerReader, n_head: int, softcap: float) -> tuple[str, Weigh
         kinds["alibi"] = f.weights.constant(f"slopes of {n_head} heads up to {alibi}", _slopes(n_head, alibi))
     if biases := _relative(f, n_head):
         kinds["relative"] = biases
-    if len(kinds) > 1:
-        raise UnsupportedError(f"{f.path}: layer {f.i}: scores that are {' and '.join(kinds)} are not supported")
+    tensors.supported(f.place, len(kinds) < 2, f"scores that are {' and '.join(kinds)}")
     return next(iter(kinds.items()), ("plain", None))
 
 
@@ -32,7 +31,7 @@ def _relative(f: LayerReader, n_head: int) -> Weight | None:
     owner = f if f.has(short) else replace(f, i=0)
     if not owner.has(short):
         return None
-    name, n_buckets = owner.name(short), f.config.keys.integer("attention.relative_buckets_count", 4, 256)
+    name, n_buckets = owner.name(short), f.config.keys.integer("attention.relative_buckets_count")
     values = f.weights.values(name, n_head, n_buckets).reshape(n_buckets, n_head)
     distances = np.arange(-scores.FAR - 16, scores.FAR + 17)
     return f.weights.constant(f"{name} by distance", values[_bucket(distances, n_buckets)].T)

@@ -224,7 +224,7 @@ def sliding(
     """Sliding windows where the file gives their size, or of `size` where it does not."""
 
     def window(keys: Keys, n_layer: int) -> Window | None:
-        n = keys.integer("attention.sliding_window", 0, (1 << 31) - 1, size or 0)
+        n = keys.integer("attention.sliding_window", size or 0)
         return Window(n, period, dense_first, symmetric=symmetric) if n else None
 
     return window
@@ -232,7 +232,7 @@ def sliding(
 
 def sliding_in_all(keys: Keys, n_layer: int) -> Window | None:
     """Sliding windows in all layers, whose size the file must give."""
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+    return Window(keys.integer("attention.sliding_window", low=1), period=1)
 
 
 def yarn_gain(factor: float, weight: float = 1.0) -> float:
@@ -247,7 +247,7 @@ def not_every(period: int) -> Callable[[Config, int], bool]:
 
 def with_sections(spec: Spec, c: Config) -> Spec:
     """For an architecture whose files may have M-RoPE sections: in those that have, pairs lie in halves."""
-    sections = c.keys.per_layer("rope.dimension_sections", 4, 0, 1 << 16, 0)
+    sections = c.keys.per_layer("rope.dimension_sections", 4, 0)
     return replace(spec, rope="halves") if all(sections[:2]) else spec
 
 
@@ -260,7 +260,7 @@ def configuration(file: GGUFFile) -> tuple[Spec, Config]:
         if value := file.metadata.get(f"{spec.name}.{key}"):
             full = f"{spec.name}.{key}"
             raise UnsupportedError(f"{file.path}: metadata key {full}: is {value}, which is not supported yet")
-    n_block = keys.integer("block_count", 1, 4096)
+    n_block = keys.integer("block_count")
     config = spec.adapt_config(read_config(keys, spec.window(keys, n_block), spec.n_loops(keys)))
     return spec.adapt(spec, config), config
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.gate import numbers
 from localllm.kernels import ssm
 from localllm.kernels.objects import Key
 from localllm.model.convolution import Convolution
@@ -35,16 +36,15 @@ def read_sizes(f: LayerReader) -> Sizes:
     """Raises FormatError naming the key."""
     keys = f.config.keys
     return Sizes(
-        keys.integer("ssm.conv_kernel", 2, 64), keys.integer("ssm.inner_size", 1, 1 << 20),
-        keys.integer("ssm.state_size", 1, 1 << 14), keys.integer("ssm.time_step_rank", 1, 1 << 16),
-        keys.integer("ssm.group_count", 0, 1 << 16, 0),
+        keys.integer("ssm.conv_kernel"), keys.integer("ssm.inner_size"),
+        keys.integer("ssm.state_size"), keys.integer("ssm.time_step_rank"),
+        keys.integer("ssm.group_count", 0),
     )  # fmt: skip
 
 
 def head_dim(f: LayerReader, sizes: Sizes) -> int:
     """Of a block with dt_rank heads."""
-    if sizes.d_inner % sizes.dt_rank:
-        raise f.config.keys.fail("ssm.time_step_rank", f"is {sizes.dt_rank}, must divide inner_size, {sizes.d_inner}")
+    numbers.divides(f.config.keys.place("ssm.time_step_rank"), sizes.dt_rank, ("inner_size", sizes.d_inner))
     return sizes.d_inner // sizes.dt_rank
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.gate import directory, tensors
+from localllm.gate.check import Place
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.formats.table import FORMATS, Format
@@ -21,7 +23,15 @@ _SLACK = 256
 """Bytes behind a vector that a kernel may load, though not use."""
 _MAX_K = (SCRATCH_BYTES - 8192) // (4 * 4)
 """Elements of a row of floats: of four, kernels.matmul_float makes f32 in a thread's scratch memory, beside sums."""
-_MAX_STAND_IN = 1 << 27
+_OF_MATRICES = tuple(fmt.name for fmt in FORMATS.values() if fmt.supported)
+_OF_SMALL_MATRICES = tuple(name for name in _OF_MATRICES if name not in ("Q1_0", "Q2_0"))
+"""What the package gguf dequantizes."""
+_FLOATS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "F32": lambda raw: raw.view("<f4"),
+    "F16": lambda raw: raw.view("<f2"),
+    "BF16": lambda raw: (raw.view("<u2").astype(np.uint32) << 16).view(np.float32),
+}
+"""Formats of vectors: from their bytes to numbers."""
 _ONES = {"F32": b"\0\0\x80\x3f", "F16": b"\0\x3c", "BF16": b"\x80\x3f"}
 _OTHER_USES = re.compile(r"(cls|v|mm|a)\.|blk\.\d+\.(vis_|nextn\.)|(cls|vis)_")
 """Tensors of heads and towers for other uses than text: left alone."""
@@ -89,22 +99,13 @@ class Weights:
         return self._matrix(name, (k, n, count))
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> Weight:
-        info = self._info(name, shape)
+        info, place = self._info(name, shape), self._place(name)
         k, n = shape[0], math.prod(shape[1:])
-        if not info.format.supported:
-            known = ", ".join(f.name for f in FORMATS.values() if f.supported)
-            raise UnsupportedError(
-                f"{self.file.path}: tensor {name}: format {info.format.name} is not supported; supported: {known}"
-            )
-        if info.format.block == 1 and k > _MAX_K:
-            raise UnsupportedError(
-                f"{self.file.path}: tensor {name}: has rows of {k} elements: in {info.format.name} at most {_MAX_K} "
-                "are supported"
-            )
-        row_bytes = info.format.row_bytes(k)
-        header, end = self.file.headers[info.part], info.offset + n * row_bytes
-        if end > header.size:
-            raise FormatError(f"{header.path}: tensor {name}: ends at byte {end}, the file at {header.size}")
+        tensors.format_of_role(place, info.format.name, _OF_MATRICES)
+        if info.format.block == 1:
+            tensors.row_length(place, k, _MAX_K, info.format.name)
+        row_bytes, header = info.format.row_bytes(k), self.file.headers[info.part]
+        directory.data_end(place._replace(path=header.path), info.offset + n * row_bytes, header.size)
         start = int(self._parts[info.part].ctypes.data) if self._parts else 0
         return Weight(name, info.format, k, n, row_bytes, start + info.offset)
 
@@ -113,23 +114,18 @@ class Weights:
         info = self._info(name, shape)
         n = math.prod(shape)
         if name not in self._copies:
-            raw = self._raw(info)
-            # Kernels load whole vectors, and the file may end with the tensor, where there is no memory to load.
-            has_slack = info.offset + info.n_bytes + _SLACK <= self.file.headers[info.part].size
-            if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
-                self._copies[name] = raw.view("<f4")
-            elif info.format.name == "F32":
-                self._copies[name] = _with_slack(raw.copy().view("<f4"))
-            elif info.format.name == "F16":
-                self._copies[name] = _with_slack(raw.copy().view("<f2"))
-            elif info.format.name == "BF16":
-                self._copies[name] = _with_slack((raw.copy().view("<u2").astype(np.uint32) << 16).view(np.float32))
-            else:
-                raise UnsupportedError(
-                    f"{self.file.path}: tensor {name}: a vector in format {info.format.name} is not supported; "
-                    "supported: F32, F16, BF16"
-                )
+            tensors.format_of_role(self._place(name), info.format.name, tuple(_FLOATS), "a vector in ")
+            self._copies[name] = self._floats(info)
         return Weight(name, FORMATS["F32"], n, 1, 4 * n, int(self._copies[name].ctypes.data))
+
+    def _floats(self, info: TensorInfo) -> np.ndarray:
+        """f32 [n]: in place, if it lies well there. Kernels load whole vectors, and the file may end with the tensor,
+        where there is no memory to load."""
+        raw = self._raw(info)
+        has_slack = info.offset + info.n_bytes + _SLACK <= self.file.headers[info.part].size
+        if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
+            return raw.view("<f4")
+        return _with_slack(_FLOATS[info.format.name](raw.copy()))
 
     def values(self, name: str, *shape: int) -> np.ndarray:
         """A vector's elements, float32 [n]."""
@@ -139,17 +135,13 @@ class Weights:
     def dequantized(self, name: str, k: int, n: int) -> np.ndarray:
         """A small matrix's elements, float32 [n, k], whatever its format."""
         info = self._info(name, (k, n))
-        if info.format.name in ("F32", "F16", "BF16"):
+        if info.format.name in _FLOATS:
             return self.values(name, k, n).reshape(n, k)
         from gguf import GGMLQuantizationType, quants
 
+        tensors.format_of_role(self._place(name), info.format.name, _OF_SMALL_MATRICES, "a small matrix in ")
         raw = self._raw(info).reshape(n, -1)
-        try:
-            return np.asarray(quants.dequantize(raw, GGMLQuantizationType[info.format.name]), np.float32)
-        except (KeyError, NotImplementedError):
-            raise UnsupportedError(
-                f"{self.file.path}: tensor {name}: format {info.format.name} is not supported for a matrix like this"
-            ) from None
+        return np.asarray(quants.dequantize(raw, GGMLQuantizationType[info.format.name]), np.float32)
 
     def constant(self, name: str, values: np.ndarray) -> Weight:
         """A vector that is not the file's, f32; it lives as long as the weights do. One name has one
@@ -167,17 +159,10 @@ class Weights:
 
     def integers(self, name: str, k: int, n: int, high: int) -> Weight:
         """An array of int32, n rows of k elements from 0 up to `high`, excluded: they are used as numbers of rows."""
-        info = self._info(name, (k, n))
-        if info.format.name != "I32":
-            raise UnsupportedError(
-                f"{self.file.path}: tensor {name}: format {info.format.name} is not supported; supported: I32"
-            )
+        info, place = self._info(name, (k, n)), self._place(name)
+        tensors.format_of_role(place, info.format.name, ("I32",))
         values = self._raw(info).copy().view("<i4")
-        if values.min() < 0 or values.max() >= high:
-            raise FormatError(
-                f"{self.file.path}: tensor {name}: has elements from {values.min()} to {values.max()}, must be "
-                f"0 to {high - 1}"
-            )
+        tensors.indices(place, int(values.min()), int(values.max()), high)
         self._integers.append(values)
         return Weight(name, info.format, k, n, 4 * k, int(values.ctypes.data))
 
@@ -188,42 +173,31 @@ class Weights:
     def _raw(self, info: TensorInfo) -> np.ndarray:
         """uint8 [n_bytes]: a view."""
         if not self._parts:
-            return _stand_in(self.file.path, info)
+            return _stand_in(self._place(info.name), info)
         return self._parts[info.part][info.offset : info.offset + info.n_bytes]
 
     def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
-        if name not in self.file.tensors:
-            raise FormatError(f"{self.file.path}: tensor {name}: is missing")
-        info = self.file.tensors[name]
-        # A trailing dimension of 1 may be left out.
-        have = tuple(info.shape)
-        have += (1,) * (len(shape) - len(have))
-        while len(have) > len(shape) and have[-1] == 1:
-            have = have[:-1]
-        if have != shape:
-            raise FormatError(f"{self.file.path}: tensor {name}: has shape {list(info.shape)}, must be {list(shape)}")
+        info = tensors.present(self._place(name), self.file.tensors.get(name))
+        tensors.shape(self._place(name), info.shape, shape)
         self._used.add(name)
         return info
+
+    def _place(self, name: str) -> Place:
+        return Place(self.file.path, f"tensor {name}")
 
     def check_all_used(self) -> list[str]:
         """Names of tensors for other uses, or that were passed over. Raises UnsupportedError for a tensor of the model
         that nothing consumed."""
         rest = [name for name in self.file.tensors if name not in self._used]
         unknown = [name for name in rest if name not in self._left and not _OTHER_USES.match(name)]
-        if unknown:
-            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise UnsupportedError(
-                f"{self.file.path}: tensor {unknown[0]}{more}: this architecture's spec has no use for it, "
-                "so the text would be silently wrong"
-            )
+        tensors.all_used(self.file.path, unknown)
         return rest
 
 
-def _stand_in(path: str, info: TensorInfo) -> np.ndarray:
+def _stand_in(place: Place, info: TensorInfo) -> np.ndarray:
     """Elements of 1, or zeros in formats of blocks and integers, in the place of what is not at hand, uint8 [n_bytes]:
     sizes can be counted by them."""
-    if info.n_bytes > _MAX_STAND_IN:
-        raise UnsupportedError(f"{path}: tensor {info.name}: {info.n_bytes} bytes are too many for a vector")
+    tensors.stand_in(place, info.n_bytes)
     one = np.frombuffer(_ONES.get(info.format.name, b"\0"), np.uint8)
     return np.tile(one, info.n_bytes // one.size)
 

@@ -5,9 +5,10 @@ import pytest
 from localllm.gate.check import Place
 from localllm.gate.classes import CLASSES
 from localllm.gate.table import AREAS, CHECKS
-from tests.gate import cases_directory, cases_header
+from tests.gate import cases_directory, cases_header, cases_keys, cases_numbers, cases_tensors, cases_vocabulary
 
-CASES = cases_header.CASES | cases_directory.CASES
+AREAS_OF_CASES = (cases_header, cases_directory, cases_keys, cases_numbers, cases_tensors, cases_vocabulary)
+CASES = {name: cases for area in AREAS_OF_CASES for name, cases in area.CASES.items()}
 
 
 def test_each_check_has_cases_of_both_kinds():
@@ -44,9 +45,8 @@ def test_rows_say_what_they_stand_for():
     for row in CHECKS.values():
         assert row.what, row.name
         assert row.limit, row.name
-        assert row.classes, row.name
         assert set(row.classes) <= set(CLASSES), row.name
 
 
 def test_each_area_has_checks():
-    assert {name.partition(".")[0] for name in CHECKS} == {area.__name__.rpartition(".")[2] for area in AREAS}
+    assert {name.partition(".")[0] for name in CHECKS} == set(AREAS)

@@ -78,7 +78,7 @@ def test_typed_access(tmp_path: Path) -> None:
         assert file.get_array("ai", int) == [1, 2]
         assert file.get_array("as", str) == ["p", "q"]
         for key, kind, problem in [
-            ("missing", int, "missing is missing"), ("s", int, ".x. .str., must be an integer"),
+            ("missing", int, "missing: is missing"), ("s", int, ".x. .str., must be an integer"),
             ("b", int, "must be an integer"),
             ("i", bool, "must be a bool"), ("f", int, "must be an integer"), ("i", str, "-5 .i32., must be a string"),
             ("nan", float, "finite"), ("ai", int, "array of 2 × u16"), ("s", float, "must be a number"),

@@ -189,7 +189,7 @@ class TestRefused:
         assert f"{paths[1]}: metadata key split.no: is {number}, must be 0 to 1" in refused(paths[0])
 
     def test_a_number_that_is_missing_or_no_number(self, tmp_path):
-        for key, words in ((b"", "split.no is missing"), (b.kv("split.no", b.STR, "1"), "split.no: is '1' (str)")):
+        for key, words in ((b"", "split.no: is missing"), (b.kv("split.no", b.STR, "1"), "split.no: is '1' (str)")):
             pairs = [b.kv("split.count", b.U16, 2), *([key] if key else [])]
             paths = write(tmp_path, content(0), b.gguf(pairs))
             assert words in refused(paths[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import FormatError, LocalllmError, UnsupportedError
-from localllm.gguf import config
+from localllm.gate import keys
 from localllm.gguf.reader import open_gguf
 from localllm.kernels import attention, experts
 from localllm.kernels.simd.targets import ALL_TARGETS
@@ -87,7 +87,7 @@ def test_unknown_architecture(tmp_path):
 
 
 def test_heads_too_large_for_the_kernels_are_refused_by_name(tmp_path):
-    limit = config._MAX["head"]
+    limit = keys.MAX_HEAD
     assert attention.scratch_bytes(limit, limit) <= SCRATCH_BYTES
     for key in ("key_length", "value_length", "key_length_swa"):
         extra: dict[str, Any] = {f"llama__attention__{key}": limit + 1}
@@ -187,7 +187,7 @@ def test_rows_to_add_that_scratch_cannot_hold_are_refused_by_name(tmp_path, name
         name: np.zeros((1, 256), np.float32)
     })  # fmt: skip
     monkeypatch.setattr(network, "SCRATCH_BYTES", 1020)
-    with pytest.raises(FormatError, match=r"embedding_length: is 256: .* take at most 255"):
+    with pytest.raises(FormatError, match=r"embedding_length: is 256, must be at most .*, 255"):
         LoadedModel.load(path)
 
 

@@ -14,7 +14,7 @@ from tests.recorded.models import N_VOCAB
 
 CASE = CASES["deepseek4"]
 REFUSED = {
-    "another ratio": (UnsupportedError, r"compress_ratios: is 8 for layer 1.*0, 4, 128", [0, 8, 4]),
+    "another ratio": (UnsupportedError, r"compress_ratios, layer 1: is 8; supported: 0, 4, 128", [0, 8, 4]),
     "too few ratios": (FormatError, "compress_ratios.*one a layer, 3", [0, 4]),
 }
 
@@ -39,7 +39,7 @@ def test_ratios_are_refused(tmp_path, name):
         (FormatError, "output_group_count: is 3, must divide head_count, 4", "attention.output_group_count", 3),
         (FormatError, "value_length: is 16, must be that of keys, 32", "attention.value_length", 16),
         (FormatError, "blk.1.ffn_gate_tid2eid.weight: is missing", "hash_layer_count", 2),
-        (UnsupportedError, "nextn_predict_layers: is 1.*blk.2.nextn.eh_proj", "nextn_predict_layers", 1),
+        (UnsupportedError, "nextn_predict_layers.*blk.2.nextn.eh_proj.*: is 1", "nextn_predict_layers", 1),
     ],
 )
 def test_numbers_are_refused(tmp_path, error, match, key, value):

@@ -31,7 +31,7 @@ def written(tmp_path, case=CASE, **kv):
         (FormatError, "layer_norm_epsilon: is -1.0, must be 0 or more", "attention__layer_norm_epsilon", -1.0),
         (FormatError, "types: has 2 elements, must have one a layer, 3", "attention__indexer__types", [True, True]),
         (FormatError, "types: is 2, must be 0 to 1", "attention__indexer__types", [1, 2, 1]),
-        (FormatError, "types.*no layer before layer 1", "attention__indexer__types", [1, 0, 0]),
+        (FormatError, "types: layer 1 has no layer like it before it", "attention__indexer__types", [1, 0, 0]),
         (FormatError, "swiglu_clamp_exp: is nan, must be finite", "swiglu_clamp_exp", [0.5, math.nan, 0.5]),
         (FormatError, "swiglu_clamp_exp: is -inf, must be finite", "swiglu_clamp_exp", [0.5, 0.5, -math.inf]),
         (FormatError, "types.*layer 1", "attention__indexer__types", [True, False, True]),

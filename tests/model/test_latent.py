@@ -37,7 +37,7 @@ REFUSED = {
         "deepseek2-temperature", {"attention.temperature_length": None}, FormatError, "temperature_length.*missing",
     ),
     "no first indexer": (
-        "glm-dsa-shared", {"attention.indexer.types": [0, 0, 0, 1, 0]}, FormatError, "indexer.types.*0 for layer 0",
+        "glm-dsa-shared", {"attention.indexer.types": [0, 0, 0, 1, 0]}, FormatError, "types: layer 0 has no layer",
     ),
     "small indexer": ("deepseek32", {"attention.indexer.key_length": 6}, FormatError, "key_length.*is 6, must be 8 to"),
     "nothing chosen": ("deepseek32", {"attention.indexer.top_k": 0}, FormatError, "top_k.*is 0, must be 1 to"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError, UnsupportedError
+from localllm.gate import tensors
 from localllm.gguf.config import Config
 from localllm.kernels import activation, attention, mix
 from localllm.kernels.objects import Key
@@ -17,7 +17,7 @@ from localllm.model.spec import Spec, is_causal
 from localllm.model.weights import Weight
 from localllm.runtime.plan import Buffer, Place
 
-_MAX_POSITIONS = 1 << 24
+_MAX_POSITIONS, _MAX_FACTORS = 1 << 24, 1 << 20
 """How far factors by position are tabled; from there on the last one holds."""
 
 
@@ -43,7 +43,7 @@ def read_temperature(f: LayerReader) -> Temperature | None:
     if limit is None:
         return None
     every, factor, offset = limit
-    table = np.log(np.arange(_MAX_POSITIONS // every + 2) + 1.0) * factor + 1.0
+    table = np.log(np.arange(min(_MAX_POSITIONS // every, _MAX_FACTORS) + 2) + 1.0) * factor + 1.0
     return Temperature(f.weights.constant(f"temperature every {every} by {factor}", table), every, offset)
 
 
@@ -69,8 +69,7 @@ def read_gate(f: LayerReader, n_head: int, v_dim: int) -> Gate | None:
     shape = f.weights.shape(name)
     # One head alone may be a vector.
     n = shape[1] if len(shape) > 1 else 1
-    if n not in (n_head, n_head * v_dim):
-        raise FormatError(f"{f.path}: tensor {name}: has {n} rows, must have {n_head} or {n_head * v_dim}")
+    tensors.gate_rows(f.at("attn_gate.weight"), n, n_head, n_head * v_dim)
     return Gate(f.linear("attn_gate", f.config.n_embd, n), f.spec.gate)
 
 
@@ -117,5 +116,4 @@ def ahead_of(c: Config, spec: Spec, i: int) -> int:
 
 def require_causal(f: LayerReader, what: str) -> None:
     """For blocks whose rows cannot see what follows them."""
-    if not is_causal(f.spec, f.config.keys):
-        raise UnsupportedError(f"{f.path}: layer {f.i}: {what} in both directions is not supported")
+    tensors.supported(f.place, is_causal(f.spec, f.config.keys), f"{what} in both directions")

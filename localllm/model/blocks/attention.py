@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import numbers
 from localllm.kernels import mix
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import (
@@ -215,12 +215,10 @@ def read(f: LayerReader) -> Attention:
     c, i, spec = f.config, f.i, f.spec
     n_head, n_head_kv, k_dim, v_dim = c.n_head[i], c.n_head_kv[i], c.n_embd_head_k[i], c.n_embd_head_v[i]
     for key, n in (("attention.head_count", n_head), ("attention.head_count_kv", n_head_kv)):
-        if n < 1:
-            problem = "is 0" if c.keys.has(key) else "is missing"
-            raise c.keys.fail(key, f"{problem}, must be 1 or more for layer {i}, which has attention")
+        numbers.has_heads(c.keys.place(key), n, i, c.keys.has(key))
     source = _source(f)
-    if spec.q_gate and k_dim != v_dim:
-        raise FormatError(f"{f.path}: layer {i} has gates of {k_dim} elements a head for values of {v_dim}")
+    if spec.q_gate:
+        numbers.same(c.keys.place("attention.value_length"), v_dim, k_dim, "that of the gates, key_length")
     n_q = (1 + spec.q_gate) * n_head * k_dim
     q, k, v = _products(f, (n_q, n_head_kv * k_dim, n_head_kv * v_dim), source is not None)
     q_norm = _head_norm(f, "attn_q_norm", n_head, k_dim)
@@ -254,11 +252,7 @@ def _source(f: LayerReader) -> Attention | None:
     (source,) = (block for block in f.earlier[i] if isinstance(block, Attention))
     c, other = f.config, (source.n_head_kv, source.k_dim, source.v_dim)
     own = c.n_head_kv[f.i], c.n_embd_head_k[f.i], c.n_embd_head_v[f.i]
-    if own != other:
-        raise FormatError(
-            f"{f.path}: layer {f.i} uses the keys and values of layer {i}: it has {own[0]} heads of {own[1]} and "
-            f"{own[2]} elements, that one {other[0]} of {other[1]} and {other[2]}"
-        )
+    numbers.same_cells(f.place, own, i, other)
     f.weights.leave(re.escape(f.name("attn_")) + r"(k|v|k_norm)\.(weight|bias|scale)")
     return source
 

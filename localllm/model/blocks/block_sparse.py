@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from localllm.gate import numbers
 from localllm.kernels import attention as attention_kernel
 from localllm.kernels import block_choice, rope
 from localllm.kernels.objects import Key
@@ -21,9 +22,6 @@ from localllm.model.recorder import F32, Linear, Norm, Recorder
 from localllm.model.states.cells import Cells, Plane
 from localllm.model.states.state import State, StateOptions
 from localllm.runtime.plan import Buffer, Value
-
-_MAX_DIM = 1 << 12
-"""Elements of a head: its queries lie in a thread's scratch memory, eight together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +99,18 @@ class Indexer:
 def read(f: LayerReader) -> attention.Attention:
     require_causal(f, "attention over blocks of cells")
     block, keys = attention.read(f), f.config.keys
-    n = keys.integer("attention.indexer.head_count", 1, 1 << 16)
-    if n != block.n_head_kv:
-        raise keys.fail("attention.indexer.head_count", f"is {n}, must be head_count_kv, {block.n_head_kv}")
-    dim = keys.integer("attention.indexer.key_length", max(1, block.n_rot), _MAX_DIM)
+    n = keys.integer("attention.indexer.head_count")
+    numbers.same(keys.place("attention.indexer.head_count"), n, block.n_head_kv, "head_count_kv")
+    dim = keys.integer("attention.indexer.key_length", low=max(1, block.n_rot))
     return replace(
         block,
         indexer=Indexer(
             f.i, n, dim, f.linear("indexer.q_proj", f.config.n_embd, n * dim),
             f.linear("indexer.k_proj", f.config.n_embd, dim), f.rms("indexer.q_norm", dim),
             f.rms("indexer.k_norm", dim),
-            size=keys.integer("attention.indexer.block_size", 1, 1 << 20),
-            top_k=keys.integer("attention.indexer.top_k", 1, 1 << 31),
-            local=keys.integer("attention.indexer.local_blocks", 0, 1 << 31),
+            size=keys.integer("attention.indexer.block_size"),
+            top_k=keys.integer("attention.indexer.top_k", low=1),
+            local=keys.integer("attention.indexer.local_blocks"),
             pairing=block.pairing, n_rot=block.n_rot, path=f.path,
         ),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.gate import numbers
 from localllm.kernels import activation
 from localllm.kernels.objects import Key
 from localllm.model.blocks.token_shift import mixed
@@ -56,8 +57,7 @@ class ChannelMix:
 
 def read(f: LayerReader) -> ChannelMix:
     n, n_ff = f.config.n_embd, f.config.n_ff[0]
-    if n_ff < 1:
-        raise f.config.keys.fail("feed_forward_length", f"is {n_ff}, must be 1 or more")
+    numbers.at_least(f.config.keys.place("feed_forward_length"), n_ff)
     has_receptance = f.has("channel_mix_receptance.weight")
     uses = "kr" if has_receptance else "k"
     lerps = [f.weights.values(f.name(f"channel_mix_lerp_{use}.weight"), n) for use in uses]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import UnsupportedError
+from localllm.gate import numbers, tensors
 from localllm.kernels import expanded, joined_attention
 from localllm.kernels.objects import Key
 from localllm.model.blocks.around import require_causal
@@ -128,22 +128,18 @@ def read(f: LayerReader) -> CompressedAttention:
     require_causal(f, "attention over compressed entries")
     c, i, n = f.config, f.i, f.config.n_embd
     n_head, dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
-    if n_head < 1:
-        raise c.keys.fail("attention.head_count", f"must be 1 or more for layer {i}, which has attention")
-    if c.n_embd_head_v[i] != dim:
-        raise c.keys.fail("attention.value_length", f"is {c.n_embd_head_v[i]}, must be that of keys, {dim}")
-    if not joined_attention.max_heads(dim):
-        raise UnsupportedError(f"{f.path}: layer {i}: heads of {dim} elements are more than scratch can hold")
-    rank = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
-    ratio = c.keys.per_layer("attention.compress_ratios", c.n_block, 0, 1 << 16)[i]
+    numbers.has_heads(c.keys.place("attention.head_count"), n_head, i)
+    numbers.same(c.keys.place("attention.value_length"), c.n_embd_head_v[i], dim, "that of keys")
+    tensors.fits_scratch(f.place, joined_attention.max_heads(dim) >= 1, f"heads of {dim} elements")
+    rank = c.keys.integer("attention.q_lora_rank")
+    ratio = c.keys.per_layer("attention.compress_ratios", c.n_block)[i]
     frequencies = _frequencies(f, ratio, n_rot)
-    groups = c.keys.integer("attention.output_group_count", 1, n_head)
-    if n_head % groups:
-        raise c.keys.fail("attention.output_group_count", f"is {groups}, must divide head_count, {n_head}")
-    o_rank = c.keys.integer("attention.output_lora_rank", 1, 1 << 20)
+    groups = c.keys.integer("attention.output_group_count", high=n_head)
+    numbers.divides(c.keys.place("attention.output_group_count"), groups, ("head_count", n_head))
+    o_rank = c.keys.integer("attention.output_lora_rank")
     return CompressedAttention(
         i=i, n_head=n_head, dim=dim, n_rot=n_rot,
-        window=c.keys.integer("attention.sliding_window", 1, (1 << 31) - 1),
+        window=c.keys.integer("attention.sliding_window", low=1),
         q_a=f.linear("attn_q_a", n, rank), q_a_norm=f.required_norm("attn_q_a_norm", rank),
         q_b=f.linear("attn_q_b", rank, n_head * dim), q_norm=Norm(None, None, f.eps, "rms"),
         kv=f.linear("attn_kv", n, dim), kv_norm=f.required_norm("attn_kv_a_norm", dim),
@@ -162,11 +158,8 @@ _CHOSEN, _WHOLE = 4, 128
 
 def _frequencies(f: LayerReader, ratio: int, n_rot: int) -> np.ndarray:
     """Layers with entries have a base of their own, and the file's scaling, which changes no magnitudes."""
-    c, key = f.config, "attention.compress_ratios"
-    if ratio not in (0, _CHOSEN, _WHOLE):
-        raise UnsupportedError(
-            f"{f.path}: metadata key {c.keys.full(key)}: is {ratio} for layer {f.i}; supported: 0, {_CHOSEN}, {_WHOLE}"
-        )
+    c = f.config
+    numbers.one_of(c.keys.place("attention.compress_ratios", f", layer {f.i}"), ratio, (0, _CHOSEN, _WHOLE))
     if not ratio:
         return frequencies(c, f.spec, c.rope_freq_base, n_rot, NO_SCALING)
     return frequencies(c, f.spec, c.keys.real("attention.compress_rope_freq_base"), n_rot, c.scaling)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from localllm.gate import numbers
 from localllm.kernels import compress, indexer, latent_attention
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
@@ -162,8 +163,7 @@ def read_compressor(f: LayerReader, name: str, dim: int, ratio: int) -> Compress
     width = (1 + overlap) * dim
     norm = f.required_norm(f"{name}_norm", dim)
     n_rot = f.config.n_rot[f.i]
-    if n_rot > dim:
-        raise f.config.keys.fail("rope.dimension_count", f"is {n_rot}, must be at most a key's size, {dim}")
+    numbers.at_most(f.config.keys.place("rope.dimension_count"), n_rot, dim, "a key's size")
     return Compressor(
         f.name(name), f.linear(f"{name}_kv", n, width), f.linear(f"{name}_gate", n, width),
         read_ape(f, f"{name}_ape.weight", width, ratio), norm, dim, ratio, overlap, n_rot,
@@ -178,10 +178,10 @@ def read_ape(f: LayerReader, short: str, width: int, ratio: int) -> Weight:
 
 def read_indexer(f: LayerReader, q_rank: int, ratio: int, n_rot: int) -> Indexer:
     c = f.config
-    n_head = c.keys.integer("attention.indexer.head_count", 1, 1 << 12)
-    dim = c.keys.integer("attention.indexer.key_length", 1, 1 << 12)
+    n_head = c.keys.integer("attention.indexer.head_count")
+    dim = c.keys.integer("attention.indexer.key_length")
     return Indexer(
         f.name("indexer"), f.linear("indexer.attn_q_b", q_rank, n_head * dim),
         f.linear("indexer.proj", c.n_embd, n_head), read_compressor(f, "indexer_compressor", dim, ratio), n_head,
-        c.keys.integer("attention.indexer.top_k", 1, 1 << 31),
+        c.keys.integer("attention.indexer.top_k", low=1),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localllm.gate import numbers
 from localllm.model.blocks.delta_rule import DeltaRule, Rows, read_convolution, read_decay, unit_norm
 from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
@@ -78,13 +79,12 @@ def _spread(r: Recorder, one: Grouped, x: Buffer, places: dict[str, Rows]) -> No
 
 def read(f: LayerReader) -> DeltaNet:
     c = f.config
-    dim = c.keys.integer("ssm.state_size", 1, 1 << 12)
-    n_head_k = c.keys.integer("ssm.group_count", 1, 1 << 12)
-    n_head = c.keys.integer("ssm.time_step_rank", 1, 1 << 12)
-    if n_head % n_head_k:
-        raise c.keys.fail("ssm.time_step_rank", f"is {n_head}, must be a multiple of ssm.group_count, {n_head_k}")
-    if (inner := c.keys.integer("ssm.inner_size", 1, 1 << 24)) != n_head * dim:
-        raise c.keys.fail("ssm.inner_size", f"is {inner}, must be ssm.time_step_rank * ssm.state_size, {n_head * dim}")
+    dim = c.keys.integer("ssm.state_size", high=1 << 12)
+    n_head_k = c.keys.integer("ssm.group_count", low=1, high=1 << 12)
+    n_head = c.keys.integer("ssm.time_step_rank", high=1 << 12)
+    numbers.multiple(c.keys.place("ssm.time_step_rank"), n_head, n_head_k, "ssm.group_count")
+    inner, wanted = c.keys.integer("ssm.inner_size"), "ssm.time_step_rank * ssm.state_size"
+    numbers.same(c.keys.place("ssm.inner_size"), inner, n_head * dim, wanted)
     repeat, n = n_head // n_head_k, (2 * n_head_k + n_head) * dim
     linears, grouped = _inputs(f, n, n_head_k, repeat, dim)
     norm = f.rms("ssm_norm", dim)

@@ -99,7 +99,7 @@ class DeltaRule:
 
 def read_convolution(f: LayerReader, short: str, n: int) -> Convolution:
     """The tensor `short`; its shape is [width, n], or [width, 1, n] with 1s behind."""
-    width = f.config.keys.integer("ssm.conv_kernel", 2, 64)
+    width = f.config.keys.integer("ssm.conv_kernel")
     name = f.name(f"{short}.weight")
     shape = (width, 1, n) if len(f.weights.shape(name)) > 2 else (width, n)
     w = f.weights.constant(f"{name} transposed", f.weights.values(name, *shape).reshape(n, width).T)

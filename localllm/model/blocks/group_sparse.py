@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from localllm.gate import numbers
 from localllm.kernels import block_choice, indexer
 from localllm.kernels.objects import Key
 from localllm.model.blocks import attention
@@ -90,15 +91,14 @@ class GroupIndexer:
 def read(f: LayerReader) -> attention.Attention:
     require_causal(f, "attention over groups of cells")
     c, block = f.config, attention.read(f)
-    ratio = c.keys.per_layer("attention.compress_ratios", c.n_block, 0, 64, 0)[f.i]
+    ratio = c.keys.per_layer("attention.compress_ratios", c.n_block, 0, high=64)[f.i]
     if not ratio:
         f.weights.leave(rf"blk\.{f.i}\.indexer\..*")
         return block
-    n_head = c.keys.integer("attention.indexer.head_count", 1, 1 << 12)
-    dim = c.keys.integer("attention.indexer.key_length", max(1, block.n_rot), 1 << 12)
-    top_k = c.keys.integer("attention.indexer.top_k", 1, 1 << 31)
-    if top_k % ratio:
-        raise c.keys.fail("attention.indexer.top_k", f"is {top_k}, must be a multiple of compress_ratios, {ratio}")
+    n_head = c.keys.integer("attention.indexer.head_count")
+    dim = c.keys.integer("attention.indexer.key_length", low=max(1, block.n_rot))
+    top_k = c.keys.integer("attention.indexer.top_k", low=1)
+    numbers.multiple(c.keys.place("attention.indexer.top_k"), top_k, ratio, "compress_ratios")
     keys = Compressor(
         f.name("indexer.k"), f.linear("indexer.k_proj", c.n_embd, dim), None,
         f.weights.constant(f"no scores of {ratio} by {dim}", np.zeros(ratio * (dim + 16))),

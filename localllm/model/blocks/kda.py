@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import UnsupportedError
+from localllm.gate import numbers
 from localllm.model.blocks.delta_rule import (
     Decay,
     DeltaRule,
@@ -80,9 +80,8 @@ class Kda:
 
 def read(f: LayerReader) -> Kda:
     c = f.config
-    dim, n_head = c.keys.integer("kda.head_dim", 1, 1 << 12), c.n_head[0]
-    if not n_head:
-        raise c.keys.fail("attention.head_count", "is 0 for the first layer, whose number is that of all KDA layers")
+    dim, n_head = c.keys.integer("kda.head_dim"), c.n_head[0]
+    numbers.has_heads(c.keys.place("attention.head_count"), n_head, 0)
     n = n_head * dim
     eps = f.spec.kda.eps or f.eps
     rule = DeltaRule(
@@ -117,9 +116,6 @@ def _decay(f: LayerReader, n_head: int, n: int) -> Decay:
     a = f.decay_rates(*shape) if f.spec.kda.negative_a else f.weights.values(name, *shape)
     if not keys.has("kda.gate_lower_bound"):
         return read_decay(f, "softplus", a, n)
-    if not keys.flag("kda.safe_gate", True):
-        raise UnsupportedError(f"{f.path}: metadata key {keys.full('kda.safe_gate')}: is false, which is not supported")
+    numbers.one_of(keys.place("kda.safe_gate"), keys.flag("kda.safe_gate", True), (True,))
     bound = keys.number("kda.gate_lower_bound")
-    if bound >= 0:
-        raise keys.fail("kda.gate_lower_bound", f"is {bound}, must be below 0")
     return read_decay(f, "bounded", -a if f.spec.kda.negative_a else a, n, bound)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from localllm.errors import UnsupportedError
+from localllm.gate import tensors
 from localllm.kernels import attention, latent_attention
 from localllm.kernels.objects import Key
 from localllm.model.blocks import Mixer, latent_heads
@@ -126,10 +126,10 @@ def read(f: LayerReader) -> Mixer:
         return latent_heads.read(f)
     latents = read_latents(f)
     s = latents.sizes
-    if latent_attention.max_together(s.rank, s.n_rot) < 1:
-        raise UnsupportedError(
-            f"{f.path}: layer {f.i}: latents of {s.rank} and keys of {s.n_rot} elements are more than scratch can hold"
-        )
+    tensors.fits_scratch(
+        f.place, latent_attention.max_together(s.rank, s.n_rot) >= 1,
+        f"latents of {s.rank} and keys of {s.n_rot} elements",
+    )  # fmt: skip
     source = _source(f)
     return LatentAttention(
         f.i, latents, read_head_matrices(f, "attn_k_b", s.nope, s.rank, s.n_head),
@@ -147,8 +147,8 @@ def _source(f: LayerReader) -> LatentAttention | None:
         return None
     f.weights.leave(re.escape(f.name("indexer.")) + r".*")
     source = next((block for block in f.earlier[i] if isinstance(block, LatentAttention)), None)
-    if source is None or source.indexer is None:
-        raise UnsupportedError(f"{f.path}: layer {f.i} uses the choice of layer {i}, which has no indexer over latents")
+    has_indexer = source is not None and source.indexer is not None
+    tensors.supported(f.place, has_indexer, f"uses the choice of layer {i}, which has no indexer over latents")
     return source
 
 
@@ -156,6 +156,6 @@ def _indexer(f: LayerReader, latents: Latents) -> LightningIndexer | None:
     spec = f.spec.indexer(f.config, f.i)
     if spec is None:
         return None
-    if latents.q_a is None:
-        raise UnsupportedError(f"{f.path}: layer {f.i}: an indexer without attn_q_a is not supported")
+    tensors.supported(f.place, latents.q_a is not None, "an indexer without attn_q_a")
+    assert latents.q_a is not None
     return read_indexer(f, latents.q_a.w.n, latents.sizes.n_rot, spec)

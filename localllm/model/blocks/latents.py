@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localllm.gate import numbers
 from localllm.model.blocks.around import Gate, Temperature, read_gate, read_temperature, require_causal
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder
@@ -81,16 +82,15 @@ def read_latents(f: LayerReader) -> Latents:
     c, i, n = f.config, f.i, f.config.n_embd
     require_causal(f, "latent attention")
     n_head, k_dim, n_rot = c.n_head[i], c.n_embd_head_k[i], c.n_rot[i]
-    if n_head < 1:
-        raise c.keys.fail("attention.head_count", f"must be 1 or more for layer {i}, which has attention")
+    numbers.has_heads(c.keys.place("attention.head_count"), n_head, i)
     key = "attention.kv_lora_rank"
     if c.swa_layers[i] and c.keys.has(f"{key}_swa"):
         key += "_swa"
-    rank = c.keys.integer(key, 1, 1 << 16)
+    rank = c.keys.integer(key)
     s = Sizes(n_head, k_dim - n_rot, n_rot, rank, c.n_embd_head_v[i])
     q_a = q_a_norm = None
     if f.has("attn_q_a.weight"):
-        n_q = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
+        n_q = c.keys.integer("attention.q_lora_rank")
         q_a, q_a_norm = f.linear("attn_q_a", n, n_q), f.required_norm("attn_q_a_norm", n_q)
         q = f.linear("attn_q_b", n_q, n_head * k_dim)
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.gate import numbers
 from localllm.kernels import activation, lightning
 from localllm.kernels.objects import Key
 from localllm.model.feed_forward import plain
@@ -56,8 +57,8 @@ class Lightning:
 def read(f: LayerReader) -> Lightning:
     c = f.config
     n_head, dim = c.n_head[f.i], c.n_embd_head_k[f.i]
-    if c.n_embd_head_v[f.i] != dim:
-        raise c.keys.fail("attention.value_length", f"is {c.n_embd_head_v[f.i]}, must be key_length, {dim}")
+    numbers.has_heads(c.keys.place("attention.head_count"), n_head, f.i)
+    numbers.same(c.keys.place("attention.value_length"), c.n_embd_head_v[f.i], dim, "key_length")
     n = n_head * dim
     return Lightning(
         f.i, n_head, dim, f.linear("attn_qkv", c.n_embd, 3 * n),

@@ -94,13 +94,13 @@ class LightningIndexer:
 def read_indexer(f: LayerReader, n_q: int, n_rot: int, spec: IndexerSpec) -> LightningIndexer:
     """n_q: elements of what queries are made from."""
     keys, n = f.config.keys, f.config.n_embd
-    n_head = keys.integer("attention.indexer.head_count", 1, 1 << 12)
-    dim = keys.integer("attention.indexer.key_length", max(1, n_rot), 1 << 12)
+    n_head = keys.integer("attention.indexer.head_count")
+    dim = keys.integer("attention.indexer.key_length", low=max(1, n_rot))
     w = f.weights.vector(f.name("indexer.k_norm.weight"), dim)
     eps = f.eps if spec.eps is None else spec.eps
     return LightningIndexer(
         f.i, n_head, dim, f.linear("indexer.attn_q_b", n_q, n_head * dim), f.linear("indexer.attn_k", n, dim),
         Norm(w, f.vector("indexer.k_norm.bias", dim), eps, "layer"), f.linear("indexer.proj", n, n_head),
-        keys.integer("attention.indexer.top_k", 1, (1 << 31) - 1), spec.pairing, n_rot,
+        keys.integer("attention.indexer.top_k", low=1), spec.pairing, n_rot,
         dim - n_rot if spec.rope_last else 0, f.path,
     )  # fmt: skip

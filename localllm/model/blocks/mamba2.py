@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localllm.gate import numbers
 from localllm.model.convolution import Convolution
 from localllm.model.layer_reader import LayerReader
 from localllm.model.recorder import F32, Linear, Norm, Recorder, Residual
@@ -55,8 +56,7 @@ class Mamba2:
 def read(f: LayerReader) -> Mamba2:
     keys, sizes, n_embd = f.config.keys, read_sizes(f), f.config.n_embd
     n_head, n, n_group = sizes.dt_rank, sizes.d_inner, sizes.n_group
-    if not n_group or n_head % n_group or n % n_group:
-        raise keys.fail("ssm.group_count", f"is {n_group}, must divide time_step_rank, {n_head}, and inner_size, {n}")
+    numbers.divides(keys.place("ssm.group_count"), n_group, ("time_step_rank", n_head), ("inner_size", n))
     n_bc, scan = 2 * n_group * sizes.d_state, read_scan_of_heads(f, sizes, n_group, 1, n_head)
     conv_x, conv_bc = read_convolutions(f, sizes.d_conv, n, n_bc)
     norm, size = f.vector("ssm_norm.weight", n // n_group, n_group), n // n_group

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import keys as keys_gate
+from localllm.gate import numbers, tensors
+from localllm.gate.check import Place
 from localllm.gguf.config import Keys
 from localllm.kernels import conv, embed, ngram
 from localllm.kernels.objects import Key
@@ -99,17 +101,14 @@ class NgramEmbedding:
 
 def read(f: LayerReader) -> NgramEmbedding:
     c, n = f.config, f.config.n_embd
-    count, hashes = c.keys.integer("hyper_connection.count", 2, 64), _hashes(c.keys)
-    dim = c.keys.integer("embedding_length_per_layer_input", 1, 1 << 20)
-    if dim * hashes.n_heads != n:
-        raise c.keys.fail(
-            "embedding_length_per_layer_input", f"is {dim}: {hashes.n_heads} heads must make up {n} elements"
-        )
+    count, hashes = c.keys.integer("hyper_connection.count", low=2), _hashes(c.keys)
+    dim = c.keys.integer("embedding_length_per_layer_input", low=1)
+    place = c.keys.place("embedding_length_per_layer_input")
+    numbers.same(place, dim * hashes.n_heads, n, f"times the {hashes.n_heads} hashes, embedding_length")
     table = "per_layer_token_embd.weight"
     n_rows = f.weights.shape(table)[-1]
-    if (need := int((hashes.offsets + hashes.sizes).max())) > n_rows:
-        raise FormatError(f"{f.path}: tensor {table}: has {n_rows} rows, fewer than the {need} that hashes lead to")
-    taps, apart = c.keys.integer("ple.conv_kernel", 1, 64), hashes.size
+    tensors.rows(Place(f.path, f"tensor {table}"), n_rows, int((hashes.offsets + hashes.sizes).max()))
+    taps, apart = c.keys.integer("ple.conv_kernel"), hashes.size
     width = (taps - 1) * apart + 1
     spread = np.zeros((width, count * n), np.float32)
     spread[::apart] = f.weights.dequantized(f.name("ple_conv1d.weight"), taps, count * n).reshape(count * n, taps).T
@@ -125,19 +124,16 @@ def read(f: LayerReader) -> NgramEmbedding:
 
 
 def _hashes(keys: Keys) -> Hashes:
-    size = keys.integer("ple.ngram_size", 2, 16)
-    per_gram = keys.integer("ple.heads_per_ngram", 1, 256)
+    size = keys.integer("ple.ngram_size")
+    per_gram = keys.integer("ple.heads_per_ngram")
     n_heads = (size - 1) * per_gram
 
-    def numbers(key: str, n: int, low: int, high: int) -> np.ndarray:
-        values = keys.file.get_array(keys.full(key), int)
-        if len(values) < n or not all(low <= value < high for value in values[:n]):
-            raise keys.fail(key, f"must have {n} numbers from {low} to {high - 1}")
-        return np.array(values[:n], np.uint64)
+    def array(key: str, n: int) -> np.ndarray:
+        place = keys.place(key)
+        return np.array([keys_gate.integer(place, key, value) for value in keys.array(key, n)], np.uint64)
 
-    offsets = numbers("ple.head_offsets", n_heads, 0, 1 << 31)
-    sizes = numbers("ple.head_vocab_sizes", n_heads, 1, 1 << 31)
-    if int((offsets + sizes).max()) >= 1 << 31:
-        raise keys.fail("ple.head_offsets", "lead past 2147483647 rows")
-    eos = keys.integer("ple.eos_token_id", 0, (1 << 31) - 2)
-    return Hashes(size, eos, per_gram, numbers("ple.layer_multipliers", size, 0, 1 << 64), offsets, sizes)
+    offsets, sizes = array("ple.head_offsets", n_heads), array("ple.head_vocab_sizes", n_heads)
+    last = int((offsets + sizes).max())
+    numbers.at_most(keys.place("ple.head_offsets"), last, (1 << 31) - 1, "the last row's number")
+    eos = keys.integer("ple.eos_token_id")
+    return Hashes(size, eos, per_gram, array("ple.layer_multipliers", size), offsets, sizes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.errors import UnsupportedError
+from localllm.gate import numbers, tensors
 from localllm.gguf.config import Config
 from localllm.kernels import joined_attention
 from localllm.kernels.objects import Key
@@ -85,22 +85,15 @@ class PooledAttention:
 
 def read(f: LayerReader) -> PooledAttention:
     c, keys, i = f.config, f.config.keys, f.i
-    if c.n_rot[i]:
-        raise UnsupportedError(
-            f"{f.path}: metadata key {keys.full('rope.dimension_count')}: is {c.n_rot[i]}; supported: 0, for latents "
-            "that know no positions"
-        )
+    numbers.one_of(keys.place("rope.dimension_count"), c.n_rot[i], (0,))
     latents = read_latents(f)
     s = latents.sizes
-    if not joined_attention.max_heads(s.rank):
-        raise UnsupportedError(f"{f.path}: layer {i}: latents of {s.rank} elements are more than scratch can hold")
+    tensors.fits_scratch(f.place, joined_attention.max_heads(s.rank) >= 1, f"latents of {s.rank} elements")
     key = "attention.indexer.kpool_select_tail"
-    if not keys.flag(key, True):
-        raise UnsupportedError(f"{f.path}: metadata key {keys.full(key)}: is false, which is not supported")
-    ratio = keys.integer("attention.indexer.kpool", 2, 1 << 10)
-    top_k = keys.integer("attention.indexer.top_k", ratio, 1 << 31)
-    if top_k % ratio:
-        raise keys.fail("attention.indexer.top_k", f"is {top_k}, must be a multiple of indexer.kpool, {ratio}")
+    numbers.one_of(keys.place(key), keys.flag(key, True), (True,))
+    ratio = keys.integer("attention.indexer.kpool")
+    top_k = keys.integer("attention.indexer.top_k", low=ratio)
+    numbers.multiple(keys.place("attention.indexer.top_k"), top_k, ratio, "indexer.kpool")
     chooser = _chooser(c, i)
     if chooser != i:
         f.weights.leave(rf"blk\.{i}\.indexer.*")
@@ -116,17 +109,16 @@ def read(f: LayerReader) -> PooledAttention:
 def _chooser(c: Config, i: int) -> int:
     """The last layer up to this one that has attention and an indexer of its own."""
     key = "attention.indexer.types"
-    has_own = c.keys.per_layer(key, c.n_block, 0, 1, 1)
-    for j in range(i, -1, -1):
-        if c.n_head_kv[j] and has_own[j]:
-            return j
-    raise c.keys.fail(key, f"has no layer before layer {i} whose choice that could share")
+    has_own = c.keys.per_layer(key, c.n_block, 1)
+    own = [j for j in range(i + 1) if c.n_head_kv[j] and has_own[j]]
+    numbers.has_source(c.keys.place(key), i, bool(own))
+    return own[-1]
 
 
 def _indexer(f: LayerReader, ratio: int, top_k: int) -> Indexer:
     c, n = f.config, f.config.n_embd
-    n_head = c.keys.integer("attention.indexer.head_count", 1, 1 << 12)
-    dim = c.keys.integer("attention.indexer.key_length", 1, 1 << 12)
+    n_head = c.keys.integer("attention.indexer.head_count")
+    dim = c.keys.integer("attention.indexer.key_length")
     name = f.name("indexer.k_norm")
     norm = Norm(
         f.weights.vector(f"{name}.weight", dim), f.weights.vector(f"{name}.bias", dim),
@@ -136,7 +128,7 @@ def _indexer(f: LayerReader, ratio: int, top_k: int) -> Indexer:
         f.name("indexer_compressor"), f.linear("indexer.attn_k", n, dim), f.linear("indexer_compressor_gate", n, dim),
         read_ape(f, "indexer_compressor_ape.weight", dim, ratio), None, dim, ratio, values_norm=norm,
     )  # fmt: skip
-    q_rank = c.keys.integer("attention.q_lora_rank", 1, 1 << 20)
+    q_rank = c.keys.integer("attention.q_lora_rank")
     return Indexer(
         f.name("indexer"), f.linear("indexer.attn_q_b", q_rank, n_head * dim), f.linear("indexer.proj", n, n_head),
         compressor, n_head, top_k,

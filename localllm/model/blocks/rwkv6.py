@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from localllm.gate import numbers
 from localllm.kernels import wkv, wkv6
 from localllm.kernels.objects import Key
 from localllm.model.blocks.token_shift import check_shift_count, mixed, planes, remix
@@ -98,13 +99,12 @@ def read(f: LayerReader) -> TimeMix6:
     check_shift_count(f)
     c, n = f.config, f.config.n_embd
     size = head_size(f)
-    rank = c.keys.integer("time_mix_extra_dim", 1, MAX_RANK)
-    decay_rank = c.keys.integer("time_decay_extra_dim", 1, MAX_RANK)
+    rank = c.keys.integer("time_mix_extra_dim")
+    decay_rank = c.keys.integer("time_decay_extra_dim")
     n_kv = n
     if c.n_head_kv[f.i] and c.n_head_kv[f.i] != n // size:
         n_kv = c.n_head_kv[f.i] * size
-        if n % n_kv:
-            raise c.keys.fail("attention.head_count_kv", f"is {c.n_head_kv[f.i]}, must divide {n // size}, the heads")
+        numbers.divides(c.keys.place("attention.head_count_kv"), c.n_head_kv[f.i], ("the number of heads", n // size))
     first, norm = None, None
     if f.has("time_mix_first.weight"):
         first, norm = f.vector("time_mix_first.weight", size, n // size), head_norm(f)
@@ -125,10 +125,8 @@ def read(f: LayerReader) -> TimeMix6:
 def head_size(f: LayerReader) -> int:
     """Elements of a head, into which the embedding is cut."""
     n = f.config.n_embd
-    size = f.config.keys.integer("wkv.head_size", 1, wkv.MAX_SIZE)
-    if n % size:
-        raise f.config.keys.fail("wkv.head_size", f"is {size}, must divide embedding_length, {n}")
-    return size
+    size = f.config.keys.integer("wkv.head_size")
+    return numbers.divides(f.config.keys.place("wkv.head_size"), size, ("embedding_length", n))
 
 
 def head_norm(f: LayerReader) -> Norm:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from localllm.kernels import wkv, wkv7
 from localllm.kernels.objects import Key
-from localllm.model.blocks.rwkv6 import HEAD_EPS, MAX_RANK, head_norm, head_size
+from localllm.model.blocks.rwkv6 import HEAD_EPS, head_norm, head_size
 from localllm.model.blocks.token_shift import check_shift_count, mixed
 from localllm.model.feed_forward import plain
 from localllm.model.layer_reader import LayerReader
@@ -108,7 +108,7 @@ def _small(f: LayerReader) -> dict[str, tuple[Linear, Linear]]:
     has = {"w": True, "a": True, "v": f.i > 0, "g": f.has("time_mix_g1.weight") and f.has("time_mix_g2.weight")}
     found = {}
     for use in (use for use in _RANKS if has[use]):
-        rank = keys.integer(f"attention.{_RANKS[use]}_lora_rank", 1, MAX_RANK)
+        rank = keys.integer(f"attention.{_RANKS[use]}_lora_rank")
         down, up = f.linear(f"time_mix_{use}1", n, rank), f.linear(f"time_mix_{use}2", rank, n)
         bias = None if use == "g" else f.weights.vector(f.name(f"time_mix_{use}0.weight"), n)
         found[use] = down, Linear(up.w, bias, up.scale)

@@ -43,7 +43,7 @@ class ShortConv:
 
 
 def read(f: LayerReader) -> ShortConv:
-    n, width = f.config.n_embd, f.config.keys.integer("shortconv.l_cache", 2, 64)
+    n, width = f.config.n_embd, f.config.keys.integer("shortconv.l_cache")
     return ShortConv(
         f.i, f.linear("shortconv.in_proj", n, 3 * n), f.transposed("shortconv.conv.weight", width, n), width,
         f.linear("shortconv.out_proj", n, n),

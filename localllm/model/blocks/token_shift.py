@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localllm.gate import numbers
 from localllm.kernels import shift
 from localllm.kernels.objects import Key
 from localllm.model.layer_reader import LayerReader
@@ -41,6 +42,4 @@ def _record(r: Recorder, name: str, kind: str, x: Value, lerps: Weight, n: int, 
 def check_shift_count(f: LayerReader) -> None:
     """The file must count as many blocks that shift as the architecture has; 2 where it does not say."""
     key, must = "token_shift_count", len(f.spec.mixers(f.config, f.i))
-    count = f.config.keys.integer(key, 1, 2, 2)
-    if count != must:
-        raise f.config.keys.fail(key, f"is {count}, must be {must}")
+    numbers.same(f.config.keys.place(key), f.config.keys.integer(key, 2), must, "the architecture's")

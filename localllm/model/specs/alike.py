@@ -24,7 +24,7 @@ SPECS = {
     "xverse": replace(_ADJACENT, about="XVERSE"),
     "arcee": replace(_ADJACENT, about="Arcee AFM", activation="relu2"),
     "smollm3": replace(_ADJACENT, about="SmolLM 3", rope_layers=not_every(4)),
-    "nanbeige": replace(_ADJACENT, about="Nanbeige", n_loops=lambda keys: keys.integer("num_loops", 1, 64, 1)),
+    "nanbeige": replace(_ADJACENT, about="Nanbeige", n_loops=lambda keys: keys.integer("num_loops", 1)),
     "maincoder": replace(_ADJACENT, about="Maincoder", qk_norm_after_rope=True),
     "chatglm": replace(_ADJACENT, about="ChatGLM 3, GLM 4 9B, GLM-Edge"),
     "deci": replace(_ADJACENT, about="DeciLM, Llama 3.1 Nemotron", mixers=_deci_mixers),

@@ -16,7 +16,7 @@ def _norm_of_file(spec: Spec, c: Config) -> Spec:
 
 
 def _dense_or_local(c: Config, i: int) -> bool:
-    return c.swa_layers[i] or i < c.keys.integer("leading_dense_block_count", 0, c.n_layer, 0)
+    return c.swa_layers[i] or i < c.keys.integer("leading_dense_block_count", 0, high=c.n_layer)
 
 
 SPECS = {

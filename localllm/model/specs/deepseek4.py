@@ -1,7 +1,7 @@
 """DeepSeek-V4 (model card; llama.cpp's deepseek4.cpp): four residual streams, attention to a window and to compressed
 entries, experts that the first layers choose by the token id alone. RoPE is handled by the attention block."""
 
-from localllm.errors import UnsupportedError
+from localllm.gate import numbers
 from localllm.gguf.config import Config
 from localllm.model.spec import ExpertsSpec, Spec
 
@@ -9,11 +9,8 @@ from localllm.model.spec import ExpertsSpec, Spec
 def _adapt(spec: Spec, c: Config) -> Spec:
     """Without their tensors, llama.cpp takes the layers that predict further tokens for others."""
     name = f"blk.{c.n_block}.nextn.eh_proj.weight"
-    if c.n_nextn and name not in c.keys.file.tensors:
-        raise UnsupportedError(
-            f"{c.keys.file.path}: metadata key {c.keys.full('nextn_predict_layers')}: is {c.n_nextn} in a file without "
-            f"the tensor {name}, which is not supported"
-        )
+    if name not in c.keys.file.tensors:
+        numbers.one_of(c.keys.place("nextn_predict_layers", f", without the tensor {name}"), c.n_nextn, (0,))
     return spec
 
 

@@ -21,7 +21,7 @@ def _scale(layers_of_27b: int) -> Callable[[Config, int], float]:
 
 
 def _both_ways(keys: Keys, n_layer: int) -> Window | None:
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 6, symmetric=True)
+    return Window(keys.integer("attention.sliding_window", low=1), 6, symmetric=True)
 
 
 def _root(c: Config) -> float:

@@ -12,6 +12,7 @@ alone; in larger models those have no matrix for values. One has experts beside 
 from collections.abc import Callable
 from dataclasses import replace
 
+from localllm.gate import numbers
 from localllm.gguf.config import Config, Keys, Window
 from localllm.model.spec import ExpertsSpec, Spec
 
@@ -19,14 +20,13 @@ _PATTERN = "attention.sliding_window_pattern"
 
 
 def _window(keys: Keys, n_layer: int) -> Window:
-    if not keys.has(_PATTERN):
-        raise keys.fail(_PATTERN, "is missing")
+    numbers.present(keys.place(_PATTERN), keys.has(_PATTERN))
     return _every_fifth(keys, n_layer)
 
 
 def _every_fifth(keys: Keys, n_layer: int) -> Window:
     """Unless the file has a pattern, one layer in five sees everything."""
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), 5)
+    return Window(keys.integer("attention.sliding_window", low=1), 5)
 
 
 def shared_from(c: Config, first: int, i: int) -> int | None:
@@ -35,8 +35,7 @@ def shared_from(c: Config, first: int, i: int) -> int | None:
     if i < first:
         return None
     alike = [j for j in range(first) if c.swa_layers[j] == c.swa_layers[i]]
-    if not alike:
-        raise c.keys.fail("attention.shared_kv_layers", f"layer {i} finds no layer like it among the first {first}")
+    numbers.has_source(c.keys.place("attention.shared_kv_layers"), i, bool(alike))
     return alike[-1]
 
 
@@ -44,7 +43,7 @@ def _source(default: int) -> Callable[[Config, int], int | None]:
     """default: the first layer that shares, where the file does not say how many do."""
 
     def source(c: Config, i: int) -> int | None:
-        n_shared = c.keys.integer("attention.shared_kv_layers", 0, c.n_block - 1, max(0, c.n_block - default))
+        n_shared = c.keys.integer("attention.shared_kv_layers", max(0, c.n_block - default), high=c.n_block - 1)
         return shared_from(c, c.n_block - n_shared, i)
 
     return source

@@ -44,7 +44,7 @@ def _hybrid_mixers(c: Config, i: int) -> tuple[str, ...]:
 
 
 def _window(keys: Keys, n_layer: int) -> Window | None:
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+    return Window(keys.integer("attention.sliding_window", low=1), period=1)
 
 
 _GRANITE = Spec(

@@ -8,8 +8,8 @@ from localllm.model.spec import Spec
 
 def _block(c: Config, i: int) -> int:
     """Layer i is one of an application of the low stack's blocks, or of the high one's."""
-    per_stack = c.keys.integer("hrm.layers_per_stack", 1, c.n_layer)
-    l_cycles = c.keys.integer("hrm.l_cycles", 1, c.n_layer)
+    per_stack = c.keys.integer("hrm.layers_per_stack", high=c.n_layer)
+    l_cycles = c.keys.integer("hrm.l_cycles", high=c.n_layer)
     is_high = i // per_stack % (l_cycles + 1) == l_cycles
     return i % per_stack + (per_stack if is_high else 0)
 

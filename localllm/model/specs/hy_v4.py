@@ -3,12 +3,13 @@ residual streams that are not mixed, experts with clamped activations; files may
 share.
 """
 
+from localllm.gate import numbers
 from localllm.gguf.config import Config
 from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec
 
 
 def _indexer(c: Config, i: int) -> IndexerSpec | None:
-    if not c.keys.integer("attention.indexer.top_k", 0, (1 << 31) - 1, 0):
+    if not c.keys.integer("attention.indexer.top_k", 0):
         return None
     return IndexerSpec("adjacent", rope_last=True, eps=None)
 
@@ -18,9 +19,8 @@ def _choice_source(c: Config, i: int) -> int | None:
     if _indexer(c, i) is None:
         return None
     key = "attention.indexer.types"
-    has_own = c.keys.flags(key, c.n_block) or (bool(c.keys.integer(key, 0, 1)),) * c.n_block
-    if not has_own[0]:
-        raise c.keys.fail(key, "is 0 for layer 0, which has no layer before it")
+    has_own = c.keys.flags(key, c.n_block) or (bool(c.keys.integer(key)),) * c.n_block
+    numbers.has_source(c.keys.place(key), 0, has_own[0])
     return None if has_own[i] else max(j for j in range(i) if has_own[j])
 
 

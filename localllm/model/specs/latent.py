@@ -10,6 +10,7 @@ llama-context.cpp).
 
 from dataclasses import replace
 
+from localllm.gate import numbers
 from localllm.gguf.config import Config, Keys, Window
 from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec, yarn_gain
 
@@ -48,7 +49,7 @@ def _scale(c: Config, i: int, weight: float, divisor: float) -> float:
 
 def _temperature(c: Config, i: int) -> tuple[int, float, int] | None:
     factor = c.keys.number("attention.temperature_scale", 0.0)
-    return (c.keys.integer("attention.temperature_length", 1, 1 << 31), factor, 0) if factor else None
+    return (c.keys.integer("attention.temperature_length"), factor, 0) if factor else None
 
 
 def _with_gating(spec: Spec, c: Config) -> Spec:
@@ -62,19 +63,18 @@ def _choice_source(c: Config, i: int) -> int | None:
     the first three, and then every fourth (llama.cpp, glm-dsa.cpp)."""
     has_own = c.keys.flags("attention.indexer.types", c.n_block)
     if has_own is None and c.keys.has("attention.indexer.types"):
-        has_own = (bool(c.keys.integer("attention.indexer.types", 0, 1)),) * c.n_block
+        has_own = (bool(c.keys.integer("attention.indexer.types")),) * c.n_block
     if has_own is None:
         has_own = tuple(c.n_ctx_train < _CONTEXT_OF_GLM_5_2 or j < 3 or j % 4 == 2 for j in range(c.n_block))
-    if not has_own[0]:
-        raise c.keys.fail("attention.indexer.types", "is 0 for layer 0, which has no layer before it")
+    numbers.has_source(c.keys.place("attention.indexer.types"), 0, has_own[0])
     return None if has_own[i] else max(j for j in range(i) if has_own[j])
 
 
 def _window(keys: Keys, n_layer: int) -> Window | None:
     """The file names the layers that have one."""
-    if keys.flags("attention.sliding_window_pattern", n_layer) is None:
-        raise keys.fail("attention.sliding_window_pattern", "is not there, or no list of a number for each layer")
-    return Window(keys.integer("attention.sliding_window", 1, (1 << 31) - 1), period=1)
+    key = "attention.sliding_window_pattern"
+    numbers.is_list(keys.place(key), keys.flags(key, n_layer) is not None)
+    return Window(keys.integer("attention.sliding_window", low=1), period=1)
 
 
 _LATENT = Spec(

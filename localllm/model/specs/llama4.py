@@ -13,7 +13,7 @@ _FULL_EVERY = 4
 def _window(keys: Keys, n_layer: int) -> Window | None:
     """A window of 0 in the file says that there are none; otherwise its size is ignored (llama.cpp,
     llama4.cpp)."""
-    if keys.has("attention.sliding_window") and not keys.integer("attention.sliding_window", 0, 1 << 31):
+    if keys.has("attention.sliding_window") and not keys.integer("attention.sliding_window"):
         return None
     return Window(_CHUNK, _FULL_EVERY, chunked=True)
 

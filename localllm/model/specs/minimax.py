@@ -12,13 +12,13 @@ from localllm.model.spec import ExpertsSpec, Spec
 def _mixers_of_01(c: Config, i: int) -> tuple[str, ...]:
     recurrent = c.keys.flags("attention.recurrent_layers", c.n_block)
     if recurrent is None:
-        every = c.keys.integer("full_attention_interval", 1, 1 << 16, 8)
+        every = c.keys.integer("full_attention_interval", 8)
         recurrent = tuple((j + 1) % every != 0 for j in range(c.n_block))
     return ("lightning",) if recurrent[i] else ("attention",)
 
 
 def _mixers_of_m3(c: Config, i: int) -> tuple[str, ...]:
-    is_dense = i < c.keys.integer("leading_dense_block_count", 0, c.n_block, 0)
+    is_dense = i < c.keys.integer("leading_dense_block_count", 0, high=c.n_block)
     return ("attention",) if is_dense else ("block_sparse",)
 
 

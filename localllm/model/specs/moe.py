@@ -21,7 +21,7 @@ _BIASES_OF_QKV = r"blk\.\d+\.attn_(q|k|v|qkv)\.bias"
 
 def _smallthinker_window(keys: Keys, n_layer: int) -> Window | None:
     """The size that a file gives is ignored (llama.cpp, smallthinker.cpp)."""
-    return Window(4096, 4, dense_first=True) if keys.integer("attention.sliding_window", 0, 1 << 31, 0) else None
+    return Window(4096, 4, dense_first=True) if keys.integer("attention.sliding_window", 0) else None
 
 
 def _smallthinker_has_rope(c: Config, i: int) -> bool:

@@ -15,9 +15,9 @@ def _mixers(c: Config, i: int) -> tuple[str, ...]:
     """The file lists its recurrent layers, or says how many layers there are to one of attention."""
     key = "attention.recurrent_layers"
     if c.keys.has(key):
-        recurrent = bool(c.keys.per_layer(key, c.n_block, 0, 1)[i])
+        recurrent = bool(c.keys.per_layer(key, c.n_block)[i])
     else:
-        recurrent = (i + 1) % c.keys.integer("full_attention_interval", 1, 1 << 16, 4) != 0
+        recurrent = (i + 1) % c.keys.integer("full_attention_interval", 4) != 0
     return ("delta_net",) if recurrent else ("attention",)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import FormatError
+from localllm.gate import numbers, tensors
 from localllm.gguf.config import Config
 from localllm.kernels import altup, mix, sparse
 from localllm.kernels.objects import Key
@@ -179,10 +179,10 @@ class _Recorded:
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> AltUp:
-    n_streams = c.keys.integer("altup.num_inputs", 2, 4, 4)
+    n_streams = c.keys.integer("altup.num_inputs", 4)
     inputs = read_inputs(weights, c, eps, default=256)
-    if inputs is None:
-        raise c.keys.fail("embedding_length_per_layer_input", "is 0, must be 1 or more")
+    numbers.at_least(c.keys.place("embedding_length_per_layer_input"), inputs.n if inputs else 0)
+    assert inputs is not None
     sparsity = tuple(_DEVIATIONS if i < _SPARSE_LAYERS else -math.inf for i in range(c.n_layer))
     if c.keys.has("activation_sparsity_scale"):
         sparsity = c.keys.numbers_per_layer("activation_sparsity_scale", c.n_layer, minus_infinity=True)
@@ -191,7 +191,7 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
         for i, layer in enumerate(layers)
     )
     proj, unembd = (_projections(weights, name, c.n_embd, n_streams) for name in ("altup_proj", "altup_unembd_proj"))
-    return AltUp(read_layers, inputs, proj, unembd, c.keys.integer("altup.active_idx", 0, n_streams - 1, 0), eps)
+    return AltUp(read_layers, inputs, proj, unembd, c.keys.integer("altup.active_idx", 0, high=n_streams - 1), eps)
 
 
 def _projections(weights: Weights, name: str, n: int, n_streams: int) -> tuple[Linear, ...]:
@@ -201,10 +201,11 @@ def _projections(weights: Weights, name: str, n: int, n_streams: int) -> tuple[L
 
 def _read_layer(f: LayerReader, layer: Layer, n_streams: int, n_per_layer: int, deviations: float) -> AltUpLayer:
     n, w = f.config.n_embd, f.weights
-    if not isinstance(layer.ffn, FeedForward) or layer.ffn.gate is None:
-        raise FormatError(f"{f.path}: layer {f.i} has no gated feed-forward block, or experts")
-    if math.isfinite(deviations) and layer.ffn.up.w.n < 2:
-        raise f.config.keys.fail("feed_forward_length", "is 1: one activation has no deviation, must be 2 or more")
+    is_gated = isinstance(layer.ffn, FeedForward) and layer.ffn.gate is not None
+    tensors.block_kind(f.place, is_gated, "has no gated feed-forward block, or experts")
+    assert isinstance(layer.ffn, FeedForward)
+    least = 2 if math.isfinite(deviations) else 1
+    numbers.at_least(f.config.keys.place("feed_forward_length"), layer.ffn.up.w.n, least)
     rank = w.shape(f.name("laurel_l.weight"))[-1]
     router = w.values(f.name("altup_router.weight"), n, n_streams).reshape(n_streams, n)
     return AltUpLayer(

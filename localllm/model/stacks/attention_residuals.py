@@ -78,7 +78,7 @@ class _Recorded:
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> AttentionResiduals | Plain:
-    size, n = c.keys.integer("attn_res.block_size", 0, 1 << 16), c.n_embd
+    size, n = c.keys.integer("attn_res.block_size"), c.n_embd
     if not size:
         return Plain(layers)
     scores = tuple(

@@ -94,11 +94,8 @@ class GatedStreams:
         )  # fmt: skip
 
 
-_LIMITS = {"count": (2, 64), "low_rank": (1, 1 << 16)}
-
-
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> GatedStreams:
-    count, rank = (c.keys.integer(f"hyper_connection.{key}", *limits) for key, limits in _LIMITS.items())
+    count, rank = c.keys.integer("hyper_connection.count", low=2), c.keys.integer("hyper_connection.low_rank")
     wide = count * c.n_embd
 
     def mixer(name: str, is_last: bool = False) -> Mixer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from localllm.gate import numbers
 from localllm.gguf.config import Config
 from localllm.kernels import mix
 from localllm.kernels.objects import Key
@@ -54,8 +55,7 @@ class Hrm:
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> Hrm:
-    per_stack, l_cycles = (c.keys.integer(f"hrm.{key}", 1, c.n_layer) for key in ("layers_per_stack", "l_cycles"))
-    n = per_stack * c.keys.integer("hrm.h_cycles", 1, c.n_layer) * (l_cycles + 1)
-    if n != c.n_layer:
-        raise c.keys.fail("block_count", f"is {c.n_layer}, must be layers_per_stack * h_cycles * (l_cycles + 1), {n}")
+    per_stack, l_cycles = (c.keys.integer(f"hrm.{key}", high=c.n_layer) for key in ("layers_per_stack", "l_cycles"))
+    n = per_stack * c.keys.integer("hrm.h_cycles", high=c.n_layer) * (l_cycles + 1)
+    numbers.same(c.keys.place("block_count"), c.n_layer, n, "layers_per_stack * h_cycles * (l_cycles + 1)")
     return Hrm(layers, per_stack, l_cycles, weights.vector("hrm.z_l_init", c.n_embd), Norm(None, None, eps, spec.norm))

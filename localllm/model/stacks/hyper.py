@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import UnsupportedError
+from localllm.gate import numbers
 from localllm.gguf.config import Config
 from localllm.kernels import hyper
 from localllm.kernels.hyper import MIXES, STREAMS
@@ -114,12 +114,8 @@ class Hyper:
 
 
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> Hyper:
-    count = c.keys.integer("hyper_connection.count", 1, 1 << 16)
-    if count != STREAMS:
-        raise UnsupportedError(
-            f"{weights.file.path}: metadata key {c.keys.full('hyper_connection.count')}: is {count}; "
-            f"supported: {STREAMS}"
-        )
+    count = c.keys.integer("hyper_connection.count")
+    numbers.one_of(c.keys.place("hyper_connection.count"), count, (STREAMS,))
     names, is_mixed = [f"blk.{i % c.n_block}.hc" for i in range(len(layers))], spec.stack != "hyper_independent"
     read_mixes = _read_mixes if is_mixed else _read_gates
     return Hyper(
@@ -130,7 +126,7 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
         quarters=weights.constant("quarters", np.full(STREAMS, 1 / STREAMS)),
         norm=Norm(None, None, eps, "rms"),
         eps=c.keys.at_least_0("hyper_connection.epsilon"),
-        n_iter=c.keys.integer("hyper_connection.sinkhorn_iterations", 1, 1000) if is_mixed else 0,
+        n_iter=c.keys.integer("hyper_connection.sinkhorn_iterations") if is_mixed else 0,
         magnitude=0.0 if is_mixed else c.keys.number("hyper_connection.magnitude"),
     )
 

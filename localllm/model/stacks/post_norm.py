@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.gate import tensors
+from localllm.gate.check import Place
 from localllm.gguf.config import Config
 from localllm.model.layer import Layer
 from localllm.model.recorder import Norm, Recorder, Residual
@@ -48,7 +49,8 @@ def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps
 
 def _norms(c: Config, spec: Spec, i: int, layer: Layer) -> tuple[Norm, Norm]:
     first, second = layer.post_attention_norm, layer.post_ffw_norm
-    if first and second:
-        return first, second
-    name = spec.post_ffw_norm if first else spec.post_attention_norm
-    raise FormatError(f"{c.keys.file.path}: tensor blk.{i}.{name}.weight: is missing")
+
+    def required(norm: Norm | None, name: str) -> Norm:
+        return tensors.present(Place(c.keys.file.path, f"tensor blk.{i}.{name}.weight"), norm)
+
+    return required(first, spec.post_attention_norm), required(second, spec.post_ffw_norm)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.errors import FormatError
+from localllm.gate import tensors
+from localllm.gate.check import Place
 from localllm.gguf.config import Config
 from localllm.model.layer import Layer
 from localllm.model.layer_reader import read_norm
@@ -38,10 +39,9 @@ class Rwkv:
 def read(weights: Weights, c: Config, spec: Spec, layers: tuple[Layer, ...], eps: float) -> Rwkv:
     norms = []
     for i in range(len(layers)):
-        norm = read_norm(weights, spec, f"blk.{i}.attn_norm_2", c.n_embd, eps)
-        if norm is None:
-            raise FormatError(f"{weights.file.path}: tensor blk.{i}.attn_norm_2.weight: is missing")
-        norms.append(norm)
+        name = f"blk.{i}.attn_norm_2"
+        norm = read_norm(weights, spec, name, c.n_embd, eps)
+        norms.append(tensors.present(Place(weights.file.path, f"tensor {name}.weight"), norm))
     # llama.cpp reads the key for version 6 only.
-    every = c.keys.integer("rescale_every_n_layers", 0, 1 << 16, 0) if spec.name == "rwkv6" else 0
+    every = c.keys.integer("rescale_every_n_layers", 0) if spec.name == "rwkv6" else 0
     return Rwkv(layers, tuple(norms), every)
