@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import stat
 
 from localllm.errors import FileError
+from localllm.gate import files
 from localllm.gguf.values import Bytes
 
 
@@ -36,8 +36,7 @@ class MappedFile:
         """Raises FileError if the file was written to since it was opened: reading a cut page kills the process."""
         self._require_open()
         now = os.fstat(self._fd)
-        if now.st_size != self.size or now.st_mtime_ns != self._mtime:
-            raise FileError(f"{self.path}: changed while in use (size {self.size}, now {now.st_size}): load it again")
+        files.unchanged(self.path, (self.size, self._mtime), (now.st_size, now.st_mtime_ns))
 
     @property
     def identity(self) -> tuple[int, ...]:
@@ -70,22 +69,15 @@ class MappedFile:
 def _open_regular(path: str) -> tuple[int, int]:
     """(descriptor, size). Looks at the kind before opening, which may block on a pipe, and after, as it may change."""
     try:
-        _require_regular(path, os.stat(path).st_mode)
+        files.regular(path, os.stat(path).st_mode)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise FileError(f"{path}: cannot be opened: {reason}") from None
     status = os.fstat(fd)
     try:
-        _require_regular(path, status.st_mode)
+        files.regular(path, status.st_mode)
     except FileError:
         os.close(fd)
         raise
     return fd, status.st_size
-
-
-def _require_regular(path: str, mode: int) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    raise FileError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, must be a regular file")

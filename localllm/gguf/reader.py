@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from localllm.errors import FileError
+from localllm.gate import files
 from localllm.gguf.header import Header, TensorInfo, read_header
 from localllm.gguf.mapped import MappedFile
 from localllm.gguf.metadata import REQUIRED
@@ -121,9 +122,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 
 def _require_all(paths: Sequence[str], named: str) -> None:
     missing = [path for path in paths if path != named and not os.path.exists(path)]
-    if missing:
-        more = f", with {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise FileError(f"{missing[0]}: is missing{more}: {named} is one of {len(paths)} parts of a model")
+    files.parts_present(missing, named, len(paths))
 
 
 def open_header(data: bytes, size: int, name: str) -> GGUFFile:

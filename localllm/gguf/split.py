@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from localllm.errors import FileError, FormatError
-from localllm.gate.header import MAX_TENSORS
+from localllm.gate import files
+from localllm.gate.check import Place
 
 if TYPE_CHECKING:  # names alone are looked at before any file is opened
     from localllm.gguf.header import Header, TensorInfo
 
-MAX_PARTS = 1024
 _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 """llama_split_path in llama.cpp's src/llama.cpp."""
 _ARCHITECTURE, _ALIGNMENT = "general.architecture", "general.alignment"
@@ -49,7 +48,7 @@ def part_names(name: str) -> tuple[str, ...]:
     """The names or paths of all parts, in order, of the split model that one of them is named after; `name` alone where
     it is no such name."""
     part = part_of(name)
-    if part is None or not 1 <= part.number <= part.count <= MAX_PARTS:
+    if part is None or not 1 <= part.number <= part.count <= files.MAX_PARTS:
         return (name,)
     names = (part_name(part.stem, number, part.count) for number in range(1, part.count + 1))
     return tuple(other[:-5] + name[-5:] for other in names)  # .gguf or .GGUF, as it is written
@@ -64,10 +63,7 @@ def parts_of(header: Header) -> tuple[str, ...]:
     if count <= 1:
         return (header.path,)
     names = part_names(header.path)
-    if len(names) != count:
-        number = _number(header, count)
-        end = part_name("", number + 1, count)
-        raise FileError(f"{header.path}: is one of {count} parts of a model: its name must end in {end}")
+    files.part_name(header.path, len(names), count, part_name("", _number(header, count) + 1, count))
     return names
 
 
@@ -79,48 +75,38 @@ def join(headers: Sequence[Header]) -> dict[str, TensorInfo]:
         if count > 1:
             _check_part(header, first, part, count)
         for name, info in header.tensors.items():
-            if name in tensors:
-                other = headers[tensors[name].part].path
-                raise FormatError(f"{header.path}: tensor {name}: also stands in {other}")
+            other = tensors.get(name)
+            files.one_part(Place(header.path, f"tensor {name}"), headers[other.part].path if other else None)
             tensors[name] = replace(info, part=part) if part else info
-    if len(tensors) > MAX_TENSORS:
-        raise FormatError(f"{first.path}: its {count} parts hold {len(tensors)} tensors, the limit is {MAX_TENSORS}")
+    files.n_tensors(Place(first.path, ""), len(tensors), count)
     for header in headers if count > 1 else ():
         stated = header.metadata.get_typed("split.tensors.count", int, len(tensors))
-        if stated != len(tensors):
-            problem = f"is {stated}, the parts hold {len(tensors)} tensors"
-            raise FormatError(f"{header.path}: metadata key split.tensors.count: {problem}")
+        files.tensors_in_all(_place(header, "split.tensors.count"), stated, len(tensors))
     return tensors
 
 
 def _check_part(header: Header, first: Header, part: int, count: int) -> None:
-    def differs(what: str, value: object, wanted: object) -> FormatError:
-        return FormatError(f"{header.path}: {what}: is {value}, must be {wanted}: as {first.path} is")
-
-    if (stated := _count(header)) != count:
-        raise FormatError(f"{header.path}: metadata key split.count: is {stated}, must be {count} by its name")
-    if (number := _number(header, count)) != part:
-        raise FormatError(f"{header.path}: metadata key split.no: is {number}, must be {part} by its name")
-    if header.version != first.version:
-        raise differs("version", header.version, first.version)
+    files.by_name(_place(header, "split.count"), _count(header), count)
+    files.by_name(_place(header, "split.no"), _number(header, count), part)
+    files.alike(Place(header.path, "version"), header.version, first.version, first.path)
     # Parts after the first do not repeat the metadata.
-    if _ALIGNMENT in header.metadata and header.alignment != first.alignment:
-        raise differs(f"metadata key {_ALIGNMENT}", header.alignment, first.alignment)
+    if _ALIGNMENT in header.metadata:
+        files.alike(_place(header, _ALIGNMENT), header.alignment, first.alignment, first.path)
     wanted = first.metadata.get_typed(_ARCHITECTURE, str, "")
-    if (architecture := header.metadata.get_typed(_ARCHITECTURE, str, wanted)) != wanted:
-        raise differs(f"metadata key {_ARCHITECTURE}", repr(architecture), repr(wanted))
+    architecture = header.metadata.get_typed(_ARCHITECTURE, str, wanted)
+    files.alike(_place(header, _ARCHITECTURE), architecture, wanted, first.path)
 
 
 def _count(header: Header) -> int:
     """0 and 1: a whole file. llama.cpp's gguf-split writes 0 into what it has merged."""
-    return _within(header, "split.count", header.metadata.get_typed("split.count", int, 1), MAX_PARTS)
+    return files.split_number(
+        _place(header, "split.count"), header.metadata.get_typed("split.count", int, 1), files.MAX_PARTS
+    )
 
 
 def _number(header: Header, count: int) -> int:
-    return _within(header, "split.no", header.metadata.get_typed("split.no", int), count - 1)
+    return files.split_number(_place(header, "split.no"), header.metadata.get_typed("split.no", int), count - 1)
 
 
-def _within(header: Header, key: str, value: int, high: int) -> int:
-    if not 0 <= value <= high:
-        raise FormatError(f"{header.path}: metadata key {key}: is {value}, must be 0 to {high}")
-    return value
+def _place(header: Header, key: str) -> Place:
+    return Place(header.path, f"metadata key {key}")

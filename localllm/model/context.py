@@ -9,7 +9,8 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from localllm.errors import ContextFullError, LocalllmError, NotEnoughMemoryError, UnsupportedError, UsageError
+from localllm.errors import LocalllmError, NotEnoughMemoryError, UnsupportedError, UsageError
+from localllm.gate import calls
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
@@ -47,8 +48,7 @@ class Context:
     def __init__(self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False) -> None:
         max_rows = PHASES[-1] if model.network.causal else MAX_ROWS
         for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, max_rows)):
-            if not 1 <= value <= high:
-                raise UsageError(f"{name} is {value}, must be 1 to {high}")
+            calls.size(name, value, high)
         model.memory(n_seq, n_batch, swa_full).check(n_ctx)
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.network.config
@@ -96,9 +96,7 @@ class Context:
         Raises UsageError.
         """
         track = self._track(seq_id)
-        if not 0 <= position <= track.past:
-            raise UsageError(f"sequence {seq_id} holds {track.past} tokens: it cannot be cut at {position}")
-        return self._sequences.cut(track, position)
+        return self._sequences.cut(track, calls.cut(seq_id, position, track.past))
 
     @alone
     def checkpoint(self, seq_id: int = 0) -> None:
@@ -120,9 +118,7 @@ class Context:
         """Put back what `save` gave when the sequence held n_past tokens. Raises UsageError for content that is not of
         this model, kv_type and n_past; nothing has changed then."""
         track = self._track(seq_id)
-        if not 0 <= n_past <= self.n_ctx:
-            raise UsageError(f"n_past is {n_past}, must be 0 to n_ctx, {self.n_ctx}")
-        self._sequences.restore(track, n_past, content)
+        self._sequences.restore(track, calls.n_past(n_past, 0, self.n_ctx), content)
 
     def reach(self, seq_id: int, position: int) -> int:
         """Where a sequence would go on after `cut(seq_id, position)`; nothing is changed."""
@@ -133,9 +129,7 @@ class Context:
     def span(self, seq_id: int, start: int, stop: int) -> Span:
         """A copy of what a sequence keeps of each position from start to stop alone. Raises UsageError."""
         track = self._track(seq_id)
-        if not 0 <= start <= stop <= track.past:
-            raise UsageError(f"sequence {seq_id} holds {track.past} tokens: there is nothing from {start} to {stop}")
-        return self._sequences.span(track, start, stop)
+        return self._sequences.span(track, *calls.span(seq_id, start, stop, track.past))
 
     @alone
     def moment(self, seq_id: int, position: int) -> Moment:
@@ -152,9 +146,7 @@ class Context:
         Raises UsageError for content that is not of this kind of context and n_past; nothing has changed then.
         """
         track = self._track(seq_id)
-        if not 1 <= n_past <= self.n_ctx:
-            raise UsageError(f"n_past is {n_past}, must be 1 to n_ctx, {self.n_ctx}")
-        self._sequences.resume(track, n_past, spans, moment)
+        self._sequences.resume(track, calls.n_past(n_past, 1, self.n_ctx), spans, moment)
 
     @property
     def moment_is_needed(self) -> bool:
@@ -188,8 +180,7 @@ class Context:
     def _track(self, seq_id: int) -> Track:
         if self._closed:
             raise LocalllmError("this context is closed")
-        if not 0 <= seq_id < self.n_seq:
-            raise UsageError(f"sequence {seq_id} is not one of the {self.n_seq} of this context")
+        calls.sequences([seq_id], self.n_seq)
         return self._sequences.tracks[seq_id]
 
     @property
@@ -258,7 +249,9 @@ class Context:
             raise UnsupportedError(
                 f"{self.model.path}: {name} is run as an encoder: it has no logits, but embeddings (embed)"
             )
-        ids = self._fill(tokens, positions, seq_ids)
+        if stop is not None:
+            calls.stop_flag(str(stop.dtype), stop.size)
+        ids = self._fill(tokens, positions, seq_ids, len(tokens) if want_logits is None else len(want_logits))
         n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
@@ -271,7 +264,7 @@ class Context:
     ) -> np.ndarray:
         """Evaluate a batch as `forward` does; the hidden states of all rows, after the output norm: float32 [n_rows,
         n_embd], a fresh array."""
-        ids = self._fill(tokens, positions, seq_ids)
+        ids = self._fill(tokens, positions, seq_ids, len(tokens))
         n_rows = len(tokens)
         self._evaluate(ids, "norm" if self.model.network.output_norm else "", n_rows, None)
         return self._hidden[:n_rows].copy()
@@ -281,7 +274,7 @@ class Context:
         """What the model's "classifier" or "dense" makes of rows like those of `embed`, at most n_batch of them:
         float32 [n_rows, n_out]."""
         projection = getattr(self.model.network.pooling, part)
-        n_rows = len(rows)
+        n_rows = calls.batch_rows(len(rows), self.n_batch)
         self._hidden[:n_rows] = rows
         self._step[Step.offset("n_out") // 8] = n_rows
         self._cancel[0] = 0
@@ -313,38 +306,28 @@ class Context:
         self.model.team.run(self._whole(n_rows, part, n_out), self._stop, n_rows)
 
     def _fill(
-        self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None
+        self, tokens: Sequence[int], positions: Sequence[int] | None, seq_ids: Sequence[int] | None, n_flags: int
     ) -> Sequence[int]:
-        """Check a batch and write its rows; each row's sequence."""
+        """Check a batch and write its rows; each row's sequence. n_flags: of whose logits are wanted."""
         if self._closed:
             raise LocalllmError("this context is closed")
-        n, n_vocab = len(tokens), self.model.network.config.n_vocab
-        past = [track.past for track in self._sequences.tracks]
-        if not 1 <= n <= self.n_batch:
-            raise UsageError(f"a batch has 1 to {self.n_batch} rows, not {n}")
-        ids = [0] * n if seq_ids is None else seq_ids
-        if len(ids) != n or (positions is not None and len(positions) != n):
-            raise UsageError(f"{n} tokens need as many sequence ids and positions")
-        for i, (token, seq) in enumerate(zip(tokens, ids, strict=True)):
-            if not 0 <= token < n_vocab:
-                raise UsageError(f"token id {token} is not in the vocabulary of {n_vocab}")
-            if not 0 <= seq < self.n_seq:
-                raise UsageError(f"sequence {seq} is not one of the {self.n_seq} of this context")
-            if self._sequences.tracks[seq].past and not self.model.network.causal:
-                raise UsageError(
-                    f"this model attends in both directions: a sequence is one batch of at most {self.n_batch} tokens "
-                    "(n_batch)"
-                )
-            if positions is not None and positions[i] != past[seq]:
-                raise UsageError(f"sequence {seq} goes on at position {past[seq]}, not {positions[i]} (row {i})")
-            if past[seq] >= self.n_ctx:
-                raise ContextFullError(f"the context is full: it holds {self.n_ctx} tokens (-c, n_ctx for more)")
-            if past[seq] >= self.model.network.max_positions:
-                limit = self.model.network.max_positions
-                raise ContextFullError(f"this model has learned {limit} positions, no more")
-            self._rows[1, i] = past[seq]
+        network, n = self.model.network, calls.batch_rows(len(tokens), self.n_batch)
+        calls.columns(n, n if seq_ids is None else len(seq_ids), n if positions is None else len(positions), n_flags)
+        ids = [0] * n if seq_ids is None else calls.integers("sequence id", seq_ids)
+        calls.sequences(ids, self.n_seq)
+        checked = calls.tokens(calls.integers("token id", tokens), network.config.n_vocab)
+        past = {seq: self._sequences.tracks[seq].past for seq in ids}
+        if not network.causal:
+            calls.one_batch(max(past.values()), self.n_batch)
+        places = []
+        for seq in ids:
+            places.append(past[seq])
             past[seq] += 1
-        self._rows[0, :n], self._rows[2, :n] = tokens, ids
+        if positions is not None:
+            calls.positions(positions, places, ids)
+        calls.context_room(max(past.values()), self.n_ctx)
+        calls.learned_positions(max(past.values()), network.max_positions)
+        self._rows[0, :n], self._rows[1, :n], self._rows[2, :n] = checked, places, ids
         return ids
 
     def _phase(self, n_rows: int) -> int:

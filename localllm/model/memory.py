@@ -11,7 +11,7 @@ import os
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
-from localllm.errors import NotEnoughMemoryError
+from localllm.gate import memory as gate
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES, Run
 from localllm.model.network import Network, build
@@ -153,8 +153,7 @@ class Estimate:
             return ""
         need = self.need(n_ctx)
         total = need.total + beside
-        if total > left:
-            raise NotEnoughMemoryError(f"{self._told(n_ctx, need, beside, free)}: {self._advice(n_ctx, left - beside)}")
+        gate.fits(total, left, lambda: f"{self._told(n_ctx, need, beside, free)}: {self._advice(n_ctx, left - beside)}")
         if total > _CLOSE * left:
             return f"{self._told(n_ctx, need, beside, free)}: the computer may become slow"
         return ""

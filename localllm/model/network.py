@@ -76,6 +76,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
     has_embedding = weights.has("token_embd.weight")
     embedding = weights.matrix("token_embd.weight" if has_embedding else "output.weight", c.n_embd, c.n_vocab)
     layers = _layers(weights, c, spec, eps)
+    _check_tokens(c)
     lowered = _lowered(c, spec)
     network = Network(
         config=c,
@@ -164,6 +165,16 @@ def _output(c: Config, weights: Weights, embedding: Weight) -> Linear:
     if not weights.has("output.weight"):
         return Linear(embedding, bias)
     return Linear(weights.matrix("output.weight", c.n_embd, c.n_vocab), bias, weights.optional("output.scale", 1))
+
+
+_TOKENS = "tokenizer.ggml.tokens"
+
+
+def _check_tokens(c: Config) -> None:
+    metadata = c.keys.file.metadata
+    count = metadata.describe(_TOKENS)[1] if _TOKENS in metadata else None
+    if count is not None:
+        vocabulary.rows(Place(c.keys.file.path, f"metadata key {_TOKENS}"), count, c.n_vocab)
 
 
 _SUPPRESSED = "tokenizer.ggml.suppress_tokens"

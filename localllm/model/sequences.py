@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import UsageError
+from localllm.gate import calls
 from localllm.kernels.thread import Run
 from localllm.model.blocks import Mixer
 from localllm.model.states.cells import Cells
@@ -155,11 +155,10 @@ class Sequences:
     def restore(self, track: Track, past: int, content: Sequence[bytes]) -> None:
         """Put back what `save` gave when the sequence held `past` tokens; `cut` can come back there. Raises UsageError,
         nothing changed."""
-        if len(content) != len(self._all):
-            raise UsageError(f"a saved sequence of this model has {len(self._all)} parts, not {len(content)}")
+        problem = "" if len(content) == len(self._all) else f"has {len(self._all)} parts, not {len(content)}"
+        calls.saved("a saved sequence of this model", problem)
         for i, (state, part) in enumerate(zip(self._all, content, strict=True)):
-            if wrong := state.check(past, part):
-                raise UsageError(f"part {i} of the saved sequence of {past} tokens {wrong}")
+            calls.saved(f"part {i} of the saved sequence of {past} tokens", state.check(past, part))
         self._slots.forget(track)
         track.past = track.written = past
         if past:
@@ -215,8 +214,7 @@ class Sequences:
 
     def resume(self, track: Track, past: int, spans: Sequence[Span], moment: Moment | None) -> None:
         """Make a sequence what it was after `past` tokens. Raises UsageError, nothing changed."""
-        if wrong := self._wrong(past, spans, moment):
-            raise UsageError(f"a saved beginning of {past} tokens {wrong}")
+        calls.saved(f"a saved beginning of {past} tokens", self._wrong(past, spans, moment))
         self._slots.forget(track)
         track.past = track.written = moment.position if moment else past
         self._slots.advance(track, self._slots.take())

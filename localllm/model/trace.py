@@ -201,7 +201,7 @@ class Trace:
 
     def _feed(self, tokens: Sequence[int], seq_id: int) -> None:
         context, n = self.context, len(tokens)
-        ids = context._fill(tokens, None, [seq_id] * n)
+        ids = context._fill(tokens, None, [seq_id] * n, n)
         part = context._traced_parts()[-1] if context.head_is_wanted() else ""
         logits = None
         if "logits" in context.wishes:

@@ -13,6 +13,7 @@ from itertools import chain, repeat
 from operator import add, contains
 from typing import TYPE_CHECKING
 
+from localllm.gate import vocabulary as gate
 from localllm.text.bulk import BulkMerger
 from localllm.text.bytelevel import to_alphabet, to_alphabets, to_bytes
 from localllm.text.merge import merge_long, merge_short
@@ -147,9 +148,7 @@ class BytePairEncoder:
 
 def gpt2(vocab: Vocabulary) -> BytePairEncoder:
     """The encoder of `tokenizer.ggml.model = gpt2`, with the pre-tokenizer that the file names."""
-    name = vocab.metadata.get("tokenizer.ggml.pre")
-    if name is not None and not isinstance(name, str):
-        raise vocab.error("pre", f"is {name!r:.40}, not a name")
+    name = gate.pretokenizer_name(vocab.place("pre"), vocab.metadata.get("tokenizer.ggml.pre"))
     return BytePairEncoder(vocab, pretokenizer(name or None, vocab.path))
 
 
@@ -169,15 +168,10 @@ def _merges_of(vocab: Vocabulary) -> list[str]:
     merges = vocab.array("merges", str)
     if merges is None and vocab.metadata.get("tokenizer.ggml.pre") == "kimi-k2":
         return []
-    if merges is None:
-        raise vocab.error("merges", "is missing: byte-pair encoding needs it")
-    if len(merges) > _MAX_MERGES:
-        raise vocab.error("merges", f"has {len(merges)} entries, at most {_MAX_MERGES} are taken")
-    if not all(map(contains, merges, repeat(" "))):
-        wrong = next(i for i, merge in enumerate(merges) if " " not in merge)
-        what = f"entry {wrong} is {merges[wrong]!r:.40}"
-        raise vocab.error("merges", f"{what}: a merge is two tokens with a space between them")
-    return merges
+    place, texts = vocab.place("merges"), merges or []
+    gate.merges(place, None if merges is None else len(texts))
+    gate.merge_form(place, all(map(contains, texts, repeat(" "))), texts)
+    return texts
 
 
 def _ranks_of(merges: list[str]) -> dict[str, int]:

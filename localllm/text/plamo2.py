@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import struct
 
+from localllm.gate import vocabulary as gate
 from localllm.text.vocabulary import BYTE, Vocabulary
 
 _UNKNOWN = -10_000_000
@@ -78,8 +79,7 @@ class Plamo2Encoder:
                 lengths.setdefault(token[0], set()).add(len(token))
         self._vocab.check_lengths(lengths.values())
         self._lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
-        if not self._tokens:
-            raise self._vocab.error("scores", f"holds none above {_INVALID / 1e4}: no text can be written")
+        gate.usable(self._vocab.place("scores"), len(self._tokens), f"holds none above {_INVALID / 1e4}")
 
 
 def _rounded(score: float) -> int:
@@ -93,6 +93,5 @@ def _byte_ids(vocab: Vocabulary) -> list[int]:
     """The token of each byte, of which none may be missing."""
     ids = {vocab.tokens[i].lower(): i for i in vocab.of_type(BYTE)}
     names = [f"<0x{byte:02x}>" for byte in range(256)]
-    if missing := [name for name in names if name not in ids]:
-        raise vocab.error("tokens", f"has no byte token {missing[0].upper().replace('X', 'x')}")
+    gate.byte_tokens(vocab.place("tokens"), [name for name in names if name not in ids])
     return [ids[name] for name in names]

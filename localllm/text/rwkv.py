@@ -6,8 +6,13 @@ else. Ids equal those of llama.cpp's `llm_tokenizer_rwkv_session` (src/llama-voc
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from localllm.gate import vocabulary as gate
 from localllm.text.vocabulary import Vocabulary
 
+T = TypeVar("T")
 _ESCAPES = {"t": b"\t", "n": b"\n", "r": b"\r"}
 _HEX = frozenset("0123456789abcdefABCDEF")
 
@@ -45,17 +50,14 @@ class RwkvEncoder:
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a plain token."""
-        return self._unescaped(self._vocab.tokens[token_id])
+        return self._unescaped(lambda: unescape(self._vocab.tokens[token_id]))
 
-    def _unescaped(self, token: str) -> bytes:
-        try:
-            return unescape(token)
-        except ValueError as error:
-            raise self._vocab.error("tokens", f"holds {error}") from None
+    def _unescaped(self, read: Callable[[], T]) -> T:
+        return gate.readable(self._vocab.place("tokens"), read, "holds ")
 
     def _prepare(self) -> None:
         """Tokens by their bytes, and which lengths tokens have that begin with two given bytes, the longest first."""
-        ids = {self._unescaped(token): i for i, token in enumerate(self._vocab.tokens)}
+        ids = self._unescaped(lambda: {unescape(token): i for i, token in enumerate(self._vocab.tokens)})
         lengths: dict[bytes, set[int]] = {}
         for token in ids:
             if len(token) > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from localllm.gate import vocabulary as gate
 from localllm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -31,10 +32,8 @@ def processor(vocab: Vocabulary, scores: list[float]) -> SentencePieceProcessor:
     from sentencepiece import SentencePieceProcessor
 
     made = SentencePieceProcessor()
-    try:
-        made.LoadFromSerializedProto(model_proto(vocab, scores))
-    except RuntimeError as error:
-        raise vocab.error("tokens", f"cannot be loaded by sentencepiece: {error}") from None
+    proto, told = model_proto(vocab, scores), "cannot be loaded by sentencepiece: "
+    gate.readable(vocab.place("tokens"), lambda: made.LoadFromSerializedProto(proto), told)
     return made
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from localllm.errors import TokenizerError, UnsupportedError
+from localllm.errors import TokenizerError
+from localllm.gate import vocabulary as gate
+from localllm.gate.check import Place
 from localllm.text.endings import find_endings, find_infill
 from localllm.text.specials import Specials
 from localllm.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
@@ -226,9 +228,8 @@ class Tokenizer:
         return begins, [*ends, *parts], ends
 
     def _needs(self, name: str, token_id: int | None) -> bool:
-        if token_id is None and self._vocab.flag(f"add_{name}_token", False):
-            raise self._vocab.error(f"add_{name}_token", f"is true, but the file names no {name}_token_id")
-        return token_id is not None
+        key = f"add_{name}_token"
+        return gate.added_id(self._vocab.place(key), token_id, self._vocab.flag(key, False), name) is not None
 
 
 class Decoder:
@@ -259,17 +260,11 @@ def load_tokenizer(metadata: Mapping[str, Any], path: str = "") -> Tokenizer | N
     `path` is for messages. Raises UnsupportedError for a tokenizer model that is not in KINDS, TokenizerError for a
     vocabulary that cannot be used.
     """
-    name = metadata.get("tokenizer.ggml.model")
-    where = f"{path}: " if path else ""
-    if not isinstance(name, str):
-        found = "missing" if name is None else f"{name!r:.40}"
-        raise TokenizerError(f"{where}tokenizer.ggml.model is {found}: this file has no tokenizer")
+    place = Place(path, "tokenizer.ggml.model")
+    name = gate.kind_is_told(place, metadata.get("tokenizer.ggml.model"))
     if name in _NO_VOCABULARY:
         return None
-    if name not in KINDS:
-        raise UnsupportedError(
-            f"{where}the tokenizer model {name!r:.40} is not supported; supported are {', '.join(KINDS)}"
-        )
+    gate.kind(place, name, KINDS)
     return Tokenizer(Vocabulary(metadata, path), name)
 
 
@@ -309,13 +304,5 @@ def _byte_tokens(vocab: Vocabulary) -> dict[int, bytes]:
     """The byte of each token of the type BYTE, from its text, <0x00> to <0xFF>."""
     found = {}
     for i in vocab.of_type(BYTE):
-        text = vocab.tokens[i]
-        if (
-            len(text) != 6
-            or not text.startswith("<0x")
-            or text[5] != ">"
-            or not set(text[3:5]) <= set("0123456789abcdefABCDEF")
-        ):
-            raise vocab.error("tokens", f"entry {i} is {text!r:.40}: byte tokens are <0x00> to <0xFF>")
-        found[i] = bytes((int(text[3:5], 16),))
+        found[i] = gate.byte_token(vocab.place("tokens"), i, vocab.tokens[i])
     return found

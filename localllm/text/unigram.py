@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from localllm.gate import vocabulary as gate
 from localllm.text.charsmap import CharsMap
 from localllm.text.vocabulary import NORMAL, UNUSED, USER_DEFINED, Vocabulary
 
@@ -115,18 +116,14 @@ class UnigramEncoder:
         vocab, scores = self._vocab, self._scores
         tokens, types = vocab.tokens, vocab.types
         if self._map_bytes:
-            try:
-                self._map = CharsMap(self._map_bytes)
-            except ValueError as error:
-                raise vocab.error("precompiled_charsmap", str(error)) from None
+            self._map = gate.readable(vocab.place("precompiled_charsmap"), lambda: CharsMap(self._map_bytes))
         lengths: dict[str, set[int]] = {}
         found = {}
         for i in vocab.of_type(NORMAL, USER_DEFINED, UNUSED):
             token = tokens[i]
             found[token] = (i, 0.0 if types[i] == USER_DEFINED else float(scores[i]))
             lengths.setdefault(token[0], set()).add(len(token))
-        if not found:
-            raise vocab.error("token_type", "makes no token a normal one: no text can be written with this vocabulary")
+        gate.usable(vocab.place("token_type"), len(found), "makes no token a normal one")
         vocab.check_lengths(lengths.values())
         self._lengths = {first: sorted(sizes) for first, sizes in lengths.items()}
         self._unknown_score = min((scores[i] for i in vocab.of_type(NORMAL)), default=0.0) - _UNKNOWN_PENALTY

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from localllm.errors import TokenizerError
+from localllm.gate import vocabulary as gate
+from localllm.gate.check import Place
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 _PREFIX = "tokenizer.ggml."
-_MAX_LENGTHS = 512
-"""RWKV's have 60."""
 
 
 class Vocabulary:
@@ -29,44 +28,37 @@ class Vocabulary:
     def __init__(self, metadata: Mapping[str, Any], path: str = "") -> None:
         self.metadata = metadata
         self.path = path
-        tokens = self.array("tokens", str)
-        if not tokens:
-            raise self.error("tokens", "is missing or empty: this file has no vocabulary")
+        tokens = self.array("tokens", str) or []
+        place = self.place("tokens")
+        gate.tokens(place, len(tokens))
+        gate.token_length(place, max(map(len, tokens)))
         if "" in tokens:
             # llama.cpp's names for empty tokens, which would otherwise all be the same one
             tokens = [token or f"[EMPTY_{i}]" for i, token in enumerate(tokens)]
         self.tokens: list[str] = tokens
         self.n_vocab = len(tokens)
         self.ids = dict(zip(tokens, range(self.n_vocab), strict=True))
-        if len(self.ids) != self.n_vocab:
-            twice = next(token for i, token in enumerate(tokens) if self.ids[token] != i)
-            raise self.error("tokens", f"holds {twice[:40]!r} twice")
+        gate.unique(place, tokens, self.ids)
         self.types = self._types()
 
-    def error(self, key: str, text: str) -> TokenizerError:
-        """A TokenizerError that names the file and the key."""
-        return TokenizerError(f"{self.path + ': ' if self.path else ''}{_PREFIX}{key} {text}")
+    def place(self, key: str) -> Place:
+        """Where `tokenizer.ggml.<key>` stands, for checks."""
+        return Place(self.path, _PREFIX + key)
 
     def array(self, key: str, kind: type | tuple[type, ...]) -> list[Any] | None:
         """The array at `tokenizer.ggml.<key>`, every element of `kind`; None when the file has none."""
         value = self.metadata.get(_PREFIX + key)
         if value is None:
             return None
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
-            raise self.error(key, f"is {type(value).__name__}, not an array")
+        is_array = hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
+        gate.array(self.place(key), is_array, type(value).__name__)
         items = value if type(value) is list else list(value)
-        wanted = kind if isinstance(kind, tuple) else (kind,)
-        for found in set(map(type, items)):
-            if found not in wanted:
-                raise self.error(key, f"holds {found.__name__}, not {' or '.join(k.__name__ for k in wanted)}")
+        gate.elements(self.place(key), set(map(type, items)), kind if isinstance(kind, tuple) else (kind,))
         return items
 
     def flag(self, key: str, default: bool) -> bool:
         """The boolean at `tokenizer.ggml.<key>`."""
-        value = self.metadata.get(_PREFIX + key, default)
-        if not isinstance(value, bool):
-            raise self.error(key, f"is {value!r:.40}, not a boolean")
-        return value
+        return gate.flag(self.place(key), self.metadata.get(_PREFIX + key, default))
 
     def special_id(self, key: str, default: int | None = None) -> int | None:
         """The id at `tokenizer.ggml.<key>`, else `default` where that token is one that a file marks as special, else
@@ -84,34 +76,26 @@ class Vocabulary:
             ):
                 return default
             return None
-        if type(value) is not int or not 0 <= value < self.n_vocab:
-            raise self.error(key, f"is {value!r:.40}: ids go from 0 to {self.n_vocab - 1}")
-        return value
+        return gate.special_id(self.place(key), value, self.n_vocab)
 
     def unknown(self, unknown_id: int | None, what: str | bytes) -> int:
         """`unknown_id`, which stands for `what`; TokenizerError where there is none."""
-        if unknown_id is None:
-            raise self.error("unknown_token_id", f"is missing, and {what[:40]!r} is in no token: it cannot be encoded")
-        return unknown_id
+        return gate.unknown_id(self.place("unknown_token_id"), unknown_id, what)
 
     def check_lengths(self, lengths: Iterable[Collection[int]]) -> None:
         """Refuse what would make a search for the longest token at each place of a text endless.
 
         `lengths`: which ones the tokens have that begin alike.
         """
-        most = max(map(len, lengths), default=0)
-        if most > _MAX_LENGTHS:
-            raise self.error("tokens", f"holds tokens of {most} lengths that begin alike, at most {_MAX_LENGTHS}")
+        gate.lengths(self.place("tokens"), max(map(len, lengths), default=0))
 
     def scores(self) -> list[float]:
         """One finite score a token; zeros when the file has none."""
         scores = self.array("scores", (float, int))
         if scores is None:
             return [0.0] * self.n_vocab
-        self._check_length("scores", scores)
-        total = sum(map(abs, scores))
-        if not total < float("inf"):
-            raise self.error("scores", "holds a value that is not finite")
+        gate.one_each(self.place("scores"), len(scores), self.n_vocab)
+        gate.scores(self.place("scores"), sum(map(abs, scores)))
         return scores
 
     def of_type(self, *types: int) -> Iterator[int]:
@@ -125,13 +109,5 @@ class Vocabulary:
         types = self.array("token_type", int)
         if types is None:
             return bytearray([NORMAL]) * self.n_vocab
-        self._check_length("token_type", types)
-        try:
-            return bytearray(types[: self.n_vocab])
-        except ValueError:
-            wrong = next(t for t in types if not 0 <= t < 256)
-            raise self.error("token_type", f"holds {wrong}: types go from {NORMAL} to {BYTE}") from None
-
-    def _check_length(self, key: str, items: list[Any]) -> None:
-        if len(items) < self.n_vocab:
-            raise self.error(key, f"has {len(items)} entries for {self.n_vocab} tokens")
+        gate.one_each(self.place("token_type"), len(types), self.n_vocab)
+        return gate.token_types(self.place("token_type"), types[: self.n_vocab])

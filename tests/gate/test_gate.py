@@ -5,10 +5,21 @@ import pytest
 from localllm.gate.check import Place
 from localllm.gate.classes import CLASSES
 from localllm.gate.table import AREAS, CHECKS
-from tests.gate import cases_directory, cases_header, cases_keys, cases_numbers, cases_tensors, cases_vocabulary
+from tests.gate import (
+    cases_calls,
+    cases_directory,
+    cases_files,
+    cases_header,
+    cases_keys,
+    cases_numbers,
+    cases_tensors,
+    cases_vocabulary,
+)
 
-AREAS_OF_CASES = (cases_header, cases_directory, cases_keys, cases_numbers, cases_tensors, cases_vocabulary)
-CASES = {name: cases for area in AREAS_OF_CASES for name, cases in area.CASES.items()}
+MODULES = (
+    cases_calls, cases_directory, cases_files, cases_header, cases_keys, cases_numbers, cases_tensors, cases_vocabulary,
+)  # fmt: skip
+CASES = {name: cases for module in MODULES for name, cases in module.CASES.items()}
 
 
 def test_each_check_has_cases_of_both_kinds():
@@ -37,7 +48,8 @@ def test_it_refuses_by_its_error(name):
         assert words in message
         assert "\n" not in message
         if isinstance(arguments[0], Place):
-            assert message.startswith(": ".join(filter(None, arguments[0][:2])) + ": ")
+            assert message.startswith(f"{arguments[0].path}: ")
+            assert arguments[0].field in message
 
 
 def test_rows_say_what_they_stand_for():

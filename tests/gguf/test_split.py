@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import FileError, FormatError, LocalllmError, UnsupportedError
+from localllm.gate.files import MAX_PARTS
 from localllm.gguf.reader import join_headers, open_gguf, open_header
-from localllm.gguf.split import MAX_PARTS, part_names
+from localllm.gguf.split import part_names
 from tests.gguf import build as b
 
 ARCHITECTURE = b.kv("general.architecture", b.STR, "llama")

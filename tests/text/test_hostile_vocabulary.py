@@ -12,6 +12,7 @@ import pytest
 import regex
 
 from localllm.errors import LocalllmError, TokenizerError, UnsupportedError
+from localllm.gate import vocabulary as gate
 from localllm.text import bpe, bulk, charsmap, sentencepiece_proto
 from localllm.text.charsmap import CharsMap
 from localllm.text.tokenizer import load_tokenizer
@@ -130,7 +131,7 @@ def test_kinds_that_are_none() -> None:
 
 
 def test_more_merges_than_any_vocabulary_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bpe, "_MAX_MERGES", 100)
+    monkeypatch.setattr(gate, "MAX_MERGES", 100)
     with pytest.raises(TokenizerError, match="merges has 101 entries, at most 100 are taken"):
         tokenizer_of(byte_level() | prefixed({"merges": ["a b"] * 101}))
 
