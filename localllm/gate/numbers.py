@@ -171,7 +171,8 @@ def rope_factors(place: Place, least: float, greatest: float) -> tuple[float, fl
 def one_of(place: Place, value: object, known: Iterable[object]) -> object:
     values = list(known)
     if value not in values:
-        raise place.error(f"is {_shown(value)}; supported: {', '.join(map(_shown, values))}", UnsupportedError)
+        shown = f"{value!r:.40}" if isinstance(value, str) else _shown(value)
+        raise place.error(f"is {shown}; supported: {', '.join(map(_shown, values))}", UnsupportedError)
     return value
 
 

@@ -10,7 +10,8 @@ from localllm.gguf.reader import GGUFFile, open_gguf, open_header
 from tests.fuzz.gguf_mutator import of_gguf
 from tests.fuzz.target import Finding, Target, written
 from tests.gguf import build as b
-from tests.gguf.test_hostile import GOOD, deep_array
+from tests.gguf.test_hostile import GOOD
+from tests.malformed.parser import deep_array
 
 _KEYS = ("general.architecture", "general.alignment", "split.count", "split.no", "split.tensors.count", "tokens")
 

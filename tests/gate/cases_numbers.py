@@ -114,7 +114,7 @@ CASES = {
     "numbers.one_of": Cases(
         [((K, "yarn", ("none", "yarn")), "yarn"), ((K, 4, (0, 4)), 4), ((K, True, (True,)), True)],
         [
-            ((K, "dynamic", ("none", "yarn")), "is dynamic; supported: none, yarn"),
+            ((K, "dynamic", ("none", "yarn")), "is 'dynamic'; supported: none, yarn"),
             ((K, 8, (0, 4)), "is 8; supported: 0, 4"),
             ((K, False, (True,)), "is false; supported: true"),
         ],
