@@ -71,6 +71,15 @@ def root() -> Path:
     return path
 
 
+def _make_private(path: Path) -> None:
+    """Make a folder, whatever the umask is, in which nobody else may put another folder in the place of ours."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if hasattr(os, "getuid") and status.st_uid == os.getuid() and status.st_mode & 0o022:
+        with suppress(OSError):
+            path.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
+
+
 @cache
 def folder() -> Path:
     """This process's folder, made if need be, private to the user: what lies there is executed."""
@@ -80,7 +89,8 @@ def folder() -> Path:
     name = f"{target.name}-{kind.hexdigest()[:24]}"
     try:
         path = root() / name
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
         status = path.lstat()
     except OSError as error:
         raise FileError(

@@ -130,7 +130,7 @@ class _Worker:
         kind, _, text = last.partition(": ")
         if kind == f"{FileError.__module__}.FileError":
             return FileError(text)
-        if kind == "MemoryError" or "LLVM ERROR: out of memory" in last:
+        if last.startswith("MemoryError") or "LLVM ERROR: out of memory" in last:
             return NotEnoughMemoryError("kernels could not be compiled: there is not enough memory for the compiler")
         return LocalllmError(f"kernels could not be compiled: {last}")
 

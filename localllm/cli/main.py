@@ -5,7 +5,9 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -257,11 +259,15 @@ def _main(args: Sequence[str] | None) -> int:
         _complain(str(error))
         return error.status
     except MemoryError:
-        _complain("not enough memory")
-        return 1
+        return _no_memory()
     except OSError as error:
+        if _lacks_memory(error):
+            return _no_memory()
         if streams.is_broken_pipe(error):
             streams.give_up()
+            return 1
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            _complain("the system lets this process open no more files (ulimit -n)")
             return 1
         if not streams.is_outputs(error):
             return _bug(error)
@@ -269,7 +275,28 @@ def _main(args: Sequence[str] | None) -> int:
         _complain(f"the output cannot be written: {error.strerror}")
         return 1
     except Exception as error:
-        return _bug(error)
+        return _no_memory() if _lacks_memory(error) else _bug(error)
+
+
+_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory|can't start new thread", re.IGNORECASE)
+"""How the loader of libraries and Python's threads say that a limit was reached."""
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether memory was short, for a library or a thread, says the error or one that it came from."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(cause, OSError | ImportError | RuntimeError) and _NO_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _no_memory() -> int:
+    _complain("not enough memory, or more threads than the system allows (ulimit -a shows the limits)")
+    return 1
 
 
 if __name__ == "__main__":

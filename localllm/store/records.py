@@ -97,7 +97,7 @@ def forget(path: str | os.PathLike[str]) -> None:
 def _errors() -> tuple[type[Exception], ...]:
     import sqlite3
 
-    return sqlite3.Error, OSError
+    return sqlite3.Error, OSError, UnicodeEncodeError  # the last: a path whose bytes are no text cannot be written down
 
 
 def _real(path: str | os.PathLike[str]) -> str:

@@ -237,7 +237,8 @@ def moment(place: Place, name: str, choice: random.Random) -> str:
         status = process.popen.returncode
         sent = {number, signal.SIGTERM, *((second,) if second else ())}
         allowed = {0} | {-s for s in sent} | {STATUS[s] for s in sent if s in STATUS}
-        is_early = "init_import_site" in text  # before a line of ours is run, Python says what it was doing
+        # Before a line of ours is run, Python says what it was doing: `site`, or what looks for the module to run.
+        is_early = "init_import_site" in text or "_get_module_details" in text
         allowed |= {1} if is_early else set()
         assert status in allowed, f"status {status}"
         assert is_early or not HOSTILE.search(text), "it complains"
