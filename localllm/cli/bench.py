@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import localllm
 from localllm.cli import bench_card
 from localllm.cli.bench_output import LIMITED_COLUMNS, WRITERS, markdown
 from localllm.cli.common import Progress, load_model, note, one_model, options
+from localllm.cli.streams import echo, echo_json
 from localllm.errors import LocalllmError, UsageError
 from localllm.terminal.screen import Screen
 
@@ -166,7 +166,7 @@ def _tests(wish: Wish) -> None:
     else:
         texts = WRITERS[wish.output](bench.run(wish.load, rows, *how, build))
     for text in texts:
-        click.echo(text)
+        echo(text)
 
 
 def _card(wish: Wish) -> None:
@@ -181,10 +181,10 @@ def _card(wish: Wish) -> None:
     how = wish.repetitions, not wish.no_warmup, wish.kv_type, wish.swa_full
     made = card.measure(lambda: wish.load(wish.one_thread_count), tests, *how, note)
     if wish.output == "json":
-        click.echo(json.dumps(made.fields(), indent=2, ensure_ascii=False))
+        echo_json(made.fields(), indent=2, ascii=False)
         return
     for line in bench_card.markdown(made):
-        click.echo(line)
+        echo(line)
 
 
 def _plot(wish: Wish) -> None:
@@ -215,10 +215,10 @@ def _plot(wish: Wish) -> None:
         plot.picture(found, title, wish.plot)
         note(f"{wish.plot}: written")
     if wish.output == "json":
-        click.echo(json.dumps({"title": title, "curves": [curve.fields() for curve in found]}, ensure_ascii=False))
+        echo_json({"title": title, "curves": [curve.fields() for curve in found]}, ascii=False)
     elif not wish.plot:
         for line in plot.text(found, title, Screen().unicode):
-            click.echo(line)
+            echo(line)
 
 
 def _here(model: Model) -> str:
@@ -234,7 +234,7 @@ def _tune(wish: Wish) -> None:
 
     if wish.forget:
         done = tuned.forget()
-        click.echo(f"{tuned.path()}: removed" if done else "nothing was kept")
+        echo(f"{tuned.path()}: removed" if done else "nothing was kept")
         return
     wish.form("--tune", "md", "json")
     from localllm.runtime.processors import processors
@@ -251,10 +251,10 @@ def _tune(wish: Wish) -> None:
     path = None if meanwhile.is_busy else tuned.keep(n_bytes, found.threads)
     warnings = disturbance.warnings({}, meanwhile)
     if wish.output == "json":
-        click.echo(json.dumps({**found.fields(), "kept": path and str(path), "warnings": warnings}, indent=2))
+        echo_json({**found.fields(), "kept": path and str(path), "warnings": warnings}, indent=2)
     else:
         for line in _tuned_lines(found, numbers):
-            click.echo(line)
+            echo(line)
     if path is None:
         raise LocalllmError(f"bench --tune: the machine was busy, nothing is kept. {' '.join(warnings)}")
     for warning in warnings:
@@ -280,12 +280,12 @@ def _formats(wish: Wish) -> None:
     speeds = formats.run(count, runs=wish.repetitions)
     if wish.output == "md":
         for line in formats.markdown(speeds, count):
-            click.echo(line)
+            echo(line)
     elif wish.output == "jsonl":
         for speed in speeds:
-            click.echo(json.dumps({"n_threads": count, **speed.fields()}))
+            echo_json({"n_threads": count, **speed.fields()})
     else:
-        click.echo(json.dumps([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2))
+        echo_json([{"n_threads": count, **speed.fields()} for speed in speeds], indent=2)
 
 
 def _profile(wish: Wish) -> None:
@@ -297,9 +297,9 @@ def _profile(wish: Wish) -> None:
         rows = profile.profile(model, n_rows, wish.repetitions, wish.n_depth[0])
     if wish.output == "md":
         for line in profile.markdown(rows):
-            click.echo(line)
+            echo(line)
     else:
-        click.echo(json.dumps([row.fields() for row in rows], indent=2))
+        echo_json([row.fields() for row in rows], indent=2)
 
 
 def _against(wish: Wish) -> None:
@@ -318,13 +318,13 @@ def _against(wish: Wish) -> None:
     rows = against.comparisons(job, pairs)
     if wish.output != "md":
         whole = {**against.describe(job, peer), "model_type": description, "tests": [row.fields() for row in rows]}
-        click.echo(json.dumps(whole, indent=2 if wish.output == "json" else None, ensure_ascii=False))
+        echo_json(whole, indent=2 if wish.output == "json" else None, ascii=False)
         return
-    click.echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {runs} pairs) |")
-    click.echo("| --- | ---: | ---: | ---: | ---: | ---: |")
+    echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {runs} pairs) |")
+    echo("| --- | ---: | ---: | ---: | ---: | ---: |")
     for f in (row.fields() for row in rows):
         speeds_text = f"{f['median_ours']:.1f} | {f['median_theirs']:.1f} | {f['median_ratio']:.2f}"
-        click.echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
+        echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
 
 
 def _draft(wish: Wish) -> None:
@@ -342,11 +342,11 @@ def _draft(wish: Wish) -> None:
         gains = guesses.measure(model, Guessing(small), n_gen, wish.repetitions, note)
         title = f"{model.description} on {_here(model)}; {n_gen} tokens each, guessed by the {_guesser(wish.draft)}"
     if wish.output == "json":
-        click.echo(json.dumps({"title": title, "tasks": [gain.fields() for gain in gains]}, ensure_ascii=False))
+        echo_json({"title": title, "tasks": [gain.fields() for gain in gains]}, ascii=False)
         return
-    click.echo(f"{title}\n")
+    echo(f"{title}\n")
     for line in guesses.markdown(gains):
-        click.echo(line)
+        echo(line)
 
 
 def _guesser(draft: str | None) -> str:

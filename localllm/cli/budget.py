@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from localllm.cli.common import Progress, load_model, note
+from localllm.cli.streams import echo
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,10 +75,10 @@ def mixture_of(budget: Budget) -> Mixture:
 def report(budget: Budget) -> None:
     """The table in short."""
     costly = sorted(budget.choices, key=lambda choice: -choice.cost)
-    click.echo(f"predicted divergence: {1000 * sum(c.cost for c in costly):.2f} millinats a token; most of it from")
+    echo(f"predicted divergence: {1000 * sum(c.cost for c in costly):.2f} millinats a token; most of it from")
     width = max(len(choice.tensor.name) for choice in costly[:_SHOWN])
     for choice in costly[:_SHOWN]:
-        click.echo(f"  {choice.tensor.name:{width}}  {choice.format.name:7} {1000 * choice.cost:8.3f}")
+        echo(f"  {choice.tensor.name:{width}}  {choice.format.name:7} {1000 * choice.cost:8.3f}")
 
 
 def table_path(out: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from localllm.cli.common import Progress, load_model, note, options
+from localllm.cli.streams import echo
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,4 +87,4 @@ def _calibrate(
     missing = {name for name, entry in found.entries.items() if not entry.counts.all()}
     if missing:
         note(f"{len(missing)} matrices have experts that no token went to: a longer text would reach them")
-    click.echo(f"{output}: {len(found.entries)} matrices" + (f"; second moments: {second}" if with_hessians else ""))
+    echo(f"{output}: {len(found.entries)} matrices" + (f"; second moments: {second}" if with_hessians else ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from localllm.cli.common import SIZE, Progress, load_model, note, options
+from localllm.cli.streams import echo, echo_json
 from localllm.errors import UsageError
 from localllm.terminal.safe import visible
 
@@ -83,13 +83,13 @@ def command(
         write_whole(page, report.page(found, base_path, plan.prompts, sentence, best.path))
     if output == "json":
         rows = [c.as_dict() for c in found]
-        click.echo(json.dumps({"base": base_path, "models": rows, "best": best.path, "recommendation": sentence}))
+        echo_json({"base": base_path, "models": rows, "best": best.path, "recommendation": sentence})
         return
-    click.echo("\n".join(report.markdown(found)))
+    echo("\n".join(report.markdown(found)))
     for i, prompt in enumerate(plan.prompts):
-        click.echo(f"\n> {prompt}")
+        echo(f"\n> {prompt}")
         for c in found:
-            click.echo(visible(f"\n[{Path(c.path).name}] {' '.join(c.answers[i].split())}"))
-    click.echo(f"\n{sentence}")
+            echo(visible(f"\n[{Path(c.path).name}] {' '.join(c.answers[i].split())}"))
+    echo(f"\n{sentence}")
     if page:
         note(f"wrote {page}")

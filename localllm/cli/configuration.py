@@ -12,6 +12,7 @@ import click
 
 from localllm.cli.common import note, shared_options
 from localllm.cli.settings import DEFAULT, MODEL_VARIABLES, Chosen, Settings, config_path, keys_of, nearest
+from localllm.cli.streams import echo, echo_json
 from localllm.cli.tables import table
 from localllm.cli.variables import HONOURED, VARIABLES
 from localllm.errors import UsageError
@@ -39,26 +40,26 @@ def command(ctx: click.Context, verb: str | None, path: bool, variables: bool, o
     The command line goes before variables (LOCALLLM_TEMP, else LLAMA_ARG_TEMPERATURE), these before the file.
     """
     if path:
-        click.echo(str(config_path()))
+        echo(str(config_path()))
         return
     if variables:
         known = VARIABLES | HONOURED
-        click.echo(json.dumps(known, indent=1) if output == "json" else table([list(row) for row in known.items()]))
+        echo(json.dumps(known, indent=1) if output == "json" else table([list(row) for row in known.items()]))
         return
     top = ctx.find_root().command
     assert isinstance(top, click.Group)
     settings = Settings.read(top.list_commands(ctx))
     rows = list(_set(top, ctx, settings)) if verb is None else list(_all(top, ctx, settings, verb))
     if output == "json":
-        click.echo(json.dumps({"file": str(settings.path), "there": bool(settings.there), "settings": rows}, indent=1))
+        echo_json({"file": str(settings.path), "there": bool(settings.there), "settings": rows}, indent=1)
         return
-    click.echo(f"{settings.path}{'' if settings.there else ' (there is none)'}")
+    echo(f"{settings.path}{'' if settings.there else ' (there is none)'}")
     if rows:
         head = ["COMMAND", "SETTING", "VALUE", "FROM"]
         cells = [[row["command"], row["setting"], _shown(row["value"]), row["from"]] for row in rows]
-        click.echo("\n" + table([head, *cells]))
+        echo("\n" + table([head, *cells]))
     else:
-        click.echo("\nNothing is set: every option is as built in.")
+        echo("\nNothing is set: every option is as built in.")
     for line in _without_effect(top, ctx):
         note(line)
 

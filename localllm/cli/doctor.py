@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from localllm.cli.checkup import Report, check
+from localllm.cli.streams import echo, echo_json
 from localllm.cli.tables import one_line, table
 from localllm.cli.verbose import timed
 from localllm.terminal.figures import size
@@ -29,9 +29,9 @@ def command(quick: bool, output: str) -> int:
     facts = _shortened(report.facts, home)
     problems = _shortened(report.problems, home)
     if output == "json":
-        click.echo(json.dumps({**facts, "problems": problems}, indent=1))
+        echo_json({**facts, "problems": problems}, indent=1)
     else:
-        click.echo(text(Report(facts, problems)))
+        echo(text(Report(facts, problems)))
     return 1 if problems else 0
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from localllm.cli.common import load_model, options
 from localllm.cli.questions import all_of_stdin
+from localllm.cli.streams import echo, echo_json
 from localllm.errors import UsageError
 
 
@@ -39,7 +38,7 @@ def command(
         else:
             rows = [[score] for score in loaded.rank(query, wanted).tolist()]
     if output == "json":
-        click.echo(json.dumps(rows if query is None else [score for (score,) in rows]))
+        echo_json(rows if query is None else [score for (score,) in rows])
         return
     for row in rows:
-        click.echo(" ".join(f"{x:.7g}" for x in row))
+        echo(" ".join(f"{x:.7g}" for x in row))

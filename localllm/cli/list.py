@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from localllm.cli.streams import echo, echo_json
 from localllm.cli.tables import ago, one_line, table
 from localllm.cli.verbose import tell
 from localllm.store.catalog import catalog
@@ -37,15 +38,15 @@ def command(output: str, only_architectures: bool) -> None:
 
         known = {name: spec_for(name).about for name in architectures()}
         text = table([["ARCHITECTURE", "MODELS"], *([name, about] for name, about in known.items())])
-        click.echo(json.dumps(known, indent=1) if output == "json" else text)
+        echo(json.dumps(known, indent=1) if output == "json" else text)
         return
     here = [_stored_row(model) for model in found_models(tell)]
     names = {row["name"] for row in here}
     there = [_entry_row(entry) for entry in catalog().entries.values() if entry.name not in names]
     if output == "json":
-        click.echo(json.dumps({"store": str(store_dir()), "models": here + there}, indent=1))
+        echo_json({"store": str(store_dir()), "models": here + there}, indent=1)
     else:
-        click.echo(_text(here, there))
+        echo(_text(here, there))
 
 
 def _stored_row(model: StoredModel) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from localllm.cli.completing import VARIABLE as COMPLETION
 from localllm.cli.equip import equipped
 from localllm.cli.help import START
 from localllm.cli.settings import Chosen, Settings, nearest
+from localllm.cli.streams import echo
 from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, LocalllmError, UsageError
 from localllm.signals import Terminated, as_exceptions
@@ -127,7 +128,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     if wanted and not ctx.resilient_parsing:
         import localllm
 
-        click.echo(f"localllm {localllm.__version__}")
+        echo(f"localllm {localllm.__version__}")
         ctx.exit()
 
 
@@ -151,7 +152,7 @@ def cli(ctx: click.Context) -> None:
     """Run GGUF language models on the CPU."""
     verb = ctx.invoked_subcommand
     if verb is None:
-        click.echo(START)
+        echo(START)
     elif verb not in WITHOUT_SETTINGS and not ctx.meta[_HELP_ONLY]:
         configure(ctx, verb)
 
@@ -217,7 +218,7 @@ def _place(error: click.UsageError) -> str | None:
 
 def _bug(error: Exception) -> int:
     if os.environ.get("LOCALLLM_DEBUG"):
-        traceback.print_exc()
+        streams.echo(traceback.format_exc(), nl=False, err=True)
     hint = "" if os.environ.get("LOCALLLM_DEBUG") else "; LOCALLLM_DEBUG=1 shows where, please report it"
     _complain(f"a bug in localllm: {type(error).__name__}: {error}{hint}")
     return 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from localllm.cli.common import Progress, load_model, options
+from localllm.cli.streams import echo, echo_json
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def _measure(
         nll = np.concatenate(list(perplexity.negative_log_likelihoods(model, parts, Progress())))
     found = likelihood.perplexity(nll)
     if output == "json":
-        click.echo(json.dumps({"n_tokens": len(nll), "ppl": found.value, "ppl_error": found.error}))
+        echo_json({"n_tokens": len(nll), "ppl": found.value, "ppl_error": found.error})
     else:
-        click.echo(f"PPL = {found.value:.4f} ± {found.error:.5f} over {len(nll)} tokens")
+        echo(f"PPL = {found.value:.4f} ± {found.error:.5f} over {len(nll)} tokens")
 
 
 def _compare(model: Model, logits: str, n_chunks: int | None, output: str) -> None:
@@ -103,6 +103,6 @@ def _compare(model: Model, logits: str, n_chunks: int | None, output: str) -> No
 
     found = Divergence.joined(list(divergences(model, LogitsFile(logits), n_chunks, Progress())))
     if output == "json":
-        click.echo(json.dumps(found.as_dict()))
+        echo_json(found.as_dict())
     else:
-        click.echo("\n".join(found.report()))
+        echo("\n".join(found.report()))

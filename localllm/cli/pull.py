@@ -6,6 +6,7 @@ import os
 
 import click
 
+from localllm.cli.streams import echo
 from localllm.errors import StoreError
 from localllm.store.names import ModelName, parse
 
@@ -21,7 +22,7 @@ def command(names: tuple[str, ...]) -> None:
     from localllm.store.fetch import fetch
 
     for name in [_fetchable(name) for name in names]:
-        click.echo(str(fetch(name, check=True)))
+        echo(str(fetch(name, check=True)))
 
 
 def _fetchable(text: str) -> ModelName:

@@ -14,6 +14,7 @@ import click
 
 from localllm.cli import budget
 from localllm.cli.common import SIZE, Progress, note, options
+from localllm.cli.streams import echo
 from localllm.errors import FileError, UsageError
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.quantize.methods import METHODS, method
@@ -148,7 +149,7 @@ def _write(
     for text in made.notes():
         note(text)
     size = f"{summary.n_bytes / 1e6:,.1f} MB, {summary.bits_per_weight:.2f} bits per weight"
-    click.echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
+    echo(f"{' '.join(paths)}: {size} ({_counts(formats)}) in {summary.seconds:.1f} s")
 
 
 def _prepared(
@@ -299,9 +300,9 @@ def _show(model: Source, formats: Mapping[str, Format]) -> None:
 
     tensors = plan(model, formats)
     for line in _table(model, tensors):
-        click.echo(line)
+        echo(line)
     n_bytes, n_weights = sum(t.n_bytes for t in tensors), sum(t.n_weights for t in model.tensors.values())
-    click.echo(f"{n_bytes / 1e6:,.1f} MB, {8 * n_bytes / max(1, n_weights):.2f} bits per weight ({_counts(formats)})")
+    echo(f"{n_bytes / 1e6:,.1f} MB, {8 * n_bytes / max(1, n_weights):.2f} bits per weight ({_counts(formats)})")
 
 
 def _table(model: Source, tensors: list[Planned]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from localllm.cli.streams import echo
 from localllm.cli.tables import one_line
 from localllm.errors import UsageError
 from localllm.terminal.figures import size
@@ -26,13 +27,13 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     for removal in removals.values():
         kept = f" ({removal.kept})" if removal.kept else ""
         text = f"{removal.model.name}: {size(removal.freed)} in {removal.model.path.parent}{kept}"
-        click.echo(one_line(text), err=True)
+        echo(one_line(text), err=True)
     if not yes and not _agreed(len(removals)):
-        click.echo("nothing was removed", err=True)
+        echo("nothing was removed", err=True)
         raise click.exceptions.Exit(1)
     for removal in removals.values():
         remove(removal)
-        click.echo(one_line(f"removed {removal.model.name}, {size(removal.freed)}"))
+        echo(one_line(f"removed {removal.model.name}, {size(removal.freed)}"))
 
 
 def _agreed(count: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from localllm.cli.grammars import grammar_of, grammar_options
 from localllm.cli.questions import Question, read_questions, whole_prompt
 from localllm.cli.sections import Sectioned
 from localllm.cli.settings import default_model
+from localllm.cli.streams import echo, echo_json
 from localllm.cli.verbose import is_verbose, tell
 from localllm.errors import INTERRUPTED, UsageError
 from localllm.terminal.safe import visible
@@ -161,7 +161,7 @@ def _answer_one(asker: Asker, question: Question, output: str, wanted: bool) -> 
     asked = asker.ask(question)
     status = _show(asked, output == "text", thoughts=wanted and output == "text")
     if output == "json":
-        click.echo(json.dumps(asked.as_json(), ensure_ascii=False))
+        echo_json(asked.as_json(), ascii=False)
     for said in asked.cuts():
         note(said)
     if wanted:
@@ -173,7 +173,7 @@ def _answer_many(asker: Asker, questions: dict[int, Question | str]) -> int:
     """A line of JSON for each; 1 where some have no whole answer."""
 
     def write(row: dict[str, Any]) -> None:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        echo_json(row, ascii=False)
         sys.stdout.flush()
 
     try:
@@ -225,7 +225,7 @@ def _show(asked: Asked, shown: bool, thoughts: bool) -> int:
                 tell(f"first token: {reply.stats.prompt_tokens} tokens read in {reply.stats.prompt_seconds:.2f} s")
             is_first, said = False, isinstance(part, Content)
             if thinks and said:
-                click.echo(err=True)
+                echo(err=True)
             thinks = thoughts and not said
             if thinks:
                 click.echo(dimmed(visible(part.text)), err=True, nl=False)
@@ -235,9 +235,9 @@ def _show(asked: Asked, shown: bool, thoughts: bool) -> int:
         reply.close()
         status = INTERRUPTED
     if thinks:
-        click.echo(err=True)
+        echo(err=True)
     if shown:
         view.end()
         if sys.stderr.isatty() and not (sys.stdout.isatty() or reply.text.endswith("\n")):
-            click.echo(err=True)  # the text and what is told next may share a screen
+            echo(err=True)  # the text and what is told next may share a screen
     return status

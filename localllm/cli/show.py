@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.common import note, one_model
+from localllm.cli.streams import echo, echo_json
 from localllm.cli.tables import table
 from localllm.errors import FormatError, LocalllmError, StoreError
 from localllm.gguf.header import TensorInfo
@@ -50,7 +50,10 @@ def command(model: str | None, option: str | None, ctx_size: int | None, tensors
     """
     with _open(one_model(model, option)) as (file, remote):
         facts = collect(file, ctx_size, tensors) | _place(file, remote)
-    click.echo(json.dumps(facts, indent=1) if output == "json" else _text(facts))
+    if output == "json":
+        echo_json(facts, indent=1)
+    else:
+        echo(_text(facts))
 
 
 @contextmanager

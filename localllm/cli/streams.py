@@ -5,8 +5,14 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import sys
+
+import click
+
+from localllm.terminal.safe import json_safe, visible
+from localllm.terminal.screen import Screen
 
 FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name))
 """Errors of writing that are nobody's mistake; not every system has all."""
@@ -27,6 +33,18 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def echo(text: str = "", nl: bool = True, err: bool = False) -> None:
+    """Text on standard output, or on standard error. On a terminal all that would control it is made visible: use
+    `click.echo` for nothing but own escape sequences. A pipe or a file gets the text as it is."""
+    screen = Screen(sys.stderr if err else sys.stdout)
+    click.echo(visible(text, screen.unicode) if screen.is_terminal else text, nl=nl, err=err)
+
+
+def echo_json(value: object, indent: int | None = None, ascii: bool = True) -> None:
+    """JSON on standard output, with escapes for what would control a terminal; ascii: for all but ASCII, too."""
+    click.echo(json_safe(json.dumps(value, indent=indent, ensure_ascii=ascii)))
 
 
 def _may_recode(stream: io.TextIOWrapper) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from localllm.cli.streams import echo
 from localllm.terminal.figures import size
 from localllm.terminal.safe import visible
 
@@ -41,7 +42,7 @@ def is_verbose() -> bool:
 def tell(text: str) -> None:
     """With -v, a line on standard error: seconds since the start, and the text."""
     if is_verbose():
-        click.echo(f"[{time.perf_counter() - _BEGUN:7.2f} s] {visible(text)}", err=True)
+        echo(f"[{time.perf_counter() - _BEGUN:7.2f} s] {visible(text)}", err=True)
 
 
 @contextlib.contextmanager

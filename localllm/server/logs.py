@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 
+from localllm.terminal.safe import visible
+
 _MAX_SHOWN = 100_000
+
+
+class _Visible(logging.Formatter):
+    """What clients and files named does not control the terminal that the log is read on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def configure(requests: bool) -> None:
     """Lines on standard error. requests: a line for each request, with the path of its endpoint and its status."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Visible("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log = logging.getLogger("localllm")
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)

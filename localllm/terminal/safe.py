@@ -20,6 +20,11 @@ def visible(text: str, unicode: bool = True) -> str:
     return _DANGER.sub(replace, text.replace("\r\n", "\n"))
 
 
+def json_safe(text: str) -> str:
+    """JSON with "\\u009b" for what would control a terminal: the same values for whoever reads it."""
+    return _DANGER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def _picture(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code < 0x20:

@@ -308,6 +308,9 @@ class _Lazy:
         check_clock()
         return next(self._items)
 
+    def __repr__(self) -> str:
+        return "<generator object>"
+
 
 def _measured(function: Callable[..., Any], size: Size | None) -> Callable[..., Any]:
     """A filter, or a test, that checks the clock, and its result before and after it is made."""

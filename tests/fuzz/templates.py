@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localllm.text import sandbox
+from localllm.text import limits
 from localllm.text.template import ChatTemplate
 from tests.fuzz.mutators import of_text
 from tests.fuzz.target import Finding, Target
@@ -55,11 +55,11 @@ def seeds() -> Iterator[bytes]:
 def run(data: bytes) -> None:
     template = ChatTemplate(data.decode("utf-8", "replace"), "<s>", "</s>")
     text = template.render(_MESSAGES, tools=_TOOLS)
-    if len(text) > sandbox.MAX_TEXT:
+    if len(text) > limits.MAX_TEXT:
         raise Finding(f"wrote {len(text)} characters")
     if "0x7f" in text and " at 0x" in text:
         raise Finding(f"shows an address of this process: {text!r:.200}")
 
 
-# A rendering may take sandbox.SECONDS, which compiling it does not notice, and less than a second beyond it.
-TARGET = Target(seeds, run, of_text(_WORDS), max_len=8192, seconds=sandbox.SECONDS + 1)
+# A rendering may take limits.SECONDS, of its thread, and less than a second beyond them.
+TARGET = Target(seeds, run, of_text(_WORDS), max_len=8192, seconds=limits.SECONDS + 1)
