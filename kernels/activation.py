@@ -1,6 +1,6 @@
 """Activations of the feed-forward block: gated (Shazeer 2020, arXiv 2002.05202) or plain."""
 
-from .math import bounded_by, exp_rest16, gelu16, sigmoid16, silu16, softplus16, tanh16
+from .math import bounded_by, exp_rest16, gelu16, nan_of, sigmoid16, silu16, softplus16, tanh16
 from .pieces import of_all, of_rows
 from .simd import Struct, bitcast, f32, f32x16, f64, i64, lane, less, load, maximum, minimum, select, splat, store
 from .thread import Thread, claim
@@ -38,23 +38,23 @@ def gelu_gate(gate, up, limit, numbers):
 
 
 def relu_gate(gate, up, limit, numbers):
-    return maximum(gate, splat(f32x16, 0.0)) * up
+    return relu_plain(gate, numbers) * up
 
 
 def oai_gate(gate, up, limit, numbers):
     """gpt-oss: both branches are bounded, the gate's sigmoid is steeper, and one is added to the other branch."""
-    gate = minimum(gate, splat(f32x16, limit))
+    gate = minimum(gate, splat(f32x16, limit)) + nan_of(gate)
     return gate * sigmoid16(gate * 1.702) * (bounded_by(up, limit) + 1.0)
 
 
 def silu_clamped_gate(gate, up, limit, numbers):
     """The branches are bounded before the activation."""
-    return silu16(minimum(gate, splat(f32x16, limit))) * bounded_by(up, limit)
+    return silu16(minimum(gate, splat(f32x16, limit)) + nan_of(gate)) * bounded_by(up, limit)
 
 
 def clamped_silu_gate(gate, up, limit, numbers):
     """The activation's result is bounded."""
-    return minimum(silu16(gate), splat(f32x16, limit)) * bounded_by(up, limit)
+    return (minimum(silu16(gate), splat(f32x16, limit)) + nan_of(gate)) * bounded_by(up, limit)
 
 
 def situ_gate(gate, up, limit, numbers):
@@ -122,12 +122,12 @@ def sigmoid_plain(x, numbers):
 
 
 def relu_plain(x, numbers):
-    return maximum(x, splat(f32x16, 0.0))
+    return maximum(x, splat(f32x16, 0.0)) + nan_of(x)
 
 
 def relu2_plain(x, numbers):
     """ReLU squared (So et al. 2021, arXiv 2109.08668)."""
-    x = maximum(x, splat(f32x16, 0.0))
+    x = relu_plain(x, numbers)
     return x * x
 
 

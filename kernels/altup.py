@@ -81,11 +81,12 @@ def start(N: int):
 
 
 def gain(power, y, n):
-    """What gives y the sum of squares `power`; nothing can where it is all zeros."""
+    """What gives y the sum of squares `power`; nothing can where it is all zeros. NaN, not 0, where its own sum has
+    outgrown f32."""
     own = squares(y, n, f32(0.0))
     if own == f32(0.0):
         return f32(0.0)
-    return f32(sqrt(power) / sqrt(own))
+    return f32(f32(sqrt(power) / sqrt(own)) + f32(own * f32(0.0)))
 
 
 def copy(x, factor, add, n, out):

@@ -16,6 +16,7 @@ from .simd import (
     f32,
     f32x16,
     f64,
+    fma,
     from_half,
     hmax,
     hsum,
@@ -307,7 +308,8 @@ def part_bytes(v_dim):
 
 
 def weigh(scores, part, c0, c1, start, position):
-    """Scores of one chunk to weights, relative to its greatest score. A row sees cells start to position."""
+    """Scores of one chunk to weights, relative to its greatest score. A row sees cells start to position. Where one of
+    their scores is no finite number, the sum of the weights is NaN."""
     greatest = splat(f32x16, MASKED)
     for c in range(c0, c1, 16):
         n = lanes_from(c)
@@ -322,7 +324,7 @@ def weigh(scores, part, c0, c1, start, position):
         s = load(f32x16, scores + 4 * c)
         w = select(less(splat(f32x16, 0.5 * MASKED), s), exp16(s - m), splat(f32x16, 0.0))
         store(scores + 4 * c, w)
-        total = total + w
+        total = fma(s, splat(f32x16, 0.0), total + w)
     store(part, m)
     store(part + 4, hsum(total))
 

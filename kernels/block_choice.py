@@ -7,13 +7,15 @@ and those just before it always count, and of the rest the best few.
 from .attention import CHUNK, of_codes, of_floats
 from .cells import bytes_of
 from .indexer import take
-from .math import lanes_from
-from .ranks import bound_of, to_ranks
+from .math import lanes_from, nan_of
+from .ranks import are_finite, bound_of, to_ranks
+from .scores import WRONG
 from .simd import (
     Struct,
     f32,
     f32x16,
     hmax,
+    hsum,
     i32,
     i32x16,
     i64,
@@ -36,11 +38,13 @@ own. Nothing is written for the last `local` blocks of a row, nor for rows that 
 
 GroupsParams = Struct("GroupChoice", ("step", "scores", "n_keys", "size", "n_blocks", "top_k", "out"))
 """scores: f32 [n_rows][n_keys] of whole groups of `size` cells (see kernels.indexer), overwritten; out: u8
-[n_rows][n_blocks]: 1 for at most `top_k` of them, of equals the first, and for the group that has only begun."""
+[n_rows][n_blocks]: 1 for at most `top_k` of them, of equals the first, and for the group that has only begun; WRONG for
+all whole groups where a score is no finite number."""
 
 ChooseParams = Struct("BlockChoice", ("step", "n_head", "scores", "size", "n_blocks", "top_k", "local", "out"))
 """scores: of `scores`, overwritten; out: u8 [n_rows][n_head][n_blocks]: 1 for each block that is attended to, at most
-`top_k`: the last `local` up to the row's own, and the best of the others, of equals the first."""
+`top_k`: the last `local` up to the row's own, and the best of the others, of equals the first; WRONG for all of these
+where a score is no finite number."""
 
 
 def scores(kv_type: str, T: int):
@@ -77,19 +81,21 @@ def scores(kv_type: str, T: int):
                 for t in range(n):
                     at = out_of(p, row, h + t, block)
                     best = greatest_of(scratch + (t * CHUNK - c0) * 4, max(c0, first), c1)
-                    store(at, max(load(f32, at), best))
+                    before = load(f32, at)
+                    store(at, f32(max(before, best) + f32(f32(before * f32(0.0)) + f32(best * f32(0.0)))))
 
     def out_of(p, row, head, block):
         return p.out + ((row * p.n_head + head) * p.n_blocks + block) * 4
 
     def greatest_of(x, first, last):
-        """Of cells first to last."""
-        best = splat(f32x16, -3.0e38)
+        """Of cells first to last; NaN where one is no finite number."""
+        best, wrong = splat(f32x16, -3.0e38), splat(f32x16, 0.0)
         for c in range(first // 16 * 16, last, 16):
             n = lanes_from(c)
             s = select(less(n, splat(i32x16, first)), splat(f32x16, -3.0e38), load(f32x16, x + 4 * c))
-            best = maximum(select(less(n, splat(i32x16, last)), s, splat(f32x16, -3.0e38)), best)
-        return hmax(best)
+            s = select(less(n, splat(i32x16, last)), s, splat(f32x16, -3.0e38))
+            best, wrong = maximum(s, best), wrong + nan_of(s)
+        return f32(hmax(best) + hsum(wrong))
 
     return kernel
 
@@ -142,6 +148,10 @@ def mark(out, first, last):
 
 def best(x, n, top_k, out):
     """The greatest `top_k` of n scores."""
+    if not are_finite(x, n):
+        for i in range(n):
+            store(out + i, u8(WRONG))
+        return
     to_ranks(x, n)
     bound, left = bound_of(x, n, top_k)
     for i in range(n):

@@ -8,6 +8,7 @@ from .lanes import sums16
 from .simd import (
     bitcast,
     cast,
+    f32,
     f32x16,
     from_half,
     i8x16,
@@ -30,6 +31,9 @@ from .vectors import first_lanes
 
 CELLS = 64
 """Cells that are f32 in scratch at a time: a chunk is folded from so many, counted from its beginning, at a time."""
+
+
+_NAN = float("nan")
 
 
 def queries_at_once() -> int:
@@ -65,6 +69,12 @@ def expander(kv_type: str):
             store(out + 4 * i + 64, cast(f32x16, load(i8x16, cell + i + 16)) * d)
 
     return codes if kv_type == "q8_0" else floats
+
+
+def spoil(n, out):
+    """In the place of a cell that could not be chosen (`indexer.NONE`): NaN, so that what is made of it is NaN."""
+    for i in range(0, n, 16):
+        store(out + 4 * i, splat(f32x16, f32(_NAN)))
 
 
 def scorer():

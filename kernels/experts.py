@@ -1,8 +1,9 @@
 """Mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): routing, and products with the chosen experts alone.
 
-`route` writes which experts a row goes to and with which weights. A single row reads its experts in place (`rows`). A
-batch is put in order of experts (`group`), its activations gathered in that order (`gather`), each expert's rows
-starting a tile of 16; `tiles` runs matmul over them, expert by expert, and `combine` adds up what a row's experts gave.
+`route` writes which experts a row goes to and with which weights: NaN, where a score is no finite number. A single row
+reads its experts in place (`rows`). A batch is put in order of experts (`group`), its activations gathered in that
+order (`gather`), each expert's rows starting a tile of 16; `tiles` runs matmul over them, expert by expert, and
+`combine` adds up what a row's experts gave.
 """
 
 from . import matmul, matvec
@@ -89,10 +90,12 @@ def route(gating: str):
             choice = probs + p.n_expert * 4
             ids, weights = p.ids + row * p.n_used * 4, p.weights + row * p.n_used * 4
             probabilities(p.logits + row * p.n_expert * 4, probs, p.n_expert)
+            wrong = f32(0.0)
             for e in range(p.n_expert):
                 c = load(f32, probs + 4 * e)
                 if p.bias != 0:
                     c = f32(c + load(f32, p.bias + 4 * e))
+                wrong = f32(wrong + f32(c * f32(0.0)))
                 # What is no number is chosen last, and like all others only once.
                 if not c > f32(_LEAST):
                     c = f32(_LEAST)
@@ -107,6 +110,8 @@ def route(gating: str):
             if late:
                 softmax(weights, weights, p.n_used)
             scale(weights, p.n_used, p.normed, f32(bitcast(f64, p.factor)))
+            if wrong != f32(0.0):
+                store(weights, wrong)
             row = claim(thread, 1)
 
     return kernel

@@ -6,7 +6,8 @@ keys in lanes; `choose` writes the numbers of the greatest. A key may stand for 
 
 from .attention import CHUNK, of_codes, of_floats, together
 from .cells import bytes_of
-from .ranks import bound_of, to_ranks
+from .math import nan_of
+from .ranks import are_finite, bound_of, to_ranks
 from .simd import (
     Struct,
     f32,
@@ -31,7 +32,12 @@ that have `top_k` keys or fewer to choose from."""
 
 ChooseParams = Struct("IndexerChoose", ("step", "scores", "n_keys", "ratio", "top_k", "out"))
 """scores: of `scores`, overwritten. out: int32 [n_rows][top_k]: the numbers of the keys with the greatest scores, in
-ascending order, of equals the first; where there are fewer keys than `top_k`, all."""
+ascending order, of equals the first; where there are fewer keys than `top_k`, all; all NONE, where a score is no finite
+number: attention makes NaN of those (`expanded.spoil`)."""
+
+
+NONE = -1
+"""The number of no key."""
 
 
 def scores(kv_type: str, T: int):
@@ -66,7 +72,7 @@ def scores(kv_type: str, T: int):
                 for t in range(n):
                     weight = load(f32, p.weights + (row * p.n_head + h + t) * 4)
                     s = load(f32x16, products + (t * CHUNK + c) * 4)
-                    total = fma(maximum(s, splat(f32x16, 0.0)), splat(f32x16, weight), total)
+                    total = fma(maximum(s, splat(f32x16, 0.0)) + nan_of(s), splat(f32x16, weight), total)
                 store(out + 4 * c, total)
 
     return kernel
@@ -102,6 +108,10 @@ def choose():
             row = claim(thread, 1)
 
     def greatest(x, n, top_k, out):
+        if not are_finite(x, n):
+            for i in range(top_k):
+                store(out + 4 * i, i32(NONE))
+            return
         to_ranks(x, n)
         bound, left = bound_of(x, n, top_k)
         place = i64(0)

@@ -10,7 +10,7 @@ position alone.
 
 from .attention import CHUNK, divide, empty, fold, part_bytes, sink, weigh
 from .cells import bytes_of
-from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer
+from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer, spoil
 from .simd import (
     Struct,
     bitcast,
@@ -86,11 +86,15 @@ def heads(kv_type: str):
             last = min(CELLS, n_cells - c0)
             for i in range(last):
                 c = c0 + i
+                entry = i64(0)
+                cell = p.cells + (seq * p.n_cells + (first + c - n_entries) % p.n_cells) * of(p.dim)
                 if c < n_entries:
-                    cell = p.entries + (seq * p.n_entries + number(p, row, c)) * of(p.dim)
+                    entry = number(p, row, c)
+                    cell = p.entries + (seq * p.n_entries + entry) * of(p.dim)
+                if entry < 0:
+                    spoil(p.dim, block + i * wide)
                 else:
-                    cell = p.cells + (seq * p.n_cells + (first + c - n_entries) % p.n_cells) * of(p.dim)
-                expand(cell, p.dim, block + i * wide)
+                    expand(cell, p.dim, block + i * wide)
             for t in range(0, padded, T):
                 for i in range(0, last, 2):
                     score(q + t * wide, block + i * wide, wide, p.dim, scratch + (t * CHUNK + i) * 4)
@@ -106,10 +110,10 @@ def heads(kv_type: str):
             divide(totals + t * size, p.dim, p.out + row * p.out_stride + (head + t) * p.dim * 4)
 
     def number(p, row, c):
-        """Of cell c of a row's entries."""
+        """Of cell c of a row's entries; below 0 where none could be chosen."""
         if p.chosen == 0:
-            return c
-        return load(i32, p.chosen + (row * p.top_k + c // p.members) * 4) * p.members + c % p.members
+            return i64(c)
+        return i64(load(i32, p.chosen + (row * p.top_k + c // p.members) * 4)) * p.members + c % p.members
 
     def take(p, row, head, out):
         """A query times the scale, then zeros to a whole vector."""

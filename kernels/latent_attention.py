@@ -10,7 +10,7 @@ then chunks are of its list, so that a list of all cells gives the same bits.
 
 from .attention import CHUNK, divide, empty, first_seen, fold, part_bytes, sink, weigh
 from .cells import bytes_of
-from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer
+from .expanded import CELLS, expander, gatherer, queries_at_once, row_stride, scorer, spoil
 from .rope import putter, rotator
 from .simd import (
     Struct,
@@ -192,7 +192,10 @@ def cells(kv_type: str):
             number = lap + c + i
             if p.chosen != 0:
                 number = i64(load(i32, numbers + 4 * (c + i)))
-            expand(source + number * of(p.dim + p.n_rot), p.dim + p.n_rot, block + i * row)
+            if p.chosen != 0 and number < 0:
+                spoil(p.dim + p.n_rot, block + i * row)
+            else:
+                expand(source + number * of(p.dim + p.n_rot), p.dim + p.n_rot, block + i * row)
 
     return kernel
 

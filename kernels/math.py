@@ -1,4 +1,8 @@
-"""Functions of vectors, by operations that give the same bits on every target with FMA."""
+"""Functions of vectors, by operations that give the same bits on every target with FMA.
+
+None of them hides what is no number or infinite: where an argument is, the result is no finite number (but for exp16 of
+an infinity). So it reaches the logits, where it is found (localllm.model.finite).
+"""
 
 from .simd import (
     Const,
@@ -25,11 +29,11 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def exp16(x):
-    """e**x for f32x16, to 2 ulp, for x from -87.33 to 88.37; past an end, or for NaN, the value there: 1.2e-38, 2.4e38.
+    """e**x for f32x16, to 2 ulp, for x from -87.33 to 88.37; past an end the value there: 1.2e-38, 2.4e38. NaN stays.
 
     Coefficients: Cephes, expf.
     """
-    x = minimum(maximum(x, splat(f32x16, -87.33)), splat(f32x16, 88.37))
+    x = minimum(splat(f32x16, 88.37), maximum(splat(f32x16, -87.33), x))
     rounded = fma(x, splat(f32x16, _LOG2E), splat(f32x16, _MAGIC))
     n = rounded - _MAGIC
     x = fma(n, splat(f32x16, -_LN2_HIGH), x)
@@ -62,20 +66,20 @@ def bounded(x):
 
 def silu16(x):
     """x / (1 + e**-x)."""
-    x = bounded(x)
-    return x / (exp16(splat(f32x16, 0.0) - x) + 1.0)
+    b = bounded(x)
+    return b / (exp16(splat(f32x16, 0.0) - b) + 1.0) + nan_of(x)
 
 
 def gelu16(x):
     """The tanh form of GELU: x / (1 + e**(-2u)), u = sqrt(2/pi) (x + 0.044715 x**3)."""
-    x = bounded(x)
-    u = x * (x * x * 0.044715 + 1.0) * 0.7978845608028654
-    return x / (exp16(u * -2.0) + 1.0)
+    b = bounded(x)
+    u = b * (b * b * 0.044715 + 1.0) * 0.7978845608028654
+    return b / (exp16(u * -2.0) + 1.0) + nan_of(x)
 
 
 def nan_of(x):
-    """0, or NaN where x is: exp16 does not pass it on."""
-    return minimum(splat(f32x16, 1.0), maximum(splat(f32x16, -1.0), x)) * 0.0
+    """0 with the sign of x, or NaN where x is no finite number: added to what would hide that."""
+    return x * 0.0
 
 
 def sigmoid16(x):
@@ -122,5 +126,5 @@ def lanes_from(first):
 
 
 def bounded_by(x, limit):
-    """-limit to limit."""
-    return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit))
+    """-limit to limit, or NaN where x is no finite number."""
+    return minimum(maximum(x, splat(f32x16, f32(-limit))), splat(f32x16, limit)) + nan_of(x)

@@ -2,7 +2,7 @@
 of a table, whose values streams take by gates.
 """
 
-from .math import sigmoid16
+from .math import nan_of, sigmoid16
 from .simd import Struct, bitcast, f32, f32x16, f64, fma, hsum, i32, i64, lane, load, splat, sqrt, store, u64
 from .thread import RUN_BYTES, Run, Step, Thread, claim
 from .vectors import put
@@ -88,7 +88,7 @@ def gate():
                 root = f32(0.0)
             if s < f32(0.0):
                 root = f32(-root)
-            share = lane(sigmoid16(splat(f32x16, root)), 0)
+            share = lane(sigmoid16(splat(f32x16, root)) + nan_of(splat(f32x16, s)), 0)
             value = p.value + unit // p.count * p.n * 4
             for i in range(0, p.n, 16):
                 put(p.out + at + 4 * i, load(f32x16, value + 4 * i) * share, p.n - i, scratch)

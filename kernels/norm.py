@@ -60,12 +60,17 @@ def _kernel(scale_of):
 
 def rms_scale(x, n, eps):
     """(what is taken off, what the rest is multiplied by)."""
-    return f32(0.0), f32(f32(1.0) / sqrt(f32(f32(squares(x, n, f32(0.0)) / f32(n)) + eps)))
+    return f32(0.0), root_of(squares(x, n, f32(0.0)), n, eps)
 
 
 def layer_scale(x, n, eps):
     mean = mean_of(x, n)
-    return mean, f32(f32(1.0) / sqrt(f32(f32(squares(x, n, mean) / f32(n)) + eps)))
+    return mean, root_of(squares(x, n, mean), n, eps)
+
+
+def root_of(total, n, eps):
+    """1 / sqrt(total / n + eps); NaN, not 0, where the squares have outgrown f32."""
+    return f32(f32(f32(1.0) / sqrt(f32(f32(total / f32(n)) + eps))) + f32(total * f32(0.0)))
 
 
 def mean_of(x, n):

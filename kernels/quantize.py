@@ -2,17 +2,18 @@
 
 `rows` writes them in order, for matvec; `tiles` packs 16 tokens side by side, for matmul, where tokens are lanes.
 Rounding is to nearest even; a group's scale is its greatest magnitude / 127 (as llama.cpp's Q8_0, without rounding the
-scale to 16 bits).
+scale to 16 bits). Where an element is no finite number, neither is the scale: all products of the row with a matrix are
+then no finite numbers, whatever the codes are.
 """
 
 from .simd import (
+    Lanes,
     Struct,
     absolute,
     bitcast,
     cast,
     f32,
     f32x16,
-    hmax,
     hsum,
     i8x16,
     i16,
@@ -23,6 +24,7 @@ from .simd import (
     lane,
     load,
     maximum,
+    shuffle,
     splat,
     store,
 )
@@ -49,12 +51,23 @@ def codes16(x, inverse):
     return bitcast(i32x16, load(f32x16, x) * inverse + _MAGIC) - _MAGIC_BITS
 
 
+_TURN8, _TURN4, _TURN2, _TURN1 = (Lanes(tuple((i + step) % 16 for i in range(16))) for step in (8, 4, 2, 1))
+
+
 def greatest(x, n):
-    """Greatest magnitude of n elements, n a multiple of 16."""
-    m = splat(f32x16, 0.0)
+    """Greatest magnitude of n elements, n a multiple of 16; infinite or NaN where one is.
+
+    As integers the bits of magnitudes have the same order, with infinity above all numbers and NaN above it, while a
+    maximum of floats drops NaN.
+    """
+    m = splat(i32x16, 0)
     for i in range(0, n, 16):
-        m = maximum(absolute(load(f32x16, x + 4 * i)), m)
-    return hmax(m)
+        m = maximum(bitcast(i32x16, absolute(load(f32x16, x + 4 * i))), m)
+    m = maximum(m, shuffle(_TURN8, m, m))
+    m = maximum(m, shuffle(_TURN4, m, m))
+    m = maximum(m, shuffle(_TURN2, m, m))
+    m = maximum(m, shuffle(_TURN1, m, m))
+    return lane(bitcast(f32x16, m), 0)
 
 
 _LEAST = 2.0**-126

@@ -2,17 +2,24 @@
 bisection."""
 
 from .math import lanes_from
-from .simd import bitcast, f32x16, hsum, i32x16, i64, less, load, maximum, select, splat, store
+from .simd import bitcast, f32, f32x16, hsum, i32x16, i64, less, load, select, splat, store
+from .vectors import first_lanes
 
 _LEAST = -(1 << 31)
 
 
-def to_ranks(x, n):
-    """n floats to integers (i32) of the same order, in place; the least where there is no number, and behind them to
-    the end of the vector."""
+def are_finite(x, n):
+    """All of n floats are finite numbers."""
+    wrong = splat(f32x16, 0.0)
     for i in range(0, n, 16):
-        v = maximum(load(f32x16, x + 4 * i), splat(f32x16, -3.0e38))
-        bits = bitcast(i32x16, v)
+        wrong = wrong + first_lanes(load(f32x16, x + 4 * i), n - i) * 0.0
+    return hsum(wrong) == f32(0.0)
+
+
+def to_ranks(x, n):
+    """n finite floats to integers (i32) of the same order, in place; the least behind them to the end of the vector."""
+    for i in range(0, n, 16):
+        bits = bitcast(i32x16, load(f32x16, x + 4 * i))
         rank = bits ^ ((bits >> 31) & 0x7FFFFFFF)
         store(x + 4 * i, select(less(lanes_from(i), splat(i32x16, n)), rank, splat(i32x16, _LEAST)))
 

@@ -2,7 +2,7 @@
 and of what it was at some earlier layers, weighed by a softmax over scores of each.
 """
 
-from .math import exp16
+from .math import exp16, nan_of
 from .pieces import of_all
 from .simd import Struct, bitcast, f32, f32x16, f64, fma, hsum, i64, lane, load, splat, sqrt, store
 from .thread import Thread, claim
@@ -64,7 +64,8 @@ def mix():
             greatest = max(greatest, s)
         total = f32(0.0)
         for k in range(p.n_kept + 1):
-            e = lane(exp16(splat(f32x16, f32(load(f32, shares + 4 * k) - greatest))), 0)
+            s = load(f32, shares + 4 * k)
+            e = lane(exp16(splat(f32x16, f32(s - greatest))) + nan_of(splat(f32x16, s)), 0)
             store(shares + 4 * k, e)
             total = f32(total + e)
         for k in range(p.n_kept + 1):

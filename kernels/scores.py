@@ -9,8 +9,11 @@ MASKED = -1e30
 """A score that counts for nothing; not -inf, whose differences are NaN."""
 FAR = 128
 """The distance from which on biases by distance stay the same."""
+WRONG = 255
+"""In the place of a choice that could not be made: a score was no finite number."""
 DISTANCES = 2 * FAR + 33
 """Of a head's biases: f32 for distances from -FAR - 16 to FAR + 16, so that any 16 cells find theirs side by side."""
+_NAN = float("nan")
 
 
 def plain(p, scores, c0, c1, position, head, row):
@@ -42,14 +45,18 @@ def relative(p, scores, c0, c1, position, head, row):
 
 
 def blocks(p, scores, c0, c1, position, head, row):
-    """Only cells of chosen blocks count: chosen is u8 [n_rows][n_lists][n_blocks], 1 or 0 for `size` cells each;
-    n_lists: 1, or n_head_kv. Cells up to the end of the last vector are changed."""
+    """Only cells of chosen blocks count: chosen is u8 [n_rows][n_lists][n_blocks], 1 or 0 for `size` cells each, or
+    WRONG, which makes NaN of their scores; n_lists: 1, or n_head_kv. Cells up to the last vector's end are changed."""
     flags = p.chosen + (row * p.n_lists + head // (p.n_head // p.n_head_kv) % p.n_lists) * p.n_blocks
     end = (c1 + 15) // 16 * 16
     for block in range(c0 // p.size, (end + p.size - 1) // p.size):
-        if block * p.size > position or load(u8, flags + block) == 0:
+        flag = load(u8, flags + block)
+        if block * p.size > position or flag != 1:
+            value = f32(MASKED)
+            if block * p.size <= position and flag == WRONG:
+                value = f32(_NAN)
             for c in range(max(c0, block * p.size), min(end, (block + 1) * p.size)):
-                store(scores + 4 * c, f32(MASKED))
+                store(scores + 4 * c, value)
 
 
 CHANGES = {"plain": plain, "capped": capped, "alibi": alibi, "relative": relative, "blocks": blocks}

@@ -34,7 +34,8 @@ def gated():
 
 def cutoff(x, n, deviations):
     mean = mean_of(x, n)
-    return f32(mean + f32(sqrt(f32(squares(x, n, mean) / f32(n - 1))) * deviations))
+    total = squares(x, n, mean)
+    return f32(f32(mean + f32(sqrt(f32(total / f32(n - 1))) * deviations)) + f32(total * f32(0.0)))
 
 
 def above(x, point):

@@ -7,7 +7,7 @@ so that a result does not depend on how the sequence was cut into batches. A few
 while a few tokens pass over them.
 """
 
-from .math import exp16, silu16, softplus16
+from .math import exp16, nan_of, silu16, softplus16
 from .recurrent import keep_marked, opened
 from .simd import (
     Struct,
@@ -295,7 +295,8 @@ def steps():
                 if p.bias != 0:
                     dt = dt + load(f32x16, p.bias + 4 * i)
                 size = softplus16(dt)
-                decay = exp16(size * load(f32x16, p.a + 4 * i))
+                exponent = size * load(f32x16, p.a + 4 * i)
+                decay = exp16(exponent) + nan_of(exponent)
                 at = p.out + (2 * row * p.n + i) * 4
                 put(at, size, p.n - i, Thread(thread).scratch)
                 put(at + 4 * p.n, decay, p.n - i, Thread(thread).scratch)

@@ -5,8 +5,9 @@ the sequence was cut into batches. A head's state is a matrix, a row a key's ele
 lanes. It is read from the run's source once, and then stays in the target: [size][padded(size)], f32.
 """
 
+from .norm import root_of
 from .recurrent import keep_marked, opened
-from .simd import f32, f32x16, fma, hsum, i32, i64, load, splat, sqrt
+from .simd import f32, f32x16, fma, hsum, i32, i64, load, splat
 from .simd.targets import current
 from .thread import RUN_BYTES, SCRATCH_BYTES, Run, Step, Thread, claim
 from .vectors import first_lanes
@@ -76,4 +77,4 @@ def norm_of(x, n, eps):
         if n - i < 16:
             v = first_lanes(v, n - i)
         squares = fma(v, v, squares)
-    return mean, f32(f32(1.0) / sqrt(f32(f32(hsum(squares) / f32(n)) + eps)))
+    return mean, root_of(hsum(squares), n, eps)

@@ -54,7 +54,8 @@ def rows(kind: str, vectors: int):
             w = part(p.w + at + 4 * c, n - c)
             decay = exp16(exp16(w) * -1.0) + nan_of(w)
             if is_bonus:
-                bonus = fma(r * part(p.first + of + 4 * c, n - c), k, bonus)
+                # The decay acts on later tokens alone: one that is no number must show in this token's result.
+                bonus = fma(r * part(p.first + of + 4 * c, n - c), k, bonus) + nan_of(w)
             else:
                 k = k - k * decay
                 r = r * f32(bitcast(f64, p.scale))

@@ -70,7 +70,8 @@ def rows(vectors: int):
             store(scratch + 4 * (VALUE * size + c), v)
             store(scratch + 4 * (Q * size + c), q)
             store(scratch + 4 * (QA * size + c), rate)
-        factor = f32(f32(-1.0) / max(sqrt(hsum(squares)), f32(_LEAST_LENGTH)))
+        total = hsum(squares)
+        factor = f32(f32(f32(-1.0) / max(sqrt(total), f32(_LEAST_LENGTH))) + f32(total * f32(0.0)))
         for c in range(0, size, 16):
             q = load(f32x16, scratch + 4 * (Q * size + c)) * factor
             rate = load(f32x16, scratch + 4 * (QA * size + c))

@@ -62,6 +62,15 @@ class NotEnoughMemoryError(LocalllmError):
     """More memory is needed than is free; raised before anything is allocated."""
 
 
+class NotFiniteError(LocalllmError):
+    """Activations or logits are NaN or infinite: names the first operation and tensor where. `sequences`: whose rows of
+    the batch they are; it has changed nothing of these, nor of the others."""
+
+    def __init__(self, message: str, sequences: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.sequences = sequences
+
+
 class TargetError(LocalllmError):
     """A kernel target was requested that this processor cannot run."""
 

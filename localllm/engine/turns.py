@@ -16,7 +16,7 @@ from localllm.engine.pace import Pace
 from localllm.engine.parts import Part, pick
 from localllm.engine.request import PromptRead
 from localllm.engine.slots import Sequences, Slots
-from localllm.errors import Cancelled
+from localllm.errors import Cancelled, NotFiniteError
 from localllm.generate.answer import TextContext
 from localllm.generate.logprobs import token_logprobs
 from localllm.generate.prompt_cache import PromptCache
@@ -150,6 +150,14 @@ class Turns:
         except Cancelled:
             self.totals.aborted += 1
             self._hurry = True
+            return []
+        except NotFiniteError as error:
+            # Nothing of the batch counts: the others go through their rows again, to the same bits.
+            for part in parts:
+                if part.slot.seq in error.sequences:
+                    self.fail(part.lane.job, error)
+            if not error.sequences:
+                raise
             return []
         finally:
             self.pass_ends = 0.0

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import NoReturn, Protocol
 
 import numpy as np
 
-from localllm.errors import LocalllmError, NotEnoughMemoryError, UnsupportedError, UsageError
+from localllm.errors import Cancelled, LocalllmError, NotEnoughMemoryError, NotFiniteError, UnsupportedError, UsageError
 from localllm.gate import calls
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
+from localllm.model.finite import FETCH, Stage, explain, is_finite, layers_of, search, wrong_sequences
 from localllm.model.memory import Estimate
 from localllm.model.network import Network
 from localllm.model.plans import MAX_ROWS, PHASES, Addresses, n_projected, phase_of, phases_of, planned, record
 from localllm.model.rope import digest as rope_digest
 from localllm.model.sequences import Moment, Sequences, Span
 from localllm.model.states.state import StateOptions, Track
-from localllm.runtime.plan import Bound, Plan, aligned
+from localllm.runtime.plan import Bound, Operation, Plan, aligned
 from localllm.runtime.teams import Teams
 from localllm.runtime.turn import Turn, alone
 
@@ -36,6 +37,7 @@ class Loaded(Protocol):
     team: Teams
 
     def memory(self, n_seq: int = 1, n_batch: int = 512, swa_full: bool | None = None) -> Estimate: ...
+    def damage(self, operation: Operation, layer: int) -> str: ...
 
 
 class Context:
@@ -241,7 +243,9 @@ class Context:
         flag a row. stop: None, or an int64 [1] that any thread may set to 1, before the call or while it lasts, to the
         effect of `cancel`.
         Raises ContextFullError beyond n_ctx, UsageError for impossible arguments, UnsupportedError for an encoder (it
-        has no logits), Cancelled after `cancel`; whatever it raises, the sequences hold what they held before.
+        has no logits), Cancelled after `cancel`, NotFiniteError where results are NaN or infinite (it names the
+        sequences whose they are), FileError for a file that has changed; whatever it raises, the sequences hold what
+        they held before.
         """
         wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
         if wanted and self.model.network.output is None:
@@ -279,7 +283,10 @@ class Context:
         self._step[Step.offset("n_out") // 8] = n_rows
         self._cancel[0] = 0
         self.model.team.run(self._plan(part, self._phase(n_rows)), self._cancel, n_rows)
-        return self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
+        out = self._projected.ravel()[: n_rows * projection.n_out].reshape(n_rows, -1).copy()
+        if not is_finite(out):
+            raise NotFiniteError(f"{self.model.path}: the {part}'s results are NaN or infinite: {FETCH}")
+        return out
 
     def _evaluate(
         self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None, stop: np.ndarray | None = None
@@ -297,10 +304,40 @@ class Context:
         self._stop = self._cancel if stop is None else stop
         try:
             self._run(n_rows, part, n_out, logits)
+            wrong = wrong_sequences(ids, self._hidden, self._rows[3, :n_out], logits)
         except BaseException:
             self._sequences.abandon()
             raise
+        if wrong:
+            self._sequences.abandon()
+            raise NotFiniteError(self._why(ids, part, n_out, logits), wrong)
         self._sequences.commit()
+
+    def _why(self, ids: Sequence[int], part: str, n_out: int, logits: np.ndarray | None) -> str:
+        """The error's line, after the batch was computed once more to find where it began."""
+        self._sequences.begin(ids)
+        try:
+            finding = search(self._stages(len(ids), part, n_out), logits)
+        except Cancelled:
+            return f"{self.model.path}: results are NaN or infinite: {FETCH}"
+        finally:
+            self._sequences.abandon()
+        if finding is None:
+            return explain(self.model.path, None, 0, "")
+        damage = self.model.damage(finding.operation, finding.layer)
+        return explain(self.model.path, finding, int(self._rows[1, finding.row]), damage)
+
+    def _stages(self, n_rows: int, part: str, n_out: int) -> Iterator[Stage]:
+        """Run the plans of a batch, stage by stage."""
+        for name, rows in (("body", range(n_rows)), (part, self._rows[3, :n_out].tolist())):
+            if not name or not rows:
+                continue
+            plan, done = self._plan(name, self._phase(len(rows))), 0
+            layers = layers_of(plan.operations)
+            for end in plan.ends():
+                self.model.team.run(plan.part(done, end), self._stop, len(rows))
+                yield Stage(plan.operations[done:end], layers[done], rows)
+                done = end
 
     def _run(self, n_rows: int, part: str, n_out: int, logits: np.ndarray | None) -> None:
         self.model.team.run(self._whole(n_rows, part, n_out), self._stop, n_rows)

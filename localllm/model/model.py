@@ -26,6 +26,7 @@ from localllm.model.states.state import StateOptions
 from localllm.model.trace import Trace, TracedContext, taps
 from localllm.model.weights import Weights
 from localllm.runtime import tuned
+from localllm.runtime.plan import Operation
 from localllm.runtime.team import KEYS
 from localllm.runtime.teams import Teams
 from localllm.text import pairs
@@ -148,6 +149,10 @@ class LoadedModel:
     @property
     def n_params(self) -> int:
         return sum(t.n_elements for t in self.file.tensors.values())
+
+    def damage(self, operation: Operation, layer: int) -> str:
+        """What is wrong with the tensors that an operation reads, or with those of its layer (-1: none); or ""."""
+        return self._weights.damage(operation.values.values(), f"blk.{layer}." if layer >= 0 else "")
 
     @property
     def n_bytes(self) -> int:

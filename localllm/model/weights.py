@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from localllm.gate import directory, tensors
 from localllm.gate.check import Place
 from localllm.gguf.header import TensorInfo
 from localllm.gguf.reader import GGUFFile
+from localllm.gguf.scales import not_finite
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.thread import SCRATCH_BYTES
 
@@ -165,6 +166,29 @@ class Weights:
         tensors.indices(place, int(values.min()), int(values.max()), high)
         self._integers.append(values)
         return Weight(name, info.format, k, n, 4 * k, int(values.ctypes.data))
+
+    def damage(self, values: Iterable[object], prefix: str) -> str:
+        """The first tensor with a number that is NaN or infinite, in words, or "": of those that lie at the addresses
+        among `values`, then of those whose names begin with `prefix` (empty: those of no layer)."""
+        near = [n for n in self.file.tensors if (n.startswith(prefix) if prefix else not n.startswith("blk."))]
+        for name in dict.fromkeys([*(self._at(v) for v in values if isinstance(v, int)), *near]):
+            if name and (n := not_finite(self.file, self.file.tensors[name])):
+                what = "scales" if self.file.tensors[name].format.block > 1 else "values"
+                return f"tensor {name} holds {n} {what} that are NaN or infinite"
+        return ""
+
+    def _at(self, address: int) -> str:
+        """The tensor at an address, or of which a copy lies there; ""."""
+        for name, copy in self._copies.items():
+            if name in self.file.tensors and 0 <= address - copy.ctypes.data < copy.nbytes:
+                return name
+        for part, raw in enumerate(self._parts):
+            if not 0 <= (offset := address - raw.ctypes.data) < raw.nbytes:
+                continue
+            for name, info in self.file.tensors.items():
+                if info.part == part and info.offset <= offset < info.offset + info.n_bytes:
+                    return name
+        return ""
 
     def leave(self, pattern: str) -> None:
         """Pass over tensors whose names match a regular expression, as if the file did not have them."""

@@ -101,6 +101,11 @@ class Bound:
         lines = slice(first * ALIGNMENT // 8, last * ALIGNMENT // 8)
         return Bound(self.operations[first:last], self.ops[first:last], self.counters[lines], self.blocks)
 
+    def ends(self) -> list[int]:
+        """Numbers of the operations that follow each stage's last one."""
+        n = len(self)
+        return [i + 1 for i in range(n) if i + 1 == n or self.operations[i + 1].stage != self.operations[i].stage]
+
     def __len__(self) -> int:
         return len(self.ops)
 

@@ -6,16 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from localllm.gguf.scales import SCALES as SCALES
 from localllm.kernels.formats.table import FORMATS
-
-SCALES: dict[str, tuple[int, ...]] = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
-    "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
-    "IQ1_S": (0,), "IQ1_M": (48,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,),
-    "IQ4_NL": (0,), "IQ4_XS": (0,), "TQ1_0": (52,), "TQ2_0": (64,), "MXFP4": (0,), "NVFP4": (0,),
-    "Q1_0": (0,), "Q2_0": (0,),
-}  # fmt: skip
-"""Where the scales of a block stand: binary16 numbers, but for the formats in PLACED."""
 
 
 def _spread(blocks: np.ndarray, at: int, halves: np.ndarray) -> None:
