@@ -38,11 +38,11 @@ class Injected(Context):
         self.value, self.row = VALUES[0], 0
         self.done = False
         """The value was put somewhere."""
-        self._places = None
+        self._places = np.zeros((0, 0), np.int32)
 
     def hold(self) -> None:
         """From now on, each batch is forgotten."""
-        self._sequences.commit = self._sequences.abandon
+        setattr(self._sequences, "commit", self._sequences.abandon)  # noqa: B010
 
     def targets(self, part: str, n_rows: int) -> list[int]:
         """Numbers of the operations whose output can be reached."""
@@ -156,7 +156,8 @@ def outcome(case, context, tokens, seqs, clean) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    start, faults, counts = time.perf_counter(), 0, {}
+    start, faults = time.perf_counter(), 0
+    counts: dict[str, int] = {}
     cases = models.cases()
     for name in names or cases:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,67 @@
+"""A number that is not finite ends in an error that names where it began; see tests/model/injected.py."""
+
+import numpy as np
+import pytest
+
+from localllm.errors import NotFiniteError
+from localllm.gguf.scales import damaged
+from localllm.model.model import LoadedModel
+from tests.model import injected
+from tests.recorded import models
+
+KINDS = ("llama", "gemma2", "gpt-oss", "minimax-m3", "deepseek32", "glm5-next", "mamba2", "rwkv6", "bert")
+"""One of each kind of block; the command has all."""
+
+
+def written(tmp_path, name, tensors=()):
+    """The model, and some floats of its file replaced: (tensor, number of the element, value)."""
+    path = models.write(tmp_path / "m.gguf", models.cases()[name])
+    with LoadedModel.load(path) as model:
+        places = {info.name: info.offset for info in model.file.tensors.values()}
+    with open(path, "r+b") as file:
+        for tensor, element, value in tensors:
+            file.seek(places[tensor] + 4 * element)
+            file.write(np.float32(value).tobytes())
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_not_finite_in_an_operation_is_an_error(tmp_path, name):
+    case = models.cases()[name]
+    with LoadedModel.load(models.write(tmp_path / "m.gguf", case), n_ctx=models.N_CTX, n_threads=1) as model:
+        found = list(injected.into_operations(case, model, values=injected.VALUES[:2], batches=(4,)))
+    assert {f.result for f in found} <= {"error", "ignored", "unreachable"}, [f for f in found if f.result != "error"]
+    assert sum(f.result == "error" for f in found) > 0.9 * len(found)
+
+
+def test_the_error_names_layer_tensor_and_token(tmp_path):
+    path = written(tmp_path, "llama", [("blk.1.ffn_down.weight", 5, np.nan)])
+    with LoadedModel.load(path, n_threads=1) as model:
+        with pytest.raises(NotFiniteError) as raised:
+            model.logits([1, 2, 3])
+        assert list(damaged(model.file)) == [("blk.1.ffn_down.weight", 1)]
+    assert str(raised.value) == (
+        f"{path}: layer 1, blk.1.ffn_down: 1 of 72 results are NaN; first at token position 0; tensor "
+        "blk.1.ffn_down.weight holds 1 values that are NaN or infinite: fetch the file again, or compare its SHA-256"
+    )
+    assert raised.value.sequences == (0,)
+
+
+def test_a_token_that_is_not_used_may_be_damaged(tmp_path):
+    """But it is named as soon as it is, in whatever chunk, and other sequences of the batch go on."""
+    n_embd = models.cases()["llama"].tensors["token_embd.weight"][0]
+    path = written(tmp_path, "llama", [("token_embd.weight", 7 * n_embd, np.inf)])
+    clean = models.write(tmp_path / "clean.gguf", models.cases()["llama"])
+    with LoadedModel.load(path, n_threads=1) as model, LoadedModel.load(clean, n_threads=1) as whole:
+        np.testing.assert_array_equal(model.logits([1, 2, 3]), whole.logits([1, 2, 3]))
+        context = model.context(n_ctx=64, n_seq=2)
+        context.forward([1, 2, 3])
+        with pytest.raises(
+            NotFiniteError, match="token_embd: 1 of 72 results are infinite; first at token position 4;"
+        ):
+            context.forward([5, 7, 1, 2], seq_ids=[0, 0, 1, 1])
+        assert context.n_past(0) == 3
+        assert context.n_past(1) == 0
+        np.testing.assert_array_equal(context.forward([4])[0], whole.logits([1, 2, 3, 4])[-1])
+        context.close()
