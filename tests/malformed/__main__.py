@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.contained import Outcome
-from tests.malformed import corpus
+from tests.malformed import corpus, metadata
 from tests.malformed.case import Case
 from tests.malformed.commands import DOORS, Door, execute, problem_of, run, seconds_of
+from tests.recorded import models
 
 
 @dataclass
@@ -75,6 +76,27 @@ def run_corpus(cases: list[Case], doors: list[Door], options: argparse.Namespace
     return figures
 
 
+def run_metadata(share: int, n_shares: int) -> Figures:
+    """Of each model first itself, which compiles its kernels, then its mutants; and each is shown."""
+    figures, last = Figures(), ""
+    with tempfile.TemporaryDirectory(prefix="malformed-") as folder:
+        for mutant in metadata.mutants(Path(folder), share, n_shares):
+            if mutant.model != last:
+                last = mutant.model
+                path = models.write(Path(folder) / "whole.gguf", models.cases()[last])
+                outcome = metadata.run(path)
+                figures.add("the model as it is", last, outcome, metadata.problem_of(path, outcome))
+            path = metadata.write(Path(folder), mutant)
+            outcome = metadata.run(path)
+            figures.n_files += 1
+            figures.add("used", str(mutant), outcome, metadata.problem_of(path, outcome))
+            outcome = run(DOORS[0], path)
+            figures.add("show", str(mutant), outcome, outcome.problem((0, 1), names=path.name))
+            if figures.n_files % 1000 == 0:
+                print(f"{figures.n_files} files, at {mutant}", flush=True)
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.malformed", description=__doc__)
     parser.add_argument("--exec", action="store_true", help="as real processes, not as forked children")
@@ -83,8 +105,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, with --exec")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--list", action="store_true", help="the cases, and nothing else")
+    parser.add_argument("--metadata", choices=["all"], help="keys of recorded models with hostile values instead")
+    parser.add_argument("--share", default="1/1", help="of the files: the first of four parts is 1/4")
     options = parser.parse_args()
-    cases = [case for case in corpus.cases() if options.only in case.name]
+    share, n_shares = (int(number) for number in options.share.split("/"))
+    if options.metadata:
+        return run_metadata(share - 1, n_shares).tell()
+    cases = [case for case in corpus.cases() if options.only in case.name][share - 1 :: n_shares]
     if options.list:
         for case in cases:
             print(case.name, case.classes, case.stage.name, case.source)
