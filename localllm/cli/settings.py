@@ -14,6 +14,7 @@ what is built in.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from localllm.errors import FileError, UsageError
 
 DEFAULT = "default"
 """The section of all commands."""
+_MAX_BYTES = 1 << 20
 _MODEL = "model"
 MODEL_VARIABLES = ("LOCALLLM_MODEL", "LLAMA_ARG_MODEL", "LLAMA_ARG_HF_REPO")
 """The first that is set names the model that is used where none is named."""
@@ -41,6 +43,18 @@ def config_path() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("localllm", appauthor=False) / "config.toml"
+
+
+def _read(path: Path) -> bytes:
+    """Raises OSError, or FileError for a pipe, which would be waited for, and for what never ends. /dev/null is an
+    empty file."""
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise FileError(f"{path}: is a pipe: the configuration must be a file")
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise FileError(f"{path}: the configuration is larger than {_MAX_BYTES >> 20} MB")
+    return data
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Settings:
         """Raises FileError for a file that cannot be read, UsageError for one that is not as it should be."""
         path = config_path()
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = _read(path).decode("utf-8-sig")
         except FileNotFoundError:
             if os.environ.get("LOCALLLM_CONFIG"):
                 raise FileError(f"LOCALLLM_CONFIG={path}: no such file") from None
@@ -81,8 +95,10 @@ class Settings:
 
         try:
             sections = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # TOMLDecodeError, and what Python says of numbers with thousands of digits
             raise UsageError(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        except RecursionError:
+            raise UsageError(f"{path}: is nested too deeply") from None
         found = cls(path, tuple(verbs), sections, there=True)
         found._check_sections()
         return found

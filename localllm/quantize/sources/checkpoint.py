@@ -165,6 +165,8 @@ def _check(file: Path) -> None:
         raise UnsupportedError(
             "reading Hugging Face folders needs safetensors: pip install 'localllm[convert]'"
         ) from None
+    if not file.is_file():  # a pipe would be waited for
+        raise FileError(f"{file}: must be a regular file")
     try:
         with safe_open(file, framework="np"):
             pass
