@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[tuple[int, ...], Make, str]] = {
     "types of floats": ((24, 70), lambda: llama(token_type=array(b.F32, [1.0] * N)), "token_type"),
     "scores that are too few by one": ((70,), lambda: llama(scores=array(b.F32, [0.0] * (N - 1))), "scores"),
     "types in an empty array": ((70,), lambda: llama(token_type=array(b.I32, [])), "token_type"),
-    "tokens that are not UTF-8": ((13, 68), lambda: llama(tokens=array(b.STR, [b"\xff\xfe"] * 2)), "not UTF-8"),
+    "tokens that are not UTF-8": ((13, 68), lambda: llama(tokens=array(b.STR, [b"\xff\xfe"] * N)), "not UTF-8"),
     "tokens of numbers": ((24, 68), lambda: llama(tokens=array(b.I32, [1, 2])), "tokens"),
     "tokens in arrays": ((22, 68), lambda: llama(tokens=array(b.ARR, [])), "tokens"),
     "merges that are not UTF-8": ((13, 73), lambda: gpt2(merges=array(b.STR, [b"\xc3 \xc3"])), "not UTF-8"),
@@ -58,6 +58,8 @@ REFUSED: dict[str, tuple[tuple[int, ...], Make, str]] = {
 }
 
 WITH_THE_MODEL: dict[str, tuple[tuple[int, ...], Make, str]] = {
+    "more tokens than rows": ((69,), lambda: with_rows_of(-1), "tokens"),
+    "far more tokens than rows": ((69,), lambda: with_rows_of(-N + 1), "tokens"),
     "a template as a number": ((24, 78), lambda: with_template(7), "chat_template is int"),
     "a template as a list": ((24, 78), lambda: with_template(["a"]), "chat_template is list"),
     "a template of 4 MB": ((78,), lambda: with_template("a" * 4_000_000), "4000000 characters long"),
@@ -103,6 +105,7 @@ def _last_token(text: str, kind: int = 1) -> Model:
 def cases() -> Iterator[Case]:
     for name, (kind, changes, words) in CASES.items():
         content = file_of(changed, kind, changes)
+        words = "tokens" if name == "an empty list" else words  # no embedding has no rows: the model sees that first
         yield Case(f"vocabulary: {name}", CLASSES.get(name, (68,)), content, words, Stage.VOCABULARY)
     for stage, rows in ((Stage.VOCABULARY, REFUSED), (Stage.MODEL, WITH_THE_MODEL)):
         for name, (classes, make, words) in rows.items():
