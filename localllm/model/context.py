@@ -21,7 +21,8 @@ from localllm.model.plans import MAX_ROWS, PHASES, Addresses, n_projected, phase
 from localllm.model.rope import digest as rope_digest
 from localllm.model.sequences import Moment, Sequences, Span
 from localllm.model.states.state import StateOptions, Track
-from localllm.runtime.plan import Bound, Operation, Plan, aligned
+from localllm.runtime.arrays import aligned, padded
+from localllm.runtime.plan import Bound, Operation, Plan
 from localllm.runtime.teams import Teams
 from localllm.runtime.turn import Turn, alone
 
@@ -63,14 +64,14 @@ class Context:
         except MemoryError:
             raise NotEnoughMemoryError(f"{model.path}: the system has no memory for {n_ctx} tokens") from None
         self._step = aligned(Step.size).view(np.int64)
-        self._rows = np.zeros((4, n_rows), np.int32)
+        self._rows = padded((4, n_rows), np.int32)
         """Token, position and sequence of each row; numbers of the rows whose logits are wanted."""
-        self._hidden = np.zeros((n_rows, config.n_embd), np.float32)
+        self._hidden = padded((n_rows, config.n_embd))
         for i, field in enumerate(("tokens", "positions", "seqs", "out_rows")):
             self._step[Step.offset(field) // 8] = self._rows[i].ctypes.data
         for field, address in self._sequences.addresses.items():
             self._step[Step.offset(field) // 8] = address
-        self._projected = np.zeros((n_rows, n_projected(model.network)), np.float32)
+        self._projected = padded((n_rows, n_projected(model.network)))
         self._recorded = {plan: self.record(*plan) for plan in planned(model.network, n_seq, n_batch)}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}

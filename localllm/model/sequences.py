@@ -13,6 +13,7 @@ from localllm.model.blocks import Mixer
 from localllm.model.states.cells import Cells
 from localllm.model.states.slots import EVERY, Slots
 from localllm.model.states.state import Checkpoint, State, StateOptions, Track
+from localllm.runtime.arrays import padded
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Sequences:
         """What all else takes."""
         self._slots = Slots(options.n_seq, self.slot_bytes)
         self.tracks = [Track(seq) for seq in range(options.n_seq)]
-        self._runs = np.zeros((max_rows, Run.size // 8), np.int64)
-        self._order = np.zeros(max_rows, np.int32)
+        self._runs = padded((max_rows, Run.size // 8), np.int64)
+        self._order = padded(max_rows, np.int32)
         self._under_way: list[tuple[Track, int, int, int, int]] = []
         """Runs of a batch that was begun: track, count, target, mark, mark_slot."""
 

@@ -19,9 +19,8 @@ from localllm.gguf.reader import GGUFFile
 from localllm.gguf.scales import not_finite
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.thread import SCRATCH_BYTES
+from localllm.runtime.arrays import SLACK, padded
 
-_SLACK = 256
-"""Bytes behind a vector that a kernel may load, though not use."""
 _MAX_K = (SCRATCH_BYTES - 8192) // (4 * 4)
 """Elements of a row of floats: of four, kernels.matmul_float makes f32 in a thread's scratch memory, beside sums."""
 _OF_MATRICES = tuple(fmt.name for fmt in FORMATS.values() if fmt.supported)
@@ -123,7 +122,7 @@ class Weights:
         """f32 [n]: in place, if it lies well there. Kernels load whole vectors, and the file may end with the tensor,
         where there is no memory to load."""
         raw = self._raw(info)
-        has_slack = info.offset + info.n_bytes + _SLACK <= self.file.headers[info.part].size
+        has_slack = info.offset + info.n_bytes + SLACK <= self.file.headers[info.part].size
         if info.format.name == "F32" and info.offset % 4 == 0 and has_slack:
             return raw.view("<f4")
         return _with_slack(_FLOATS[info.format.name](raw.copy()))
@@ -228,6 +227,6 @@ def _stand_in(place: Place, info: TensorInfo) -> np.ndarray:
 
 def _with_slack(values: np.ndarray) -> np.ndarray:
     """A copy, f32 [n]."""
-    padded = np.zeros(values.size + _SLACK // 4, np.float32)
-    padded[: values.size] = values.ravel()
-    return padded[: values.size]
+    copy = padded(values.size)
+    copy[:] = values.ravel()
+    return copy

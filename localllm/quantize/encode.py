@@ -12,7 +12,8 @@ from localllm.kernels.formats.table import Format
 from localllm.kernels.objects import Key, Progress, load
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.thread import Step
-from localllm.runtime.plan import Plan, Value, aligned
+from localllm.runtime.arrays import aligned
+from localllm.runtime.plan import Plan, Value
 from localllm.runtime.processors import default_threads
 from localllm.runtime.team import KEYS, Team
 

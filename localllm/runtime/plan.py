@@ -22,10 +22,7 @@ import numpy as np
 from localllm.kernels.objects import Key, load
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.team import Op as OpBlock
-
-ALIGNMENT = 64
-_SLACK = 256
-"""Bytes after each buffer: kernels may read past the last row, by less than this."""
+from localllm.runtime.arrays import ALIGNMENT, SLACK, aligned
 
 
 @dataclass
@@ -37,6 +34,11 @@ class Buffer:
     address: int = 0
     first: int = -1
     last: int = -1
+
+    @property
+    def room(self) -> int:
+        """Bytes of the arena: whole cache lines, with what may be read behind the buffer."""
+        return -(-(self.bytes + SLACK) // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Plan:
 
     def buffer(self, name: str, bytes_: int) -> Buffer:
         """Memory of the arena, whose life its users decide."""
-        buffer = Buffer(name, -(-(bytes_ + _SLACK) // ALIGNMENT) * ALIGNMENT)
+        buffer = Buffer(name, bytes_)
         self.buffers.append(buffer)
         return buffer
 
@@ -166,25 +168,29 @@ class Plan:
         placed: list[tuple[Buffer, int]] = []
         alive: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         """Where buffers lie that a stage finds, from and to."""
-        for buffer in sorted(self.buffers, key=lambda b: -b.bytes):
+        for buffer in sorted(self.buffers, key=lambda b: -b.room):
             stages = range(buffer.first, buffer.last + 1)
             offset = 0
             for start, end in sorted({place for stage in stages for place in alive[stage]}):
-                if offset + buffer.bytes <= start:
+                if offset + buffer.room <= start:
                     break
                 offset = max(offset, end)
             for stage in stages:
-                alive[stage].append((offset, offset + buffer.bytes))
+                alive[stage].append((offset, offset + buffer.room))
             placed.append((buffer, offset))
         self._offsets = placed
-        return max((o + b.bytes for b, o in placed), default=0)
+        return max((o + b.room for b, o in placed), default=0)
 
-    def bind(self, arena: int, resolve: Callable[[Iterable[Key]], dict[Key, int]] = load) -> Bound:
-        """Fill in addresses, the arena's being at `arena`, and make the blocks that kernels read."""
+    def lay(self, arena: int) -> None:
+        """Give each buffer its address in an arena there."""
         if not self._offsets:
             self.place()
         for buffer, offset in self._offsets:
             buffer.address = arena + offset
+
+    def bind(self, arena: int, resolve: Callable[[Iterable[Key]], dict[Key, int]] = load) -> Bound:
+        """Fill in addresses, the arena's being at `arena`, and make the blocks that kernels read."""
+        self.lay(arena)
         addresses = resolve(self.keys())
         n = len(self.operations)
         counters = aligned(n * 8 * ALIGNMENT // 8).view(np.int64)
@@ -199,13 +205,6 @@ class Plan:
             ops[i] = (addresses[o.key], blocks.ctypes.data + 8 * at, counter, int(ends_stage))
             at += -(-o.block.size // ALIGNMENT) * ALIGNMENT // 8
         return Bound(self.operations, ops, counters, blocks)
-
-
-def aligned(n_bytes: int) -> np.ndarray:
-    """Zeroed bytes that start at a cache line."""
-    raw = np.zeros(n_bytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + n_bytes]
 
 
 def memory(address: int, n: int, dtype: Any) -> np.ndarray:

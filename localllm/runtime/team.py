@@ -21,7 +21,8 @@ from localllm.kernels.objects import Key, load
 from localllm.kernels.team import CALLER, IDLE, Job, Wait
 from localllm.kernels.team import Team as TeamBlock
 from localllm.kernels.thread import SCRATCH_BYTES, Thread
-from localllm.runtime.plan import ALIGNMENT, Bound, aligned
+from localllm.runtime.arrays import ALIGNMENT, aligned
+from localllm.runtime.plan import Bound
 from localllm.runtime.system import yield_address
 from localllm.runtime.turn import Turn, after_fork
 
@@ -48,7 +49,7 @@ class Team:
         self._load(KEYS)
         self._block = aligned(-(-TeamBlock.size // ALIGNMENT) * ALIGNMENT)
         self._words = self._block.view(np.int64)
-        self._scratch = np.zeros(n_threads * SCRATCH_BYTES + ALIGNMENT, np.uint8)
+        self._scratch = aligned(n_threads * SCRATCH_BYTES)
         self._threads = aligned(n_threads * 2 * ALIGNMENT)
         self._first = self._threads.ctypes.data
         """Thread 0's block: the caller's, when it takes part."""

@@ -20,7 +20,8 @@ from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from localllm.model.recorder import chunk
 from localllm.model.weights import Weight
-from localllm.runtime.plan import Plan, aligned
+from localllm.runtime.arrays import aligned
+from localllm.runtime.plan import Plan
 from localllm.runtime.processors import default_threads
 from localllm.runtime.team import Team
 from localllm.tools import blocks

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from localllm.kernels.thread import SCRATCH_BYTES, Step, Thread
-from localllm.runtime.plan import aligned
+from localllm.runtime.arrays import SLACK, aligned
 from tests.kernels import harness
 
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
@@ -131,7 +131,7 @@ class Emulator:
         """See harness.buffer."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         start = self._used
-        self._used += -(-(size + harness.SLACK) // 64) * 64
+        self._used += -(-(size + SLACK) // 64) * 64
         if self._used > self._arena.size:
             raise MemoryError(f"the arena has {self._arena.size} bytes")
         self._arena[start : self._used] = fill

@@ -57,6 +57,7 @@ from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import TARGETS, host_features
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.thread import SCRATCH_BYTES, Run, Step, Thread
+from localllm.runtime.arrays import SLACK as SLACK
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -171,10 +172,6 @@ _PARAMS = {
     "shift": shift.Params, "wkv6": wkv6.Params, "wkv7": wkv7.Params,
     "joined_attention": joined_attention.Params,
 }  # fmt: skip
-
-SLACK = 512
-"""Bytes behind each buffer: kernels read whole vectors at the end of a row."""
-
 
 @cache
 def _loaded() -> dict[Key, int] | LocalllmError:

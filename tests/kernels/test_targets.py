@@ -1,4 +1,5 @@
-"""All lowerings: the whole folder again for each other target, the same bits, and no register that a target lacks."""
+"""All lowerings: the whole folder again for each other target, between guard pages; the same bits, and no register that
+a target lacks."""
 
 import hashlib
 import json
@@ -14,7 +15,7 @@ from localllm.kernels import objects
 from localllm.kernels.formats.table import FORMATS
 from localllm.kernels.simd import targets
 from localllm.kernels.simd.targets import current
-from tests.kernels import harness
+from tests.kernels import guarded, harness
 
 NESTED = "LOCALLLM_TEST_NESTED"
 outermost = pytest.mark.skipif(NESTED in os.environ, reason="runs once, not for each target")
@@ -37,7 +38,9 @@ def test_all_of_this_folder_on(target):
     # avxvnni differs from avx2 in its dot products alone.
     files = ["tests/kernels/test_vocabulary.py", "tests/kernels/test_products.py"]
     what = files if target == "avxvnni" else ["tests/kernels"]
-    done = harness.python(target, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *what, **{NESTED: "1"})
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.kernels.guarded")
+    environment = {NESTED: "1", guarded.SIDE: "end"}
+    done = harness.python(target, "-m", "pytest", "-q", "-x", *plugins, *what, **environment)
     assert done.returncode == 0, f"LOCALLLM_TARGET={target}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
 
 

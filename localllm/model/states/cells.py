@@ -16,9 +16,7 @@ from localllm.errors import UnsupportedError
 from localllm.kernels.attention import CHUNK
 from localllm.kernels.cells import GROUP, cell_bytes
 from localllm.model.states.state import StateOptions, Track
-
-_SLACK = 256
-"""Bytes past the end that a kernel may load, though not use."""
+from localllm.runtime.arrays import SLACK, padded
 
 MAX_ROWS = 512
 """Of a batch: its cells are written before its rows attend, so that a window's cells need that many more."""
@@ -79,10 +77,10 @@ class Cells:
         return sum(self._bytes(i) for i in range(len(self.planes)))
 
     def _bytes(self, i: int) -> int:
-        return self.n_seq * self.planes[i].n_head * self.n_cells * self._cell_bytes[i] + _SLACK
+        return self.n_seq * self.planes[i].n_head * self.n_cells * self._cell_bytes[i] + SLACK
 
     def allocate(self, n_slots: int) -> None:
-        self._arrays = [np.zeros(self._bytes(i), np.uint8) for i in range(len(self.planes))]
+        self._arrays = [padded(self._bytes(i) - SLACK, np.uint8) for i in range(len(self.planes))]
 
     def address(self, i: int) -> int:
         """Of plane i; 0 before it is allocated."""
@@ -167,6 +165,6 @@ class Cells:
     def _whole(self, seq: int) -> list[np.ndarray]:
         """Each plane's bytes of a sequence, [n_head][n_cells * cell_bytes]."""
         return [
-            array[:-_SLACK].reshape(self.n_seq, plane.n_head, self.n_cells * size)[seq]
+            array.reshape(self.n_seq, plane.n_head, self.n_cells * size)[seq]
             for plane, array, size in zip(self.planes, self._arrays, self._cell_bytes, strict=True)
         ]

@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from localllm.model.states.state import Track
-
-_SLACK = 256
-"""Bytes past the end that a kernel may load, though not use."""
+from localllm.runtime.arrays import SLACK, padded
 
 
 class Recurrent:
@@ -31,11 +29,11 @@ class Recurrent:
     @property
     def n_bytes(self) -> int:
         """Beside the slots."""
-        return _SLACK * len(self.sizes)
+        return SLACK * len(self.sizes)
 
     def allocate(self, n_slots: int) -> None:
         self._n_slots = n_slots
-        self._arrays = [np.zeros(n_slots * size + _SLACK // 4, np.float32) for size in self.sizes]
+        self._arrays = [padded(n_slots * size) for size in self.sizes]
 
     def address(self, i: int) -> int:
         """Of part i of slot 0; 0 before it is allocated."""
