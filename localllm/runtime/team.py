@@ -59,7 +59,7 @@ class Team:
         self._closed = False
         self._begin()
         after_fork(self)
-        scratch = -(-self._scratch.ctypes.data // ALIGNMENT) * ALIGNMENT
+        scratch = self._scratch.ctypes.data
         for ith in range(n_threads):
             block = self._threads[ith * 2 * ALIGNMENT :][: Thread.size].view(Thread.dtype)
             block[0] = (ith, n_threads, scratch + ith * SCRATCH_BYTES, 0, 0, self._block.ctypes.data)
