@@ -13,8 +13,11 @@ import re
 import struct
 
 _VALUE = 1 << 31
-_MAX_KEYS = 1 << 20
 _MAX_DEPTH = 64
+_MAX_NODES = 1 << 19
+"""That are walked over: branches of a trie may share their ends, and double at each."""
+_MAX_TEXT = 1 << 22
+"""Bytes of all replacements, which may share theirs, too."""
 
 
 class CharsMap:
@@ -61,11 +64,14 @@ def read_keys(data: bytes) -> dict[str, str]:
         raise ValueError(f"has {len(data)} bytes, and says that {n_trie} of them are its trie")
     units = struct.unpack_from(f"<{n_trie // 4}I", data, 4)
     texts = data[4 + n_trie :]
-    keys = {}
+    keys, n_bytes = {}, 0
     for key, place in _walk(units):
         end = texts.find(b"\0", place)
         if end < 0:
             raise ValueError(f"names a replacement at byte {place} of {len(texts)}")
+        n_bytes += end - place
+        if n_bytes > _MAX_TEXT:
+            raise ValueError(f"has replacements of more than {_MAX_TEXT} bytes in all")
         try:
             keys[key.decode()] = texts[place:end].decode("utf-8", "surrogateescape")
         except UnicodeDecodeError:
@@ -77,10 +83,12 @@ def _walk(units: tuple[int, ...]) -> list[tuple[bytes, int]]:
     """(key, value) of every key."""
     by_label = _Labels(units)
     found: list[tuple[bytes, int]] = []
+    n_nodes = 0
     todo: list[tuple[int, bytes]] = [(_offset(units[0]) if units else 0, b"")]
     while todo:
         node, key = todo.pop()
-        if len(key) > _MAX_DEPTH or len(found) > _MAX_KEYS or len(todo) > _MAX_KEYS:
+        n_nodes += 1
+        if len(key) > _MAX_DEPTH or n_nodes > _MAX_NODES:
             raise ValueError("has a trie without end")
         for place in by_label.children(node):
             unit = units[place]

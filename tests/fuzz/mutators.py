@@ -140,7 +140,7 @@ def json_once(value: Any, words: Sequence[Any], rng: random.Random) -> Any:
         case _ if isinstance(holder[key], str):
             holder[key] = text_once(holder[key], [str(word) for word in words] or STRINGS, rng)
         case _ if type(holder[key]) in (int, float):
-            holder[key] = rng.choice((-1, 1, 1, 1.5)) * holder[key] + rng.choice((-1, 0, 1))
+            holder[key] = rng.choice((-1, 1, 1, 3)) * holder[key] + rng.choice((-1, 0, 1))
         case _:
             holder[key] = any_json(words, rng)
     return value

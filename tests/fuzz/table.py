@@ -7,7 +7,10 @@ from typing import cast
 
 from tests.fuzz.target import Target
 
-TARGETS = ("reader", "headers", "vocabularies", "texts", "templates", "sentencepiece_files", "imatrix", "http")
+TARGETS = (
+    "reader", "headers", "vocabularies", "texts", "templates", "sentencepiece_files", "imatrix", "folders",
+    "prompt_files", "grammars", "http", "answers", "markdown", "settings", "names",
+)  # fmt: skip
 
 
 def target(name: str) -> Target:

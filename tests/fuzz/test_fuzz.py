@@ -14,16 +14,25 @@ import pytest
 
 from tests.fuzz.table import TARGETS, target
 from tests.fuzz.target import MEGABYTES, examine
+from tests.gguf import build as b
 
-MUTANTS = 150
-FINDINGS: dict[str, tuple[bytes, ...]] = {}
+MUTANTS, SEEDS = 100, 30
+"""At the most, of each target."""
+FINDINGS: dict[str, tuple[bytes, ...]] = {
+    "http": (b"GET /v1/none?\x93\nhost: localhost\n\n",),  # a query that is no UTF-8
+    "imatrix": (b"\1\0\0\0\3\0\0\0a\0\x1b\1\0\0\0\0\0\0\0",),  # a name that would steer a terminal, shown in the error
+    "vocabularies": (  # an escape that does not end, in a token that is decoded before any text was encoded
+        b.gguf([b.kv("tokenizer.ggml.model", b.STR, "rwkv"), b.array("tokenizer.ggml.tokens", b.STR, ["\\xg"])]),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_are_taken(name: str) -> None:
     """A seed that is refused shows nothing."""
     chosen, refused = target(name), []
-    for seed in chosen.seeds():
+    seeds = [*chosen.seeds()]
+    for seed in seeds[:: -(-len(seeds) // SEEDS)]:
         assert len(seed) <= chosen.max_len
         try:
             chosen.run(seed)
@@ -36,6 +45,7 @@ def test_seeds_are_taken(name: str) -> None:
 def test_mutants_end_in_our_errors_alone(name: str) -> None:
     chosen, rng = target(name), random.Random(name)
     seeds = [*chosen.seeds()]
+    seeds = seeds[:: -(-len(seeds) // SEEDS)]
     before = _peak()
     for _ in range(MUTANTS):
         data = rng.choice(seeds)

@@ -60,4 +60,4 @@ def run(data: bytes) -> None:
     tokenizer.decode(tokenizer.encode(text, add_special=True, parse_special=True), special=True)
 
 
-TARGET = Target(seeds, run, of_text(_WORDS), max_len=1 << 14)
+TARGET = Target(seeds, run, of_text(_WORDS), max_len=1 << 11)
