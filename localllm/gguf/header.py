@@ -97,7 +97,8 @@ def _alignment(metadata: Metadata) -> int:
     if key not in metadata:
         return DEFAULT_ALIGNMENT
     place = Place(metadata.path, f"metadata key {key}")
-    gate.alignment_type(place, metadata.describe(key)[0])
+    kind, count = metadata.describe(key)
+    gate.alignment_type(place, kind if count is None else f"an array of {kind}")
     return gate.alignment(place, metadata[key])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 
@@ -23,6 +24,9 @@ def main() -> None:
             return bytes(atheris.Mutate(data, max_size))
         return chosen.mutate(data, random.Random(seed))[:max_size]
 
+    for data in chosen.seeds():  # what they import is not the time of an input
+        with contextlib.suppress(Exception):
+            chosen.run(data)
     atheris.Setup(sys.argv, lambda data: examine(chosen, data), custom_mutator=mutate)
     atheris.Fuzz()
 
