@@ -266,9 +266,19 @@ def checks() -> str:
 
 
 def classes() -> str:
-    from localllm.gate.classes import CLASSES
+    from localllm.gate.classes import BEYOND, CLASSES
+    from localllm.gate.table import CHECKS
 
-    return table(("Class", "A file with"), ((str(number), text) for number, text in CLASSES.items()))
+    def by(number: int) -> str:
+        names = dict.fromkeys(
+            "the limits of its key" if row.name.startswith("keys.") else f"`{row.name}`"
+            for row in CHECKS.values()
+            if number in row.classes
+        )
+        return ", ".join([*names, *([BEYOND[number]] if number in BEYOND else [])])
+
+    rows = ((str(number), text, by(number)) for number, text in CLASSES.items())
+    return table(("Class", "A file with", "Refused by"), rows)
 
 
 def docstring(path: Path) -> str | None:

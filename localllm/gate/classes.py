@@ -1,4 +1,4 @@
-"""Classes of malformed files, by the numbers that checks and tests name, and those that no single check can refuse."""
+"""Classes of malformed files, by the numbers that checks and tests name, and what more is done about some."""
 
 from __future__ import annotations
 
@@ -45,3 +45,12 @@ CLASSES: dict[int, str] = dict(
         start=1,
     )
 )  # fmt: skip
+
+BEYOND: dict[int, str] = {
+    50: "looked at before each pass; in between, what handles SIGBUS",
+    51: "looked at before each pass",
+    52: "what watches for numbers that are not finite while a model runs",
+    73: "merges that lead in a circle end: each makes a text shorter",
+    78: "the sandbox of templates, with limits of time and memory",
+}
+"""What is done about a class where a check that looks once, before a model runs, is not all."""

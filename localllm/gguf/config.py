@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from localllm.errors import FormatError
 from localllm.gate import keys as keys_gate
 from localllm.gate import numbers
 from localllm.gate.check import Place
@@ -87,9 +86,6 @@ class Keys:
 
     def has(self, key: str) -> bool:
         return self.full(key) in self.file.metadata
-
-    def fail(self, key: str, problem: str) -> FormatError:
-        return FormatError(f"{self.file.path}: metadata key {self.full(key)}: {problem}")
 
     def place(self, key: str, more: str = "") -> Place:
         """Where a key stands, for checks; more: such as a layer's number."""

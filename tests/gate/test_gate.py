@@ -3,7 +3,7 @@
 import pytest
 
 from localllm.gate.check import Place
-from localllm.gate.classes import CLASSES
+from localllm.gate.classes import BEYOND, CLASSES
 from localllm.gate.table import AREAS, CHECKS
 from tests.gate import (
     cases_calls,
@@ -58,6 +58,11 @@ def test_rows_say_what_they_stand_for():
         assert row.what, row.name
         assert row.limit, row.name
         assert set(row.classes) <= set(CLASSES), row.name
+
+
+def test_each_class_of_malformed_files_is_named():
+    named = {number for row in CHECKS.values() for number in row.classes}
+    assert named | set(BEYOND) == set(CLASSES)
 
 
 def test_each_area_has_checks():

@@ -3,6 +3,7 @@
 import pytest
 
 from localllm.errors import FileError, FormatError, LocalllmError, NeedMoreError, UnsupportedError
+from localllm.gguf.header import read_beginning
 from localllm.gguf.reader import open_gguf, open_header
 from tests.gguf import build as b
 from tests.gguf.test_hostile import GOOD
@@ -96,3 +97,13 @@ def test_there_are_no_data():
         with pytest.raises(FileError, match=r"far\.gguf: only its header is at hand"):
             use()
     far.close()
+
+
+def test_the_first_keys_tell_files_apart():
+    """As many as stand wholly in what is at hand."""
+    for length in range(24, HEADER):
+        found = read_beginning(GOOD[:length], len(GOOD), "far.gguf")
+        assert found.get("general.architecture", "llama") == "llama"
+    assert list(read_beginning(GOOD[:100], len(GOOD), "far.gguf")) == ["general.architecture"]
+    with pytest.raises(NeedMoreError):
+        read_beginning(GOOD[:23], len(GOOD), "far.gguf")
