@@ -259,45 +259,42 @@ def _main(args: Sequence[str] | None) -> int:
     except LocalllmError as error:
         _complain(str(error))
         return error.status
-    except MemoryError:
-        return _no_memory()
-    except OSError as error:
-        if _lacks_memory(error):
-            return _no_memory()
-        if streams.is_broken_pipe(error):
-            streams.give_up()
-            return 1
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            _complain("the system lets this process open no more files (ulimit -n)")
-            return 1
-        if not streams.is_outputs(error):
-            return _bug(error)
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """The exit status of what nobody raised on purpose."""
+    if isinstance(error, OSError) and streams.is_broken_pipe(error):
+        streams.give_up()
+        return 1
+    if limit := _limit(error):
+        _complain(limit)
+        return 1
+    if isinstance(error, OSError) and streams.is_outputs(error):
         streams.give_up()
         _complain(f"the output cannot be written: {error.strerror}")
         return 1
-    except Exception as error:
-        return _no_memory() if _lacks_memory(error) else _bug(error)
+    return _bug(error)
 
 
-_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory|can't start new thread", re.IGNORECASE)
-"""How the loader of libraries and Python's threads say that a limit was reached."""
+_UNMAPPED = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
+"""How the loader of libraries says that memory was short."""
 
 
-def _lacks_memory(error: BaseException) -> bool:
-    """Whether memory was short, for a library or a thread, says the error or one that it came from."""
+def _limit(error: BaseException) -> str:
+    """What the system has no more of, if an error is about that, or comes from one that is."""
     cause: BaseException | None = error
     while cause:
-        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
-            return True
-        if isinstance(cause, OSError | ImportError | RuntimeError) and _NO_MEMORY.search(str(cause)):
-            return True
+        number = getattr(cause, "errno", None)
+        if isinstance(cause, MemoryError) or number == errno.ENOMEM or _UNMAPPED.search(str(cause)):
+            return "not enough memory"
+        if number in (errno.EMFILE, errno.ENFILE):
+            return "the system lets this process open no more files (ulimit -n)"
+        if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
+            return "the system lets this process start no more threads (ulimit -u, or memory)"
         cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _no_memory() -> int:
-    _complain("not enough memory, or more threads than the system allows (ulimit -a shows the limits)")
-    return 1
+    return ""
 
 
 if __name__ == "__main__":

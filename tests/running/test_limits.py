@@ -40,7 +40,7 @@ def loader(text):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
         (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
         (loader("libllvmlite.so: failed to map segment from shared object"), "not enough memory"),
-        (RuntimeError("can't start new thread"), "more threads than the system allows"),
+        (RuntimeError("can't start new thread"), "no more threads (ulimit -u, or memory)"),
         (OSError(errno.EMFILE, "Too many open files", "x"), "no more files (ulimit -n)"),
         (loader("libllvmlite.so: no such file"), "a bug in localllm"),
         (RuntimeError("something else"), "a bug in localllm"),
