@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 from collections import defaultdict
@@ -24,7 +25,7 @@ from tests.recorded import models
 
 @dataclass
 class Figures:
-    """Of many runs."""
+    """Of many runs; told of what was run, too, when SIGTERM or Ctrl-C ends them."""
 
     n_files: int = 0
     n_runs: int = 0
@@ -52,8 +53,7 @@ class Figures:
         return 1 if self.problems else 0
 
 
-def run_corpus(cases: list[Case], doors: list[Door], options: argparse.Namespace) -> Figures:
-    figures = Figures(n_files=len(cases))
+def run_corpus(figures: Figures, cases: list[Case], doors: list[Door], options: argparse.Namespace) -> None:
     program = shlex.split(options.program)
 
     def one(case: Case) -> list[tuple[Door, Outcome, str]]:
@@ -71,14 +71,14 @@ def run_corpus(cases: list[Case], doors: list[Door], options: argparse.Namespace
 
     with ThreadPoolExecutor(options.jobs) as pool:
         for case, made in zip(cases, pool.map(one, cases), strict=True):
+            figures.n_files += 1
             for door, outcome, problem in made:
                 figures.add(door.name, case.name, outcome, problem)
-    return figures
 
 
-def run_metadata(share: int, n_shares: int) -> Figures:
+def run_metadata(figures: Figures, share: int, n_shares: int) -> None:
     """Of each model first itself, which compiles its kernels, then its mutants; and each is shown."""
-    figures, last = Figures(), ""
+    last = ""
     with tempfile.TemporaryDirectory(prefix="malformed-") as folder:
         for mutant in metadata.mutants(Path(folder), share, n_shares):
             if mutant.model != last:
@@ -94,7 +94,6 @@ def run_metadata(share: int, n_shares: int) -> Figures:
             figures.add("show", str(mutant), outcome, outcome.problem((0, 1), names=path.name))
             if figures.n_files % 1000 == 0:
                 print(f"{figures.n_files} files, at {mutant}", flush=True)
-    return figures
 
 
 def main() -> int:
@@ -109,14 +108,21 @@ def main() -> int:
     parser.add_argument("--share", default="1/1", help="of the files: the first of four parts is 1/4")
     options = parser.parse_args()
     share, n_shares = (int(number) for number in options.share.split("/"))
-    if options.metadata:
-        return run_metadata(share - 1, n_shares).tell()
     cases = [case for case in corpus.cases() if options.only in case.name][share - 1 :: n_shares]
     if options.list:
         for case in cases:
             print(case.name, case.classes, case.stage.name, case.source)
         return 0
-    return run_corpus(cases, list(DOORS), options).tell()
+    figures = Figures()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if options.metadata:
+            run_metadata(figures, share - 1, n_shares)
+        else:
+            run_corpus(figures, cases, list(DOORS), options)
+    except KeyboardInterrupt:
+        print("ended before all were run")
+    return figures.tell()
 
 
 if __name__ == "__main__":
