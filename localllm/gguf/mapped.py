@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import weakref
 
 from localllm.errors import FileError
 from localllm.gate import files
@@ -26,6 +27,19 @@ class MappedFile:
             os.close(self._fd)
             raise FileError(f"{path}: cannot be mapped into memory: {error.strerror}") from None
         self._closed = False
+        self._watched = -1
+
+    def watch(self) -> None:
+        """From now on, a page that cannot be read (of a file that was cut, of a disk that fails) is zeros, and
+        `check_unchanged` says so, where the system would end the process (Linux; see localllm.kernels.faults)."""
+        # Who only reads a header needs neither NumPy nor LLVM.
+        import numpy as np
+
+        from localllm.kernels import faults
+
+        if self._watched < 0 and self.size:
+            self._watched = faults.watch(np.frombuffer(self.data, np.uint8).ctypes.data, self.size)
+            weakref.finalize(self, faults.unwatch, self._watched)
 
     def view(self) -> memoryview:
         """All of it. Raises FileError once it is closed."""
@@ -33,10 +47,15 @@ class MappedFile:
         return memoryview(self.data)
 
     def check_unchanged(self) -> None:
-        """Raises FileError if the file was written to since it was opened: reading a cut page kills the process."""
+        """Raises FileError if the file was written to since it was opened, or a page of it could not be read."""
         self._require_open()
         now = os.fstat(self._fd)
         files.unchanged(self.path, (self.size, self._mtime), (now.st_size, now.st_mtime_ns))
+        if self._watched >= 0:
+            from localllm.kernels import faults
+
+            if faults.is_hit(self._watched):
+                raise FileError(f"{self.path}: a part of it could not be read: the disk fails, or it was cut")
 
     @property
     def identity(self) -> tuple[int, ...]:
@@ -57,6 +76,11 @@ class MappedFile:
             return
         self._closed = True
         os.close(self._fd)
+        if self._watched >= 0:
+            from localllm.kernels import faults
+
+            faults.unwatch(self._watched)
+            self._watched = -1
         if isinstance(self.data, mmap.mmap):
             with contextlib.suppress(BufferError):  # a view is still out: the mapping goes with it
                 self.data.close()

@@ -59,8 +59,13 @@ class GGUFFile:
         """The bytes of a tensor of this file, read-only. Raises FileError."""
         return self.map(info.part)[info.offset : info.offset + info.n_bytes]
 
+    def watch(self) -> None:
+        """From now on, a page that cannot be read does not end the process; see `MappedFile.watch`."""
+        for part in self._mapped:
+            part.watch()
+
     def check_unchanged(self) -> None:
-        """Raises FileError if a part was written to since it was opened: reading a cut page kills the process."""
+        """Raises FileError if a part was written to since it was opened, or a page could not be read."""
         self._require_data()
         for part in self._mapped:
             part.check_unchanged()

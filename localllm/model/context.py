@@ -305,6 +305,7 @@ class Context:
         self._stop = self._cancel if stop is None else stop
         try:
             self._run(n_rows, part, n_out, logits)
+            self.model.file.check_unchanged()
             wrong = wrong_sequences(ids, self._hidden, self._rows[3, :n_out], logits)
         except BaseException:
             self._sequences.abandon()

@@ -71,6 +71,7 @@ class Weights:
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
+        file.watch()
         # The arrays pin the mappings: close() of the file lets them live on until this object goes.
         self._parts = [np.frombuffer(file.map(part), np.uint8) for part in range(len(file.headers) * file.has_data)]
         self._used: set[str] = set()
