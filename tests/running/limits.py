@@ -68,11 +68,12 @@ def limited(arguments: Iterable[str], kind: str, value: int) -> tuple[int, str]:
                 stdin.write(b"hi\n")
         except BrokenPipeError:
             pass
-        end = time.monotonic() + LIMIT
+        end, is_told = time.monotonic() + LIMIT, False
         while process.poll() is None:
             said = os.pread(errors.fileno(), 1 << 20, 0).decode(errors="replace")
-            if " serves " in said:
+            if " serves " in said and not is_told:  # a second signal would end it at once
                 process.send_signal(signal.SIGTERM)
+                is_told = True
             if time.monotonic() > end:
                 process.kill()
                 process.wait()

@@ -14,7 +14,8 @@ from tests.server import tiny
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "list": ["list"], "show": ["show", "{}"], "tokenize": ["tokenize", "{}", "hello"],
-    "run": ["run", "{}", "hi", "-n", "9"], "bench": ["bench", "{}", "-p", "8", "-n", "4", "-r", "1"], "completion": ["completion", "bash"], "help": ["--help"],
+    "run": ["run", "{}", "hi", "-n", "9"], "bench": ["bench", "{}", "-p", "8", "-n", "4", "-r", "1"],
+    "completion": ["completion", "bash"], "help": ["--help"],
     "config": ["config"], "error": ["show", "/none.gguf"],
 }  # fmt: skip
 pytestmark = pytest.mark.slow
