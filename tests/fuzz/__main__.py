@@ -27,6 +27,7 @@ _HANG = 20
 _BASE_MEGABYTES = 400
 """Memory of the process before its first input, at the most."""
 _STATUS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: \d+ corp: (\d+)")
+_DONE = re.compile(r"Done (\d+) runs in")
 _WRITTEN = re.compile(r"Test unit written to (\S+)")
 
 
@@ -78,6 +79,7 @@ def _fuzz(name: str, args: argparse.Namespace) -> bool:
         seconds = time.monotonic() - start
     status = [match for line in lines if (match := _STATUS.match(line))]
     runs, branches, inputs = map(int, status[-1].groups()) if status else (0, 0, 0)
+    runs = max([runs, *(int(match[1]) for line in lines if (match := _DONE.match(line)))])
     print(
         f"{name}: {runs} runs in {seconds:.0f} s, {branches} branches, {inputs} inputs kept, seed {args.seed}",
         flush=True,
