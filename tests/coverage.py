@@ -23,13 +23,17 @@ _TOKENIZERS = (
     "bpe", "bulk", "bytelevel", "charsmap", "endings", "infill", "plamo2", "pretokenizers", "rwkv",
     "sentencepiece_proto", "specials", "spm", "tokenizer", "unigram", "vocabulary", "wordpiece",
 )  # fmt: skip
+_OF_TOKENIZERS = ("hostile_vocabulary", "models", "bpe", "spm", "tokenizer", "plamo2", "infill")
 PARTS = {
     "gate": Part(("localllm.gate",), ("tests/gate",)),
     "reader": Part(
         ("localllm.gguf", "localllm.model.weights"),
         ("tests/gguf", "tests/model/test_weights.py", "tests/model/test_bad_files.py"),
     ),
-    "tokenizers": Part(tuple(f"localllm.text.{name}" for name in _TOKENIZERS), ("tests/text",)),
+    "tokenizers": Part(
+        tuple(f"localllm.text.{name}" for name in _TOKENIZERS),
+        tuple(f"tests/text/test_{name}.py" for name in _OF_TOKENIZERS),
+    ),
 }
 _LEFT_OUT = "not slow and not real"
 """What compiles kernels, or needs models, covers nothing more; and what is timed would be too slow under a tracer."""
