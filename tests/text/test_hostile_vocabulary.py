@@ -214,8 +214,13 @@ class TestCharacterMaps:
         assert time.thread_time() - start < 2
 
     def test_too_many_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(charsmap, "_MAX_KEYS", 0)
+        monkeypatch.setattr(charsmap, "_MAX_NODES", 0)
         with pytest.raises(ValueError, match="has a trie without end"):
+            CharsMap(charsmap_of(units_of({VALUE_AT: 1 << 31})))
+
+    def test_too_long_replacements(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(charsmap, "_MAX_TEXT", -1)
+        with pytest.raises(ValueError, match="has replacements of more than -1 bytes in all"):
             CharsMap(charsmap_of(units_of({VALUE_AT: 1 << 31})))
 
 
