@@ -23,6 +23,7 @@ from localllm.kernels.formats.table import Format
 from localllm.quantize.source import SourceTensor, Typed
 from localllm.runtime.files import sync
 from localllm.runtime.whole import check_space, written_whole
+from localllm.signals import whole
 
 _KINDS = {
     "u8": "UINT8", "i8": "INT8", "u16": "UINT16", "i16": "INT16", "u32": "UINT32", "i32": "INT32", "u64": "UINT64",
@@ -141,6 +142,7 @@ class Output:
         self._error = self._error or ValueError("the file was abandoned")
         self.stop()
 
+    @whole  # Thread.join of Python 3.11 may raise RuntimeError where a signal interrupts it
     def stop(self) -> None:
         """Ends the thread once it has written what waits. May be called twice."""
         self._pieces.put(None)
