@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -93,6 +94,21 @@ def test_who_ends_it_is_told_what_it_waits_for(capsys, n, told):
     _Life(models, None, "http://127.0.0.1:1").draining()  # type: ignore[arg-type]
     assert ended
     assert capsys.readouterr().err.startswith(told)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("of a test")])
+def test_a_model_that_fails_in_an_unforeseen_way_ends_the_server(error):
+    async def preload(name):
+        raise error
+
+    async def begin():
+        stopped = asyncio.Event()
+        life = _Life(SimpleNamespace(preload=preload), "a", "http://127.0.0.1:1")  # type: ignore[arg-type]
+        life.begin(stopped.set)
+        await asyncio.wait_for(stopped.wait(), 10)
+        return life.failed
+
+    assert asyncio.run(begin()) is error
 
 
 class Served:

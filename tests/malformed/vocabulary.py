@@ -79,6 +79,7 @@ STRANGE: dict[str, tuple[tuple[int, ...], Make]] = {
     "vocab_size of one more": ((69,), lambda: model().with_keys(vocab_size=N + 1)),
     "scores of doubles": ((24, 70), lambda: llama(scores=array(b.F64, [0.0] * N))),
     "scores that are too many": ((70,), lambda: llama(scores=array(b.F32, [0.0] * (N + 1)))),
+    "a token of 5,000 bytes": ((75,), lambda: _last_token("a" * 5000)),
     "a token of 10 MB": ((75,), lambda: _last_token(LONG)),
     "a token of 10 MB that is special": ((75,), lambda: _last_token(LONG, kind=3)),
     "an empty token": ((74,), lambda: _last_token("")),
