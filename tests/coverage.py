@@ -21,9 +21,11 @@ class Part:
 
 _TOKENIZERS = (
     "bpe", "bulk", "bytelevel", "charsmap", "endings", "infill", "plamo2", "pretokenizers", "rwkv",
-    "sentencepiece_proto", "specials", "spm", "tokenizer", "unigram", "vocabulary", "wordpiece",
+    "sentencepiece_file", "sentencepiece_proto", "specials", "spm", "tokenizer", "tokenizer_json", "unigram",
+    "vocabulary", "wordpiece",
 )  # fmt: skip
-_OF_TOKENIZERS = ("hostile_vocabulary", "models", "bpe", "spm", "tokenizer", "plamo2", "infill")
+_OF_TOKENIZERS = ("hostile_vocabulary", "models", "bpe", "spm", "tokenizer", "plamo2", "infill", "sentencepiece_file",
+                  "tokenizer_json")  # fmt: skip
 PARTS = {
     "gate": Part(("localllm.gate",), ("tests/gate",)),
     "reader": Part(

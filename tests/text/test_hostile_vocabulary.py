@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import regex
 
@@ -18,6 +19,7 @@ from localllm.text.charsmap import CharsMap
 from localllm.text.tokenizer import load_tokenizer
 from localllm.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN
 from tests.text.build import byte_level, metadata, prefixed, sentencepiece, tokenizer_of, with_tokens
+from tests.text.test_models import chars_map
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁a", "b"]
 
@@ -188,6 +190,9 @@ class TestCharacterMaps:
     def test_no_trie_at_all(self) -> None:
         assert CharsMap(charsmap_of([])).apply("a") == "a"
 
+    def test_keys_of_one_length_that_begin_alike(self) -> None:
+        assert CharsMap(chars_map({"ab": "x", "ac": "y", "abc": "z"})).apply("ab ac abc a") == "x y z a"
+
     def test_a_replacement_past_the_texts(self) -> None:
         with pytest.raises(ValueError, match="names a replacement at byte 99 of 2"):
             CharsMap(charsmap_of(units_of({VALUE_AT: 1 << 31 | 99})))
@@ -248,6 +253,13 @@ class TestEdges:
         whole = tokenizer_of(byte_level()).encode(MANY)
         monkeypatch.setattr(bulk, "_MAX_SYMBOLS", 1000)
         assert tokenizer_of(byte_level()).encode(MANY) == whole
+
+    def test_words_that_are_tokens_among_many(self) -> None:
+        text = f"! {MANY}"
+        assert tokenizer_of(byte_level()).encode(text)[0] == ord("!")
+        merger = bulk.BulkMerger(np.array([[0, 1, 0, 2]], np.int32), {"a": 0, "b": 1, "ab": 2}, 3)
+        assert list(merger.merge([], lambda text: [])) == []
+        assert list(merger.merge(["aab"], lambda text: [])) == [[0, 2]]
 
     def test_no_types_at_all(self) -> None:
         data = byte_level()
