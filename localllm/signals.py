@@ -130,7 +130,7 @@ class _Signals:
         if isinstance(error, KeyboardInterrupt | Terminated):
             self._ended = None
             _again(number)
-        else:
+        elif not (isinstance(error, AttributeError) and "_ssock" in str(error)):  # a loop that could not be begun
             self._hook(args)
 
 

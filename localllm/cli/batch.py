@@ -154,7 +154,9 @@ def _answer(plan: Plan, count: _Count, models: Models, parallel: int, named: boo
                 await Batch(app, plan.left(), parallel, count).run()
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner() as runner:
+            runner.get_loop()  # where it cannot be made, nothing has begun
+            runner.run(run())
     except asyncio.CancelledError:
         if not stopped:
             raise

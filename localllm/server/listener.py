@@ -228,4 +228,6 @@ def run(app: ASGIApp, sock: socket.socket, limits: Limits, drain: float, life: L
         if life.is_stuck():
             os._exit(0)  # asyncio would wait for the thread
 
-    asyncio.run(serve())
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # where it cannot be made, nothing has begun
+        runner.run(serve())
