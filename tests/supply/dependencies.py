@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -67,12 +67,13 @@ def _known(term: str) -> bool:
 def licence_of(found: Distribution) -> str:
     """By the field of PEP 639, then a short text in the old field, then the classifiers."""
     meta = found.metadata
-    if expression := meta.get("License-Expression"):
-        return str(expression)
-    told = str(meta.get("License") or "").strip()
+    fields = {key: str(value) for key, value in meta.json.items() if isinstance(value, str)}
+    if "license_expression" in fields:
+        return fields["license_expression"]
+    told = fields.get("license", "").strip()
     if told.upper() in SPELLINGS or told in ALLOWED:
         return SPELLINGS.get(told.upper(), told)
-    names = [value.removeprefix("License :: ") for key, value in meta.items() if key == "Classifier"]
+    names = [value.removeprefix("License :: ") for value in meta.get_all("Classifier") or ()]
     known = sorted({CLASSIFIERS[name] for name in names if name in CLASSIFIERS})
     return " AND ".join(known) or told[:60]
 
@@ -103,6 +104,3 @@ def _needed(line: str, extra: str) -> Iterator[Requirement]:
     requirement = Requirement(line)
     if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
         yield requirement
-
-
-__all__ = ["ALLOWED", "Dependency", "PackageNotFoundError", "dependencies", "licence_of"]

@@ -126,7 +126,7 @@ ANSWERS = {
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_audit_is_clean_only_where_everything_was_looked_up(answer, monkeypatch):
     done = subprocess.CompletedProcess([], 0, stdout=answer, stderr="no network\n")
-    monkeypatch.setattr(supply.subprocess, "run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
     status, said = supply.audit(["a==1"])
     assert status == ANSWERS[answer][0]
     assert ANSWERS[answer][1] in said
