@@ -44,6 +44,7 @@ class ApiError(Exception):
         retry_after: float | None = None,
         details: dict[str, Any] | None = None,
     ) -> None:
+        message = " ".join(message.splitlines())  # names that clients send are in some
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
         self.kind = kind or KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")

@@ -20,7 +20,10 @@ MUTANTS, SEEDS = 100, 30
 """At the most, of each target."""
 FINDINGS: dict[str, tuple[bytes, ...]] = {
     "reader": (b.gguf([b.array("general.alignment", b.U32, [32])]),),  # an array of the type that a number must have
-    "http": (b"GET /v1/none?\x93\nhost: localhost\n\n",),  # a query that is no UTF-8
+    "http": (
+        b"GET /v1/none?\x93\nhost: localhost\n\n",  # a query that is no UTF-8
+        b'POST /api/embed\nhost: localhost\n\n{"model": "\\n", "input": "a"}',  # a name in the message
+    ),
     "imatrix": (b"\1\0\0\0\3\0\0\0a\0\x1b\1\0\0\0\0\0\0\0",),  # a name that would steer a terminal, shown in the error
     "vocabularies": (  # an escape that does not end, in a token that is decoded before any text was encoded
         b.gguf([b.kv("tokenizer.ggml.model", b.STR, "rwkv"), b.array("tokenizer.ggml.tokens", b.STR, ["\\xg"])]),
