@@ -88,3 +88,20 @@ def test_magnitudes_at_the_ends_of_f32(group, greatest):
     codes, _ = reference.quantize(x, group)
     np.testing.assert_array_equal(got["q"], reference.to_tiles(codes, 4))
     np.testing.assert_array_equal(got["s"], reference.to_tiles(reference.sums(codes, 32 if group == 32 else 16), 1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("group", [32, 256])
+def test_what_is_not_finite_shows_in_the_scale(group, value):
+    """Of its group alone; the products of the row are no finite numbers then, whatever the codes are."""
+    for at in (0, 15, 16, group - 1):
+        x = some_rows(6, 2 * group)
+        x[2, group + at] = value
+        q, d = harness.buffer((6, (2 * group + 63) // 64 * 64), np.int8), harness.buffer((6, 2))
+        s = harness.buffer((6, 2 * group // 16), np.float32)
+        harness.run(
+            "quantize.rows", group, n_rows_at=np.array([6]), k=2 * group, x=harness.placed(x), stride=8 * group, q=q,
+            d=d, s=s,
+        )  # fmt: skip
+        assert np.argwhere(~np.isfinite(d)).tolist() == [[2, 1]]
+        assert np.argwhere(~np.isfinite(tiles(x, group, 8 * group)["d"][0, :, :6, 0])).tolist() == [[1, 2]]

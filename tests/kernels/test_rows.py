@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from localllm.kernels.activation import GATED, PLAIN
 from tests import reference
 from tests.kernels import harness
 
@@ -111,22 +112,40 @@ def test_gated_rows(n):
 def test_gated_far_from_zero(function):
     """To the right it is x, to the left 0, and nothing overflows."""
     gate = harness.placed(
-        np.array([0.0, -0.0, 20, 100, 1e4, 1e12, 3e38, np.inf, -20, -87, -88, -100, -1e4, -1e12, -3e38], np.float32)
+        np.array([0.0, -0.0, 20, 100, 1e4, 1e12, 3e38, -20, -87, -88, -100, -1e4, -1e12, -3e38], np.float32)
     )
     up = harness.placed(np.ones_like(gate))
     out = harness.buffer(gate.shape)
     harness.run("activation.gated", function, n_rows_at=np.array([1]), n=gate.size, gate=gate, up=up, out=out)
     np.testing.assert_array_equal(out[:2], 0)
-    np.testing.assert_allclose(out[2:8], gate[2:8], rtol=1e-6)
+    np.testing.assert_allclose(out[2:7], gate[2:7], rtol=1e-6)
     with np.errstate(over="ignore"):
-        expected = np.where(gate[8:] < -30, 0, FUNCTIONS[function](gate[8:].astype(np.float64)))
-    np.testing.assert_allclose(out[8:], expected, atol=1e-12, rtol=1e-5)
+        expected = np.where(gate[7:] < -30, 0, FUNCTIONS[function](gate[7:].astype(np.float64)))
+    np.testing.assert_allclose(out[7:], expected, atol=1e-12, rtol=1e-5)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_gated_passes_nan_on(function):
+NOT_FINITE = [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("function", GATED)
+def test_gated_hides_nothing(function, value):
     gate, up = normal(40), normal(40, seed=1)
-    gate[5], gate[39], up[7] = np.nan, np.nan, np.nan
-    out = harness.buffer(40)
-    harness.run("activation.gated", function, n_rows_at=np.array([1]), n=40, gate=gate, up=up, out=out)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(out)), [5, 7, 39])
+    gate[5], gate[39], up[7] = value, value, value
+    np.abs(gate, out=gate, where=np.isfinite(gate))  # a gate that is shut multiplies by 0
+    out, numbers = harness.buffer(40), harness.placed(np.array([4.0, 25.0], np.float32))
+    harness.run(
+        "activation.gated", function, n_rows_at=np.array([1]), n=40, gate=gate, up=up, out=out,
+        limit=harness.bits(7.0), numbers=numbers,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(out)), [5, 7, 39])
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("function", PLAIN)
+def test_plain_hides_nothing(function, value):
+    x, out = normal(1, 40), harness.buffer((1, 40))
+    x[0, 5], x[0, 39] = value, value
+    numbers = harness.placed(np.array([0.8, 0.3, 0.5, -1e-6], np.float32))
+    harness.run("activation.plain", function, n_rows_at=np.array([1]), n=40, x=x, out=out, divisor=0, numbers=numbers)
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(out)), [5, 39])
