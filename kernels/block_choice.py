@@ -147,8 +147,8 @@ def mark(out, first, last):
 
 
 def best(x, n, top_k, out):
-    """The greatest `top_k` of n scores."""
-    if not are_finite(x, n):
+    """The greatest `top_k` of n scores; those of none may be anything."""
+    if top_k > 0 and not are_finite(x, n):
         for i in range(n):
             store(out + i, u8(WRONG))
         return

@@ -5,6 +5,7 @@ import pytest
 
 from localllm.kernels.attention import CHUNK
 from localllm.kernels.attention import partial_floats as floats
+from localllm.kernels.scores import WRONG
 from tests import reference
 from tests.kernels import harness
 from tests.kernels.test_attention import BUDGET, Case, tiles
@@ -150,3 +151,16 @@ def test_attention_over_chosen_blocks(size, share, n_lists):
     whole, parts = case.run(4, block=16), case.run(4, split=CHUNK)
     np.testing.assert_allclose(whole, case.expected(), rtol=0, atol=BUDGET)
     np.testing.assert_array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_chooses_nothing(value):
+    """All blocks of the head that could have been chosen are marked, so that attention makes NaN of them."""
+    q, _, cache = made("f32", 2, 24)
+    q[:, 1, 3] = value
+    out = chosen_by_kernels("f32", q, cache, 16, 5, 2)
+    for row, position in enumerate(POSITIONS):
+        n = position // 16 + 1
+        assert (out[row, 0] <= 1).all()
+        assert (out[row, 1, : max(0, n - 2)] == (WRONG if n > 5 else 1)).all()
+        assert (out[row, 1, max(0, n - 2) : n] == 1).all()
