@@ -21,4 +21,4 @@ def cases() -> Iterator[Case]:
 
 
 def _words(length: int) -> str:
-    return "bytes long" if length < 24 else "truncated"
+    return "bytes long" if length < 24 else "the file"
