@@ -173,6 +173,7 @@ _PARAMS = {
     "joined_attention": joined_attention.Params,
 }  # fmt: skip
 
+
 @cache
 def _loaded() -> dict[Key, int] | LocalllmError:
     try:
