@@ -12,7 +12,7 @@ import numpy as np
 
 from localllm.kernels.hyper import STREAMS
 from localllm.model.points import F32, View, address_of, plain_view
-from localllm.runtime.plan import Operation, memory
+from localllm.runtime.plan import Buffer, Operation, memory
 
 
 class Outputs:
@@ -31,9 +31,9 @@ class Outputs:
             places = memory(address_of(operation.values["places"]), n_rows * n_used, np.int32)
             self._places = places.reshape(n_rows, n_used).copy()
             return None
-        if kind in _BY_PLACE and operation.values.get("sources", 1) != 0 and _number(operation, "n_used", 0) != 1:
+        if is_by_place(operation):
             return self._by_place(operation, n_rows)
-        views = _KINDS[kind](operation) if kind in _KINDS else _plain(operation)
+        views = views_of(operation)
         if not views:
             return None
         if any(address_of(view.value) == 0 for view in views):
@@ -41,16 +41,29 @@ class Outputs:
         return np.concatenate([view.array(n_rows).reshape(n_rows, -1) for view in views], axis=1)
 
     def _by_place(self, operation: Operation, n_rows: int) -> np.ndarray | None:
-        field = _BY_PLACE[operation.key.module, operation.key.factory]
-        if not self._places.size or len(self._places) != n_rows:
+        if len(self._places) != n_rows:
             return None
-        n = operation.shape[-1]
-        rows = plain_view(operation.values[field], n).array(int(self._places.max()) + 1)
-        return rows[self._places].reshape(n_rows, -1)
+        return placed_view(operation).array(int(self._places.max()) + 1)[self._places].reshape(n_rows, -1)
 
 
-_BY_PLACE = {("experts", "gather"): "out", ("experts", "tiles"): "out", ("scale", "experts"): "x"}
-"""Rows in order of experts."""
+_PLACED = {("experts", "gather"), ("experts", "tiles"), ("scale", "experts")}
+
+
+def is_by_place(o: Operation) -> bool:
+    """Its rows are in order of experts: what counts them, or says whose they are, is made by the plan itself."""
+    if (o.key.module, o.key.factory) in _PLACED:
+        return isinstance(o.values["sources"], Buffer) if "sources" in o.values else True
+    return isinstance(o.values.get("n_rows_at"), Buffer)
+
+
+def placed_view(o: Operation) -> View:
+    """All places."""
+    return plain_view(o.values["out" if "out" in o.values else "x"], o.shape[-1])
+
+
+def views_of(o: Operation) -> list[View]:
+    """Of the rows of a batch that is not in order of experts."""
+    return _KINDS.get((o.key.module, o.key.factory), _plain)(o)
 
 
 def _number(o: Operation, field: str, default: int = -1) -> int:
@@ -132,6 +145,7 @@ _KINDS: dict[tuple[str, str], Callable[[Operation], list[View]]] = {
     ("block_choice", "groups"): _nothing,
     ("block_choice", "scores"): _nothing,
     ("compress", "entries"): _nothing,
+    ("experts", "group"): _nothing,
     ("experts", "rows"): _one_row_of_each,
     ("experts", "route"): _weights,
     ("gated_streams", "spread"): _streams,
@@ -157,6 +171,7 @@ _KINDS: dict[tuple[str, str], Callable[[Operation], list[View]]] = {
     ("quantize", "tiles"): _nothing,
     ("rope", "cache"): _nothing,
     ("rope", "rotate"): _rotated,
+    ("scale", "experts"): lambda o: [plain_view(o.values["x"], _number(o, "n_used") * _number(o, "n"))],
     ("shift", "rows"): _shifted,
 }
 """What is not rows at `out`. Codes, choices and cells are passed over: what is made of them shows what they are."""

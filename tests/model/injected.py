@@ -18,8 +18,8 @@ import numpy as np
 from localllm.errors import LocalllmError, NotFiniteError
 from localllm.model.context import Context
 from localllm.model.model import LoadedModel
-from localllm.model.outputs import _BY_PLACE, _KINDS, _plain
-from localllm.model.points import address_of, plain_view
+from localllm.model.outputs import is_by_place, placed_view, views_of
+from localllm.model.points import address_of
 from localllm.runtime.plan import memory
 from tests.recorded import models
 
@@ -47,14 +47,7 @@ class Injected(Context):
     def targets(self, part: str, n_rows: int) -> list[int]:
         """Numbers of the operations whose output can be reached."""
         operations = self._plan(part, self._phase(n_rows)).operations
-        return [i for i, o in enumerate(operations) if self._kind(o) in _BY_PLACE or self._views(o)]
-
-    @staticmethod
-    def _kind(o):
-        return o.key.module, o.key.factory
-
-    def _views(self, o):
-        return _KINDS[self._kind(o)](o) if self._kind(o) in _KINDS else _plain(o)
+        return [i for i, o in enumerate(operations) if is_by_place(o) or views_of(o)]
 
     def _run(self, n_rows, part, n_out, logits):
         self.done = False
@@ -70,19 +63,17 @@ class Injected(Context):
         self.seen = None if logits is None else logits.copy()
 
     def _after(self, part, i, o, n, logits):
-        if self._kind(o) == ("experts", "group"):
+        if (o.key.module, o.key.factory) == ("experts", "group"):
             n_used = int(o.values["n_used"])
             self._places = memory(address_of(o.values["places"]), n * n_used, np.int32).reshape(n, n_used).copy()
         if self.target != (part, i):
             return
-        kind, row = self._kind(o), min(self.row, n - 1)
-        if kind in _BY_PLACE and int(o.values.get("n_used", 0)) != 1 and o.values.get("sources", 1) != 0:
-            places = self._places
-            field = _BY_PLACE[kind]
-            plain_view(o.values[field], o.shape[-1]).array(int(places.max()) + 1)[places[row, 0], 0] = self.value
+        row = min(self.row, n - 1)
+        if is_by_place(o):
+            placed_view(o).array(int(self._places.max()) + 1)[self._places[row, 0], 0] = self.value
             self.done = True
             return
-        for view in self._views(o)[:1]:
+        for view in views_of(o)[:1]:
             x = logits if address_of(view.value) == 0 else view.array(n)
             flat = x[row]
             flat[np.unravel_index((7 * i) % flat.size, flat.shape)] = self.value
