@@ -16,7 +16,9 @@ CASES = {
         [((3, 3, 3, 3), 3)],
         [
             ((3, 2, 3, 3), "3 tokens need as many sequence ids and positions"),
+            ((3, 4, 3, 3), "3 tokens need as many sequence ids and positions"),
             ((3, 3, 4, 3), "3 tokens need as many sequence ids and positions"),
+            ((3, 3, 2, 3), "3 tokens need as many sequence ids and positions"),
             ((3, 3, 3, 4), "3 tokens need as many flags of whose logits are wanted, not 4"),
             ((3, 3, 3, 2), "not 2"),
         ],
@@ -30,16 +32,20 @@ CASES = {
         ],
     ),
     "calls.tokens": Cases(
-        [(([0, 3], 4), [0, 3])],
+        [(([0, 3], 4), [0, 3]), (([1, 2], 4), [1, 2])],
         [
             (([0, 4], 4), "token id 4 is not in the vocabulary of 4"),
+            (([1, 2, -1], 4), "token id -1 is not in the vocabulary of 4"),
+            (([1, 5], 4), "token id 5 is not in the vocabulary of 4"),
             (([-1, 4], 4), "token id -1 is not in the vocabulary of 4"),
             (([1 << 63], 4), "token id 9223372036854775808 is not"),
         ],
     ),
     "calls.sequences": Cases(
-        [(([0, 3], 4), [0, 3])],
+        [(([0, 3], 4), [0, 3]), (([1, 2], 4), [1, 2])],
         [
+            (([1, 5], 4), "sequence 5 is not one of the 4 of this context"),
+            (([1, -2], 4), "sequence -2 is not one of the 4 of this context"),
             (([0, 4], 4), "sequence 4 is not one of the 4 of this context"),
             (([0, -1], 4), "sequence -1 is not one of the 4 of this context"),
         ],
@@ -52,9 +58,11 @@ CASES = {
         ],
     ),
     "calls.context_room": Cases(
-        [((8, 8), 8)], [((9, 8), "the context is full: it holds 8 tokens (-c, n_ctx for more)")]
+        [((8, 8), 8), ((7, 8), 7)], [((9, 8), "the context is full: it holds 8 tokens (-c, n_ctx for more)")]
     ),
-    "calls.learned_positions": Cases([((8, 8), 8)], [((9, 8), "this model has learned 8 positions, no more")]),
+    "calls.learned_positions": Cases(
+        [((8, 8), 8), ((7, 8), 7)], [((9, 8), "this model has learned 8 positions, no more")]
+    ),
     "calls.one_batch": Cases(
         [((0, 8), 0)], [((1, 8), "this model attends in both directions: a sequence is one batch of at most 8 tokens")]
     ),
@@ -78,6 +86,8 @@ CASES = {
         [(("int64", 1), 1)],
         [
             (("int32", 1), "stop is an array of 1 × int32, must be one int64"),
+            (("float64", 1), "stop is an array of 1 × float64"),
+            (("uint8", 1), "stop is an array of 1 × uint8"),
             (("int64", 0), "stop is an array of 0 × int64"),
             (("int64", 2), "stop is an array of 2 × int64"),
         ],

@@ -40,6 +40,7 @@ CASES = {
         [(([], "m", 3), [])],
         [
             ((["a"], "m", 3), "a: is missing: m is one of 3 parts of a model"),
+            ((["a", "b"], "m", 4), "a: is missing, with 1 more: m is one of 4 parts of a model"),
             ((["a", "b", "c"], "m", 4), "a: is missing, with 2 more: m is one of 4 parts of a model"),
         ],
     ),
@@ -48,11 +49,16 @@ CASES = {
     ),
     "files.alike": Cases(
         [((P, 3, 3, "m"), 3), ((P, "llama", "llama", "m"), "llama")],
-        [((P, 2, 3, "m"), "is 2, must be 3: as m is"), ((P, "a", "b", "m"), "is 'a', must be 'b': as m is")],
+        [
+            ((P, 2, 3, "m"), "is 2, must be 3: as m is"),
+            ((P, 4, 3, "m"), "is 4"),
+            ((P, "a", "b", "m"), "is 'a', must be 'b': as m is"),
+        ],
     ),
     "files.one_part": Cases([((P, None), None)], [((P, "m"), "field: also stands in m"), ((P, ""), "also stands in")]),
     "files.n_tensors": Cases(
-        [((P, 1 << 17, 2), 1 << 17)], [((P, (1 << 17) + 1, 2), "its 2 parts hold 131073 tensors, the limit is 131072")]
+        [((P, 1 << 17, 2), 1 << 17), ((P, 9, 2), 9)],
+        [((P, (1 << 17) + 1, 2), "its 2 parts hold 131073 tensors, the limit is 131072")],
     ),
     "files.tensors_in_all": Cases(
         [((K, 5, 5), 5)], [((K, 4, 5), "is 4, the parts hold 5 tensors"), ((K, 6, 5), "is 6, the parts hold 5")]

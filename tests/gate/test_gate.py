@@ -50,6 +50,7 @@ def test_it_refuses_by_its_error(name):
         if isinstance(arguments[0], Place):
             assert message.startswith(f"{arguments[0].path}: ")
             assert arguments[0].field in message
+            assert ("(byte offset" in message) == (arguments[0].offset is not None)
 
 
 def test_rows_say_what_they_stand_for():
