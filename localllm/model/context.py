@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from localllm.errors import Cancelled, LocalllmError, NotEnoughMemoryError, NotFiniteError, UnsupportedError, UsageError
+from localllm.errors import LocalllmError, NotEnoughMemoryError, NotFiniteError, UnsupportedError, UsageError
 from localllm.gate import calls
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
@@ -72,6 +72,7 @@ class Context:
         for field, address in self._sequences.addresses.items():
             self._step[Step.offset(field) // 8] = address
         self._projected = padded((n_rows, n_projected(model.network)))
+        self._kept = padded((n_rows,))  # NaN for rows that states must not keep
         self._recorded = {plan: self.record(*plan) for plan in planned(model.network, n_seq, n_batch)}
         self._plans: dict[tuple[str, int], Bound] = {}
         self._joined: dict[tuple[int, str, int], Bound] = {}
@@ -303,10 +304,11 @@ class Context:
             self._step[Step.offset(field) // 8] = int(value)
         self._cancel[0] = 0
         self._stop = self._cancel if stop is None else stop
+        self._kept.fill(0.0)
         try:
             self._run(n_rows, part, n_out, logits)
             self.model.file.check_unchanged()
-            wrong = wrong_sequences(ids, self._hidden, self._rows[3, :n_out], logits)
+            wrong = wrong_sequences(ids, self._hidden, self._rows[3, :n_out], logits, self._kept)
         except BaseException:
             self._sequences.abandon()
             raise
@@ -320,14 +322,10 @@ class Context:
         self._sequences.begin(ids)
         try:
             finding = search(self._stages(len(ids), part, n_out), logits)
-        except Cancelled:
-            return f"{self.model.path}: results are NaN or infinite: {FETCH}"
         finally:
             self._sequences.abandon()
-        if finding is None:
-            return explain(self.model.path, None, 0, "")
-        damage = self.model.damage(finding.operation, finding.layer)
-        return explain(self.model.path, finding, int(self._rows[1, finding.row]), damage)
+        damage = self.model.damage(finding.operation, finding.layer) if finding else ""
+        return explain(self.model.path, finding, self._rows[1], damage)
 
     def _stages(self, n_rows: int, part: str, n_out: int) -> Iterator[Stage]:
         """Run the plans of a batch, stage by stage."""
@@ -395,6 +393,6 @@ class Context:
 
     def record(self, part: str, phase: int) -> Plan:
         """The plan of a part ("body", "head", "norm", "classifier", "dense") for up to `phase` rows."""
-        arrays = (self._step, self._rows[3], self._hidden, self._projected)
+        arrays = (self._step, self._rows[3], self._hidden, self._projected, self._kept)
         at = Addresses(*(int(array.ctypes.data) for array in arrays))
         return record(self.model.network, part, phase, self._sequences.states, self.n_ctx, at)

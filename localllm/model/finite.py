@@ -31,11 +31,11 @@ def wrong_rows(x: np.ndarray) -> np.ndarray:
 
 
 def wrong_sequences(
-    ids: Sequence[int], hidden: np.ndarray, out_rows: np.ndarray, logits: np.ndarray | None
+    ids: Sequence[int], hidden: np.ndarray, out_rows: np.ndarray, logits: np.ndarray | None, kept: np.ndarray
 ) -> tuple[int, ...]:
     """Sequences with rows that are not finite. ids: of each row; hidden: its state; out_rows: numbers of the rows that
-    have logits. A row's logits show what its hidden state does."""
-    rows: list[int] = []
+    have logits; kept: 0 a row, or NaN (see `kernels.kept`). A row's logits show what its hidden state does."""
+    rows: list[int] = np.flatnonzero(kept).tolist() if kept.any() else []
     if (logits is None or len(out_rows) < len(ids)) and not is_finite(hidden[: len(ids)]):
         rows += wrong_rows(hidden[: len(ids)]).tolist()
     if logits is not None and not is_finite(logits):
@@ -101,16 +101,16 @@ def layers_of(operations: Sequence[Operation]) -> list[int]:
     return layers
 
 
-def explain(path: str, finding: Finding | None, position: int, damage: str) -> str:
-    """The error's line. position: of the finding's row in its sequence; damage: what is wrong with the tensors that the
-    operation reads, or ""."""
+def explain(path: str, finding: Finding | None, positions: np.ndarray, damage: str) -> str:
+    """The error's line. positions: of the batch's rows in their sequences; damage: what is wrong with the tensors that
+    the operation reads, or ""."""
     if finding is None:
         return (
             f"{path}: results were NaN or infinite, and are not when the same batch is computed again: the file, or "
             "the memory, changed while it was read: load the model again"
         )
     what = f"{finding.n_wrong} of {finding.n} results are {finding.kind}"
-    text = f"{path}: {finding.place}: {what}; first at token position {position}"
+    text = f"{path}: {finding.place}: {what}; first at token position {positions[finding.row]}"
     if damage:
         return f"{text}; {damage}: {FETCH}"
     return (

@@ -22,11 +22,14 @@ States = Mapping[int, tuple[State, ...]]
 """What each block keeps, by the block's id."""
 
 
-def record_body(network: Network, n_rows: int, step: int, states: States, hidden: int, n_ctx: int) -> Plan:
+def record_body(
+    network: Network, n_rows: int, step: int, states: States, hidden: int, n_ctx: int, kept: int = 0
+) -> Plan:
     """Tokens to hidden states, float32 [n_rows, n_embd] at address `hidden`; step: address of the step block; n_ctx:
-    the context's length, by which some models scale RoPE."""
+    the context's length, by which some models scale RoPE; kept: address of a float32 a row, where NaN is left for rows
+    that states must not keep."""
     plan = Plan(f"body of {n_rows}")
-    r = Recorder(plan, network.config, n_rows, step, states)
+    r = Recorder(plan, network.config, n_rows, step, states, kept)
     _embed(r, network, hidden)
     ropes = network.ropes(n_ctx)
     tables = _rope_tables(r, ropes)

@@ -156,6 +156,7 @@ _KINDS: dict[tuple[str, str], Callable[[Operation], list[View]]] = {
     ("indexer", "choose"): _nothing,
     ("indexer", "scores"): _nothing,
     ("joined_attention", "heads"): _attention,
+    ("kept", "rows"): _nothing,
     ("latent_attention", "cells"): _attention,
     ("latent_attention", "merge"): _attention,
     ("latent_attention", "store_rows"): _nothing,

@@ -18,12 +18,14 @@ MAX_ROWS = 1 << 15
 @dataclass(frozen=True)
 class Addresses:
     """What plans read and write beside the states: the step block, the numbers of rows whose logits are wanted, hidden
-    states, and what follows the pooling. All are 0 for plans that are only measured."""
+    states, what follows the pooling, and what is wrong with rows that are kept. All are 0 for plans that are only
+    measured."""
 
     step: int = 0
     out_rows: int = 0
     hidden: int = 0
     projected: int = 0
+    kept: int = 0
 
 
 def phases_of(n_batch: int) -> tuple[int, ...]:
@@ -57,7 +59,7 @@ def parts_of(network: Network) -> list[str]:
 def record(network: Network, part: str, phase: int, states: States, n_ctx: int, at: Addresses) -> Plan:
     """The plan of a part ("body", "head", "norm", "classifier", "dense") for up to `phase` rows."""
     if part == "body":
-        return record_body(network, phase, at.step, states, at.hidden, n_ctx)
+        return record_body(network, phase, at.step, states, at.hidden, n_ctx, at.kept)
     if part == "head":
         return record_head(network, phase, at.step, at.hidden, at.out_rows)
     if part == "norm":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localllm.gguf.config import Config
-from localllm.kernels import matmul, matvec, mix, norm, quantize, rope, scale
+from localllm.kernels import kept, matmul, matvec, mix, norm, quantize, rope, scale
 from localllm.kernels.formats import module
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
@@ -76,13 +76,30 @@ class Recorder:
     """Records operations for up to n_rows rows of a batch."""
 
     def __init__(
-        self, plan: Plan, config: Config, n_rows: int, step: int, states: Mapping[int, tuple[State, ...]] | None = None
+        self,
+        plan: Plan,
+        config: Config,
+        n_rows: int,
+        step: int,
+        states: Mapping[int, tuple[State, ...]] | None = None,
+        kept: int = 0,
     ) -> None:
-        """states: of each block, by its id; see `states_of`."""
+        """states: of each block, by its id; see `states_of`. kept: where `check_kept` leaves what it finds."""
+        self._kept = kept
         self.plan, self.n_rows, self.step, self.config = plan, n_rows, step, config
         self.rows_at: Value = step + Step.offset("n_rows")
         self._states = states or {}
         self._shared: dict[object, Buffer] = {}
+
+    def check_kept(self, *rows: tuple[Value, int]) -> None:
+        """Find what is not finite in rows (address, floats of a row) that states keep, while the results of their own
+        token may not depend on them."""
+        with self.plan.stage():
+            for x, n in rows:
+                self.plan.op(
+                    "kept", Key("kept", "rows"), kept.Params, (self.n_rows, n),
+                    n_rows_at=self.rows_at, n=n, x=x, out=self._kept,
+                )  # fmt: skip
 
     def states_of(self, block: object) -> tuple[Any, ...]:
         """What a block keeps, in the order of its `states`."""

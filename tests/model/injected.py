@@ -1,7 +1,8 @@
 """Numbers that are not finite, put into models: into what each operation leaves, and into each tensor of the file.
 
 What must come of each: an error that says so, or, where the number is not used, the same bits as without it.
-`python -m tests.model.injected` tries all recorded models (minutes); the tests take a few.
+`python -m tests.model.injected [NAME ...]` tries all recorded models (an hour; with --quick a value and a batch, some
+minutes); the tests take a few.
 """
 
 from __future__ import annotations
@@ -146,8 +147,9 @@ def outcome(case, context, tokens, seqs, clean) -> str:
     return "ignored" if np.array_equal(got, clean) else "a different answer"
 
 
-def main(names: Sequence[str]) -> int:
+def main(names: Sequence[str], quick: bool) -> int:
     start, faults = time.perf_counter(), 0
+    values, batches = ((VALUES[0],), (4,)) if quick else (VALUES, tuple(BATCHES))
     counts: dict[str, int] = {}
     cases = models.cases()
     for name in names or cases:
@@ -155,7 +157,7 @@ def main(names: Sequence[str]) -> int:
             path = models.write(Path(folder) / "m.gguf", cases[name])
             try:
                 with LoadedModel.load(path, n_ctx=models.N_CTX, n_threads=1, kv_type="f32") as model:
-                    for found in into_operations(cases[name], model):
+                    for found in into_operations(cases[name], model, values, batches):
                         counts[found.result] = counts.get(found.result, 0) + 1
                         if found.result not in ("error", "ignored", "unreachable"):
                             faults += 1
@@ -170,4 +172,4 @@ def main(names: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main([a for a in sys.argv[1:] if a != "--quick"], "--quick" in sys.argv))

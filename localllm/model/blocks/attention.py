@@ -136,6 +136,8 @@ class _Recorded:
         self._clamp(q, k, v)
         if not b.norms_after_rope:
             self._norms(q, k, v)
+        if b.indexer and k and v:  # a row may not choose its own cell
+            r.check_kept((k, self.n_head_kv * self.k_dim), (v, self.n_head_kv * self.v_dim))
         self._rotate_and_store(q, k, v, table)
         if b.temperature:
             b.temperature.record(r, q, self.n_head * self.k_dim)

@@ -59,6 +59,7 @@ class Indexer:
         k = r.floats("indexer.k", self.dim)
         r.linears(x, [(self.k, k, 0)])
         r.norm(f"blk.{self.i}.indexer.k_norm", k, self.k_norm, k, self.dim)
+        r.check_kept((k, self.dim))
         # Keys alone: values of no elements.
         r.plan.op(
             "cache", Key("rope", "cache", (self.pairing, cells.kv_type)), rope.CacheParams, (r.n_rows, 1),

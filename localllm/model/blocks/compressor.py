@@ -74,6 +74,7 @@ class Compressor:
         """Keep what was made, and make the entries of groups that end in this batch."""
         if self.values_norm:
             r.norm(f"{self.name}_norm", made.values, self.values_norm, made.values, self.width)
+        r.check_kept(*((rows, self.width) for rows in (made.values, made.scores) if rows))
         with r.plan.stage():
             store(r, parts, 0, made.values, self.width)
             if made.scores:

@@ -58,6 +58,8 @@ class LatentAttention:
         cells, *keys = r.states_of(self)
         s, name = self.latents.sizes, f"blk.{self.i}"
         made, chosen = self._project(r, x, table, keys)
+        if chosen:
+            r.check_kept((made.kv, s.rank + s.n_rot))
         self._store(r, cells, made.kv, table)
         absorbed = self.k_b.record(r, made.q, s.k_dim)
         sums = r.floats("attention", s.n_head * s.rank)

@@ -68,6 +68,7 @@ class LightningIndexer:
             with r.plan.stage():
                 self._rotate(r, q, self.n_head, table)
                 self._rotate(r, made.k, 1, table)
+        r.check_kept((made.k, self.dim))
         # Keys alone: values of no elements.
         r.plan.op(
             "cache", Key("rope", "cache", (self.pairing, cells.kv_type)), rope.CacheParams, (r.n_rows, 1),

@@ -51,6 +51,7 @@ class PooledAttention:
         jobs: Jobs = []
         projected = self.indexer.project(r, jobs) if self.indexer else None
         made = self.latents.record(r, x, None, jobs)
+        r.check_kept((made.kv, s.rank))
         store(r, cells, 0, made.kv, s.rank)
         if self.indexer and projected:
             self.indexer.compressor.record(r, projected.made, more[0], more[1])
