@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from localllm.errors import FormatError, LocalllmError
 
+_MAX_FIELD = 160
+"""Characters that are shown of a field: a key may have 65,535."""
+
 
 class Place(NamedTuple):
     """Where a value stands: its file, the field, and, for the parser, the byte at which it begins."""
@@ -19,7 +22,8 @@ class Place(NamedTuple):
     def error(self, problem: str, kind: type[LocalllmError] = FormatError) -> LocalllmError:
         """The error to raise: one line with file, field, what is wrong, and the byte offset."""
         at = "" if self.offset is None else f" (byte offset {self.offset})"
-        return kind(": ".join(filter(None, (self.path, self.field, problem))) + at)
+        field = self.field if len(self.field) <= _MAX_FIELD else f"{self.field[:_MAX_FIELD]}..."
+        return kind(": ".join(filter(None, (self.path, field, problem))) + at)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def name(place: Place, text: str) -> str:
 @check("key", "stands once", 15)
 def new_key(place: Place, key: str, known: Container[str]) -> str:
     if key in known:
-        raise place.error(f"{key!r} occurs twice")
+        raise place.error(f"{key[:64]!r} occurs twice")
     return key
 
 

@@ -55,7 +55,8 @@ CASES = {
         ],
     ),
     "numbers.at_least": Cases(
-        [((K, 1), 1), ((K, 2, 2), 2)], [((K, 0), "is 0, must be 1 or more"), ((K, 1, 2), "is 1, must be 2 or more")]
+        [((K, 1), 1), ((K, 5), 5), ((K, 2, 2), 2)],
+        [((K, 0), "is 0, must be 1 or more"), ((K, 1, 2), "is 1, must be 2 or more")],
     ),
     "numbers.divides": Cases(
         [((K, 4, ("a", 8)), 4), ((K, 4, ("a", 8), ("b", 12)), 4), ((K, 1, ("a", 0)), 1)],
@@ -67,7 +68,10 @@ CASES = {
             ((K, -1, ("a", 8)), "is -1, must divide"),
         ],
     ),
-    "numbers.multiple": Cases([((K, 8, 4, "a"), 8)], [((K, 6, 4, "a"), "is 6, must be a multiple of a, 4")]),
+    "numbers.multiple": Cases(
+        [((K, 8, 4, "a"), 8), ((K, 12, 4, "a"), 12)],
+        [((K, 3, 4, "a"), "is 3, must"), ((K, 6, 4, "a"), "is 6, must be a multiple of a, 4")],
+    ),
     "numbers.same": Cases(
         [((K, 8, 8, "a"), 8)], [((K, 8, 9, "a"), "is 8, must be a, 9"), ((K, 10, 9, "a"), "is 10, must be a, 9")]
     ),
@@ -79,19 +83,26 @@ CASES = {
         [((K, 63, 64), "is 63, must be even"), ((K, 66, 64), "is 66, must be at most a head's size, 64")],
     ),
     "numbers.experts_used": Cases(
-        [((K, 1, 8, 0, 0), 1), ((K, 8, 8, 0, 0), 8), ((K, 4, 8, 4, 2), 4)],
+        [((K, 1, 8, 0, 0), 1), ((K, 8, 8, 0, 0), 8), ((K, 4, 8, 4, 2), 4), ((K, 3, 8, 4, 2), 3), ((K, 6, 9, 3, 2), 6)],
         [
             ((K, 0, 8, 0, 0), "is 0, must be 1 to 8"),
             ((K, 9, 8, 0, 0), "is 9, must be 1 to 8"),
             ((K, 5, 8, 4, 2), "is 5, more than the experts of 2 groups"),
+            ((K, 3, 8, 4, 1), "is 3, more than the experts of 1 groups"),
         ],
     ),
     "numbers.expert_groups": Cases(
         [((K, 4, 8), 4)],
-        [((K, 8, 8), "is 8, must divide expert_count, 8"), ((K, 3, 8), "is 3, must"), ((K, 9, 8), "is 9, must")],
+        [
+            ((K, 8, 8), "is 8, must divide expert_count, 8"),
+            ((K, 3, 8), "is 3, must"),
+            ((K, 9, 8), "is 9, must"),
+            ((K, 16, 8), "is 16, must"),
+        ],
     ),
     "numbers.groups_used": Cases(
-        [((K, 1, 4), 1), ((K, 3, 4), 3)], [((K, 0, 4), "is 0, must be 1 to 3"), ((K, 4, 4), "is 4, must be 1 to 3")]
+        [((K, 1, 4), 1), ((K, 3, 4), 3)],
+        [((K, 0, 4), "is 0, must be 1 to 3"), ((K, 4, 4), "is 4, must be 1 to 3"), ((K, 5, 4), "is 5, must")],
     ),
     "numbers.epsilon": Cases(
         [((K, 1e-5, False), 1e-5), ((K, 1e-5, True), 1e-5), ((K, 0.0, True), 0.0)],
@@ -108,7 +119,7 @@ CASES = {
         [((K, 0.5, 8.0), (0.5, 8.0))],
         [
             ((K, *pair), "has elements that are no numbers above 0")
-            for pair in ((0.0, 8.0), (-1.0, 8.0), (1.0, math.inf), (math.nan, math.nan))
+            for pair in ((0.0, 8.0), (-1.0, 8.0), (1.0, math.inf), (math.nan, math.nan), (1.0, math.nan))
         ],
     ),
     "numbers.one_of": Cases(
@@ -116,6 +127,7 @@ CASES = {
         [
             ((K, "dynamic", ("none", "yarn")), "is 'dynamic'; supported: none, yarn"),
             ((K, 8, (0, 4)), "is 8; supported: 0, 4"),
+            ((K, 8, ("Yarn", 4)), "is 8; supported: Yarn, 4"),
             ((K, False, (True,)), "is false; supported: true"),
         ],
     ),

@@ -13,6 +13,7 @@ CASES = {
             ((P, (32,), (32, 1)), (32, 1)),
             ((P, (32, 1, 1), (32,)), (32,)),
             ((P, [32, 2, 1], (32, 2)), (32, 2)),
+            ((P, (32,), (32, 1, 1)), (32, 1, 1)),
         ],
         [
             ((P, (32, 2), (32, 3)), "has shape [32, 2], must be [32, 3]"),
@@ -21,6 +22,7 @@ CASES = {
             ((P, (32, 2), (32,)), "has shape [32, 2]"),
             ((P, (1, 32), (32,)), "has shape [1, 32]"),
             ((P, (32, 1, 2), (32, 1)), "has shape [32, 1, 2]"),
+            ((P, (32, 0), (32,)), "has shape [32, 0]"),
         ],
     ),
     "tensors.format_of_role": Cases(
@@ -31,11 +33,16 @@ CASES = {
         ],
     ),
     "tensors.row_length": Cases(
-        [((P, 64, 64, "F16"), 64)], [((P, 65, 64, "F16"), "has rows of 65 elements: in F16 at most 64 are supported")]
+        [((P, 64, 64, "F16"), 64), ((P, 8, 64, "F16"), 8)],
+        [((P, 65, 64, "F16"), "has rows of 65 elements: in F16 at most 64 are supported")],
     ),
     "tensors.indices": Cases(
-        [((P, 0, 3, 4), (0, 3))],
-        [((P, -1, 3, 4), "has elements from -1 to 3, must be 0 to 3"), ((P, 0, 4, 4), "has elements from 0 to 4")],
+        [((P, 0, 3, 4), (0, 3)), ((P, 1, 2, 4), (1, 2))],
+        [
+            ((P, 0, 9, 4), "has elements from 0 to 9"),
+            ((P, -1, 3, 4), "has elements from -1 to 3, must be 0 to 3"),
+            ((P, 0, 4, 4), "has elements from 0 to 4"),
+        ],
     ),
     "tensors.rows": Cases([((P, 8, 8), 8), ((P, 9, 8), 9)], [((P, 7, 8), "has 7 rows, must have 8")]),
     "tensors.gate_rows": Cases(
@@ -49,11 +56,13 @@ CASES = {
         [(("m.gguf", []), [])],
         [
             (("m.gguf", ["a"]), "m.gguf: tensor a: this architecture's spec has no use for it"),
+            (("m.gguf", ["a", "b"]), "tensor a and 1 more: "),
             (("m.gguf", ["a", "b", "c"]), "tensor a and 2 more: "),
         ],
     ),
     "tensors.stand_in": Cases(
-        [((P, MAX_STAND_IN), MAX_STAND_IN)], [((P, MAX_STAND_IN + 1), "134217729 bytes are too many for a vector")]
+        [((P, MAX_STAND_IN), MAX_STAND_IN), ((P, 4), 4)],
+        [((P, MAX_STAND_IN + 1), "134217729 bytes are too many for a vector")],
     ),
     "tensors.fits_scratch": Cases(
         [((P, True, "heads"), True)], [((P, False, "heads of 9"), "heads of 9 are more than scratch can hold")]

@@ -5,7 +5,7 @@ import math
 from localllm.gate.vocabulary import MAX_LENGTHS, MAX_MERGES, MAX_TOKEN
 from tests.gate.cases import Cases, K
 
-BYTE_TOKENS = ("<0x-1>", "<0x1", "<0xGG>", "<1x00>", "<0x00)", "<0x000>", "", "<0x0G>", "(0x00>", "<0x00>>")
+BYTE_TOKENS = ("<0x-1>", "<0x1", "<0xGG>", "<1x00>", "<0x00)", "<0x000>", "", "<0x0G>", "(0x00>", "<0x00>>", "<0x00?")
 
 
 def _broken() -> None:
@@ -24,7 +24,9 @@ CASES = {
     "vocabulary.pretokenizer_name": Cases(
         [((K, "qwen2"), "qwen2"), ((K, None), None)], [((K, 3), "is 3, not a name"), ((K, ["x"]), "not a name")]
     ),
-    "vocabulary.tokens": Cases([((K, 1), 1)], [((K, 0), "is missing or empty: this file has no vocabulary")]),
+    "vocabulary.tokens": Cases(
+        [((K, 1), 1), ((K, 9), 9)], [((K, 0), "is missing or empty: this file has no vocabulary")]
+    ),
     "vocabulary.array": Cases([((K, True, "list"), True)], [((K, False, "str"), "is str, not an array")]),
     "vocabulary.elements": Cases(
         [((K, {int}, (int,)), {int}), ((K, {float, int}, (float, int)), {int, float}), ((K, set(), (int,)), set())],
@@ -32,7 +34,11 @@ CASES = {
     ),
     "vocabulary.unique": Cases(
         [((K, ["a", "b"], {"a": 0, "b": 1}), {"a": 0, "b": 1})],
-        [((K, ["a", "b", "a"], {"a": 2, "b": 1}), "holds 'a' twice"), ((K, ["b", "a", "a"], {"a": 2, "b": 0}), "'a'")],
+        [
+            ((K, ["a", "b", "a"], {"a": 2, "b": 1}), "holds 'a' twice"),
+            ((K, ["b", "a", "a"], {"a": 2, "b": 0}), "'a'"),
+            ((K, ["x" * 50, "x" * 50], {"x" * 50: 1}), "holds '" + "x" * 40 + "' twice"),
+        ],
     ),
     "vocabulary.token_length": Cases(
         [((K, MAX_TOKEN), MAX_TOKEN), ((K, 0), 0)],
@@ -43,7 +49,11 @@ CASES = {
     ),
     "vocabulary.token_types": Cases(
         [((K, [1, 6]), bytearray(b"\1\6")), ((K, [0, 255]), bytearray(b"\0\xff"))],
-        [((K, [1, -1]), "holds -1: types go from 1 to 6"), ((K, [0, 255, 256, -3]), "holds 256: types go from 1 to 6")],
+        [
+            ((K, [1, -1]), "holds -1: types go from 1 to 6"),
+            ((K, [0, 255, 256, -3]), "holds 256: types go from 1 to 6"),
+            ((K, [300]), "holds 300"),
+        ],
     ),
     "vocabulary.scores": Cases(
         [((K, 0.0), 0.0), ((K, 5), 5)],
@@ -68,7 +78,7 @@ CASES = {
         [((K, None, "x"), "is missing, and 'x' is in no token"), ((K, None, b"b" * 99), "b'" + "b" * 40 + "' is in")],
     ),
     "vocabulary.lengths": Cases(
-        [((K, MAX_LENGTHS), MAX_LENGTHS)],
+        [((K, MAX_LENGTHS), MAX_LENGTHS), ((K, 1), 1)],
         [((K, MAX_LENGTHS + 1), "holds tokens of 513 lengths that begin alike, at most 512")],
     ),
     "vocabulary.merges": Cases(
@@ -88,7 +98,8 @@ CASES = {
     ),
     "vocabulary.byte_tokens": Cases([((K, []), [])], [((K, ["<0x0a>", "<0x0b>"]), "has no byte token <0x0A>")]),
     "vocabulary.usable": Cases(
-        [((K, 1, "x"), 1)], [((K, 0, "holds none"), "k holds none: no text can be written with this vocabulary")]
+        [((K, 1, "x"), 1), ((K, 9, "x"), 9)],
+        [((K, 0, "holds none"), "k holds none: no text can be written with this vocabulary")],
     ),
     "vocabulary.readable": Cases(
         [((K, lambda: 5), 5), ((K, str, "holds "), "")],
@@ -110,11 +121,15 @@ CASES = {
         [
             ((K, [0, 4], 4), "holds 4, must be 0 to 3"),
             ((K, [-1], 4), "holds -1, must be 0 to 3"),
+            ((K, [0, 9], 4), "holds 9, must be 0 to 3"),
             ((K, [0, 1, 2, 3], 4), "holds all 4 tokens: none is left to generate"),
         ],
     ),
     "vocabulary.lowered": Cases(
         [((K, range(0, 4), 4), range(0, 4)), ((K, range(0), 4), range(0))],
-        [((K, range(1, 5), 4), "a vocabulary of 4 tokens; this architecture suppresses tokens 1 to 4")],
+        [
+            ((K, range(1, 5), 4), "a vocabulary of 4 tokens; this architecture suppresses tokens 1 to 4"),
+            ((K, range(1, 6), 4), "tokens 1 to 5"),
+        ],
     ),
 }
