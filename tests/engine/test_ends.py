@@ -9,7 +9,7 @@ import time
 import pytest
 
 from localllm.engine.request import Ended, Failed
-from localllm.errors import LocalllmError
+from localllm.errors import LocalllmError, NotFiniteError
 from tests.engine.driving import WAIT, Listener, request, start
 from tests.generate.fake import ALPHABET, FakeModel
 
@@ -157,6 +157,27 @@ class TestFaults:
                 return out
 
         self.check_the_other(make(Broken(), n_seq=2), request("!bad:", n=n), "logit of token 3 is nan")
+
+    def test_activations_that_are_not_finite(self, make):
+        """The pass has changed nothing: its other rows are evaluated once more."""
+
+        class Broken(FakeModel):
+            def context(self, *args, **more):
+                made = super().context(*args, **more)
+                forward = made.forward
+
+                def checked(tokens, positions=None, seq_ids=None, want_logits=None, stop=None):
+                    bad = ALPHABET.index("!")
+                    pairs = list(zip(seq_ids, tokens, strict=True))
+                    guilty = {s for s, token in pairs if token == bad or bad in made.held[s]}
+                    if guilty and len(pairs) > 1:
+                        raise NotFiniteError("m.gguf: layer 3, blk.3.ffn_down: ...", tuple(guilty))
+                    return forward(tokens, positions, seq_ids, want_logits, stop)
+
+                made.forward = checked
+                return made
+
+        self.check_the_other(make(Broken(), n_seq=2), request("!bad:"), "layer 3, blk.3.ffn_down")
 
     def test_a_constraint(self, make, caplog):
         self.check_the_other(make(n_seq=2), request("4:", constraint=Raising), "this request failed: RuntimeError")

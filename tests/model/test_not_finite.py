@@ -1,10 +1,13 @@
 """A number that is not finite ends in an error that names where it began; see tests/model/injected.py."""
 
+import gguf
 import numpy as np
 import pytest
 
-from localllm.errors import NotFiniteError
-from localllm.gguf.scales import damaged
+from localllm.errors import FormatError, NotFiniteError
+from localllm.gguf.reader import open_gguf
+from localllm.gguf.scales import SCALES, damaged
+from localllm.kernels.formats.table import FORMATS
 from localllm.model.model import LoadedModel
 from tests.model import injected
 from tests.recorded import models
@@ -65,3 +68,56 @@ def test_a_token_that_is_not_used_may_be_damaged(tmp_path):
         assert context.n_past(1) == 0
         np.testing.assert_array_equal(context.forward([4])[0], whole.logits([1, 2, 3, 4])[-1])
         context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_not_finite_in_a_tensor_is_an_error(tmp_path, name):
+    """Of each tensor the first element; or the answer has the same bits, as where an expert is not chosen."""
+    case = models.cases()[name]
+    ids = models.ids_of(case.n_ids)
+    with LoadedModel.load(models.write(tmp_path / "clean.gguf", case), n_ctx=models.N_CTX, n_threads=1) as model:
+        exact = models.outputs(case, model, ids)
+    n_errors, unnamed = 0, []
+    for tensor in case.tensors:
+        if "tid2eid" in tensor:
+            continue
+        path = written(tmp_path, name, [(tensor, 0, np.nan if len(tensor) % 2 else np.inf)])
+        try:
+            with LoadedModel.load(path, n_ctx=models.N_CTX, n_threads=1) as model:
+                got = models.outputs(case, model, ids)
+        except (NotFiniteError, FormatError) as error:
+            unnamed += [f"{tensor}: {error}"] if tensor not in str(error) else []
+            n_errors += 1
+            continue
+        np.testing.assert_array_equal(got, exact, err_msg=tensor)
+    assert not unnamed
+    assert n_errors > 0.7 * len(case.tensors)
+
+
+@pytest.mark.parametrize(
+    "name", [f.name for f in FORMATS.values() if f.supported and f.name in gguf.GGMLQuantizationType.__members__]
+)
+def test_damage_of_each_format_is_found(tmp_path, name):
+    """A scale that is NaN, in each place of a block; formats whose scales are always finite have none."""
+    fmt = FORMATS[name]
+    writer = gguf.GGUFWriter(str(tmp_path / "m.gguf"), "llama")
+    for at in SCALES.get(name, (0,)):
+        raw = np.zeros((4, 2 * fmt.bytes), np.uint8)
+        if name == "IQ1_M":
+            raw[2].view("<u2")[24 + 2 : 24 + 4] = 0xC000, 0x7000  # the nibbles of 0x7C00, highest word last
+        elif fmt.block > 1:
+            raw[2, fmt.bytes + at : fmt.bytes + at + 2] = np.array([0xFE00], "<u2").view(np.uint8)
+        else:
+            raw[2] = np.resize(np.frombuffer({4: b"\0\0\xc0\x7f", 2: b"\xff\x7f"}[fmt.bytes], np.uint8), 2 * fmt.bytes)
+        writer.add_tensor(f"t{at}", raw, raw_dtype=gguf.GGMLQuantizationType[name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with open_gguf(tmp_path / "m.gguf") as file:
+        found = dict(damaged(file))
+    wanted = (
+        {} if name in ("MXFP4", "NVFP4") else {f"t{at}": 2 if fmt.block == 1 else 1 for at in SCALES.get(name, (0,))}
+    )
+    assert found == wanted
