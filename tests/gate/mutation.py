@@ -29,6 +29,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+import numpy  # noqa: F401  (so that children have it)
 import pytest
 
 HERE = Path(__file__).parent
