@@ -98,6 +98,7 @@ CASES = {
             ((K, 3, 8), "is 3, must"),
             ((K, 9, 8), "is 9, must"),
             ((K, 16, 8), "is 16, must"),
+            ((K, 4, 0), "is 4, must divide expert_count, 0"),
         ],
     ),
     "numbers.groups_used": Cases(

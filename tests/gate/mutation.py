@@ -38,7 +38,7 @@ LISTED = HERE / "equivalent.toml"
 SECONDS = 120
 """For the tests of one mutant; they take one."""
 _READER = ("tests/gguf/test_hostile.py", "tests/gguf/test_header.py", "tests/gguf/test_reader.py")
-_TABLE = ("tests/gate/test_gate.py", "tests/gate/test_limits.py")
+_TABLE = ("tests/gate/test_gate.py", "tests/gate/test_limits.py", "tests/gate/test_keys.py")
 TARGETS: dict[str, tuple[str, ...]] = {
     **{
         f"localllm/gate/{path.name}": _TABLE
@@ -208,7 +208,7 @@ def _run_plain(file: str) -> None:
         if name.startswith("test_"):
             marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
             for value in marks[0].args[1] if marks else ():
-                test(value)
+                test(*((value,) if isinstance(marks[0].args[0], str) else value))
             if not marks:
                 test()
 
