@@ -2,7 +2,8 @@
 must notice.
 
     pip install -e '.[dev,mutation]'
-    python -m tests.gate.mutation [--only header] [--processes 2]
+    python -m tests.gate.mutation [--only gate/header] [--processes 2]
+    python -m tests.gate.mutation --only gguf      # the reader, whose survivors nobody has judged yet
 
 Mutants are those of cosmic-ray's operators; beside them, each `raise` does nothing, and each condition of an `if` is
 true or false. A mutant lives in a forked child alone: no file is changed. What survives is printed; the exit status is
@@ -252,7 +253,7 @@ def run(files: Sequence[str], processes: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gate.mutation", description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="files whose names contain it")
+    parser.add_argument("--only", default="localllm/gate/", metavar="TEXT", help="files whose names contain it")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
     os.chdir(ROOT)
