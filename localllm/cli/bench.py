@@ -20,6 +20,7 @@ from localllm.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
+    from localllm.tools import against
     from localllm.tools.tune import Tuned
 
     _ParamType = click.ParamType[tuple[int, ...]]
@@ -314,17 +315,24 @@ def _against(wish: Wish) -> None:
         job = against.Job(model.path, model.n_threads, *counts, model.n_threads_batch)
         description = model.description
     peer, runs = str(wish.against), wish.repetitions
-    pairs = against.compare(job, peer, runs, lambda done: note(f"pair {done} of {runs}"))
-    rows = against.comparisons(job, pairs)
-    if wish.output != "md":
+    pairs = against.compare(job, peer, runs, lambda pairs: note(_told(pairs[-1], len(pairs), runs)))
+    rows = against.comparisons(job, pairs, runs)
+    if wish.output == "md":
+        for line in against.markdown(rows, description, job.n_threads, peer):
+            echo(line)
+    else:
         whole = {**against.describe(job, peer), "model_type": description, "tests": [row.fields() for row in rows]}
         echo_json(whole, indent=2 if wish.output == "json" else None, ascii=False)
-        return
-    echo(f"| model | threads | test | localllm t/s | {peer} t/s | ratio (median of {runs} pairs) |")
-    echo("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for f in (row.fields() for row in rows):
-        speeds_text = f"{f['median_ours']:.1f} | {f['median_theirs']:.1f} | {f['median_ratio']:.2f}"
-        echo(f"| {description} | {job.n_threads} | {f['test']} | {speeds_text} |")
+    if not rows[0].has_ratio:
+        raise LocalllmError(against.doubts(rows))
+    if doubt := against.doubts(rows):
+        note(doubt)
+
+
+def _told(pair: against.Pair, done: int, runs: int) -> str:
+    """Progress; a pair that others disturbed is measured again."""
+    busy = "" if pair.is_quiet else f": not counted, others used {pair.others:.0%} of the cores"
+    return f"pair {done}, {runs} wanted{busy}"
 
 
 def _draft(wish: Wish) -> None:

@@ -221,12 +221,14 @@ def _beside_peer(
     pairs = pairs_within(_PEER_SECONDS, pair)
     try:
         say(f"Measuring beside llama.cpp, {pairs} pairs of runs ...")
-        speeds = against.compare(job, PEER, pairs, lambda done: None, _PEER_PATIENCE + 2 * (pairs + 1) * pair)
+        measured = against.compare(job, PEER, pairs, lambda done: None, _PEER_PATIENCE + 2 * (pairs + 1) * pair)
     except LocalllmError as error:
         return (), f"llama.cpp could not be measured: {error}"
     name = f"{_PEER_PACKAGE} {version(_PEER_PACKAGE)}"
-    rows = tuple(against.comparisons(job, speeds))
-    return rows, f"llama.cpp is {name}: medians of {len(rows[0].ours)} alternating pairs of runs"
+    rows = tuple(against.comparisons(job, measured))
+    if not rows[0].has_ratio:
+        return (), f"llama.cpp was left out: {against.doubts(rows)}"
+    return rows, f"llama.cpp is {name}: medians of {rows[0].n_quiet} alternating pairs of runs"
 
 
 def pairs_within(seconds: float, pair: float) -> int:

@@ -8,7 +8,8 @@ import statistics
 
 import pytest
 
-from localllm.tools import bench, limits
+from localllm.tools import against, bench, limits
+from localllm.tools.disturbance import Disturbance
 
 KEYS = [
     *("cpu_info", "backends", "model_filename", "model_type", "model_size", "model_n_params", "n_batch", "n_ubatch"),
@@ -82,6 +83,32 @@ def test_kv_type(call, fake, verb):
 @pytest.mark.parametrize("flags", [("--swa-full",), ("--kv-type", "f32")])
 def test_defaults_alone_are_compared(call, fake, flags):
     assert "--kv-type" in call("bench", "--against", "llamacpp", *flags).err
+
+
+@pytest.mark.parametrize(
+    ("busy", "status", "cell", "words"),
+    [
+        (0.0, 0, "| 2.00 |", ["pair 3, 3 wanted"]),
+        (1.0, 1, "| – |", ["not counted, others used 50% of the cores", "localllm: No ratio: during 3 of 3 pairs"]),
+    ],
+)
+def test_beside_a_peer(call, fake, monkeypatch, busy, status, cell, words):
+    """No ratio is told where other programs used the cores; the pairs are in the JSON in any case."""
+    pair = against.Pair((30.0, 10.0), (4.0, 2.0), Disturbance(busy, 0.0, 0.0, False, 2))
+
+    def compare(job, peer, repetitions, progress):
+        pairs = [pair] * repetitions
+        progress(pairs)
+        return pairs
+
+    monkeypatch.setattr(against, "compare", compare)
+    monkeypatch.setattr(against, "describe", lambda job, peer: {"peer": peer})
+    result = call("bench", "--against", "llamacpp", "-p", 8, "-n", 4, "-r", 3)
+    assert (result.status, cell in result.out) == (status, True)
+    assert all(word in result.err for word in words)
+    result = call("bench", "--against", "llamacpp", "-p", 8, "-n", 4, "-r", 3, "-o", "json")
+    assert result.status == status
+    assert json.loads(result.out)["tests"][0]["ratios"] == [3.0] * 3
 
 
 def test_limits(call, fake, monkeypatch):

@@ -130,7 +130,7 @@ class TestCard:
 
     def test_beside_the_peer(self, call, fake, made):
         made.peer = tuple(
-            against.Comparison(name, [10.0, 12.0, 11.0], [5.0, 5.0, 5.5]) for name in ("pp512", "tg128")
+            against.Comparison(name, [10.0, 12.0, 11.0], [5.0, 5.0, 5.5], [0.0] * 3) for name in ("pp512", "tg128")
         )  # fmt: skip
         out = call("bench").out
         assert "llama.cpp t/s | ratio |" in out

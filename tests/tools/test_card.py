@@ -20,13 +20,14 @@ def fake_model():
 
 
 TESTS = bench.combinations([16], [4])
+PAIRS = [against.Pair((30.0, 10.0), (4.0, 5.0), Disturbance(0.0, 0.0, 0.0, False, 2))] * 3
 
 
 @pytest.fixture
 def parts(monkeypatch, tmp_path):
     """A quiet machine with limits, on which all can be measured."""
     monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path))
-    made = SimpleNamespace(order=[], others=0.0, peer={"pp": [(30.0, 10.0)] * 3, "tg": [(4.0, 5.0)] * 3}, job=None)
+    made = SimpleNamespace(order=[], others=0.0, peer=PAIRS, job=None)
 
     def compare(job, peer, pairs, progress, seconds):
         made.order.append("peer")
@@ -113,6 +114,16 @@ def test_defaults_alone_are_compared(parts, options):
     made = card.measure(fake_model, TESTS, repetitions=1, **options)
     assert made.peer == ()
     assert "defaults alone" in made.peer_note
+
+
+def test_others_beside_the_peer(parts):
+    busy = against.Pair((30.0, 10.0), (4.0, 5.0), Disturbance(1.0, 0.0, 0.0, False, 2))
+    parts.peer = [*PAIRS[:2], busy]
+    made = card.measure(fake_model, TESTS, repetitions=3)
+    assert made.peer == ()
+    assert made.peer_note.startswith("llama.cpp was left out: No ratio: during 1 of 3 pairs other programs")
+    parts.peer = [*PAIRS, busy]
+    assert len(card.measure(fake_model, TESTS, repetitions=3).peer) == 2
 
 
 def test_a_peer_that_fails(parts):
