@@ -79,7 +79,7 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("--formats", is_flag=True, help="Measure the matrix products of each tensor format; needs no model.")
 @click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
 @click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
-@click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), in alternating runs.")
+@click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`) or ik, in alternating runs.")
 @click.option(
     "--draft", "-md", metavar="text|MODEL", help="Measure answers with guesses (see run --draft) beside those without."
 )
@@ -308,11 +308,11 @@ def _against(wish: Wish) -> None:
     if wish.swa_full or wish.kv_type != "f16":
         raise UsageError("--against compares defaults: it cannot be used with --swa-full or --kv-type")
     wish.single("--against compares")
-    from localllm.tools import against
+    from localllm.tools import against, peers
 
     counts = wish.n_prompt[0], wish.n_gen[0], wish.n_depth[0]
     with load_model(wish.name, n_threads=wish.one_thread_count) as model:
-        job = against.Job(model.path, model.n_threads, *counts, model.n_threads_batch)
+        job = peers.Job(model.path, model.n_threads, *counts, model.n_threads_batch)
         description = model.description
     peer, runs = str(wish.against), wish.repetitions
     pairs = against.compare(job, peer, runs, lambda pairs: note(_told(pairs[-1], len(pairs), runs)))

@@ -1,8 +1,8 @@
-"""localllm beside llama.cpp: the same model, tokens, threads and lengths, in alternating runs of two processes.
+"""localllm beside a peer: the same model, tokens, threads and lengths, in alternating runs of two processes.
 
-The peer is the xllamacpp wheel (extra `peer`). Each side runs in a process of its own that stays loaded and sleeps
+Peers are the rows of peers.py. Each side runs in a process of its own that stays loaded and sleeps
 while the other works, is warmed up once, reuses no cache but that of the depth requested, and is timed by its own
-clock: llama.cpp by the `timings` it returns. Speeds are compared pair by pair, since a machine's speed drifts. A pair
+clock. Speeds are compared pair by pair, since a machine's speed drifts. A pair
 during which other programs, or the host of a virtual machine, used more than a tenth of the cores is shown and not
 counted.
 """
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -26,33 +24,15 @@ from typing import Any
 
 from localllm.errors import LocalllmError, UsageError
 from localllm.runtime.processors import processor_name
-from localllm.tools import disturbance
+from localllm.tools import disturbance, peers
 from localllm.tools.disturbance import Disturbance
+from localllm.tools.peers import Job
 
-PEERS = {"llamacpp": "xllamacpp"}
-"""Name on the command line -> package it needs."""
 FEWEST_PAIRS = 3
 """Without which a ratio says nothing."""
 OTHERS = 0.1
 """Share of all cores that others may use while a pair is measured."""
 _SEED = 1
-
-
-@dataclass(frozen=True)
-class Job:
-    """What both sides do: `n_depth` tokens first, uncounted, then n_prompt and n_gen counted ones."""
-
-    model: str
-    n_threads: int
-    n_prompt: int
-    n_gen: int
-    n_depth: int
-    n_threads_batch: int = 0
-    """For prompts; 0: as many as for generation."""
-
-    @property
-    def n_ctx(self) -> int:
-        return -(-(self.n_depth + self.n_prompt + self.n_gen + 8) // 256) * 256
 
 
 @dataclass(frozen=True)
@@ -127,14 +107,11 @@ def compare(
     seconds: after which both sides are ended; the pairs so far are given, if there are FEWEST_PAIRS.
     Raises UsageError for an unknown peer, LocalllmError where a side fails.
     """
-    if peer not in PEERS:
-        raise UsageError(f"--against {peer}: unknown; there is {', '.join(PEERS)}")
-    if find_spec(PEERS[peer]) is None:
-        raise UsageError(f"--against {peer}: the package {PEERS[peer]} is not here: pip install 'localllm[peer]'")
+    _must_be_here(peer)
     pairs: list[Pair] = []
     late = threading.Event()
     try:
-        with _Side("localllm", job) as ours, _Side(peer, job) as theirs, _ended(seconds, late, ours, theirs):
+        with _Side(peers.OURS, job) as ours, _Side(peer, job) as theirs, _ended(seconds, late, ours, theirs):
             for side in (ours, theirs):
                 side.warm_up()
             while sum(pair.is_quiet for pair in pairs) < repetitions and len(pairs) < 2 * repetitions:
@@ -147,6 +124,14 @@ def compare(
         if len(pairs) < FEWEST_PAIRS:
             raise LocalllmError(f"{FEWEST_PAIRS} pairs of runs took more than {seconds:.0f} s") from None
     return pairs
+
+
+def _must_be_here(name: str) -> None:
+    if name not in peers.PEERS:
+        raise UsageError(f"--against {name}: unknown; there is {', '.join(peers.PEERS)}")
+    peer = peers.PEERS[name]
+    if find_spec(peer.module) is None:
+        raise UsageError(f"--against {name}: the package {peer.package} is not here: {peer.install}")
 
 
 def _pair(ours: _Side, theirs: _Side, ours_first: bool, seed: int) -> Pair:
@@ -218,8 +203,9 @@ def describe(job: Job, peer: str) -> dict[str, Any]:
     """The circumstances, for the JSON form."""
     from importlib.metadata import version
 
+    package = peers.PEERS[peer].package
     job_fields = asdict(job) | {"model": os.path.basename(job.model)}
-    return {"cpu_info": processor_name(), "peer": f"{PEERS[peer]} {version(PEERS[peer])}", **job_fields}
+    return {"cpu_info": processor_name(), "peer": f"{package} {version(package)}", **job_fields}
 
 
 class _Side:
@@ -228,11 +214,11 @@ class _Side:
     def __init__(self, name: str, job: Job) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, name, json.dumps(asdict(job))],
+            [sys.executable, "-m", peers.__name__, name, json.dumps(asdict(job))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # llama.cpp writes pages of its own.
-            stderr=None if name == "localllm" else subprocess.DEVNULL,
+            # Peers write pages of their own.
+            stderr=None if name == peers.OURS else subprocess.DEVNULL,
             text=True,
         )
 
@@ -271,103 +257,3 @@ class _Side:
                 answer: dict[str, float] = json.loads(line)
                 return answer
         raise LocalllmError(f"bench: the process of {self.name} ended early (status {self._process.wait()})")
-
-
-# --- the child processes
-
-
-def _tokens(job: Job, n_vocab: int, seed: int) -> tuple[list[int], list[int]]:
-    """Depth and prompt; the same on both sides."""
-    import random
-
-    chance = random.Random(seed)
-    depth = random.Random(_SEED)
-    # Ids above a few thousand: special tokens stand at the ends of most vocabularies.
-    low, high = min(1000, n_vocab // 4), n_vocab - n_vocab // 16
-    return (
-        [depth.randrange(low, high) for _ in range(job.n_depth)],
-        [chance.randrange(low, high) for _ in range(job.n_prompt)],
-    )
-
-
-def _ours(job: Job) -> Callable[[int], dict[str, float]]:
-    from localllm.generate.session import Model
-
-    model = Model.load(job.model, n_threads=job.n_threads, n_threads_batch=job.n_threads_batch or None)
-    context = model.context(n_ctx=job.n_ctx)
-
-    def feed(ids: Sequence[int]) -> int:
-        for start in range(0, len(ids), context.n_batch):
-            logits = context.forward(ids[start : start + context.n_batch])
-        return int(logits[-1].argmax())
-
-    def measure(seed: int) -> dict[str, float]:
-        depth, prompt = _tokens(job, model.config.n_vocab, seed)
-        if context.n_past() < job.n_depth:
-            feed(depth)
-        context.cut(0, job.n_depth)
-        start = time.perf_counter()
-        token = feed(prompt or depth[-1:])
-        middle = time.perf_counter()
-        for _ in range(job.n_gen):
-            token = int(context.forward([token])[-1].argmax())
-        end = time.perf_counter()
-        return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
-
-    return measure
-
-
-def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
-    import xllamacpp
-
-    from localllm.gguf.reader import open_gguf
-
-    with open_gguf(job.model) as file:
-        n_vocab, first = file.tensors["token_embd.weight"].shape[1], file.path
-    params = xllamacpp.CommonParams()
-    params.model.path = first
-    params.n_ctx, params.n_parallel, params.warmup = job.n_ctx, 1, True
-    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = job.n_threads, job.n_threads_batch or job.n_threads
-    server = xllamacpp.Server(params)
-
-    def complete(ids: list[int], n_predict: int) -> dict[str, float]:
-        request = {
-            "prompt": ids,
-            "n_predict": n_predict,
-            "cache_prompt": job.n_depth > 0,
-            "temperature": 0.0,
-            "ignore_eos": True,
-        }
-        answer = server.handle_completions(request)
-        timings: dict[str, float] = (json.loads(answer) if isinstance(answer, str) else answer)["timings"]
-        return timings
-
-    def measure(seed: int) -> dict[str, float]:
-        depth, prompt = _tokens(job, n_vocab, seed)
-        if depth:
-            complete(depth, 1)
-        # llama.cpp draws the first token from the prompt's logits: n_gen steps take one more.
-        t = complete(depth + prompt, job.n_gen + 1)
-        if abs(t["prompt_n"] - job.n_prompt) > 1:
-            raise LocalllmError(f"bench: the peer evaluated {t['prompt_n']} tokens of prompt, not {job.n_prompt}")
-        return {"pp": t["prompt_per_second"], "tg": t["predicted_per_second"] if job.n_gen else 0.0}
-
-    return measure
-
-
-_SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {"localllm": _ours, "llamacpp": _llamacpp}
-
-
-def main() -> None:
-    """Child process: warm up, then measure once for each seed that comes in."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    job = Job(**json.loads(sys.argv[2]))
-    measure = _SIDES[sys.argv[1]](job)
-    measure(_SEED)
-    print(json.dumps({"pp": 0.0, "tg": 0.0}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(measure(int(line))), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -23,15 +23,15 @@ from localllm.runtime import tuned
 from localllm.runtime.system import available_memory
 from localllm.runtime.tuned import Threads
 from localllm.terminal.figures import size
-from localllm.tools import against, bench, disturbance, limits
+from localllm.tools import against, bench, disturbance, limits, peers
 from localllm.tools.machine import Machine, machine
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
 
 PEER = "llamacpp"
-_PEER_PACKAGE = against.PEERS[PEER]
-INSTALL_PEER = "pip install 'localllm[peer]'"
+_PEER_PACKAGE = peers.PEERS[PEER].package
+INSTALL_PEER = peers.PEERS[PEER].install
 _SECONDS = 15.0
 """After which a test has no more runs than it must have."""
 _PEER_SECONDS = 25.0
@@ -198,7 +198,7 @@ def start_seconds(path: str, runs: int = _STARTS) -> float | None:
 
 def _no_peer(n_bytes: int, crowded: bool, defaults: bool) -> str:
     """Why llama.cpp cannot stand beside a model of so many bytes; empty where it can."""
-    if find_spec(_PEER_PACKAGE) is None:
+    if find_spec(peers.PEERS[PEER].module) is None:
         return f"To see llama.cpp beside it: {INSTALL_PEER}"
     if not defaults:
         return "llama.cpp was left out: defaults alone are compared, not --kv-type or --swa-full"
@@ -216,7 +216,7 @@ def _beside_peer(
     """The same tests in alternating pairs, and how they were measured, or why they could not be."""
     n_prompt, n_gen = (max(getattr(r.test, name) for r in results) for name in ("n_prompt", "n_gen"))
     n_depth = max(r.test.n_depth for r in results)
-    job = against.Job(path, threads.decode, n_prompt, n_gen, n_depth, threads.prompt)
+    job = peers.Job(path, threads.decode, n_prompt, n_gen, n_depth, threads.prompt)
     pair = 2 * sum(bench.mean(r.samples_ns) for r in results) / 1e9
     pairs = pairs_within(_PEER_SECONDS, pair)
     try:

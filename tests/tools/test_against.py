@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from localllm.errors import LocalllmError, UsageError
-from localllm.tools import against, disturbance
+from localllm.tools import against, disturbance, peers
 from localllm.tools.disturbance import Disturbance
 from tests import tiny_models
 
@@ -13,7 +13,7 @@ from tests import tiny_models
 @pytest.fixture
 def job(tmp_path):
     path = tiny_models.write(tmp_path / "m.gguf", "llama", "Q8_0")
-    return against.Job(str(path), 1, 20, 3, 10)
+    return peers.Job(str(path), 1, 20, 3, 10)
 
 
 def test_our_side_measures_both_tests(job):
@@ -86,9 +86,9 @@ def test_the_sides_own_work_is_not_of_others(job):
 
 
 def test_both_sides_get_the_same_tokens(job):
-    assert against._tokens(job, 96, 7) == against._tokens(job, 96, 7)
-    assert against._tokens(job, 96, 7)[0] == against._tokens(job, 96, 8)[0]
-    assert against._tokens(job, 96, 7)[1] != against._tokens(job, 96, 8)[1]
+    assert peers._tokens(job, 96, 7) == peers._tokens(job, 96, 7)
+    assert peers._tokens(job, 96, 7)[0] == peers._tokens(job, 96, 8)[0]
+    assert peers._tokens(job, 96, 7)[1] != peers._tokens(job, 96, 8)[1]
 
 
 def test_an_unknown_peer_is_a_usage_error(job):

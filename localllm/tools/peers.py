@@ -1,0 +1,192 @@
+"""The sides of a comparison, each a child process: `python -m localllm.tools.peers NAME JOB`.
+
+A side warms up, writes a line, and then measures once for each seed that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from localllm.errors import LocalllmError
+from localllm.kernels.simd.targets import host_features
+
+OURS = "localllm"
+_SEED = 1
+
+
+class Peer(NamedTuple):
+    """Another runtime, as a package of Python."""
+
+    package: str
+    module: str
+    install: str
+
+
+PEERS = {
+    "llamacpp": Peer("xllamacpp", "xllamacpp", "pip install 'localllm[peer]'"),
+    "ik": Peer("ik-llama-cpp-python", "ik_llama_cpp", "pip install ik-llama-cpp-python"),
+}
+"""Name on the command line -> what it needs. ik is ik_llama.cpp, a fork with faster kernels for CPUs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both sides do: `n_depth` tokens first, uncounted, then n_prompt and n_gen counted ones."""
+
+    model: str
+    n_threads: int
+    n_prompt: int
+    n_gen: int
+    n_depth: int
+    n_threads_batch: int = 0
+    """For prompts; 0: as many as for generation."""
+
+    @property
+    def n_ctx(self) -> int:
+        return -(-(self.n_depth + self.n_prompt + self.n_gen + 8) // 256) * 256
+
+
+def _tokens(job: Job, n_vocab: int, seed: int) -> tuple[list[int], list[int]]:
+    """Depth and prompt; the same on both sides."""
+    import random
+
+    chance = random.Random(seed)
+    depth = random.Random(_SEED)
+    # Ids above a few thousand: special tokens stand at the ends of most vocabularies.
+    low, high = min(1000, n_vocab // 4), n_vocab - n_vocab // 16
+    return (
+        [depth.randrange(low, high) for _ in range(job.n_depth)],
+        [chance.randrange(low, high) for _ in range(job.n_prompt)],
+    )
+
+
+def _ours(job: Job) -> Callable[[int], dict[str, float]]:
+    from localllm.generate.session import Model
+
+    model = Model.load(job.model, n_threads=job.n_threads, n_threads_batch=job.n_threads_batch or None)
+    context = model.context(n_ctx=job.n_ctx)
+
+    def feed(ids: Sequence[int]) -> int:
+        for start in range(0, len(ids), context.n_batch):
+            logits = context.forward(ids[start : start + context.n_batch])
+        return int(logits[-1].argmax())
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, model.config.n_vocab, seed)
+        if context.n_past() < job.n_depth:
+            feed(depth)
+        context.cut(0, job.n_depth)
+        start = time.perf_counter()
+        token = feed(prompt or depth[-1:])
+        middle = time.perf_counter()
+        for _ in range(job.n_gen):
+            token = int(context.forward([token])[-1].argmax())
+        end = time.perf_counter()
+        return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
+
+    return measure
+
+
+def _file(job: Job) -> tuple[int, str]:
+    """Rows of the embedding matrix, and the path of the (first) file."""
+    from localllm.gguf.reader import open_gguf
+
+    with open_gguf(job.model) as file:
+        return file.tensors["token_embd.weight"].shape[1], file.path
+
+
+def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
+    import xllamacpp
+
+    n_vocab, first = _file(job)
+    params = xllamacpp.CommonParams()
+    params.model.path = first
+    params.n_ctx, params.n_parallel, params.warmup = job.n_ctx, 1, True
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = job.n_threads, job.n_threads_batch or job.n_threads
+    server = xllamacpp.Server(params)
+
+    def complete(ids: list[int], n_predict: int) -> dict[str, float]:
+        request = {
+            "prompt": ids,
+            "n_predict": n_predict,
+            "cache_prompt": job.n_depth > 0,
+            "temperature": 0.0,
+            "ignore_eos": True,
+        }
+        answer = server.handle_completions(request)
+        timings: dict[str, float] = (json.loads(answer) if isinstance(answer, str) else answer)["timings"]
+        return timings
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, n_vocab, seed)
+        if depth:
+            complete(depth, 1)
+        # llama.cpp draws the first token from the prompt's logits: n_gen steps take one more.
+        t = complete(depth + prompt, job.n_gen + 1)
+        if abs(t["prompt_n"] - job.n_prompt) > 1:
+            raise LocalllmError(f"bench: the peer evaluated {t['prompt_n']} tokens of prompt, not {job.n_prompt}")
+        return {"pp": t["prompt_per_second"], "tg": t["predicted_per_second"] if job.n_gen else 0.0}
+
+    return measure
+
+
+def _ik(job: Job) -> Callable[[int], dict[str, float]]:
+    """Through the package's own bindings, which have no call that cuts a cache: what comes before is read each time."""
+    from ik_llama_cpp import _ctypes_api as api
+    from ik_llama_cpp import _internals as ik
+
+    n_vocab, first = _file(job)
+    # The flash attention of its default asserts on long prompts without AVX-VNNI, as the package says.
+    context = ik.IkContext(
+        ik.IkModel(first),
+        n_ctx=job.n_ctx,
+        n_threads=job.n_threads,
+        flash_attn="avxvnni" in host_features(),
+    )
+
+    def decode(ids: Sequence[int], start: int) -> None:
+        for i in range(0, len(ids), context._n_ubatch):
+            batch = ik.make_batch_range(ids[i : i + context._n_ubatch], pos_start=start + i)
+            if context.decode(batch):
+                raise LocalllmError("bench: the peer could not evaluate a batch")
+            api.llama_batch_free(batch)
+        context.get_logits(-1)  # waits
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, n_vocab, seed)
+        context.kv_cache_clear()
+        decode(depth, 0)
+        start = time.perf_counter()
+        decode(prompt or depth[-1:], job.n_depth)
+        middle = time.perf_counter()
+        first = job.n_depth + max(1, job.n_prompt)
+        for i in range(job.n_gen):
+            decode([(prompt or depth)[i % len(prompt or depth)]], first + i)
+        end = time.perf_counter()
+        return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
+
+    return measure
+
+
+_SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {OURS: _ours, "llamacpp": _llamacpp, "ik": _ik}
+
+
+def main() -> None:
+    """Child process: warm up, then measure once for each seed that comes in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    job = Job(**json.loads(sys.argv[2]))
+    measure = _SIDES[sys.argv[1]](job)
+    measure(_SEED)
+    print(json.dumps({"pp": 0.0, "tg": 0.0}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(int(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
