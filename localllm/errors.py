@@ -22,6 +22,10 @@ class FileError(LocalllmError):
     """A file is missing, unreadable or not of a kind we can open."""
 
 
+class ChangedError(FileError):
+    """The file of a model was changed while the model was used; loaded again, it is the new one."""
+
+
 class FormatError(LocalllmError):
     """A model file says something impossible: names the file, the field, the value and the limit."""
 
@@ -60,6 +64,10 @@ class QueueFullError(LocalllmError):
 
 class NotEnoughMemoryError(LocalllmError):
     """More memory is needed than is free; raised before anything is allocated."""
+
+
+class ShortageError(LocalllmError):
+    """The system gave no more memory, threads or files, in the middle of some work."""
 
 
 class NotFiniteError(LocalllmError):

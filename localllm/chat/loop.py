@@ -9,6 +9,7 @@ from localllm.chat.notes import note
 from localllm.chat.plain import Cleared, read_message
 from localllm.chat.talk import Talk
 from localllm.errors import LocalllmError, UsageError
+from localllm.runtime.shortage import shortage
 
 
 def run(talk: Talk) -> int:
@@ -50,7 +51,8 @@ def _messages(talk: Talk) -> Iterator[str]:
 
 
 def handle(talk: Talk, message: str) -> None:
-    """Obey a command, or answer a message. In a terminal an error is a line, and the chat goes on."""
+    """Obey a command, or answer a message. In a terminal an error is a line, and the chat goes on, also where the
+    system gives no more memory, threads or files."""
     word, _, rest = message.strip().partition(" ")
     try:
         if word in COMMANDS:
@@ -59,10 +61,11 @@ def handle(talk: Talk, message: str) -> None:
             raise UsageError(f"{word} is no command{nearest(word)} /help lists them.")
         else:
             talk.ask(message)
-    except LocalllmError as error:
-        if not talk.reader.interactive:
+    except Exception as error:
+        text = str(error) if isinstance(error, LocalllmError) else shortage(error)
+        if not (text and talk.reader.interactive):
             raise
-        note(f"localllm: {error}")
+        note(f"localllm: {text}")
 
 
 def suggestions(talk: Talk, text: str) -> Iterable[tuple[str, int, str]]:

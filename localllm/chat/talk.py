@@ -108,14 +108,20 @@ class Talk:
     totals: Totals = field(default_factory=Totals)
 
     def ask(self, message: str) -> None:
-        """Answer a message, with the files that go along. Where it does not fit, or is stopped before the first word of
-        its answer, it comes back into the line, and the files wait."""
+        """Answer a message, with the files that go along. Where it does not fit, or its answer ends before the first
+        word, whatever the reason, it comes back into the line, and the files wait."""
         text = files.message(self.attached, message) if self.attached else message
-        answered = self._try(text)
-        if answered:
-            self.attached.clear()
-        elif self.reader.interactive:
-            self.draft = message
+        n_turns, answered = self.chat.n_turns, False
+        try:
+            answered = self._try(text)
+        except Exception:
+            answered = self.chat.n_turns > n_turns
+            raise
+        finally:
+            if answered:
+                self.attached.clear()
+            elif self.reader.interactive:
+                self.draft = message
 
     def _try(self, text: str) -> bool:
         try:

@@ -5,9 +5,7 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from localllm.cli.settings import Chosen, Settings, nearest
 from localllm.cli.streams import echo
 from localllm.cli.verbose import tell
 from localllm.errors import INTERRUPTED, LocalllmError, UsageError
+from localllm.runtime.shortage import shortage
 from localllm.signals import Terminated, as_exceptions
 from localllm.terminal.safe import visible
 
@@ -268,7 +267,7 @@ def _failed(error: Exception) -> int:
     if isinstance(error, OSError) and streams.is_broken_pipe(error):
         streams.give_up()
         return 1
-    if limit := _limit(error):
+    if limit := shortage(error):
         _complain(limit)
         return 1
     if isinstance(error, OSError) and streams.is_outputs(error):
@@ -276,25 +275,6 @@ def _failed(error: Exception) -> int:
         _complain(f"the output cannot be written: {error.strerror}")
         return 1
     return _bug(error)
-
-
-_UNMAPPED = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
-"""How the loader of libraries says that memory was short."""
-
-
-def _limit(error: BaseException) -> str:
-    """What the system has no more of, if an error is about that, or comes from one that is."""
-    cause: BaseException | None = error
-    while cause:
-        number = getattr(cause, "errno", None)
-        if isinstance(cause, MemoryError) or number == errno.ENOMEM or _UNMAPPED.search(str(cause)):
-            return "not enough memory"
-        if number in (errno.EMFILE, errno.ENFILE):
-            return "the system lets this process open no more files (ulimit -n)"
-        if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
-            return "the system lets this process start no more threads (ulimit -u, or memory)"
-        cause = cause.__cause__ or cause.__context__
-    return ""
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from localllm.engine.options import EngineOptions, EngineStatus
 from localllm.engine.queue import FairQueue
 from localllm.engine.request import Ended, Event, Failed, OnEvent, Request
 from localllm.engine.turns import EngineContext, Turns
-from localllm.errors import LocalllmError, QueueFullError, UsageError
+from localllm.errors import LocalllmError, QueueFullError, ShortageError, UsageError
 from localllm.generate.answer import TextModel, new_sequence
 from localllm.generate.params import Sampling
 from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import sampler_of
 from localllm.generate.sequence import AnswerSequence
+from localllm.runtime.shortage import shortage
 from localllm.runtime.system import available_memory
 
 MAX_ANSWERS = 128
@@ -80,7 +81,11 @@ class Engine:
         self._moved = time.monotonic()
         """When the loop last came to the end of a turn, or had nothing to do."""
         self._thread = threading.Thread(target=self._run, name="localllm-engine", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # the system lets no more threads start
+            self._context.close()
+            raise
 
     def submit(self, request: Request, on_event: OnEvent) -> Handle:
         """Have a request answered; any thread may call this. on_event is called in the engine's thread.
@@ -211,11 +216,14 @@ class Engine:
         try:
             while self._turn():
                 pass
-        except BaseException as error:
-            _log.critical("the engine's loop has failed", exc_info=error)
-            self._error = (
-                f"{type(error).__name__}: {error}" if isinstance(error, LocalllmError) else type(error).__name__
-            )
+        except BaseException as raised:
+            text = shortage(raised)
+            error = ShortageError(text) if text else raised
+            if isinstance(error, LocalllmError):
+                _log.error("the engine has stopped: %s", error)
+            else:
+                _log.critical("the engine's loop has failed", exc_info=error)
+            self._error = str(error) if isinstance(error, LocalllmError) else type(error).__name__
             self._abandon(error)
         finally:
             if self._cache:
@@ -287,8 +295,8 @@ class Engine:
             return [lane.job for lane in self._queue.remove(lambda _: True)]
 
     def _abandon(self, error: BaseException) -> None:
-        """Tell every request that the loop has failed."""
-        told = LocalllmError(f"the engine has stopped: {self._error}")
+        """Tell every request why the loop has failed."""
+        told = error if isinstance(error, LocalllmError) else LocalllmError(f"the engine has stopped: {self._error}")
         for job in {lane.job for lane in self._turns.lanes} | set(self._left()) | set(self._leaving):
             job.fail(told)
         self._turns.lanes = []

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localllm.engine.request import Ended, Event, Failed, OnEvent, Reading, Request, Said
-from localllm.errors import LocalllmError
+from localllm.errors import LocalllmError, ShortageError
 from localllm.generate.piece import Piece, TokenLogprob
 from localllm.generate.sequence import AnswerSequence
+from localllm.runtime.shortage import shortage
 
 _log = logging.getLogger("localllm.engine")
 
@@ -167,6 +168,8 @@ class Job:
         """Have an error told; nothing follows."""
         if self.done:
             return
+        if text := shortage(error):
+            error = ShortageError(text)
         if not isinstance(error, LocalllmError):
             _log.error("a request failed", exc_info=error)
             error = LocalllmError(f"this request failed: {type(error).__name__} (the log has more)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 
-from localllm.errors import FileError
+from localllm.errors import ChangedError, FileError
 from localllm.gate.check import Place, check
 from localllm.gate.header import MAX_TENSORS
 
@@ -21,11 +21,11 @@ def regular(path: str, mode: int) -> int:
     return mode
 
 
-@check("size and time of a mapped file, before each pass", "as when it was opened", 50, 51, error=FileError)
+@check("size and time of a mapped file, before each pass", "as when it was opened", 50, 51, error=ChangedError)
 def unchanged(path: str, opened: tuple[int, int], now: tuple[int, int]) -> tuple[int, int]:
     """Sizes in bytes, and times of the last write: reading a page that was cut off kills the process."""
     if now != opened:
-        raise FileError(f"{path}: changed while in use (size {opened[0]}, now {now[0]}): load it again")
+        raise ChangedError(f"{path}: changed while in use (size {opened[0]}, now {now[0]}): load it again")
     return now
 
 

@@ -90,7 +90,7 @@ class DiskTier:
     def use(self, path: Sequence[Node], moment: KeptMoment | None) -> None:
         """A way was used or is new: write what is not there, and note the time."""
         kept = [k for k in (*path, *([moment] if moment else ())) if k.file or k.content is not None]
-        if not self._begun or (self._saved is None and self._thread is None):
+        if not self._begun or (self._saved is None and self._thread is None) or not self._is_running():
             return
         for k in kept:
             if not k.file and not k.is_waiting and self._waiting_bytes < _MOST_WAITING:
@@ -142,10 +142,21 @@ class DiskTier:
     # --- the thread
 
     def _submit(self, job: Callable[[], None]) -> None:
-        self._jobs.put(job)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="prompt cache", daemon=True)
-            self._thread.start()
+        if self._is_running():
+            self._jobs.put(job)
+
+    def _is_running(self) -> bool:
+        """Start the thread, if need be; False where the system lets none start."""
+        if self._thread is not None:
+            return True
+        thread = threading.Thread(target=self._work, name="prompt cache", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._complain("prompts are not kept on disk", error)
+            return False
+        self._thread = thread
+        return True
 
     def _work(self) -> None:
         if sys.platform == "linux":  # there it is this thread alone

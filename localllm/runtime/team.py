@@ -25,6 +25,7 @@ from localllm.runtime.arrays import ALIGNMENT, aligned
 from localllm.runtime.plan import Bound
 from localllm.runtime.system import yield_address
 from localllm.runtime.turn import Turn, after_fork
+from localllm.signals import whole
 
 _SPINS = 2000
 """Looks at a word before the first sched_yield: some 50 microseconds."""
@@ -111,6 +112,7 @@ class Team:
             start = time.perf_counter()
             quick = plan.seconds_a_row * rows < _QUICK_SECONDS
             self._job[:] = (plan.address, len(plan), cancel.ctypes.data, CALLER if quick else 0)
+            self._start(int(quick))
             if quick:
                 self._help(1)
                 self._call(self._job_address, self._first)
@@ -139,11 +141,16 @@ class Team:
         if interrupted:
             raise interrupted
 
-    def _help(self, first: int) -> None:
-        """Start the helpers from number `first` on, or wake them."""
+    @whole
+    def _start(self, first: int) -> None:
+        """Start the helpers from number `first` on that do not run yet; before a job is posted: where the system lets
+        none start (RuntimeError), nobody would work at it."""
         while self._started > first:
             self._helpers[self._started - 1].start()
             self._started -= 1
+
+    def _help(self, first: int) -> None:
+        """Wake the helpers from number `first` on, if any sleeps."""
         if True in self._asleep[first:]:
             self._wake(first)
 

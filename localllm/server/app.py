@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -22,13 +21,12 @@ from localllm.errors import LocalllmError
 from localllm.server import openapi, page
 from localllm.server.call import Call, Server, read_body
 from localllm.server.dialects import DIALECTS
-from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error
+from localllm.server.endpoint import ApiError, Dialect, Endpoint, api_error, unforeseen
 from localllm.server.guard import Guard
 from localllm.server.metrics import Metrics
 from localllm.server.models import Models
 from localllm.server.options import ServerOptions
 
-log = logging.getLogger("localllm.server")
 _json = msgspec.json.Encoder().encode
 
 
@@ -127,10 +125,8 @@ def _run(server: Server, dialect: Dialect, endpoint: Endpoint) -> Callable[[Requ
             return error_response(dialect, server.models.without_paths(error))
         except LocalllmError as error:
             return error_response(dialect, server.models.without_paths(api_error(error)))
-        except Exception:
-            log.exception("request %s: %s", call.id, endpoint.path)
-            text = f"an error within the server (request {call.id}); its log says more"
-            return error_response(dialect, ApiError(500, text))
+        except Exception as error:
+            return error_response(dialect, unforeseen(error, call.id))
         return result if isinstance(result, Response) else json_response(result)
 
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +11,21 @@ import msgspec
 
 from localllm.errors import (
     Cancelled,
+    ChangedError,
     ContextFullError,
     LocalllmError,
     NotEnoughMemoryError,
     QueueFullError,
+    ShortageError,
     StoreError,
     TemplateError,
     TokenizerError,
     UnsupportedError,
     UsageError,
 )
+from localllm.runtime.shortage import shortage
 
+log = logging.getLogger("localllm.server")
 KINDS = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
@@ -61,6 +66,8 @@ _STATUS: tuple[tuple[type[LocalllmError], int, str | None], ...] = (
     (StoreError, 404, None),
     (NotEnoughMemoryError, 503, None),
     (Cancelled, 503, None),
+    (ChangedError, 503, None),
+    (ShortageError, 503, None),
     (LocalllmError, 500, None),
 )
 """Errors of the rooms below -> status and kind; the first that fits."""
@@ -72,6 +79,16 @@ def api_error(error: LocalllmError) -> ApiError:
     status, kind = next((status, kind) for family, status, kind in _STATUS if isinstance(error, family))
     retry_after = _RETRY_SECONDS if status in (429, 503) else None
     return ApiError(status, " ".join(str(error).split()), kind, retry_after=retry_after)
+
+
+def unforeseen(error: Exception, request_id: str) -> ApiError:
+    """An error that nobody raised on purpose, as clients are told of it; the log has all of it, unless it is only that
+    the system gave no more memory, threads or files."""
+    if text := shortage(error):
+        log.error("request %s: %s", request_id, text)
+        return api_error(ShortageError(text))
+    log.error("request %s", request_id, exc_info=error)
+    return ApiError(500, f"an error within the server (request {request_id}); its log says more")
 
 
 Handler = Callable[["Any"], Awaitable[Any]]

@@ -79,18 +79,23 @@ class Served:
 @dataclass
 class Loaded:
     """A model in memory. `expires`: when it is dropped (monotonic seconds), unless a call
-    comes before; `n_bytes`: of its file."""
+    comes before; `n_bytes`: of its file; `origin`: what that was when it was loaded."""
 
     served: Served
     n_bytes: int
     keep_alive: float
+    origin: Origin
     last_used: float = 0.0
+    n_answering: int = 0
+    """Calls that use it."""
 
     @property
     def expires(self) -> float:
         return self.last_used + self.keep_alive
 
 
+Origin = tuple[str, tuple[tuple[int, ...], ...]]
+"""A path, and device, inode, size and time of the last write of each part; no parts where one is gone."""
 Load = Callable[[str], tuple[Any, ServedEngine | None]]
 """Path -> model and engine; it may take long, and runs in a thread."""
 
@@ -191,7 +196,11 @@ class Models:
             loaded = await self._get(name)
             if keep_alive is not None:
                 loaded.keep_alive = FOREVER if keep_alive < 0 else keep_alive
-            yield loaded.served if asked == name else replace(loaded.served, name=asked)
+            loaded.n_answering += 1
+            try:
+                yield loaded.served if asked == name else replace(loaded.served, name=asked)
+            finally:
+                loaded.n_answering -= 1
         finally:
             self._users[name] -= 1
             if name in self._loaded:
@@ -222,7 +231,7 @@ class Models:
         return self._lock
 
     async def _get(self, name: str) -> Loaded:
-        await self._drop_failed(name)
+        await self._drop_stale(name)
         while (loaded := self._loaded.get(name)) is None:
             if name not in self._loading:
                 self._loading[name] = asyncio.ensure_future(self._load_in_turn(name))
@@ -230,15 +239,24 @@ class Models:
             await asyncio.shield(self._loading[name])
         return loaded
 
-    async def _drop_failed(self, name: str) -> None:
-        """A model whose engine has come to an error is loaded anew: those who waited for it were told."""
+    async def _drop_stale(self, name: str) -> None:
+        """A model that is to be loaded anew goes."""
         loaded = self._loaded.get(name)
-        engine = None if loaded is None else loaded.served.engine
-        if engine is not None and engine.status().error:
+        if loaded is not None and self._why_anew(loaded):
             async with self._turn():
-                if self._loaded.get(name) is loaded:
-                    log.error("the engine of %s has failed: it is loaded anew", name)
+                if self._loaded.get(name) is loaded and (why := self._why_anew(loaded)):
+                    log.warning("%s %s: it is loaded anew", name, why)
                     await self._drop(name)
+
+    def _why_anew(self, loaded: Loaded) -> str:
+        """Why a model is not the one that is asked for any more: its engine has come to an error (those who waited for
+        it were told), or another file has its name and nobody is reading answers of the old one. A file that is gone
+        is still mapped, and goes on."""
+        engine = loaded.served.engine
+        if engine is not None and engine.status().error:
+            return "has failed"
+        now = _origin(self.library.files().get(loaded.served.name, loaded.origin[0]))
+        return "is another file now" if now[1] and now != loaded.origin and not loaded.n_answering else ""
 
     async def _load_in_turn(self, name: str) -> None:
         try:
@@ -250,7 +268,7 @@ class Models:
 
     async def _load_now(self, name: str) -> Loaded:
         path = self.library.files()[name]
-        n_bytes = self.n_bytes(name)
+        origin, n_bytes = _origin(path), self.n_bytes(name)
         while self._loaded and sum(loaded.n_bytes for loaded in self._loaded.values()) + n_bytes > self._n_bytes:
             await self._make_room(name)
         try:
@@ -258,7 +276,7 @@ class Models:
                 begun = time.monotonic()
                 try:
                     model, engine = await asyncio.to_thread(self._load, path)
-                except NotEnoughMemoryError:
+                except (NotEnoughMemoryError, MemoryError):
                     if not self._idle():
                         raise
                     await self._make_room(name)
@@ -272,7 +290,7 @@ class Models:
         log.info("%s is loaded (%.1f s)", name, time.monotonic() - begun)
         served = Served(name, model, engine, self.created(name), Embeddings(model, self._pooling))
         keep_alive = FOREVER if name == self._pinned else self._keep_alive
-        return Loaded(served, n_bytes, keep_alive, last_used=time.monotonic())
+        return Loaded(served, n_bytes, keep_alive, origin, last_used=time.monotonic())
 
     async def _make_room(self, name: str) -> None:
         """Drop the model that was used least recently, and is not answering."""
@@ -335,6 +353,14 @@ class Models:
         for loaded in self.loaded():
             _close(loaded.served)
         self._loaded.clear()
+
+
+def _origin(path: str) -> Origin:
+    try:
+        found = [os.stat(part) for part in part_names(path)]
+    except OSError:
+        return path, ()
+    return path, tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in found)
 
 
 def _close(served: Served) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -14,9 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from localllm.errors import LocalllmError
 from localllm.server.call import Call
-from localllm.server.endpoint import ApiError, Named, api_error
+from localllm.server.endpoint import ApiError, Named, api_error, unforeseen
 
-log = logging.getLogger("localllm.server")
 _json = msgspec.json.Encoder().encode
 Items = AsyncGenerator[Any, None]
 
@@ -74,9 +72,8 @@ async def _frames(
             yield frame(item)
     except (ApiError, LocalllmError) as error:
         told = error if isinstance(error, ApiError) else api_error(error)
-    except Exception:
-        log.exception("request %s", call.id)
-        told = ApiError(500, f"an error within the server (request {call.id}); its log says more")
+    except Exception as error:
+        told = unforeseen(error, call.id)
     else:
         return
     for item in call.dialect.told_in_stream(call.server.models.without_paths(told)):

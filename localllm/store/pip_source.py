@@ -44,9 +44,11 @@ def _run_pip(source: PipSource, folder: Path, text: str, report: Progress) -> No
     command = [sys.executable, *_COMMAND, *_OPTIONS, "--dest", str(folder), source.requirement]
     # A file takes what pip says: a pipe that nobody reads would stop it once full.
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | {"TMPDIR": str(folder / "tmp")}
-        )
+        environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
+        except OSError as error:
+            raise StoreError(f"pip cannot be started: {error.strerror}") from None
         try:
             while process.poll() is None:
                 report(text, min(_largest_wheel(folder), source.size), source.size)

@@ -1,7 +1,8 @@
 """Processes under limits: python -m tests.running.limits [--limits 40] [--only run,chat,serve]
 
 Each command runs under so many limits of its address space (RLIMIT_AS), from what Python needs to what all of it needs,
-and under a few of open files and sizes of files. It ends well, or with status 1 and one line; never by a signal.
+and under a few of open files, sizes of files and threads. It ends well, or with status 1 and one line; never by a
+signal.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FOREIGN = ("OpenBLAS error: Memory allocation still failed", "localllm: ")
 
 @dataclass(frozen=True)
 class Kind:
-    """A limit, as `resource` calls it."""
+    """A limit, as `resource` calls it, or THREADS."""
 
     name: str
     values: Sequence[int]
@@ -47,19 +48,27 @@ def spread(n: int) -> Kind:
     return Kind("RLIMIT_AS", [int(LOWEST * (HIGHEST / LOWEST) ** (i / max(1, n - 1))) for i in range(n)])
 
 
-OTHERS = (Kind("RLIMIT_NOFILE", (5, 6, 8, 12)), Kind("RLIMIT_FSIZE", (0, 1000, 1 << 16)))
+THREADS = "threads"
+"""See `few_threads`."""
+OTHERS = (
+    Kind("RLIMIT_NOFILE", (5, 6, 8, 12)), Kind("RLIMIT_FSIZE", (0, 1000, 1 << 16)), Kind(THREADS, range(8)),
+)  # fmt: skip
 
 
 def limited(arguments: Iterable[str], kind: str, value: int) -> tuple[int, str]:
     """Status and standard error of `localllm`; a server is ended once it serves. AssertionError where it hangs."""
 
+    module = ["tests.running.few_threads", str(value)] if kind == THREADS else ["localllm"]
+
     def limit() -> None:
+        if kind == THREADS:
+            return
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(getattr(resource, kind), (value, value))
 
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "localllm", *arguments], cwd=ROOT, preexec_fn=limit,
+            [sys.executable, "-m", *module, *arguments], cwd=ROOT, preexec_fn=limit,
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
         try:

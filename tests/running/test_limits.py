@@ -26,6 +26,16 @@ def test_some_limits(tmp_path):
     assert ends.total() == 5
 
 
+@pytest.mark.slow
+def test_few_threads(tmp_path):
+    """Nothing waits for a thread that could not be started."""
+    kinds = (Kind(limits.THREADS, (0, 1, 3)),)
+    ends, wrong = limits.run(tmp_path, kinds, tuple(limits.COMMANDS))
+    assert not wrong, "\n\n".join(wrong)
+    assert ends.total() == 9
+    assert all(ends[f"{name} {limits.THREADS} 1"] for name in limits.COMMANDS)
+
+
 def loader(text):
     """As llvmlite tells that its library could not be mapped."""
     error = OSError("Could not find/load shared object file 'libllvmlite.so'")

@@ -111,3 +111,24 @@ def test_contexts_take_turns(model):
 
 def ids_of(seed):
     return [int(i) for i in np.random.default_rng(seed).integers(0, tiny_models.N_VOCAB, 30)]
+
+
+@pytest.mark.parametrize("n_started", [0, 1, 2])
+def test_helpers_that_cannot_be_started(model, n_started, monkeypatch):
+    """It ends in an error, not in a wait for a helper that is not there; once they can be, it goes on."""
+    ids = ids_of(1)
+    expected = model.logits(ids)
+    start, left = threading._start_new_thread, [n_started]  # type: ignore[attr-defined]
+
+    def few(*given):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        return start(*given)
+
+    with LoadedModel.load(model.path, n_ctx=2048, n_threads=3) as other:
+        monkeypatch.setattr(threading, "_start_new_thread", few)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            other.logits(ids)
+        monkeypatch.undo()
+        assert np.array_equal(other.logits(ids), expected)
