@@ -274,7 +274,7 @@ def size(rng: Random, layout: Layout, other: Layout, keys: tuple[str, ...]) -> N
     info = rng.choice(layout.infos)
     old = rng.choice(info.dims)
     new = max(1, rng.choice((old // 2, old * 2, old - 32, old + 32, old - 8, old + 8, old + 1, old - 1, 1, 32, 64)))
-    part = rng.choice((b"", b"", info.name.split(b".")[-2]))
+    part = rng.choice((b"", b"", info.name.split(b".")[-2:][0]))
     for i, info in enumerate(layout.infos):
         if old in info.dims and part in info.name:
             shape = tuple(new if x == old else x for x in info.dims)
@@ -386,10 +386,8 @@ def order(rng: Random, layout: Layout, other: Layout, keys: tuple[str, ...]) -> 
 
 def counts(rng: Random, layout: Layout, other: Layout, keys: tuple[str, ...]) -> None:
     n_infos, n_pairs = len(layout.infos), len(layout.pairs)
-    if rng.randrange(2):
-        layout.counts = max(0, n_infos + rng.choice((-3, -1, 1, 3))), n_pairs
-    else:
-        layout.counts = n_infos, max(0, n_pairs + rng.choice((-3, -1, 1, 3)))
+    of_infos, by = rng.randrange(2), rng.choice((-3, -1, 1, 3))
+    layout.counts = (max(0, n_infos + by), n_pairs) if of_infos else (n_infos, max(0, n_pairs + by))
 
 
 EDITS: tuple[tuple[Edit, int], ...] = (
