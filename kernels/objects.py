@@ -211,7 +211,10 @@ def _prune(keys: Iterable[Key]) -> None:
     now = time.time()
     with suppress(OSError):
         for key in keys:
-            for _, old in _by_age(folder().glob(f"{key}.*.o"))[_KEPT_VERSIONS:]:
+            others = (
+                old for old in folder().glob(f"{key}.*.o") if old != path(key)
+            )  # the clock may have been set back
+            for _, old in _by_age(others)[_KEPT_VERSIONS - 1 :]:
                 old.unlink(missing_ok=True)
         for changed, part in _by_age(folder().glob(f"*{_PART}")):
             if now - changed > _STALE:

@@ -178,14 +178,15 @@ class Database:
     # --- what there is
 
     def conversations(self, limit: int = -1) -> list[Conversation]:
-        """Those that have messages, the newest first."""
+        """Those that have messages, the newest first: by their messages, as the clock may have been set back."""
         with self._explained():
             rows = self._db.execute(
                 """SELECT c.id, coalesce(c.name, ''), c.model, c.system, c.changed, coalesce(c.holder, ''), count(m.id),
                 (SELECT substr(content, 1, 200) FROM messages
                  WHERE conversation = c.id AND state != :gone ORDER BY id LIMIT 1)
                 FROM conversations c JOIN messages m ON m.conversation = c.id AND m.state != :gone
-                GROUP BY c.id ORDER BY c.changed DESC, c.id DESC LIMIT :limit""",
+                GROUP BY c.id
+                ORDER BY (SELECT max(id) FROM messages WHERE conversation = c.id) DESC LIMIT :limit""",
                 {"gone": REPLACED, "limit": limit},
             )
             return [Conversation(*row) for row in rows]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.chat.database import (
@@ -21,6 +24,7 @@ from localllm.chat.database import (
 )
 from localllm.chat.places import database_path
 from localllm.errors import UsageError
+from localllm.runtime.system import text_of
 
 if TYPE_CHECKING:
     from localllm.generate.reply import Part, Reply
@@ -31,25 +35,35 @@ _BATCH_SECONDS = 0.25
 """Between two commits, then."""
 
 
+_UNKNOWN = ""
+"""The start of a process where the system does not tell it."""
+
+
 def this_process() -> str:
     """How this process is told from those before and after it that have its number."""
-    import psutil
-
-    return _holder(psutil.Process())
+    return f"{os.getpid()}:{_start(os.getpid())}"
 
 
 def is_alive(holder: str) -> bool:
-    """Whether the process is still there."""
+    """Whether the process is still there; also where the system does not tell."""
+    number, _, start = holder.partition(":")
+    return number.isdecimal() and _start(int(number)) in (start, _UNKNOWN)
+
+
+def _start(number: int) -> str | None:
+    """When a process was started, whatever has become of the clock since; None: it is not there. psutil's time moves
+    with the clock on Linux, where the kernel counts from the boot (proc_pid_stat(5), field 22)."""
+    if sys.platform == "linux":
+        fields = text_of(Path(f"/proc/{number}/stat")).rpartition(")")[2].split()
+        if fields:
+            return f"{text_of(Path('/proc/sys/kernel/random/boot_id'))[:8]}.{fields[19]}"
+        return None if text_of(Path("/proc/self/stat")) else _UNKNOWN
     import psutil
 
     try:
-        return _holder(psutil.Process(int(holder.partition(":")[0]))) == holder
-    except (psutil.Error, ValueError):
-        return False
-
-
-def _holder(process: object) -> str:
-    return f"{process.pid}:{process.create_time():.2f}"  # type: ignore[attr-defined]  # psutil has no types
+        return f"{psutil.Process(number).create_time():.2f}"
+    except psutil.Error:
+        return None
 
 
 class Keeping:

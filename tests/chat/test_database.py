@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,14 @@ def test_the_newest_first_and_empty_ones_not_at_all(db):
         db.add(conversation, "user", "x")
     assert [c.id for c in db.conversations()] == [one, two]
     assert [c.id for c in db.conversations(1)] == [one]
+
+
+def test_the_newest_is_the_one_that_was_said_last_whatever_the_clock_says(db, monkeypatch):
+    one, two = (db.begin("m", "", "") for _ in range(2))
+    db.add(one, "user", "x")
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    db.add(two, "user", "x")
+    assert [c.id for c in db.conversations()] == [two, one]
 
 
 def test_deleted_with_all_that_belongs_to_it(db):

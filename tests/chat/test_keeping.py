@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import sys
+import time
 
 import pytest
 
@@ -145,10 +147,7 @@ class TestInterrupted:
 
 def test_one_that_another_chat_has_open_is_copied(say):
     say("hi", "/save mine", keeps=True)
-    import psutil
-
-    parent = psutil.Process(os.getppid())
-    hold(f"{parent.pid}:{parent.create_time():.2f}")
+    hold(f"{os.getppid()}:{module._start(os.getppid())}")
     said = say("/list", "/load mine", "yo", keeps=True)
     assert "(in another chat)" in said.err
     assert texts(0) == ["hi", "hello", "yo", "hello"]
@@ -177,6 +176,25 @@ def test_processes():
     assert not is_alive(GONE)
     assert not is_alive(f"{os.getpid()}:1.00")
     assert not is_alive("nonsense")
+
+
+def test_a_process_is_the_same_when_the_clock_is_set(monkeypatch):
+    """psutil adds the time of the boot, which moves with the clock."""
+    me, other = this_process(), os.getppid()
+    its = f"{other}:{module._start(other)}"
+    if sys.platform == "linux":
+        psutil_linux = pytest.importorskip("psutil._pslinux")
+        monkeypatch.setattr(psutil_linux, "boot_time", lambda: 1e9)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    assert this_process() == me
+    assert is_alive(its)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder /proc is Linux's")
+def test_where_the_system_does_not_tell_others_may_be_alive(monkeypatch):
+    monkeypatch.setattr(module, "text_of", lambda path: "")
+    assert is_alive(this_process())
+    assert is_alive(GONE)
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,13 @@ def new_id(prefix: str) -> str:
     return prefix + secrets.token_hex(16)
 
 
+_LAST_SECOND = 253402300799.0
+"""Of the year 9999: a file may bear any time."""
+
+
 def timestamp(seconds: float) -> str:
     """Seconds since 1970 as RFC 3339 has it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return datetime.fromtimestamp(min(max(seconds, 0.0), _LAST_SECOND), UTC).isoformat().replace("+00:00", "Z")
 
 
 def now() -> int:
