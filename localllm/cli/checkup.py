@@ -154,9 +154,7 @@ def _kernels(_report: Report) -> Facts:
 
 
 def _memory(report: Report) -> Facts:
-    import psutil
-
-    from localllm.runtime.system import free_memory
+    from localllm.runtime.system import free_memory, swap_memory, total_memory
 
     free = free_memory()
     if free.n_bytes < _LOW_MEMORY:
@@ -165,10 +163,10 @@ def _memory(report: Report) -> Facts:
             "or take a smaller model"
         )
     return {
-        "total_bytes": psutil.virtual_memory().total,
+        "total_bytes": total_memory(),
         "free_bytes": free.n_bytes,
         "limited_by": free.limit,
-        "swap_bytes": psutil.swap_memory().total,
+        "swap_bytes": swap_memory(),
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -56,7 +57,30 @@ def _system_memory(root: Path) -> int:
             return int(line.split()[1]) << 10
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    try:
+        return int(psutil.virtual_memory().available)
+    except OSError:  # Linux without /proc: what is free, without what pages of files would give back
+        return os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE
+
+
+def total_memory() -> int:
+    """Bytes that the machine has."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().total)
+    except OSError:
+        return os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+
+
+def swap_memory() -> int:
+    """Bytes that memory may be moved out to; 0 where the system does not tell."""
+    import psutil
+
+    try:
+        return int(psutil.swap_memory().total)
+    except OSError:
+        return 0
 
 
 _CGROUP_FILES = (

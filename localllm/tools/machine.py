@@ -11,7 +11,7 @@ from typing import Any
 
 from localllm.kernels.simd.targets import current, host_features
 from localllm.runtime.processors import Processors, processor_name, processors
-from localllm.runtime.system import ROOT, text_of
+from localllm.runtime.system import ROOT, text_of, total_memory
 
 _CONTAINERS = {".dockerenv": "Docker", "run/.containerenv": "Podman"}
 """Files that are there inside of a container."""
@@ -50,14 +50,11 @@ class Machine:
 
 def machine() -> Machine:
     """This one."""
-    import psutil
-
     target = current()
     features = tuple(name for name in target.optional if name in host_features())
-    memory = int(psutil.virtual_memory().total)
     kernel = f"{platform.system()} {platform.release()}"
     return Machine(
-        processor_name(), processors(), target.name, features, memory, _system(), kernel, inside()
+        processor_name(), processors(), target.name, features, total_memory(), _system(), kernel, inside()
     )  # fmt: skip
 
 

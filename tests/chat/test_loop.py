@@ -169,3 +169,30 @@ class TestMultiLine:
 
     def test_a_command_word_inside_is_text(self, say):
         assert say('"""', "what is", "/bye", '"""').out == "hello\n"
+
+
+class Short(FakeModel):
+    """Its second answer ends for want of memory, after the first words."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = 9
+
+    def logits_after(self, cells):
+        self.left -= 1
+        if self.left == 0:
+            raise MemoryError
+        return super().logits_after(cells)
+
+
+def test_want_of_memory_does_not_end_the_chat(say):
+    said = say("hi", "more", "again", model=Short())
+    assert said.status == 0
+    assert said.err == "localllm: not enough memory\n"
+    assert said.out == "hello\nh\nhello\n"
+    assert [m["content"] for m in said.chat.messages] == ["hi", "hello", "more", "h", "again", "hello"]
+
+
+def test_want_of_memory_ends_a_chat_over_a_pipe(say):
+    with pytest.raises(MemoryError):
+        say("hi", "more", "again", model=Short(), interactive=False)

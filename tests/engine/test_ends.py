@@ -9,7 +9,7 @@ import time
 import pytest
 
 from localllm.engine.request import Ended, Failed
-from localllm.errors import LocalllmError, NotFiniteError
+from localllm.errors import LocalllmError, NotFiniteError, ShortageError
 from tests.engine.driving import WAIT, Listener, request, start
 from tests.generate.fake import ALPHABET, FakeModel
 
@@ -232,6 +232,27 @@ class TestFaults:
             engine.submit(request("2:"), listeners[1])
         assert not engine.status().alive
         assert engine.status().error == "RuntimeError"
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [(MemoryError(), "not enough memory"), (RuntimeError("can't start new thread"), "no more threads")],
+    )
+    def test_what_the_system_gives_no_more_of(self, make, caplog, error, words):
+        """Named as such, to all that were answered, and without a trace in the log."""
+        engine = make(n_seq=2)
+
+        def short(_context):
+            raise error
+
+        engine._context.before_pass = short
+        listener = Listener()
+        engine.submit(request("1:"), listener)
+        listener.ended()
+        (failed,) = listener.of(Failed)
+        assert isinstance(failed.error, ShortageError)
+        assert words in str(failed.error)
+        assert words in engine.status().error
+        assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("n_requests", [100, pytest.param(1000, marks=pytest.mark.slow)])

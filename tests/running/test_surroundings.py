@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.kernels import objects
 from tests.server import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,53 @@ def test_the_folder_is_gone(path, tmp_path):
     done = subprocess.run(
         ["sh", "-c", 'cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", gone, *line(path)],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == answer(path)
+
+
+def nowhere(**more):
+    """The environment of a user whose folders nobody may write to, not even root."""
+    gone = ("LOCALLLM_CACHE", "LOCALLLM_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in gone}
+    return kept | {"HOME": "/proc/none", "PYTHONPATH": str(ROOT)} | more
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that root may not write to")
+def test_a_home_and_a_folder_that_cannot_be_written_to(path):
+    kernels = nowhere(LOCALLLM_CACHE=str(objects.root().parent))
+    done = subprocess.run(
+        line(path), cwd="/proc", env=kernels, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", answer(path))
+    done = subprocess.run(
+        [sys.executable, "-m", "localllm", "chat", path, "--keep", "-n", "4", "--no-stats"],
+        cwd="/proc", env=kernels, input=b"hi\n", capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"/proc/none/.local/share/localllm/conversations.db: ")
+    assert done.stderr.endswith(b"; this chat is not kept\n")
+    done = subprocess.run(
+        line(path), env=nowhere(), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert b"set LOCALLLM_CACHE" in done.stderr
+
+
+def is_ours(folder):
+    """Whether a process of root may have a view of the disks of its own, with nothing in a folder."""
+    hide = ["unshare", "-m", "mount", "-t", "tmpfs", "none", folder]
+    return shutil.which("unshare") is not None and not subprocess.run(hide, capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/dev/shm", "/sys"])
+def test_without_a_folder_of_the_system(path, folder):
+    if sys.platform != "linux" or not is_ours(folder):
+        pytest.skip("needs Linux, and root")
+    hidden = f'mount -t tmpfs -o ro,size=4k none {folder} && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", hidden, "sh", *line(path)], cwd=ROOT, stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == answer(path)

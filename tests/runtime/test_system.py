@@ -84,3 +84,19 @@ def test_a_limit_of_addresses(tmp_path):
 def test_other_systems_are_asked_through_psutil(tmp_path, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=7 * MB))
     assert system.free_memory(tmp_path) == system.Free(7 * MB, "the machine")
+
+
+def test_linux_without_its_folder_of_processes(tmp_path, monkeypatch):
+    """psutil reads it, too."""
+
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+
+    total = system.total_memory()
+    for name in ("virtual_memory", "swap_memory"):
+        monkeypatch.setattr(f"psutil.{name}", gone)
+    free = system.free_memory(tmp_path)
+    assert 0 < free.n_bytes <= total
+    assert free.limit == "the machine"
+    assert system.total_memory() == pytest.approx(total, rel=0.01)
+    assert system.swap_memory() == 0

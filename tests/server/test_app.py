@@ -138,6 +138,23 @@ def test_no_secret_of_a_bug_is_told(toy, caplog):
     assert "secret" in caplog.text
 
 
+def test_want_of_memory_is_told_as_such(serve, caplog):
+    """By whatever comes to it; it may pass."""
+    served = serve()
+
+    def short(*_args, **_given):
+        raise MemoryError
+
+    served.engine.submit = short
+    for stream in (False, True):
+        body = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        told = served.client.post("/v1/chat/completions", json=body)
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        assert told.json()["error"]["message"] == "not enough memory"
+    assert served.client.get("/health").status_code == 200
+    assert "Traceback" not in caplog.text
+
+
 def test_unknown_paths_and_methods_have_the_shape_of_their_dialect(toy):
     client = toy().client
     assert client.get("/toy/none").json()["toy"] == "no such path"
