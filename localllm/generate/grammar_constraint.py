@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from localllm.errors import LocalllmError
+from localllm.errors import UsageError
 from localllm.generate.grammar_errors import DEAD_END
 from localllm.generate.token_mask import TokenMask
 
@@ -41,13 +41,13 @@ class GrammarConstraint:
         return self._finished or self._matcher.is_accepting()
 
     def mask(self, logits: NDArray[np.float32]) -> None:
-        """See Constraint. Raises LocalllmError where the grammar turns out too complex at this place."""
+        """See Constraint. Raises UsageError where the grammar turns out too complex at this place."""
         self._matcher.unsafe_compute_mask_ptr(self._mask.address, self._mask.n_bytes)
         self._check()
         self._mask.apply(logits)
 
     def accept(self, token: int) -> Sequence[int]:
-        """See Constraint. Raises LocalllmError for a token that the mask did not allow."""
+        """See Constraint. Raises UsageError for a token that the mask did not allow."""
         self._matcher.consume_token(token)
         self._check()
         forced: Sequence[int] = () if self._matcher.is_stopped() else self._matcher.compute_ff_tokens()
@@ -64,4 +64,4 @@ class GrammarConstraint:
             reason = self._matcher.get_error().split("\n", 1)[0]
             if reason.startswith(DEAD_END):
                 reason = "no token of this model leads on from here"
-            raise LocalllmError(f"the grammar cannot direct this answer any further: {reason:.200}")
+            raise UsageError(f"the grammar cannot direct this answer any further: {reason:.200}")

@@ -177,6 +177,8 @@ _WHOLE = frozenset(
 )  # fmt: skip
 _MAX_BREAKERS, _MAX_BREAKER_BYTES, _MAX_BREAKERS_BYTES = 64, 40, 512
 """How many, and their bytes: of one, as llama.cpp has it, and of all. Each is looked for in the whole vocabulary."""
+_MAX_STAGES, _MAX_SHOWN = 64, 80
+"""How many stages `samplers` may name: each runs for every token; and characters that are told of a wrong text."""
 
 
 def _check(name: str, value: Any, low: float, high: float) -> None:
@@ -216,7 +218,9 @@ def _breakers(texts: Iterable[str]) -> tuple[str, ...]:
         raise UsageError(f"dry_sequence_breakers has {len(kept)} texts: {_MAX_BREAKERS} are the most")
     for text in kept:
         if not 1 <= len(text.encode()) <= _MAX_BREAKER_BYTES:
-            raise UsageError(f"dry_sequence_breakers has {text!r}: it must have 1 to {_MAX_BREAKER_BYTES} bytes")
+            raise UsageError(
+                f"dry_sequence_breakers has {text!r:.{_MAX_SHOWN}}: it must have 1 to {_MAX_BREAKER_BYTES} bytes"
+            )
     if (n_bytes := len("".join(kept).encode())) > _MAX_BREAKERS_BYTES:
         raise UsageError(f"dry_sequence_breakers has {n_bytes} bytes: {_MAX_BREAKERS_BYTES} are the most")
     return kept
@@ -240,8 +244,10 @@ def stage_names(names: str | Iterable[str]) -> tuple[str, ...]:
     for name in names:
         known = _ALIASES.get(name.strip().lower())
         if known is None:
-            raise UsageError(f"samplers names {name!r}: there are {', '.join(SAMPLERS)}")
+            raise UsageError(f"samplers names {name!r:.{_MAX_SHOWN}}: there are {', '.join(SAMPLERS)}")
         found.append(known)
+    if len(found) > _MAX_STAGES:
+        raise UsageError(f"samplers names {len(found)} stages: {_MAX_STAGES} are the most")
     return tuple(found)
 
 

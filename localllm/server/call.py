@@ -24,6 +24,8 @@ _MAX_TOLD = 1000
 _BYTES_A_SECOND = 10_000
 """A body that comes more slowly is given up."""
 _MAX_NAME = 64
+_SHORT = 1 << 18
+"""Bytes of a body that is read on the spot; a longer one is in a thread, and the server goes on."""
 
 
 @dataclass
@@ -68,8 +70,15 @@ async def read_body(call: Call) -> Any:
     """The body as the endpoint's Struct. ApiError: 413 for one too long (before it is read), 400 for bad JSON."""
     assert call.endpoint.body
     raw = await _raw(call.request, call.server.options)
+    if len(raw) <= _SHORT:
+        return _decoded(call, raw)
+    return await asyncio.to_thread(_decoded, call, raw)
+
+
+def _decoded(call: Call, raw: bytes) -> Any:
     _check_depth(raw, call.server.options.max_depth)
     kind = call.endpoint.body
+    assert kind
     try:
         body = msgspec.json.decode(raw or b"{}", type=kind)
         _tell_unknown(call, raw, kind)

@@ -6,7 +6,7 @@ Nothing here belongs to a dialect: `openai_chat`, `openai_responses` and the oth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -250,7 +250,8 @@ async def start(served: Served, conversation: Conversation, sampling: Sampling, 
     that the template refuses, UsageError for a grammar that is wrong, QueueFullError.
     """
     served.generating()
-    return begin(served, await prepared_for(served, conversation), sampling, limits, call)
+    prepared = await prepared_for(served, conversation, lambda text: check_may_fit([text], served, "messages"))
+    return begin(served, prepared, sampling, limits, call)
 
 
 def begin(served: Served, prepared: Prepared, sampling: Sampling, limits: Limits, call: Call) -> Chat:
@@ -283,10 +284,12 @@ def converse(**fields: Any) -> Conversation:
         raise ApiError(400, str(error), param=error.where) from None
 
 
-async def prepared_for(served: Served, conversation: Conversation) -> Prepared:
+async def prepared_for(
+    served: Served, conversation: Conversation, check: Callable[[str], object] | None = None
+) -> Prepared:
     """Rendering and compiling a grammar can take a while: a thread does it, and the server goes on."""
     try:
-        return await asyncio.to_thread(prepare, served.model, conversation)
+        return await asyncio.to_thread(prepare, served.model, conversation, check)
     except ConversationError as error:
         raise ApiError(400, str(error), param=error.where) from None
 

@@ -23,8 +23,6 @@ from localllm.errors import LocalllmError, UsageError
 from localllm.signals import heard, status_of
 
 _BACKLOG = 2048
-_CLOSING_SECONDS = 10.0
-"""After so long a connection that was closed, and whose client does not read the rest, is cut."""
 _LAST_SECONDS = 5.0
 """What answers that were ended have for their last words."""
 
@@ -94,7 +92,7 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
 
     class Watched(H11Protocol):
         _head: asyncio.TimerHandle | None = None
-        _write: asyncio.TimerHandle | None = None
+        _reader: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -106,7 +104,7 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._unwatch_head()
-            self._unwatch_write()
+            self._unwatch_reader()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -118,20 +116,21 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._write = self._write or self.loop.call_later(limits.write_seconds, _cut, self.transport)
+            self._watch_reader()
 
         def resume_writing(self) -> None:
-            self._unwatch_write()
+            if not self.transport.is_closing():
+                self._unwatch_reader()
             super().resume_writing()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.transport.is_closing():
-                self.loop.call_later(_CLOSING_SECONDS, _cut, self.transport)
+                self._watch_reader()
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
-            self.loop.call_later(_CLOSING_SECONDS, _cut, self.transport)
+            self._watch_reader()
 
         def _is_busy(self) -> bool:
             """A request is being read or answered."""
@@ -140,15 +139,27 @@ def _protocol(limits: Limits, busy: ASGIApp) -> type[H11Protocol]:
         def _watch_head(self) -> None:
             self._head = self._head or self.loop.call_later(limits.header_seconds, _cut, self.transport)
 
+        def _watch_reader(self) -> None:
+            self._reader = self._reader or self._look_later()
+
+        def _look_later(self) -> asyncio.TimerHandle:
+            return self.loop.call_later(limits.write_seconds, self._look, self.transport.get_write_buffer_size())
+
+        def _look(self, before: int) -> None:
+            if self.transport.get_write_buffer_size() < before:
+                self._reader = self._look_later()
+            else:
+                _cut(self.transport)
+
         def _unwatch_head(self) -> None:
             if self._head is not None:
                 self._head.cancel()
                 self._head = None
 
-        def _unwatch_write(self) -> None:
-            if self._write is not None:
-                self._write.cancel()
-                self._write = None
+        def _unwatch_reader(self) -> None:
+            if self._reader is not None:
+                self._reader.cancel()
+                self._reader = None
 
     return Watched
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from localllm.engine.request import OnEvent, Request
 from localllm.errors import LocalllmError, NotEnoughMemoryError
@@ -21,9 +21,10 @@ from localllm.server.endpoint import ApiError, api_error
 from localllm.server.library import Library
 
 log = logging.getLogger("localllm.server")
+T = TypeVar("T")
 FOREVER = math.inf
 _SHORT = 4096
-"""Characters of a text that is tokenized on the spot; a longer one is in a thread."""
+"""Characters or tokens that are worked on on the spot; more are in a thread."""
 
 
 class ServedEngine(Protocol):
@@ -70,10 +71,12 @@ class Served:
 
     async def encode(self, text: str, add_special: bool = False, parse_special: bool = False) -> list[int]:
         """Ids of a text; other requests are answered while a long one is tokenized."""
-        encode = self.tokenizer().encode
-        if len(text) <= _SHORT:
-            return list(encode(text, add_special, parse_special))
-        return list(await asyncio.to_thread(encode, text, add_special, parse_special))
+        ids = await self.aside(len(text), self.tokenizer().encode, text, add_special, parse_special)
+        return list(ids)
+
+    async def aside(self, length: int, work: Callable[..., T], *given: Any) -> T:
+        """`work(*given)`, by a thread where so much is given that it takes a while."""
+        return work(*given) if length <= _SHORT else await asyncio.to_thread(work, *given)
 
 
 @dataclass

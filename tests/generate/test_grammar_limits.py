@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from localllm.errors import GrammarError, LocalllmError
+from localllm.errors import GrammarError, LocalllmError, UsageError
 from localllm.generate.grammar import Grammar, compile_grammar
 from localllm.generate.grammar_input import MAX_COMPILED
 from localllm.generate.grammar_repeats import written_out, written_out_lark
@@ -133,7 +133,7 @@ def test_what_grows_too_complex_on_the_way_is_an_error_and_is_forgotten(tokenize
     grammar = Grammar("lark", doubling(20))
     constraint = compile_grammar(tokenizer, grammar)()
     assert vocabulary_of(tokenizer).prototypes.get(grammar)
-    with pytest.raises(LocalllmError, match=r"the grammar cannot direct this answer any further: .*Too many items"):
+    with pytest.raises(UsageError, match=r"the grammar cannot direct this answer any further: .*Too many items"):
         steps(tokenizer, constraint, 9)
     assert vocabulary_of(tokenizer).prototypes.get(grammar) is None
 

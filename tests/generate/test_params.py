@@ -72,6 +72,22 @@ def test_options_are_the_fields():
 def test_names_of_stages():
     assert stage_names("penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature") == STAGE_NAMES
     assert stage_names("") == ()
+    assert len(stage_names(["top_k"] * 64)) == 64
+
+
+def test_too_many_stages_are_refused():
+    """Each runs for every token, on the thread that all answers share."""
+    with pytest.raises(UsageError, match="samplers names 65 stages: 64 are the most"):
+        stage_names(["top_k"] * 65)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("samplers", ("q" * 10_000,)), ("dry_sequence_breakers", ("q" * 10_000,))]
+)
+def test_a_long_name_is_not_repeated_as_a_whole(field, value):
+    with pytest.raises(UsageError) as error:
+        Sampling(**{field: value})
+    assert len(str(error.value)) < 300
 
 
 VALUES = {

@@ -155,6 +155,23 @@ def test_a_reader_who_stops_is_cut_off(start):
             server.control()
 
 
+@pytest.mark.slow
+def test_a_reader_who_is_slow_gets_all_and_is_not_cut_when_the_connection_has_ended(start):
+    """A timer that outlives its connection would find no transport, and write a traceback into the log."""
+    server = start(limits={"write_seconds": 0.5})
+    with server.ask("/tokenize", {"content": "a" * 500_000, "with_pieces": True}, "connection: close\r\n") as sock:
+        n = 0
+        while chunk := sock.recv(1 << 20):
+            n += len(chunk)
+            time.sleep(0.1)  # what makes it slow: all of it takes longer than write_seconds
+        assert n > 10_000_000
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        server.control()
+    server.end()
+    assert server.process.communicate()[1] == ""
+
+
 _ESTABLISHED = b"\1"
 """tcpi_state of Linux's tcp_info."""
 

@@ -76,8 +76,8 @@ class Prepared:
 
 
 @one_clock()
-def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
-    """Make a conversation ready for `model`.
+def prepare(model: DialogueModel, conversation: Conversation, check: Callable[[str], object] | None = None) -> Prepared:
+    """Make a conversation ready for `model`. check: sees the prompt before it is tokenized, and may raise.
 
     Raises TemplateError where the file's template refuses it, UsageError where tools or thinking ask for what this
     model or this installation cannot do.
@@ -92,6 +92,8 @@ def prepare(model: DialogueModel, conversation: Conversation) -> Prepared:
         row = GENERIC
     thinking = find_thinking(can.source, lambda text: tokenizer.special_id(text) is not None)
     prompt = _Prompt(template, conversation, row, thinking)
+    if check is not None:
+        check(prompt.text)
     reading = Reading(
         row if conversation.callable_tools or row.is_whole or row.drops else None,
         conversation.callable_tools,

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -13,6 +14,9 @@ from localllm.server.dialects.openai_chat import conversation
 from localllm.server.dialects.openai_chat_types import ChatBody
 from localllm.server.dialects.openai_common import refuse
 from localllm.server.endpoint import ApiError, Endpoint
+
+if TYPE_CHECKING:
+    from localllm.text.tokenizer import Tokenizer
 
 Mixed = str | int | list[str | int]
 """A text, a token, or a list of both."""
@@ -48,8 +52,11 @@ async def tokenize(call: Call) -> Tokens:
         ids = await mixed_ids(served, content, add_special, body.parse_special, "content")
         if not body.with_pieces:
             return Tokens([*ids])
-        tokenizer = served.tokenizer()
-        return Tokens([Piece(i, _text_or_bytes(tokenizer.token_bytes(i, special=True))) for i in ids])
+        return Tokens(await served.aside(len(ids), _pieces, served.tokenizer(), ids))
+
+
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[int | Piece]:
+    return [Piece(i, _text_or_bytes(tokenizer.token_bytes(i, special=True))) for i in ids]
 
 
 def _text_or_bytes(raw: bytes) -> str | list[int]:
@@ -91,9 +98,13 @@ class Content(msgspec.Struct):
 async def detokenize(call: Call) -> Content:
     async with call.model(call.body.model) as served:
         ids = await mixed_ids(served, call.body.tokens, add_special=False, param="tokens")
-        stream = served.tokenizer().stream(special=True)
-        text = "".join(map(stream.push, ids)) + stream.finish()
+        text = await served.aside(len(ids), _text, served.tokenizer(), ids)
         return Content(text, text)
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    stream = tokenizer.stream(special=True)
+    return "".join(map(stream.push, ids)) + stream.finish()
 
 
 class EmbeddingBody(msgspec.Struct):

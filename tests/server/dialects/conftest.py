@@ -13,7 +13,7 @@ def marked(monkeypatch):
     """Answers are read as tests.server.dialects.marked writes; a list of the conversations that were asked."""
     asked = []
 
-    def prepare(model, conversation):
+    def prepare(model, conversation, check=None):
         asked.append(conversation)
         return prepare_marked(model, conversation)
 

@@ -36,5 +36,5 @@ class MarkedParser(OutputParser):
         return []
 
 
-def prepare_marked(model, conversation):
+def prepare_marked(model, conversation, check=None):
     return Prepared("hi", [0, 8, 9], MarkedParser)
