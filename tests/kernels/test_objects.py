@@ -87,7 +87,7 @@ def test_a_damaged_file_is_compiled_again(cold, compiled, damage):
 
 def test_a_whole_file_is_used(cold, compiled, monkeypatch):
     seed(compiled)
-    monkeypatch.setattr(objects, "_compile", lambda *_: pytest.fail("it compiled"))
+    monkeypatch.setattr(objects, "compile_all", lambda *_: pytest.fail("it compiled"))
     assert objects.load([SMALL])[SMALL] > 0
 
 
