@@ -5,11 +5,20 @@ from __future__ import annotations
 import stat
 from collections.abc import Sequence
 
-from localllm.errors import ChangedError, FileError
+from localllm.errors import ChangedError, FileError, UnsupportedError
 from localllm.gate.check import Place, check
 from localllm.gate.header import MAX_TENSORS
 
 MAX_PARTS = 1024
+_SENSES = "what a model sees or hears with, not the model: that is another file"
+_NO_MODELS = {
+    "adapter": "a LoRA adapter, not a model: merge it into its model",
+    "clip": _SENSES,
+    "mmproj": _SENSES,
+    "imatrix": "an importance matrix, not a model: `localllm quantize --imatrix` takes it",
+    "controlvector": "a control vector, not a model",
+}
+"""What is in files that hold no model, by general.architecture or general.type."""
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -19,6 +28,20 @@ def regular(path: str, mode: int) -> int:
     if not stat.S_ISREG(mode):
         raise FileError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, must be a regular file")
     return mode
+
+
+@check(
+    "what a file without embeddings holds",
+    "no adapter, projector, importance matrix or control vector",
+    53,
+    54,
+    error=UnsupportedError,
+)
+def holds_model(path: str, architecture: object, kind: object) -> None:
+    """By general.architecture and general.type, None where the file has none."""
+    for name in (architecture, kind):
+        if isinstance(name, str) and name in _NO_MODELS:
+            raise UnsupportedError(f"{path}: this is {_NO_MODELS[name]}")
 
 
 @check("size and time of a mapped file, before each pass", "as when it was opened", 50, 51, error=ChangedError)

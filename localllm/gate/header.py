@@ -27,24 +27,35 @@ MAX_METADATA = 1 << 27
 """Bytes from the start of the file to the end of the tensor directory; large vocabularies take 1 << 24."""
 MIN_ALIGNMENT, MAX_ALIGNMENT = 8, 1 << 20
 
+_OLD = "a GGML file of 2023: convert the original model to GGUF"
+_PAGE = "a web page: the download failed, fetch the file itself"
+_ANSWER = "a server's answer, not the file: the download failed, fetch it again"
 _OTHER_FILES: dict[bytes, str] = {
-    b"lmgg": "a GGML file of 2023: convert the original model to GGUF",
-    b"fmgg": "a GGML file of 2023: convert the original model to GGUF",
-    b"tjgg": "a GGML file of 2023: convert the original model to GGUF",
+    b"lmgg": _OLD,
+    b"fmgg": _OLD,
+    b"tjgg": _OLD,
     b"algg": "a GGML adapter of 2023: convert the original to GGUF",
+    b"FUGG": "a big-endian file: get the usual, little-endian one",
     b"PK\3\4": "a zip archive: unpack it, or, for a PyTorch checkpoint, convert it to GGUF",
+    b"\x1f\x8b": "a file packed by gzip: unpack it",
+    b"(\xb5/\xfd": "a file packed by zstd: unpack it",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
     b"vers": "a Git LFS pointer or a text: fetch the file itself (git lfs pull)",
-    b"<!DO": "a web page: the download failed, fetch the file itself",
-    b"<!do": "a web page: the download failed, fetch the file itself",
-    b"<htm": "a web page: the download failed, fetch the file itself",
+    b"<!": _PAGE,
+    b"<htm": _PAGE,
+    b"<HTM": _PAGE,
+    b"<?xml": _ANSWER,
+    b'{"': _ANSWER,
 }
+"""How other files begin, white space aside."""
 _SAFETENSORS = "a safetensors file: `localllm quantize FOLDER OUT.gguf F16` converts the folder that it is in"
 
 
 def _guess(start: bytes) -> str:
     if start[8:10] == b'{"':
         return f"; this looks like {_SAFETENSORS}"
-    return f"; this looks like {_OTHER_FILES[start[:4]]}" if start[:4] in _OTHER_FILES else ""
+    known = (told for sign, told in _OTHER_FILES.items() if start.lstrip().startswith(sign))
+    return next((f"; this looks like {told}" for told in known), "")
 
 
 @check("length of a file", f"{MIN_BYTES} bytes or more", 1, 2)

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Literal
 
 from localllm.errors import UnsupportedError
+from localllm.gate import files
 from localllm.gguf.config import Config, Keys, Window, read_config
 from localllm.gguf.reader import GGUFFile
 
@@ -254,6 +255,8 @@ def with_sections(spec: Spec, c: Config) -> Spec:
 def configuration(file: GGUFFile) -> tuple[Spec, Config]:
     """The spec of a file's architecture, and its configuration. Raises FormatError or UnsupportedError naming the
     key."""
+    if "token_embd.weight" not in file.tensors:  # a complete model is one, whatever it calls itself
+        files.holds_model(file.path, *(file.metadata.get(f"general.{key}") for key in ("architecture", "type")))
     keys = Keys(file)
     spec = spec_for(keys.architecture, file.path)
     for key in spec.refused_keys:

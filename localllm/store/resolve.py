@@ -117,7 +117,8 @@ def looks_like_model(text: str) -> bool:
 def unknown(name: str) -> FileError | StoreError:
     """The error for a name that is no model: names the nearest ones."""
     if is_path(name):
-        return FileError(f"{name}: no such file")
+        what = "a link that leads nowhere" if os.path.islink(name) else "no such file"
+        return FileError(f"{name}: {what}")
     near = _near(name)
     hint = f"; near it: {', '.join(near)}" if near else ""
     others = "`localllm list` shows all, ORG/REPO is one of a hub"

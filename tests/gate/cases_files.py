@@ -18,6 +18,16 @@ CASES = {
         [(("m", REGULAR), REGULAR)],
         [(("m", mode), f"m: is {name}, must be a reg") for mode, name in NOT_REGULAR.items()],
     ),
+    "files.holds_model": Cases(
+        [(("m", None, None), None), (("m", "llama", "model"), None), (("m", ["clip"], 7), None)],
+        [
+            (("m", "llama", "adapter"), "m: this is a LoRA adapter, not a model"),
+            (("m", "clip", None), "m: this is what a model sees or hears with"),
+            (("m", None, "mmproj"), "m: this is what a model sees or hears with"),
+            (("m", None, "imatrix"), "m: this is an importance matrix"),
+            (("m", "controlvector", "model"), "m: this is a control vector"),
+        ],
+    ),
     "files.unchanged": Cases(
         [(("m", (9, 5), (9, 5)), (9, 5))],
         [

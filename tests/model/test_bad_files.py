@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
+import localllm
 from localllm.errors import FormatError, LocalllmError, UnsupportedError
 from localllm.gate import keys
 from localllm.gguf.reader import open_gguf
@@ -218,3 +220,28 @@ def test_file_that_changes_under_us(tmp_path):
             file.write(b"more")
         with pytest.raises(LocalllmError, match="changed"):
             context.forward([3])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "told"),
+    [
+        ("llama", "adapter", "a LoRA adapter, not a model"),
+        ("clip", "mmproj", "what a model sees or hears with"),
+        ("controlvector", "model", "a control vector"),
+    ],
+)
+def test_files_that_hold_no_model_are_told_apart(tmp_path, architecture, kind, told):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", architecture)
+    writer.add_type(kind)
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((8, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedError, match=told):
+        localllm.load(tmp_path / "m.gguf")
+
+
+def test_a_whole_model_runs_whatever_it_calls_itself(tmp_path):
+    path = tiny_models.write(tmp_path / "m.gguf", "llama", general__type="adapter")
+    assert np.isfinite(localllm.load(path).logits([1, 2])).all()

@@ -52,6 +52,15 @@ def test_unknown_names() -> None:
     assert resolve("/") == "/"
 
 
+def test_links_that_lead_nowhere(tmp_path) -> None:
+    loop = tmp_path / "loop.gguf"
+    loop.symlink_to(loop)
+    (tmp_path / "lost.gguf").symlink_to(tmp_path / "gone.gguf")
+    for path in (loop, tmp_path / "lost.gguf"):
+        with pytest.raises(FileError, match=rf"{path.name}: a link that leads nowhere"):
+            resolve(str(path))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
