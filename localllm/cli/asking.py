@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localllm.cli.common import Generation
 from localllm.cli.verbose import timed
-from localllm.errors import INTERRUPTED, UsageError
+from localllm.errors import INTERRUPTED, TemplateError, UsageError
 from localllm.terminal.figures import size
 
 if TYPE_CHECKING:
@@ -86,7 +86,11 @@ class Asker:
         messages = list(question.messages) or [{"role": "user", "content": question.prompt}]
         if system and not any(isinstance(message, Mapping) and message.get("role") == "system" for message in messages):
             messages.insert(0, {"role": "system", "content": system})
-        return prepare(self.model, Conversation(messages, thinking=manner.thinking, grammar=manner.grammar))
+        conversation = Conversation(messages, thinking=manner.thinking, grammar=manner.grammar)
+        try:
+            return prepare(self.model, conversation)
+        except TemplateError as error:  # which tells no path: clients of a server read it, too
+            raise TemplateError(f"{self.model.path}: {error}") from None
 
     def close(self) -> None:
         """Release the context."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ _BYTES_A_SECOND = 10_000
 _MAX_NAME = 64
 _SHORT = 1 << 18
 """Bytes of a body that is read on the spot; a longer one is in a thread, and the server goes on."""
+_BODIES = 8
+"""All bodies that are being read have at most so many times --max-body together."""
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Server:
     metrics: Metrics
     told: set[tuple[str, str]] = field(default_factory=set)
     """Unknown fields that were logged: (path, name)."""
+    reading: int = 0
+    """Bytes of bodies that are being read."""
     kept: dict[str, Any] = field(default_factory=dict)
     """What dialects keep between calls, by a name of theirs."""
 
@@ -69,10 +74,31 @@ class Call:
 async def read_body(call: Call) -> Any:
     """The body as the endpoint's Struct. ApiError: 413 for one too long (before it is read), 400 for bad JSON."""
     assert call.endpoint.body
-    raw = await _raw(call.request, call.server.options)
-    if len(raw) <= _SHORT:
-        return _decoded(call, raw)
-    return await asyncio.to_thread(_decoded, call, raw)
+    with _room(call.server) as take:
+        raw = await _raw(call.request, call.server.options, take)
+        if len(raw) <= _SHORT:
+            return _decoded(call, raw)
+        return await asyncio.to_thread(_decoded, call, raw)
+
+
+@contextmanager
+def _room(server: Server) -> Iterator[Callable[[int], int]]:
+    """Room for a body: `take(n)` tells how many bytes it has with n more. ApiError (503) where all bodies together have
+    too many; a short one is let in nevertheless."""
+    size = 0
+
+    def take(n: int) -> int:
+        nonlocal size
+        size += n
+        server.reading += n
+        if size > _SHORT and server.reading > _BODIES * server.options.max_body:
+            raise ApiError(503, "too many long bodies at once: try again", retry_after=1.0)
+        return size
+
+    try:
+        yield take
+    finally:
+        server.reading -= size
 
 
 def _decoded(call: Call, raw: bytes) -> Any:
@@ -93,17 +119,17 @@ def _decoded(call: Call, raw: bytes) -> Any:
     return body
 
 
-async def _raw(request: Request, options: ServerOptions) -> bytes:
+async def _raw(request: Request, options: ServerOptions, take: Callable[[int], int]) -> bytes:
     too_long = ApiError(413, f"the body is longer than {options.max_body} bytes (--max-body)")
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > options.max_body:
         raise too_long
-    chunks, size = [], 0
+    chunks = []
     begun = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(options.body_timeout) as limit:
             async for chunk in request.stream():
-                size += len(chunk)
+                size = take(len(chunk))
                 if size > options.max_body:
                     raise too_long
                 limit.reschedule(begun + options.body_timeout + size / _BYTES_A_SECOND)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from localllm.cli.run import assign
-from localllm.errors import UsageError
+from localllm.errors import TemplateError, UsageError
 
 GREEDY = ("--temp", "0")
 
@@ -85,6 +85,16 @@ def test_a_model_without_template(call, fake):
     fake.template.is_fallback = True
     assert "no chat template" in call("run", "-p", "hi", *GREEDY).err
     assert call("run", "-p", "hi:", "--raw", *GREEDY).err == ""
+
+
+def test_a_template_that_fails_is_told_with_its_file(call, fake, monkeypatch):
+    def render(*args, **options):
+        raise TemplateError("chat template, line 3: it is broken")
+
+    monkeypatch.setattr(fake.template, "render", render)
+    result = call("run", "-p", "hi", *GREEDY)
+    assert (result.status, result.out) == (1, "")
+    assert result.err == f"localllm: {fake.path}: chat template, line 3: it is broken\n"
 
 
 def test_ctrl_c_keeps_the_text_so_far(call, fake):

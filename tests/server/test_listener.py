@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -153,6 +154,23 @@ def test_a_reader_who_stops_is_cut_off(start):
         sock.recv(1)
         while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED:
             server.control()
+
+
+def test_long_bodies_that_do_not_end_take_no_room_without_end(start):
+    """Each is within its own limit; those that are short, and long ones once there is room, are read."""
+    server = start(options={"max_body": 400_000})
+    head = b"POST /completion HTTP/1.1\r\nhost: localhost\r\ncontent-length: 400000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(server.connect()) for _ in range(9)]
+        for sock in held:
+            sock.sendall(head + b" " * 399_000)
+        ready, _, _ = select.select(held, [], [], PATIENCE)
+        assert ready[0].recv(12) == b"HTTP/1.1 503"
+        assert server.client.post("/completion", json={"prompt": "a"}).status_code == 200
+    body = b" " * 399_000 + b'{"prompt": "a"}'
+    end = time.monotonic() + PATIENCE
+    while server.client.post("/completion", content=body).status_code != 200:
+        assert time.monotonic() < end
 
 
 @pytest.mark.slow
