@@ -24,6 +24,10 @@ def test_our_side_measures_both_tests(job):
     assert speeds["tg"] > 0
 
 
+def silent(done: list[against.Pair]) -> None:
+    """No progress."""
+
+
 def pairs(pp, tg, others=(0.0, 0.0, 0.0)):
     """Runs while other programs used so many of two cores."""
     return [
@@ -70,9 +74,9 @@ def test_disturbed_pairs_are_measured_again(job, monkeypatch):
     monkeypatch.setattr(
         disturbance, "between", lambda before, after: Disturbance(float(busy.pop(0)), 0.0, 0.0, False, 2)
     )
-    assert [pair.is_quiet for pair in against.compare(job, "llamacpp", 3, id)] == [False, True, False, True, True]
+    assert [pair.is_quiet for pair in against.compare(job, "llamacpp", 3, silent)] == [False, True, False, True, True]
     busy[:] = [True] * 10
-    assert len(against.compare(job, "llamacpp", 3, id)) == 6
+    assert len(against.compare(job, "llamacpp", 3, silent)) == 6
 
 
 def test_the_sides_own_work_is_not_of_others(job):
@@ -140,14 +144,14 @@ class Side:
 def test_what_takes_too_long_is_cut_short(job, monkeypatch, answers):
     """Both sides are ended; the pairs so far count."""
     sides = Sides(monkeypatch, answers)
-    assert len(against.compare(job, "llamacpp", 5, id, seconds=0.05)) == answers
+    assert len(against.compare(job, "llamacpp", 5, silent, seconds=0.05)) == answers
     assert all(side.ended.is_set() for side in sides.made.values())
 
 
 def test_too_few_pairs(job, monkeypatch):
     Sides(monkeypatch, 2)
     with pytest.raises(LocalllmError, match="3 pairs of runs took more than"):
-        against.compare(job, "llamacpp", 5, id, seconds=0.05)
+        against.compare(job, "llamacpp", 5, silent, seconds=0.05)
 
 
 def test_a_side_that_fails_is_told_as_such(job, monkeypatch):
