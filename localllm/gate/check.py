@@ -12,6 +12,18 @@ _MAX_FIELD = 160
 """Characters that are shown of a field: a key may have 65,535."""
 
 
+_MOST_SHOWN = 40
+"""Characters of a value that is wrong."""
+_MOST_BITS = 128
+
+
+def shown(value: object) -> str:
+    """A value that is wrong, on one line: an array would take several, and Python refuses to write long integers."""
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= _MOST_BITS else f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.{_MOST_SHOWN}}" if isinstance(value, str | bytes | float) else f"a {type(value).__name__}"
+
+
 class Place(NamedTuple):
     """Where a value stands: its file, the field, and, for the parser, the byte at which it begins."""
 

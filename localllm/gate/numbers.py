@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from localllm.errors import UnsupportedError
 from localllm.gate.check import Place, check
@@ -17,6 +17,23 @@ def present(place: Place, has: bool) -> bool:
     if not has:
         raise place.error("is missing")
     return has
+
+
+@check("general.architecture", "one that has a spec", 53, error=UnsupportedError)
+def architecture(path: str, name: str, known: Collection[str]) -> str:
+    if name not in known:
+        raise UnsupportedError(
+            f"{path}: architecture {name!r:.80} is not supported; supported: {', '.join(sorted(known))}"
+        )
+    return name
+
+
+@check("a key of what is not computed here", "0, or not there", error=UnsupportedError)
+def not_known_yet(place: Place, value: object) -> object:
+    if value:
+        shown = f"{value!r:.40}" if isinstance(value, str | int | float) else "a list"
+        raise place.error(f"is {shown}, which is not supported yet", UnsupportedError)
+    return value
 
 
 @check("type of a value", "the one that its key has: an integer, a number, a bool or a string", 14, 24, 78)

@@ -6,11 +6,13 @@ whole lists, or what was counted on the way through them: nothing here is called
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from operator import index
+from typing import SupportsIndex, TypeVar
 
 from localllm.errors import TokenizerError, UnsupportedError
-from localllm.gate.check import Place, check
+from localllm.gate.check import Place, check, shown
 
 T = TypeVar("T")
 MAX_LENGTHS = 512
@@ -19,6 +21,8 @@ MAX_TOKEN = 1 << 24
 """Characters of a token."""
 MAX_MERGES = 1 << 22
 """Eight times the most that a vocabulary has."""
+MAX_MODEL_BYTES = 256 << 20
+"""Of a SentencePiece model."""
 BYTE = 6
 """The greatest type of a token."""
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -229,3 +233,59 @@ def lowered(place: Place, ids: range, n_vocab: int) -> range:
         problem = f"a vocabulary of {n_vocab} tokens; this architecture suppresses tokens {ids.start} to {ids.stop - 1}"
         raise place.error(problem, UnsupportedError)
     return ids
+
+
+@check("bytes of a SentencePiece model", f"{MAX_MODEL_BYTES}", 75, error=TokenizerError)
+def model_bytes(path: str, n_bytes: int) -> int:
+    if n_bytes > MAX_MODEL_BYTES:
+        raise TokenizerError(f"{path}: is larger than {MAX_MODEL_BYTES >> 20} MB, which no tokenizer is")
+    return n_bytes
+
+
+@check("a SentencePiece model", "protobuf of its fields", 76, error=TokenizerError)
+def sentencepiece_model(path: str, read: Callable[[], T]) -> T:
+    """read: raises ValueError or struct.error where it is none."""
+    try:
+        return read()
+    except (ValueError, struct.error) as error:
+        raise TokenizerError(f"{path}: not a SentencePiece model: {error}") from None
+
+
+@check("pre_tokenizer of a tokenizer.json", "an object, with a list where it is a Sequence", 77, error=TokenizerError)
+def pretokenizer(path: str, entry: object, kind: type[T], problem: str) -> T:
+    if not isinstance(entry, kind):
+        raise TokenizerError(f"{path}: key pre_tokenizer: {problem}")
+    return entry
+
+
+@check("how a tokenizer.json cuts words", "as a pre-tokenizer that is known does", 77, error=UnsupportedError)
+def cut_as(path: str, steps: str, is_known: bool, known: Iterable[str]) -> bool:
+    """steps: for people."""
+    if not is_known:
+        raise UnsupportedError(
+            f"{path}: cuts words in a way that is not known here ({steps!r:.200}): name one that does the same, "
+            f"--pre NAME, of {', '.join(sorted(known))}"
+        )
+    return is_known
+
+
+@check("a vocabulary whose model is to fill in a middle", "has the tokens for it", 72, error=UnsupportedError)
+def infill(missing: Sequence[str]) -> Sequence[str]:
+    """missing: keys of tokens that it does not have."""
+    if missing:
+        raise UnsupportedError(
+            "this model cannot fill in the middle: its vocabulary has no tokens for it "
+            f"({', '.join('tokenizer.ggml.' + name for name in missing)})"
+        )
+    return missing
+
+
+@check("a token id that is decoded", "0 to the vocabulary's last", error=TokenizerError)
+def token_id(value: SupportsIndex, n_vocab: int) -> int:
+    try:
+        n = index(value)
+    except TypeError:
+        raise TokenizerError(f"token ids are integers, not {type(value).__name__}") from None
+    if not 0 <= n < n_vocab:
+        raise TokenizerError(f"token id {shown(n)}: ids go from 0 to {n_vocab - 1}")
+    return n

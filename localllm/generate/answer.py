@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from localllm.errors import UnsupportedError, UsageError
+from localllm.gate import calls
 from localllm.generate.constraint import NewConstraint
 from localllm.generate.grammar import Grammar, JsonSchema, compile_grammar, schema_text
 from localllm.generate.grammar_vocabulary import TextTokenizer as GrammarTokenizer
@@ -143,8 +144,9 @@ def new_sequence(
     those of localllm.engine.request's Request. Raises ContextFullError if the prompt does not fit."""
     tokenizer = vocabulary(model)
     return AnswerSequence(
-        ids, sampler, tokenizer.stream(show_special), n_ctx=n_ctx, eog_ids=tokenizer.eog_ids, max_tokens=max_tokens,
-        stop=stop, constraint=constraint and constraint(), logprobs=logprobs, ignore_eog=ignore_eog,
+        ids, sampler, tokenizer.stream(show_special), n_ctx=n_ctx, eog_ids=tokenizer.eog_ids,
+        max_tokens=calls.max_tokens(max_tokens), stop=calls.texts("stop", stop),
+        constraint=constraint and constraint(), logprobs=logprobs, ignore_eog=ignore_eog,
         sampled_logprobs=sampled_logprobs,
     )  # fmt: skip
 
@@ -207,7 +209,7 @@ def prompt_ids(model: TextModel, prompt: str | Sequence[int]) -> list[int]:
     """A prompt as ids. Text gets the special tokens that the model wants; those written in it count as such."""
     if isinstance(prompt, str):
         return vocabulary(model).encode(prompt, add_special=True, parse_special=True)
-    return list(prompt)
+    return calls.integers("token id", prompt)
 
 
 def template_ids(tokenizer: TextTokenizer, text: str) -> list[int]:

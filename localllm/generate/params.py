@@ -10,9 +10,12 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from localllm.errors import FormatError, UsageError
+from localllm.gate import calls
+from localllm.gate.check import shown
 
 if TYPE_CHECKING:
     from localllm.gguf.metadata import Metadata
@@ -95,11 +98,13 @@ class Sampling:
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.name in _LIMITS:
-                _check(field.name, getattr(self, field.name), *_LIMITS[field.name])
+                value = _check(field.name, getattr(self, field.name), *_LIMITS[field.name])
+                object.__setattr__(self, field.name, value)
         for name, value in (
+            ("seed", self.seed if self.seed is None else calls.integer("seed", self.seed)),
             ("dry_sequence_breakers", _breakers(self.dry_sequence_breakers)),
             ("logit_bias", _bias(self.logit_bias)),
-            ("bans", tuple(sorted({_token("bans", token) for token in self.bans}))),
+            ("bans", tuple(sorted({_token("bans", token) for token in _each("bans", self.bans)}))),
             ("samplers", stage_names(self.samplers)),
         ):
             object.__setattr__(self, name, value)
@@ -181,47 +186,66 @@ _MAX_STAGES, _MAX_SHOWN = 64, 80
 """How many stages `samplers` may name: each runs for every token; and characters that are told of a wrong text."""
 
 
-def _check(name: str, value: Any, low: float, high: float) -> None:
+def _check(name: str, value: Any, low: float, high: float) -> Any:
+    """As a number of Python's: NumPy's may be arrays, and wrap."""
     try:
-        inside = low <= (operator.index(value) if name in _WHOLE else value) <= high  # also refuses NaN
+        number = _number(name, value)
     except TypeError:
         kind = "a whole number" if name in _WHOLE else "a number"
-        raise UsageError(f"{name} is {value!r}: it must be {kind}") from None
-    if not inside:
-        raise UsageError(f"{name} is {value}: it must lie between {low} and {high}")
+        raise UsageError(f"{name} is {shown(value)}: it must be {kind}") from None
+    if not low <= number <= high:  # NaN is not
+        raise UsageError(f"{name} is {shown(number)}: it must lie between {low} and {high}")
+    return number
+
+
+def _number(name: str, value: Any) -> Any:
+    """Raises TypeError."""
+    if name in _WHOLE:
+        return operator.index(value)
+    if not isinstance(value, Real):
+        raise TypeError(name)
+    return value if isinstance(value, int) else float(value)
+
+
+def _each(name: str, values: Any) -> Iterable[Any]:
+    if isinstance(values, bytes | bytearray) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise UsageError(f"{name} is {shown(values)}: it must be a list")
+    return values
 
 
 def _token(name: str, token: int) -> int:
     try:
         checked = operator.index(token)
     except TypeError:
-        raise UsageError(f"{name} names the token {token!r}: it must be a whole number") from None
+        raise UsageError(f"{name} names the token {shown(token)}: it must be a whole number") from None
     if not 0 <= checked <= _INT:
-        raise UsageError(f"{name} names the token {checked}: it must lie between 0 and {_INT}")
+        raise UsageError(f"{name} names the token {shown(checked)}: it must lie between 0 and {_INT}")
     return checked
 
 
 def _bias(given: LogitBias) -> tuple[tuple[int, float], ...]:
-    pairs = given.items() if isinstance(given, Mapping) else given
     biases: dict[int, float] = {}
-    for token, bias in pairs:
-        checked = _token("logit_bias", token)
-        if not -math.inf <= bias <= _MUCH:
-            raise UsageError(f"logit_bias of token {checked} is {bias}: it must lie between -inf and {_MUCH}")
+    for pair in _each("logit_bias", given.items() if isinstance(given, Mapping) else given):
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise UsageError(f"logit_bias has {shown(pair)}: it must have pairs of a token and a number")
+        bias: Any = pair[1]
+        checked = _token("logit_bias", pair[0])
+        if not (isinstance(bias, Real) and -math.inf <= bias <= _MUCH):  # type: ignore[operator, unused-ignore]
+            raise UsageError(f"logit_bias of token {checked} is {shown(bias)}: it must lie between -inf and {_MUCH}")
         biases[checked] = biases.get(checked, 0.0) + float(bias)
     return tuple(sorted(biases.items()))
 
 
 def _breakers(texts: Iterable[str]) -> tuple[str, ...]:
-    kept = tuple(dict.fromkeys(texts))
+    kept = tuple(dict.fromkeys(calls.texts("dry_sequence_breakers", texts)))
     if len(kept) > _MAX_BREAKERS:
         raise UsageError(f"dry_sequence_breakers has {len(kept)} texts: {_MAX_BREAKERS} are the most")
     for text in kept:
-        if not 1 <= len(text.encode()) <= _MAX_BREAKER_BYTES:
+        if not 1 <= len(text.encode("utf-8", "surrogatepass")) <= _MAX_BREAKER_BYTES:
             raise UsageError(
                 f"dry_sequence_breakers has {text!r:.{_MAX_SHOWN}}: it must have 1 to {_MAX_BREAKER_BYTES} bytes"
             )
-    if (n_bytes := len("".join(kept).encode())) > _MAX_BREAKERS_BYTES:
+    if (n_bytes := len("".join(kept).encode("utf-8", "surrogatepass"))) > _MAX_BREAKERS_BYTES:
         raise UsageError(f"dry_sequence_breakers has {n_bytes} bytes: {_MAX_BREAKERS_BYTES} are the most")
     return kept
 
@@ -241,7 +265,7 @@ def stage_names(names: str | Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         names = [part for part in names.split(";") if part.strip()]
     found = []
-    for name in names:
+    for name in calls.texts("samplers", names):
         known = _ALIASES.get(name.strip().lower())
         if known is None:
             raise UsageError(f"samplers names {name!r:.{_MAX_SHOWN}}: there are {', '.join(SAMPLERS)}")

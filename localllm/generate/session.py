@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Self, Unpack
 
 from localllm.errors import TemplateError
+from localllm.gate import calls
 from localllm.generate.answer import (
     Answer,
     Message,
@@ -94,7 +95,7 @@ class TextGeneration:
 
         For a conversation of several turns use `Chat`, which keeps its context. Raises TemplateError, too.
         """
-        constraint, stop = new_constraint(self, grammar, json_schema), (*stop, *self.template.stop)
+        constraint, stop = new_constraint(self, grammar, json_schema), (*calls.texts("stop", stop), *self.template.stop)
         chosen = replace(sampling or self.default_sampling, **options)
         processors = _several(logits_processor)
         return single_answer(

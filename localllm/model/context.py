@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from localllm.errors import LocalllmError, NotEnoughMemoryError, NotFiniteError, UnsupportedError, UsageError
+from localllm.errors import LocalllmError, NotEnoughMemoryError, NotFiniteError
 from localllm.gate import calls
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
@@ -50,8 +50,8 @@ class Context:
 
     def __init__(self, model: Loaded, n_ctx: int, n_seq: int = 1, n_batch: int = 512, swa_full: bool = False) -> None:
         max_rows = PHASES[-1] if model.network.causal else MAX_ROWS
-        for name, value, high in (("n_ctx", n_ctx, 1 << 31), ("n_seq", n_seq, 4096), ("n_batch", n_batch, max_rows)):
-            calls.size(name, value, high)
+        n_ctx, n_seq = calls.size("n_ctx", n_ctx, calls.MAX_CTX), calls.size("n_seq", n_seq, 4096)
+        n_batch, swa_full = calls.size("n_batch", n_batch, max_rows), calls.flag("swa_full", swa_full)
         model.memory(n_seq, n_batch, swa_full).check(n_ctx)
         self.model, self.n_ctx, self.n_seq, self.n_batch = model, n_ctx, n_seq, n_batch
         config = model.network.config
@@ -88,7 +88,7 @@ class Context:
 
     def n_past(self, seq_id: int = 0) -> int:
         """Tokens that a sequence holds."""
-        return self._sequences.tracks[seq_id].past
+        return self._sequences.tracks[calls.sequence(seq_id, self.n_seq)].past
 
     @alone
     def cut(self, seq_id: int, position: int) -> int:
@@ -126,7 +126,7 @@ class Context:
 
     def reach(self, seq_id: int, position: int) -> int:
         """Where a sequence would go on after `cut(seq_id, position)`; nothing is changed."""
-        track = self._track(seq_id)
+        track, position = self._track(seq_id), calls.integer("position", position)
         return self._sequences.reach(track, min(max(position, 0), track.past))
 
     @alone
@@ -138,8 +138,8 @@ class Context:
     @alone
     def moment(self, seq_id: int, position: int) -> Moment:
         """A copy of all else that a sequence held at a position, which `reach` must give. Raises UsageError."""
-        if self.reach(seq_id, position) != position:
-            raise UsageError(f"sequence {seq_id} cannot go back to {position}, but to {self.reach(seq_id, position)}")
+        position = calls.integer("position", position)
+        calls.reached(seq_id, position, self.reach(seq_id, position))
         return self._sequences.moment(self._track(seq_id), position)
 
     @alone
@@ -160,14 +160,14 @@ class Context:
     def reach_of(self, moment: Moment, position: int) -> int:
         """The last n_past, at most `position`, that a moment of this kind of context allows `resume`; of its parts
         nothing is read."""
-        return self._sequences.reach_of(moment, position)
+        return self._sequences.reach_of(moment, calls.integer("position", position))
 
     def span_bytes(self, start: int, stop: int) -> int:
-        return self._sequences.span_bytes(start, stop)
+        return self._sequences.span_bytes(calls.integer("start", start), calls.integer("stop", stop))
 
     def moment_bytes(self, position: int) -> list[int]:
         """Of a moment's parts."""
-        return self._sequences.moment_bytes(position)
+        return self._sequences.moment_bytes(calls.integer("position", position))
 
     @property
     def kind(self) -> str:
@@ -184,8 +184,7 @@ class Context:
     def _track(self, seq_id: int) -> Track:
         if self._closed:
             raise LocalllmError("this context is closed")
-        calls.sequences([seq_id], self.n_seq)
-        return self._sequences.tracks[seq_id]
+        return self._sequences.tracks[calls.sequence(seq_id, self.n_seq)]
 
     @property
     def n_bytes(self) -> int:
@@ -249,15 +248,14 @@ class Context:
         sequences whose they are), FileError for a file that has changed; whatever it raises, the sequences hold what
         they held before.
         """
-        wanted = [len(tokens) - 1] if want_logits is None else [i for i, want in enumerate(want_logits) if want]
-        if wanted and self.model.network.output is None:
-            name = self.model.network.config.architecture
-            raise UnsupportedError(
-                f"{self.model.path}: {name} is run as an encoder: it has no logits, but embeddings (embed)"
-            )
+        n_rows = calls.several("tokens", tokens)
+        flags = None if want_logits is None else calls.flags(want_logits)
+        wanted = [n_rows - 1] if flags is None else [i for i, want in enumerate(flags) if want]
+        network = self.model.network
+        calls.has_logits(self.model.path, network.config.architecture, network.output is not None or not wanted)
         if stop is not None:
-            calls.stop_flag(str(stop.dtype), stop.size)
-        ids = self._fill(tokens, positions, seq_ids, len(tokens) if want_logits is None else len(want_logits))
+            calls.stop_flag(*((str(stop.dtype), stop.size) if isinstance(stop, np.ndarray) else (str(type(stop)), 0)))
+        ids = self._fill(tokens, positions, seq_ids, n_rows if flags is None else len(flags))
         n_out = len(wanted)
         logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
@@ -270,8 +268,8 @@ class Context:
     ) -> np.ndarray:
         """Evaluate a batch as `forward` does; the hidden states of all rows, after the output norm: float32 [n_rows,
         n_embd], a fresh array."""
-        ids = self._fill(tokens, positions, seq_ids, len(tokens))
-        n_rows = len(tokens)
+        n_rows = calls.several("tokens", tokens)
+        ids = self._fill(tokens, positions, seq_ids, n_rows)
         self._evaluate(ids, "norm" if self.model.network.output_norm else "", n_rows, None)
         return self._hidden[:n_rows].copy()
 
@@ -279,8 +277,9 @@ class Context:
     def project(self, part: str, rows: np.ndarray) -> np.ndarray:
         """What the model's "classifier" or "dense" makes of rows like those of `embed`, at most n_batch of them:
         float32 [n_rows, n_out]."""
-        projection = getattr(self.model.network.pooling, part)
-        n_rows = calls.batch_rows(len(rows), self.n_batch)
+        found = vars(self.model.network.pooling)
+        projection = found[calls.one_of("part", part, [name for name in ("classifier", "dense") if found[name]])]
+        n_rows = calls.batch_rows(calls.hidden_width(np.shape(rows), self.model.network.config.n_embd), self.n_batch)
         self._hidden[:n_rows] = rows
         self._step[Step.offset("n_out") // 8] = n_rows
         self._cancel[0] = 0
@@ -349,7 +348,8 @@ class Context:
         if self._closed:
             raise LocalllmError("this context is closed")
         network, n = self.model.network, calls.batch_rows(len(tokens), self.n_batch)
-        calls.columns(n, n if seq_ids is None else len(seq_ids), n if positions is None else len(positions), n_flags)
+        n_ids = n if seq_ids is None else calls.several("sequence ids", seq_ids)
+        calls.columns(n, n_ids, n if positions is None else calls.several("positions", positions), n_flags)
         ids = [0] * n if seq_ids is None else calls.integers("sequence id", seq_ids)
         calls.sequences(ids, self.n_seq)
         checked = calls.tokens(calls.integers("token id", tokens), network.config.n_vocab)
@@ -361,7 +361,7 @@ class Context:
             places.append(past[seq])
             past[seq] += 1
         if positions is not None:
-            calls.positions(positions, places, ids)
+            calls.positions(calls.integers("position", positions), places, ids)
         calls.context_room(max(past.values()), self.n_ctx)
         calls.learned_positions(max(past.values()), network.max_positions)
         self._rows[0, :n], self._rows[1, :n], self._rows[2, :n] = checked, places, ids

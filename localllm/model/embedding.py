@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from localllm.errors import ContextFullError, UsageError
+from localllm.gate.check import shown
 from localllm.gguf.reader import GGUFFile
 from localllm.model.context import Context
 from localllm.model.network import Network
@@ -92,8 +93,9 @@ class Embedder:
         """The pooling, and how hidden states are pooled for it."""
         of_file = self.model.network.pooling
         kind = of_file.kind if pooling is None else pooling
-        if kind not in _POOLED:
-            asked = f"{self.model.path}: does not say how it pools" if pooling is None else f"pooling is {pooling!r}"
+        if not isinstance(kind, str) or kind not in _POOLED:
+            does_not = f"{self.model.path}: does not say how it pools"
+            asked = does_not if pooling is None else f"pooling is {shown(pooling)}"
             raise UsageError(
                 f"{asked}: ask for one of {', '.join(_POOLED)} (--pooling on the command line, pooling in Python), "
                 "or for hidden_states, a row a token"

@@ -10,7 +10,8 @@ from typing import NoReturn, Self
 
 import numpy as np
 
-from localllm.errors import LocalllmError, UnsupportedError, UsageError
+from localllm.errors import LocalllmError, UnsupportedError
+from localllm.gate import calls
 from localllm.gguf.file_types import FILE_TYPES
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
@@ -52,12 +53,13 @@ class LoadedModel:
         progress: Progress | None,
         n_threads_batch: int | None = None,
     ) -> None:
-        if kv_type not in KV_TYPES:
-            raise UsageError(f"kv_type is {kv_type!r}, must be one of {', '.join(KV_TYPES)}")
-        for name, number in (("n_threads", n_threads), ("n_threads_batch", n_threads_batch)):
-            if number is not None and not 1 <= number <= MAX_THREADS:
-                raise UsageError(f"{name} is {number}, must be 1 to {MAX_THREADS}")
-        self.kv_type, self.swa_full, self._progress = kv_type, swa_full, progress
+        self.kv_type, self._progress = calls.one_of("kv_type", kv_type, KV_TYPES), progress
+        self.swa_full = calls.flag("swa_full", swa_full)
+        n_threads, n_threads_batch = (
+            None if number is None else calls.size(name, number, MAX_THREADS)
+            for name, number in (("n_threads", n_threads), ("n_threads_batch", n_threads_batch))
+        )
+        n_ctx = _n_ctx(n_ctx)
         self.target = current().name
         self.file = open_gguf(path)
         self.path = self.file.path
@@ -196,7 +198,7 @@ class LoadedModel:
         if self._closed:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
-        context = Context(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full)
+        context = Context(self, _n_ctx(n_ctx) or self.default_n_ctx, n_seq, n_batch, full)
         load_kernels([*KEYS, *context.keys()], self._report_progress)
         return context
 
@@ -231,7 +233,7 @@ class LoadedModel:
         if self._closed:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
-        context = TracedContext(self, n_ctx or self.default_n_ctx, n_seq, n_batch, full, partial)
+        context = TracedContext(self, _n_ctx(n_ctx) or self.default_n_ctx, n_seq, n_batch, full, partial)
         try:
             trace = Trace(context, patterns, n_batch, self.path)
             load_kernels([*KEYS, *context.keys()], self._report_progress)
@@ -246,6 +248,7 @@ class LoadedModel:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Logits of every position, float32 [len(ids), n_vocab], from an empty context."""
+        calls.several("ids", ids)
         context = self.context(n_batch=PHASES[-1] if self.network.causal else max(PHASES[-1], len(ids)))
         try:
             chunks = []
@@ -266,8 +269,7 @@ class LoadedModel:
         scores. Text gets the special tokens that the model wants; those written in it do not count as such.
         Raises ContextFullError for a text longer than the context, UsageError where the file says nothing of pooling.
         """
-        if isinstance(texts, str):
-            raise UsageError("embed takes a list of texts, not one")
+        calls.several("texts", texts)
         return self._embedder.embed([self._ids(text) for text in texts], pooling, normalize)
 
     def hidden_states(self, text: str | Sequence[int]) -> np.ndarray:
@@ -280,15 +282,14 @@ class LoadedModel:
 
         Raises ContextFullError for a pair longer than the context, UsageError for a model without a classifier.
         """
-        if isinstance(documents, str):
-            raise UsageError("rank takes a list of documents, not one")
+        calls.several("documents", documents)
         template = self.file.get(pairs.TEMPLATE_KEY, str, "")
         ids = [pairs.pair_ids(self._vocabulary(), query, document, template) for document in documents]
         return self._embedder.embed(ids, "rank")[:, 0]
 
     def _ids(self, text: str | Sequence[int]) -> Sequence[int]:
         if not isinstance(text, str):
-            return text
+            return calls.integers("token id", text)
         return self._vocabulary().encode(text, add_special=True)
 
     def _vocabulary(self) -> Tokenizer:
@@ -317,6 +318,12 @@ class LoadedModel:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _n_ctx(given: int | None) -> int | None:
+    """A context's length as the caller says it; None and 0 leave it to the model."""
+    n = None if given is None else calls.integer("n_ctx", given)
+    return calls.size("n_ctx", n, calls.MAX_CTX) if n else n
 
 
 def _label(n_params: int) -> str:

@@ -156,10 +156,11 @@ class Sequences:
     def restore(self, track: Track, past: int, content: Sequence[bytes]) -> None:
         """Put back what `save` gave when the sequence held `past` tokens; `cut` can come back there. Raises UsageError,
         nothing changed."""
-        problem = "" if len(content) == len(self._all) else f"has {len(self._all)} parts, not {len(content)}"
+        n = calls.several("parts", content)
+        problem = "" if n == len(self._all) else f"has {len(self._all)} parts, not {n}"
         calls.saved("a saved sequence of this model", problem)
         for i, (state, part) in enumerate(zip(self._all, content, strict=True)):
-            calls.saved(f"part {i} of the saved sequence of {past} tokens", state.check(past, part))
+            calls.saved(f"part {i} of the saved sequence of {past} tokens", _not_bytes(part) or state.check(past, part))
         self._slots.forget(track)
         track.past = track.written = past
         if past:
@@ -215,6 +216,7 @@ class Sequences:
 
     def resume(self, track: Track, past: int, spans: Sequence[Span], moment: Moment | None) -> None:
         """Make a sequence what it was after `past` tokens. Raises UsageError, nothing changed."""
+        calls.several("spans", spans)
         calls.saved(f"a saved beginning of {past} tokens", self._wrong(past, spans, moment))
         self._slots.forget(track)
         track.past = track.written = moment.position if moment else past
@@ -233,6 +235,8 @@ class Sequences:
     def _wrong(self, past: int, spans: Sequence[Span], moment: Moment | None) -> str:
         reached = 0
         for span in spans:
+            if wrong := _no_span(span):
+                return wrong
             if not 0 <= span.start <= reached or span.stop < span.start:
                 return f"has cells from {span.start} to {span.stop} after those to {reached}"
             if len(span.content) != (need := self.span_bytes(span.start, span.stop)):
@@ -242,14 +246,42 @@ class Sequences:
             return f"has cells of {reached}"
         if moment is None:
             return "has no states" if self._passing else ""
+        if wrong := _no_moment(moment):
+            return wrong
         if len(moment.parts) != len(self._passing):
             return f"has {len(moment.parts)} states, must have {len(self._passing)}"
         for i, (state, part) in enumerate(zip(self._passing, moment.parts, strict=True)):
-            if wrong := state.check(moment.position, part):
+            if wrong := _not_bytes(part) or state.check(moment.position, part):
                 return f"has a state {i} that {wrong}"
+            if isinstance(state, Cells) and (written := state.written(part)) != moment.written:
+                return f"has a state {i} of {written} tokens written, not {moment.written}"
         if (at := self.reach_of(moment, past)) != past:
             return f"has states of {moment.position}, from which it goes on at {at}"
         return ""
+
+
+def _not_bytes(part: object) -> str:
+    """What is wrong with a state's content, whoever made it; its size is for the state to check."""
+    return "" if isinstance(part, bytes | bytearray) else f"is a {type(part).__name__}, must be bytes"
+
+
+def _no_span(span: object) -> str:
+    if not isinstance(span, Span) or not _are_counts(span.start, span.stop):
+        return "has spans that are none"
+    content = span.content
+    is_bytes = isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.ndim == 1
+    return "" if is_bytes else "has a span whose content is no uint8 [n_bytes]"
+
+
+def _no_moment(moment: object) -> str:
+    if not isinstance(moment, Moment) or not _are_counts(moment.position, moment.written):
+        return "has a moment that is none"
+    return "" if isinstance(moment.parts, tuple) else "has a moment without parts"
+
+
+def _are_counts(*numbers: object) -> bool:
+    """Integers of Python's, which do not wrap, and no more digits than can be written."""
+    return all(isinstance(n, int) and abs(n) < 1 << 48 for n in numbers)
 
 
 def _reach(states: Iterable[State], track: Track, position: int) -> int:

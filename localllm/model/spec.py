@@ -14,8 +14,12 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Literal
 
+<<<<<<< HEAD
 from localllm.errors import UnsupportedError
 from localllm.gate import files
+=======
+from localllm.gate import numbers
+>>>>>>> 95b4baf (Calls of the API with arguments that cannot be end in an error of one line; sizes out of NumPy are Python's, which do not wrap; the gate's table has what specs, states and texts refused by themselves)
 from localllm.gguf.config import Config, Keys, Window, read_config
 from localllm.gguf.reader import GGUFFile
 
@@ -260,9 +264,7 @@ def configuration(file: GGUFFile) -> tuple[Spec, Config]:
     keys = Keys(file)
     spec = spec_for(keys.architecture, file.path)
     for key in spec.refused_keys:
-        if value := file.metadata.get(f"{spec.name}.{key}"):
-            full = f"{spec.name}.{key}"
-            raise UnsupportedError(f"{file.path}: metadata key {full}: is {value}, which is not supported yet")
+        numbers.not_known_yet(keys.place(key), file.metadata.get(f"{spec.name}.{key}"))
     n_block = keys.integer("block_count")
     config = spec.adapt_config(read_config(keys, spec.window(keys, n_block), spec.n_loops(keys)))
     return spec.adapt(spec, config), config
@@ -281,10 +283,7 @@ def architectures() -> tuple[str, ...]:
 def spec_for(architecture: str, path: str = "") -> Spec:
     """The spec of an architecture. Raises UnsupportedError, which names it and what there is."""
     table = _table()
-    if architecture not in table:
-        raise UnsupportedError(
-            f"{path}: architecture {architecture!r:.80} is not supported; supported: {', '.join(architectures())}"
-        )
+    numbers.architecture(path, architecture, architectures())
     specs: dict[str, Spec] = import_module(f"localllm.model.specs.{table[architecture]}").SPECS
     assert architecture in specs, f"FILES names specs/{table[architecture]}.py for {architecture!r}, its SPECS does not"
     return replace(specs[architecture], name=architecture)

@@ -15,7 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from localllm.errors import UnsupportedError, UsageError
+from localllm.errors import UsageError
+from localllm.gate import calls
 from localllm.kernels.thread import Step
 from localllm.model.context import Context, Loaded
 from localllm.model.find_points import points_of
@@ -141,7 +142,7 @@ class Trace:
 
     def matching(self, pattern: str) -> list[str]:
         """Points of this name or pattern. Raises UsageError where there are none."""
-        found = fnmatch.filter(self._found, pattern)
+        found = fnmatch.filter(self._found, calls.text("pattern", pattern))
         if not found:
             near = difflib.get_close_matches(pattern, self._found, n=4, cutoff=0.5) or list(self._found)[:4]
             raise UsageError(
@@ -187,7 +188,7 @@ class Trace:
         "logits") have the rows whose logits are wanted."""
         if self.context.partial:
             raise UsageError("this trace is partial: it has no logits, feed it")
-        self._check_batch(tokens)
+        calls.batch_rows(calls.several("tokens", tokens), self.n_batch)
         self.context.kept = {}
         return self.context.forward(tokens, positions, seq_ids, want_logits)
 
@@ -195,6 +196,7 @@ class Trace:
         """Evaluate any number of tokens, n_batch at a time, for what is inside alone: no logits are returned, and the
         head is computed, for all rows, as far as it was asked for. Arrays of all batches are kept, one below the
         other."""
+        calls.several("tokens", tokens)
         self.context.kept = {}
         for start in range(0, len(tokens), self.n_batch):
             self._feed(tokens[start : start + self.n_batch], seq_id)
@@ -208,10 +210,6 @@ class Trace:
             logits = np.empty((n, context.model.network.config.n_vocab), np.float32)
         context._rows[3, :n] = range(n)
         context._evaluate(ids, part, n, logits)
-
-    def _check_batch(self, tokens: Sequence[int]) -> None:
-        if len(tokens) > self.n_batch:
-            raise UsageError(f"a batch has 1 to {self.n_batch} rows, not {len(tokens)}")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """What the last `forward` or `feed` left of a point. Attention scores of several batches are those of the last,
@@ -254,9 +252,10 @@ class Trace:
         """Logits of hidden states, float32 [n, n_embd] as in "l_out-N", through the last norm and the output matrix:
         float32 [n, n_vocab]. Raises UnsupportedError for an encoder."""
         context = self.context
-        if not context.model.network.output:
-            raise UnsupportedError(f"{self._path}: is an encoder: it has no logits")
-        out = np.empty((len(hidden), context.model.network.config.n_vocab), np.float32)
+        config = context.model.network.config
+        calls.has_logits(self._path, config.architecture, context.model.network.output is not None)
+        calls.hidden_width(np.shape(hidden), config.n_embd)
+        out = np.empty((len(hidden), config.n_vocab), np.float32)
         for first in range(0, len(hidden), self.n_batch):
             some = np.asarray(hidden[first : first + self.n_batch], np.float32)
             n = len(some)

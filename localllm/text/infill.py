@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localllm.errors import UnsupportedError
+from localllm.gate import vocabulary as gate
 from localllm.text.tokenizer import Tokenizer
 
 _NEEDED = ("fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_id")
@@ -14,12 +14,7 @@ def infill_prompt(tokenizer: Tokenizer, prefix: str, suffix: str) -> list[int]:
 
     Raises UnsupportedError for a vocabulary without fill-in-the-middle tokens.
     """
-    missing = [name for name in _NEEDED if name not in tokenizer.infill_ids]
-    if missing:
-        raise UnsupportedError(
-            "this model cannot fill in the middle: its vocabulary has no tokens for it "
-            f"({', '.join('tokenizer.ggml.' + name for name in missing)})"
-        )
+    gate.infill([name for name in _NEEDED if name not in tokenizer.infill_ids])
     before, after, middle = (tokenizer.infill_ids[name] for name in _NEEDED)
     begin = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
     return [*begin, before, *tokenizer.encode(prefix), after, *tokenizer.encode(suffix), middle]

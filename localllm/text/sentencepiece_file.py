@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from localllm.errors import FileError, TokenizerError
+from localllm.errors import FileError
+from localllm.gate import files
+from localllm.gate import vocabulary as gate
 
-MAX_BYTES = 256 << 20
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _KINDS = {1: "t5", 2: "llama"}
 """TrainerSpec.model_type -> tokenizer.ggml.model: unigram, BPE."""
@@ -23,15 +24,13 @@ _SPECIAL_DEFAULTS = {"unknown_token_id": 0, "bos_token_id": 1, "eos_token_id": 2
 def read_model(path: str) -> dict[str, object]:
     """Metadata under GGUF's keys. Raises FileError or TokenizerError."""
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            raise TokenizerError(f"{path}: is larger than {MAX_BYTES >> 20} MB, which no tokenizer is")
+        status = Path(path).stat()
+        files.regular(path, status.st_mode)
+        gate.model_bytes(path, status.st_size)
         data = Path(path).read_bytes()
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return _metadata(data)
-    except (ValueError, UnicodeDecodeError, struct.error) as error:
-        raise TokenizerError(f"{path}: not a SentencePiece model: {error}") from None
+    return gate.sentencepiece_model(path, lambda: _metadata(data))
 
 
 def _metadata(data: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from localllm.errors import TokenizerError
+from localllm.gate import calls
 from localllm.gate import vocabulary as gate
 from localllm.gate.check import Place
 from localllm.text.endings import find_endings, find_infill
@@ -125,7 +125,7 @@ class Tokenizer:
         (`<|im_start|>`) for what they are; user-defined tokens always are. A lone surrogate, which UTF-8 cannot hold,
         is read as U+FFFD.
         """
-        inner = self._encoded(text, parse_special, " " if self._space_prefix else "")
+        inner = self._encoded(calls.text("text", text), parse_special, " " if self._space_prefix else "")
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
         ids += inner
         if add_special and self.add_eos and self.eos_id is not None:
@@ -162,7 +162,7 @@ class Tokenizer:
         vocabulary.
         """
         decoder = self.stream(special, at_start=True)
-        return "".join(map(decoder.push, ids)) + decoder.finish()
+        return "".join(map(decoder.push, calls.integers("token id", ids))) + decoder.finish()
 
     def stream(self, special: bool = False, at_start: bool = False) -> Decoder:
         """A decoder that takes one id after the other. `at_start`: they begin a text, they do not continue one."""
@@ -174,6 +174,8 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int, special: bool = False) -> bytes:
         """What a token adds to a text; nothing for control tokens, unless `special`, and for unused ones."""
+        if type(token_id) is not int:
+            token_id = self._checked(token_id)
         piece = self._pieces.get(token_id)
         if piece is None:
             piece = self._pieces[token_id] = self._make_piece(self._checked(token_id))
@@ -214,9 +216,7 @@ class Tokenizer:
         return b""
 
     def _checked(self, token_id: int) -> int:
-        if not 0 <= token_id < self.n_vocab:
-            raise TokenizerError(f"token id {token_id}: ids go from 0 to {self.n_vocab - 1}")
-        return token_id
+        return gate.token_id(token_id, self.n_vocab)
 
     def _pair_frame(self, bos: bool, eos: bool, sep: bool) -> tuple[list[int], list[int], list[int]]:
         """See pair_frame; what the file asks for of these, as llama.cpp's server has it."""

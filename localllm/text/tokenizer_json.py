@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localllm.errors import TokenizerError, UnsupportedError
+from localllm.gate import vocabulary as gate
 from localllm.text.pretokenizers import PRETOKENIZERS
 
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -75,12 +75,8 @@ def recognise(tokenizer: Mapping[str, Any], path: str) -> str:
     model = tokenizer.get("model")
     whole_words = isinstance(model, dict) and model.get("ignore_merges") is True
     normal = _normalizers(tokenizer.get("normalizer"))
-    if found not in _KNOWN or not normal <= {"NFC"}:
-        steps = ", ".join([*sorted(normal), *(" ".join(step) for step in found)]) or "nothing"
-        raise UnsupportedError(
-            f"{path}: cuts words in a way that is not known here ({steps:.200}): name one that does the same, "
-            f"--pre NAME, of {', '.join(sorted(PRETOKENIZERS))}"
-        )
+    steps = ", ".join([*sorted(normal), *(" ".join(step) for step in found)]) or "nothing"
+    gate.cut_as(path, steps, found in _KNOWN and normal <= {"NFC"}, PRETOKENIZERS)
     return _KNOWN[found][whole_words]
 
 
@@ -88,14 +84,11 @@ def _steps(entry: Any, path: str) -> Iterator[Step]:
     """The steps of a pre_tokenizer, sequences in sequences unrolled."""
     if entry is None:
         return
-    if not isinstance(entry, dict):
-        raise TokenizerError(f"{path}: key pre_tokenizer: must hold objects")
+    gate.pretokenizer(path, entry, dict, "must hold objects")
     kind = str(entry.get("type"))
     if kind == "Sequence":
         inner = entry.get("pretokenizers")
-        if not isinstance(inner, list):
-            raise TokenizerError(f"{path}: key pre_tokenizer: a Sequence must have a list, pretokenizers")
-        for step in inner:
+        for step in gate.pretokenizer(path, inner, list, "a Sequence must have a list, pretokenizers"):
             yield from _steps(step, path)
     elif kind == "ByteLevel" and not entry.get("add_prefix_space"):
         yield _WORDS if entry.get("use_regex", True) else _BYTES

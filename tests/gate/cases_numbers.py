@@ -12,6 +12,22 @@ def shown() -> str:
 
 CASES = {
     "numbers.present": Cases([((K, True), True)], [((K, False), "metadata key k: is missing")]),
+    "numbers.architecture": Cases(
+        [(("m", "llama", ("llama",)), "llama")],
+        [
+            (("m", "x\n", ("b", "a")), "m: architecture 'x\\n' is not supported; supported: a, b"),
+            (("m", "y" * 99, ("a",)), f"architecture '{'y' * 79} is not"),
+        ],
+    ),
+    "numbers.not_known_yet": Cases(
+        [((K, 0), 0), ((K, None), None), ((K, False), False)],
+        [
+            ((K, 0.5), "metadata key k: is 0.5, which is not supported yet"),
+            ((K, "\n"), "is '\\n', which is not supported yet"),
+            ((K, "z" * 99), f"is '{'z' * 39}, which"),
+            ((K, [1]), "is a list, which"),
+        ],
+    ),
     "numbers.type_of_value": Cases(
         [((K, int, int, shown), int), ((K, int, float, shown), float), ((K, str, str, shown), str)],
         [

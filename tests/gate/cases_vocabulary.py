@@ -1,6 +1,9 @@
 """Cases of localllm/gate/vocabulary.py."""
 
 import math
+import struct
+
+import numpy as np
 
 from localllm.gate.vocabulary import MAX_LENGTHS, MAX_MERGES, MAX_TOKEN
 from tests.gate.cases import Cases, K
@@ -130,6 +133,43 @@ CASES = {
         [
             ((K, range(1, 5), 4), "a vocabulary of 4 tokens; this architecture suppresses tokens 1 to 4"),
             ((K, range(1, 6), 4), "tokens 1 to 5"),
+        ],
+    ),
+    "vocabulary.model_bytes": Cases(
+        [(("a.model", 256 << 20), 256 << 20)],
+        [(("a.model", (256 << 20) + 1), "a.model: is larger than 256 MB, which no tokenizer is")],
+    ),
+    "vocabulary.sentencepiece_model": Cases(
+        [(("a.model", lambda: {}), {})],
+        [
+            (("a.model", lambda: b"\xff".decode()), "a.model: not a SentencePiece model: 'utf-8' codec"),
+            (("a.model", lambda: struct.unpack("<I", b"")), "a.model: not a SentencePiece model: unpack"),
+        ],
+    ),
+    "vocabulary.pretokenizer": Cases(
+        [(("t.json", {}, dict, "must"), {})], [(("t.json", [], dict, "must be"), "t.json: key pre_tokenizer: must be")]
+    ),
+    "vocabulary.cut_as": Cases(
+        [(("t.json", "Split a", True, ["b", "a"]), True)],
+        [
+            (
+                ("t.json", "Split\n", False, ["b", "a"]),
+                "t.json: cuts words in a way that is not known here ('Split\\n'): name one that does the same, "
+                "--pre NAME, of a, b",
+            ),
+            (("t.json", "x" * 300, False, []), f"({'x' * 199}): name".replace("(", "('", 1)),
+        ],
+    ),
+    "vocabulary.infill": Cases(
+        [(([],), [])],
+        [((["fim_pre_token_id"],), "its vocabulary has no tokens for it (tokenizer.ggml.fim_pre_token_id)")],
+    ),
+    "vocabulary.token_id": Cases(
+        [((0, 4), 0), ((np.int8(3), 4), 3)],
+        [
+            ((4, 4), "token id 4: ids go from 0 to 3"),
+            ((-1, 4), "token id -1: ids go from 0 to 3"),
+            ((1.0, 4), "token ids are integers, not float"),
         ],
     ),
 }

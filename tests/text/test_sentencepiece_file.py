@@ -96,7 +96,7 @@ def test_fields_of_other_kinds_are_passed_over(tmp_path):
 
 
 def test_a_file_larger_than_any(tmp_path, monkeypatch):
-    monkeypatch.setattr(sentencepiece_file, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(vocabulary, "MAX_MODEL_BYTES", 1 << 20)
     path = tmp_path / "x.model"
     path.write_bytes(bytes(1 + (1 << 20)))
     with pytest.raises(TokenizerError, match=r"x\.model: is larger than 1 MB, which no tokenizer is"):

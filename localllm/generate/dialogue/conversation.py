@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localllm.errors import UsageError
+from localllm.gate.check import shown
 from localllm.generate.grammar_input import Grammar
 
 MAX_MESSAGES = 65_536
@@ -101,6 +102,8 @@ def parameters_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]], prefill: bool) -> None:
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise ConversationError("messages", f"must be a list, are {_kind(messages)}")
     if not messages:
         raise ConversationError("messages", "there are none: at least one is needed")
     if len(messages) > MAX_MESSAGES:
@@ -117,8 +120,8 @@ def _check_message(where: str, message: object) -> None:
     if not isinstance(message, Mapping):
         raise ConversationError(where, f"must be an object, is {_kind(message)}")
     role = message.get("role")
-    if role not in ROLES:
-        raise ConversationError(f"{where}.role", f"is {role!r:.40}: it must be one of {', '.join(ROLES)}")
+    if not isinstance(role, str) or role not in ROLES:
+        raise ConversationError(f"{where}.role", f"is {shown(role)}: it must be one of {', '.join(ROLES)}")
     for name, check in _FIELDS.items():
         if message.get(name) is not None:
             check(f"{where}.{name}", message[name])

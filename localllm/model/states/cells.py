@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.errors import UnsupportedError
+from localllm.gate import calls
 from localllm.kernels.attention import CHUNK
 from localllm.kernels.cells import GROUP, cell_bytes
 from localllm.model.states.state import StateOptions, Track
@@ -53,11 +53,8 @@ class Cells:
         if window and not options.swa_full:
             self.n_cells = min(self.n_cells, n_cells(window + MAX_ROWS))
         self.by_position = not window or options.swa_full
-        if self.kv_type == "q8_0" and any(plane.dim % GROUP for plane in planes):
-            raise UnsupportedError(
-                f"{name} has heads of {' and '.join(str(p.dim) for p in planes)} elements: "
-                f"kv_type q8_0 needs multiples of {GROUP}, take f16"
-            )
+        if self.kv_type == "q8_0":
+            calls.grouped_heads(name, [plane.dim for plane in planes], GROUP)
         self._cell_bytes = [cell_bytes(self.kv_type, plane.dim) for plane in planes]
         self._arrays: list[np.ndarray] = []
 
@@ -98,6 +95,10 @@ class Cells:
         parts = [view.tobytes() for view in self._views(track.seq, track.past)]
         return track.written.to_bytes(8, "little") + b"".join(parts)
 
+    def written(self, content: bytes) -> int:
+        """As `save` noted it."""
+        return int.from_bytes(content[:8], "little")
+
     def saved_bytes(self, past: int) -> int:
         return 8 + sum(self._cells(i, past) * p.n_head * self._cell_bytes[i] for i, p in enumerate(self.planes))
 
@@ -105,7 +106,7 @@ class Cells:
         need = self.saved_bytes(past)
         if len(content) != need:
             return f"has {len(content)} bytes, must have {need}"
-        written = int.from_bytes(content[:8], "little")
+        written = self.written(content)
         if written < past:
             return f"has {written} tokens written, fewer than the {past} it holds"
         if written // self.ratio > (held := self._held(past)):
@@ -113,7 +114,7 @@ class Cells:
         return ""
 
     def restore(self, track: Track, content: bytes) -> None:
-        track.written = max(track.written, int.from_bytes(content[:8], "little"))
+        track.written = max(track.written, self.written(content))
         at = 8
         for view in self._views(track.seq, track.past):
             view[...] = np.frombuffer(content, np.uint8, view.size, at).reshape(view.shape)
