@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from localllm.errors import LocalllmError
+from localllm.store import sqlite_file
 
 KEPT, UNDER_WAY, STOPPED, REPLACED, DROPPED = range(5)
 """States of a message: complete; being written; stopped by the user; taken back, or answered anew; out of the context,
@@ -37,8 +39,14 @@ _MIGRATIONS = (
     """,
 )
 """What makes of schema version i the version i + 1 (PRAGMA user_version)."""
+_MOST_TEXT = 1 << 28
+"""Characters of a conversation, and of the list of all: more than any context holds."""
 _BUSY_SECONDS = 5.0
 """How long another process is waited for."""
+
+
+Row = tuple[Any, ...]
+Kind = type | tuple[type, ...]
 
 
 class DatabaseError(LocalllmError):
@@ -84,9 +92,14 @@ class Database:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for all
             # Autocommit: transactions are written out, so that it is seen where they end.
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._use_wal()
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate()
+            try:
+                sqlite_file.guard(self._db)
+                self._use_wal()
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._migrate()
+            except BaseException:
+                self._db.close()  # with its locks
+                raise
 
     def close(self) -> None:
         with self._explained():
@@ -107,12 +120,13 @@ class Database:
     def _migrate(self) -> None:
         with self._transaction():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > len(_MIGRATIONS):
-                known = len(_MIGRATIONS)
+            known = len(_MIGRATIONS)
+            if version > known:
                 raise DatabaseError(f"{self.path}: is of a newer localllm (schema {version}, this one knows {known})")
-            for step in _MIGRATIONS[version:]:
-                for statement in step.split(";"):
-                    self._db.execute(statement)
+            if other := sqlite_file.foreign(self._db, _statements(_MIGRATIONS[: max(0, version)])):
+                raise DatabaseError(f"{self.path}: is not as localllm makes it ({other}); move it away")
+            for statement in _statements(_MIGRATIONS[max(0, version) :]):
+                self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
 
     # --- a conversation under way
@@ -189,7 +203,7 @@ class Database:
                 ORDER BY (SELECT max(id) FROM messages WHERE conversation = c.id) DESC LIMIT :limit""",
                 {"gone": REPLACED, "limit": limit},
             )
-            return [Conversation(*row) for row in rows]
+            return [Conversation(*row) for row in self._checked(rows, _OF_CONVERSATION, _is_conversation)]
 
     def messages(self, conversation: int) -> list[Kept]:
         """In their order; those that were replaced are left out."""
@@ -198,14 +212,27 @@ class Database:
                 """SELECT id, role, content, reasoning, state FROM messages
                 WHERE conversation = ? AND state != ? ORDER BY id""",
                 (conversation, REPLACED),
-            ).fetchall()
-            return [Kept(*row) if row[4] != UNDER_WAY else self._under_way(*row) for row in rows]
+            )
+            kept = [Kept(*row) for row in self._checked(rows, _OF_MESSAGE, _is_message)]
+            return [self._under_way(message) if message.state == UNDER_WAY else message for message in kept]
 
-    def _under_way(self, message: int, role: str, content: str, reasoning: str, state: int) -> Kept:
-        texts = [content, reasoning]
-        for kind, text in self._db.execute("SELECT kind, text FROM pieces WHERE message = ? ORDER BY id", (message,)):
-            texts[kind] += text
-        return Kept(message, role, texts[CONTENT], texts[REASONING], state)
+    def _under_way(self, message: Kept) -> Kept:
+        texts = {CONTENT: [message.content], REASONING: [message.reasoning]}
+        rows = self._db.execute("SELECT kind, text FROM pieces WHERE message = ? ORDER BY id", (message.id,))
+        for kind, text in self._checked(rows, (int, str), lambda row: row[0] in texts):
+            texts[kind].append(text)
+        return replace(message, content="".join(texts[CONTENT]), reasoning="".join(texts[REASONING]))
+
+    def _checked(self, rows: Iterable[Row], kinds: Sequence[Kind], is_one: Callable[[Row], bool]) -> Iterator[Row]:
+        """Rows whose values are of the types that were written, and that make sense; texts of a bounded size."""
+        size = 0
+        for row in rows:
+            if not sqlite_file.are_of(row, kinds) or not is_one(row):
+                raise DatabaseError(f"{self.path}: has a row that localllm did not write; move it away")
+            size += sum(len(value) for value in row if isinstance(value, str))
+            if size > _MOST_TEXT:
+                raise DatabaseError(f"{self.path}: holds more than {_MOST_TEXT >> 20} MB of text at one place")
+            yield row
 
     # --- transactions
 
@@ -235,13 +262,32 @@ class Database:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
+            if db := self.__dict__.get("_db"):  # not while it is opened
+                sqlite_file.renew(db)
             yield
         except OSError as error:
             raise DatabaseError(f"{self.path}: {error.strerror}") from None
+        except UnicodeDecodeError:  # SQLite's message quotes names of the file
+            raise DatabaseError(f"{self.path}: {_REASONS['SQLITE_CORRUPT']}") from None
         except sqlite3.Error as error:
-            raise DatabaseError(
-                f"{self.path}: {_REASONS.get(getattr(error, 'sqlite_errorname', ''), str(error))}"
-            ) from None
+            reason = _REASONS.get(getattr(error, "sqlite_errorname", "")) or sqlite_file.told(error)
+            raise DatabaseError(f"{self.path}: {reason}") from None
+
+
+def _statements(steps: Iterable[str]) -> list[str]:
+    return [statement for step in steps for statement in step.split(";")]
+
+
+_OF_CONVERSATION: tuple[Kind, ...] = (int, str, str, str, (int, float), str, int, str)
+_OF_MESSAGE: tuple[Kind, ...] = (int, str, str, str, int)
+
+
+def _is_conversation(row: Row) -> bool:
+    return sqlite_file.is_time(row[4])
+
+
+def _is_message(row: Row) -> bool:
+    return row[1] in ("user", "assistant") and row[4] in (KEPT, UNDER_WAY, STOPPED, REPLACED, DROPPED)
 
 
 _REASONS = {

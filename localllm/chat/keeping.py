@@ -47,7 +47,7 @@ def this_process() -> str:
 def is_alive(holder: str) -> bool:
     """Whether the process is still there; also where the system does not tell."""
     number, _, start = holder.partition(":")
-    return number.isdecimal() and _start(int(number)) in (start, _UNKNOWN)
+    return number.isdecimal() and len(number) <= 10 and _start(int(number)) in (start, _UNKNOWN)
 
 
 def _start(number: int) -> str | None:

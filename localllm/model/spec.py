@@ -14,12 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Literal
 
-<<<<<<< HEAD
-from localllm.errors import UnsupportedError
-from localllm.gate import files
-=======
-from localllm.gate import numbers
->>>>>>> 95b4baf (Calls of the API with arguments that cannot be end in an error of one line; sizes out of NumPy are Python's, which do not wrap; the gate's table has what specs, states and texts refused by themselves)
+from localllm.gate import files, numbers
 from localllm.gguf.config import Config, Keys, Window, read_config
 from localllm.gguf.reader import GGUFFile
 

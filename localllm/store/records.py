@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,19 +50,30 @@ def owns(path: str | os.PathLike[str]) -> bool:
 def known(path: str | os.PathLike[str]) -> Pulled | None:
     """What was written down when a file was downloaded."""
     rows = _read("SELECT name, etag, pulled FROM files WHERE path = ? AND pulled IS NOT NULL", _real(path))
-    return Pulled(*rows[0]) if rows else None
+    return next((Pulled(*row) for row in rows if _are_texts(row[:2]) and _is_time(row[2])), None)
 
 
 def last_used(path: str | os.PathLike[str]) -> float | None:
     """When a model was last loaded, in seconds since the epoch; None: never, as far as is known."""
     rows = _read("SELECT used FROM files WHERE path = ?", _real(path))
-    return rows[0][0] if rows else None
+    return next((used for (used,) in rows if _is_time(used)), None)
 
 
 def all_files() -> dict[str, tuple[bool, float | None]]:
     """Real path of every file that is known: whether a pull of ours put it there, and when it was last loaded."""
     rows = _read("SELECT path, pulled, used FROM files")
-    return {path: (pulled is not None, used) for path, pulled, used in rows}
+    times = [(path, *(time if _is_time(time) else None for time in row)) for path, *row in rows if _are_texts([path])]
+    return {path: (pulled is not None, used) for path, pulled, used in times}
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_time(value: object) -> bool:
+    from localllm.store.sqlite_file import is_time
+
+    return is_time(value)
 
 
 def pulled(path: str | os.PathLike[str], name: str, etag: str = "") -> None:
@@ -76,7 +87,9 @@ def pulled(path: str | os.PathLike[str], name: str, etag: str = "") -> None:
                 (_real(path), name, etag, time.time()),
             )
     except _errors() as error:
-        raise StoreError(f"{records_path()}: {error}; set LOCALLLM_HOME to a folder that can be written") from None
+        raise StoreError(
+            f"{records_path()}: {_told(error)}; set LOCALLLM_HOME to a folder that can be written"
+        ) from None
 
 
 def used(path: str | os.PathLike[str]) -> None:
@@ -97,7 +110,15 @@ def forget(path: str | os.PathLike[str]) -> None:
 def _errors() -> tuple[type[Exception], ...]:
     import sqlite3
 
-    return sqlite3.Error, OSError, UnicodeEncodeError  # the last: a path whose bytes are no text cannot be written down
+    return sqlite3.Error, OSError, UnicodeError  # the last: a path whose bytes are no text; a message that quotes such
+
+
+def _told(error: Exception) -> str:
+    import sqlite3
+
+    from localllm.store.sqlite_file import told
+
+    return told(error) if isinstance(error, sqlite3.Error) else str(error)
 
 
 def _real(path: str | os.PathLike[str]) -> str:
@@ -106,13 +127,14 @@ def _real(path: str | os.PathLike[str]) -> str:
 
 def _read(sql: str, *values: str) -> list[tuple[Any, ...]]:
     """The rows of a query; none where there are no records yet, or none that can be read: unreadable, damaged, locked
-    for too long."""
+    for too long, or not made by us."""
     path = records_path()
     if not path.is_file():
         return []
     import sqlite3
 
     with contextlib.suppress(*_errors()), contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records:
+        _guard(records)
         return records.execute(sql, values).fetchall()
     return []
 
@@ -126,4 +148,16 @@ def _writing() -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path, timeout=_WAIT)) as records, records:
         records.execute(_TABLE)
+        _guard(records)
         yield records
+
+
+def _guard(records: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError for a file that is not as we make it: nothing in it is run."""
+    import sqlite3
+
+    from localllm.store.sqlite_file import foreign, guard
+
+    guard(records)
+    if other := foreign(records, [_TABLE]):
+        raise sqlite3.DatabaseError(f"is not as localllm makes it ({other}); move it away")

@@ -9,7 +9,8 @@ from tests.fuzz.target import Target
 
 TARGETS = (
     "reader", "headers", "vocabularies", "texts", "templates", "sentencepiece_files", "imatrix", "folders",
-    "prompt_files", "grammars", "http", "answers", "markdown", "settings", "names",
+    "prompt_files", "states", "conversations", "records", "grammars", "http", "answers", "markdown", "settings",
+    "names",
 )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_documents_are_ranked(model_of):
     assert np.array_equal(scores, model.embed(pairs, "rank")[:, 0])
     asked = model_of("bert-rank", **TOKENIZER, **{"tokenizer.chat_template.rerank": "{document} [SEP] {query}"})
     assert np.array_equal(asked.rank("hello", ["world"]), model.embed([[4, 2, 3]], "rank")[:, 0])
-    with pytest.raises(UsageError, match="a list of documents"):
+    with pytest.raises(UsageError, match="documents are a str, must be a list"):
         model.rank("hello", "world")
 
 
@@ -139,7 +139,7 @@ REFUSED = {
     "none": ("bert", {}, [IDS], "none", UsageError, "hidden_states"),
     "no classifier": ("bert", {}, [IDS], "rank", UsageError, "no classifier"),
     "an empty text": ("bert", {}, [IDS, []], "cls", UsageError, "text 1 has no tokens"),
-    "one text": ("bert", TOKENIZER, "hello", "cls", UsageError, "a list of texts"),
+    "one text": ("bert", TOKENIZER, "hello", "cls", UsageError, "texts are a str, must be a list"),
     "no vocabulary": ("bert", {}, ["hello"], "cls", UnsupportedError, "no vocabulary"),
     "too long": ("qwen3-rank", {}, [[1], [1] * 1025], "cls", ContextFullError, "text 1 has 1025.*1024.*larger n_ctx"),
     "no more positions": ("bert", {}, [[1] * 65], "cls", ContextFullError, "65 tokens, 64 are .*: shorten it$"),

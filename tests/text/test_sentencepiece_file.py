@@ -9,7 +9,7 @@ import sentencepiece
 
 import localllm
 from localllm.errors import FileError, TokenizerError
-from localllm.text import sentencepiece_file
+from localllm.gate import vocabulary
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "naïve", "東京", "1234", "can't", "stop"]
 SENTENCES = [" ".join(random.Random(i).choices(WORDS, k=12)) for i in range(300)]
