@@ -165,6 +165,7 @@ CONSTANTS = {
 
 CLASSES: dict[str, tuple[int, ...]] = {
     "files.regular": (80,),
+    "files.holds_model": (53, 54),
     "files.unchanged": (50, 51),
     "files.split_number": (79,),
     "files.part_name": (79,),
