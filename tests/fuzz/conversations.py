@@ -55,7 +55,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         db.execute("PRAGMA journal_mode = DELETE")
         for _ in range(rng.choice((1, 1, 2, 4))):
             _change(db, rng)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return of_bytes(data, rng)
     finally:
         db.close()

@@ -91,7 +91,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         db.execute(f"UPDATE files SET {column} = ?", (value,))
         if rng.random() < 0.2:
             db.execute("CREATE TRIGGER t AFTER INSERT ON files BEGIN SELECT RAISE(ABORT, '\x1b'); END")
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return head + of_bytes(rest, rng)
     finally:
         db.close()
