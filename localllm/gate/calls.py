@@ -174,6 +174,7 @@ def sequences(ids: Sequence[int], n_seq: int) -> Sequence[int]:
     return ids
 
 
+@check("a sequence id that stands alone", "an integer, 0 to the context's last", error=UsageError)
 def sequence(seq_id: SupportsIndex, n_seq: int) -> int:
     """One alone."""
     return sequences([integer("sequence", seq_id)], n_seq)[0]

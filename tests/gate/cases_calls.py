@@ -146,6 +146,14 @@ CASES = {
             (([0, -1], 4), "sequence -1 is not one of the 4 of this context"),
         ],
     ),
+    "calls.sequence": Cases(
+        [((0, 4), 0), ((np.int8(3), 4), 3)],
+        [
+            ((4, 4), "sequence 4 is not one of the 4 of this context"),
+            ((-1, 4), "sequence -1 is not one of the 4"),
+            ((1.0, 4), "sequence is 1.0, must be an integer"),
+        ],
+    ),
     "calls.positions": Cases(
         [(([4, 5], [4, 5], [0, 0]), [4, 5])],
         [

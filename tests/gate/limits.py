@@ -293,6 +293,7 @@ CLASSES: dict[str, tuple[int, ...]] = {
     "calls.integers": (),
     "calls.tokens": (69, 72),
     "calls.sequences": (),
+    "calls.sequence": (),
     "calls.positions": (),
     "calls.context_room": (61,),
     "calls.learned_positions": (61,),
