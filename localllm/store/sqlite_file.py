@@ -19,8 +19,8 @@ MAX_SECONDS = 10.0
 """Of the thread's processor time, that a query may take: pages of a damaged file can name each other without end."""
 _STEPS = 100_000
 """Of SQLite's machine, between two looks at the clock."""
-_OWN = re.compile(r"sqlite_(stat[14]|sequence)")
-"""Tables that SQLite makes itself."""
+_OWN = re.compile(r"sqlite_(stat[14]|sequence)|lost_and_found(_\d+)?")
+"""Tables that SQLite makes itself, those of its `.recover` too."""
 
 
 def guard(db: sqlite3.Connection) -> None:

@@ -53,6 +53,14 @@ def test_another_schema(path, statements, told):
     change(path, "SELECT 1")  # no lock is left
 
 
+def test_what_a_recovered_database_has_more(path):
+    """`sqlite3 FILE .recover` keeps rows that it cannot place in a table of its own."""
+    change(path, "CREATE TABLE lost_and_found_0 (rootpgno INTEGER, pgno INTEGER, nfield INTEGER, id INTEGER, c0)")
+    database = Database(path)
+    assert [message.content for message in database.messages(1)] == ["hi"]
+    database.close()
+
+
 def read(database):
     for conversation in database.conversations():
         database.messages(conversation.id)
