@@ -97,9 +97,12 @@ CASES = {
             (((8,), 8), "have the shape [8], must have [rows, 8]"),
             (((1, 3, 8), 8), "have the shape [1, 3, 8]"),
             (((3, 9), 8), "[3, 9]"),
+            (((3, 8, 1), 8), "[3, 8, 1]"),
         ],
     ),
-    "calls.reached": Cases([((0, 4, 4), 4)], [((1, 4, 3), "sequence 1 cannot go back to 4, but to 3")]),
+    "calls.reached": Cases(
+        [((0, 4, 4), 4)], [((1, 4, 3), "sequence 1 cannot go back to 4, but to 3"), ((1, 4, 5), "to 5")]
+    ),
     "calls.batch_rows": Cases(
         [((1, 8), 1), ((8, 8), 8)], [((0, 8), "a batch has 1 to 8 rows, not 0"), ((9, 8), "1 to 8 rows, not 9")]
     ),
