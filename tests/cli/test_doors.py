@@ -42,7 +42,7 @@ DOORS = {
     "terminal/live.py": "spans that a Cleaner has passed, and the escapes of their styles",
     "terminal/progress.py": "texts made visible",
     "terminal/screen.py": "the stream itself, for those above",
-    "tools/against.py": "a pipe between two processes",
+    "tools/peers.py": "a pipe between two processes",
     "tools/tokenizer_speed.py": "a table of numbers",
 }
 """Files that write on standard output or error, and why that is safe. All others call these."""

@@ -136,7 +136,7 @@ CASES = {
         ],
     ),
     "vocabulary.model_bytes": Cases(
-        [(("a.model", 256 << 20), 256 << 20)],
+        [(("a.model", 256 << 20), 256 << 20), (("a.model", 0), 0)],
         [(("a.model", (256 << 20) + 1), "a.model: is larger than 256 MB, which no tokenizer is")],
     ),
     "vocabulary.sentencepiece_model": Cases(
@@ -168,6 +168,7 @@ CASES = {
         [((0, 4), 0), ((np.int8(3), 4), 3)],
         [
             ((4, 4), "token id 4: ids go from 0 to 3"),
+            ((5, 4), "token id 5: ids go from 0 to 3"),
             ((-1, 4), "token id -1: ids go from 0 to 3"),
             ((1.0, 4), "token ids are integers, not float"),
         ],
