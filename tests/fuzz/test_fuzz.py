@@ -5,13 +5,17 @@ Longer runs, guided by coverage: `python -m tests.fuzz`.
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from localllm.store import web
 from tests.fuzz.table import TARGETS, target
 from tests.fuzz.target import MEGABYTES, examine
 from tests.gguf import build as b
@@ -29,6 +33,18 @@ FINDINGS: dict[str, tuple[bytes, ...]] = {
         b.gguf([b.kv("tokenizer.ggml.model", b.STR, "rwkv"), b.array("tokenizer.ggml.tokens", b.STR, ["\\xg"])]),
     ),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def surroundings() -> Iterator[None]:
+    """A target may change what its process has, the network for one: other tests get it back."""
+    log, environment, request = logging.getLogger("localllm"), dict(os.environ), web.request
+    level = log.level
+    yield
+    log.setLevel(level)
+    web.request = request
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @pytest.mark.parametrize("name", TARGETS)
