@@ -14,8 +14,10 @@ import mmap
 import os
 import signal
 import sys
+import threading
 import traceback
 import weakref
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,14 +121,20 @@ class Memory:
         self.operation = ""
         """What is about to be called."""
         self._opened: set[int] = set()
+        self._gone: deque[tuple[int, int]] = deque()
+        """Areas whose arrays have ended: their pages stay until nobody looks at them."""
+        self._looking = threading.Lock()
 
     def allocate(self, n_bytes: int, slack: int = SLACK, fill: int = 0xA5, name: str = "") -> np.ndarray:
         """uint8 [n_bytes + slack], all `fill`; of them the first n_bytes are the array, the others may be read. The
         memory goes with the array."""
+        with self._looking:
+            self._let_go()
         whole = max(_up(n_bytes + slack), PAGE)
         first = reserve(whole)
         raw = (ctypes.c_uint8 * whole).from_address(first)
-        weakref.finalize(raw, self._free, first, whole)
+        # An array may end in any thread, and in the middle of a look.
+        weakref.finalize(raw, self._gone.append, (first, whole))
         pages = np.ctypeslib.as_array(raw)
         pages.fill(fill)
         # Where there are no bytes, any address is past the end.
@@ -144,9 +152,12 @@ class Memory:
         none = np.zeros(0, np.uint8)
         self.areas[address] = Area(name, address, n_bytes, 0, 0, address, n_bytes, (none, none))
 
-    def _free(self, first: int, whole: int) -> None:
-        self.areas.pop(first, None)
-        release(first, whole)
+    def _let_go(self) -> None:
+        """Give back what nobody has any more."""
+        while self._gone:
+            first, whole = self._gone.popleft()
+            self.areas.pop(first, None)
+            release(first, whole)
 
     def has(self, address: int) -> Area | None:
         """The area that an address is in, its slack and the rest of its pages among them."""
@@ -168,6 +179,11 @@ class Memory:
     def check(self) -> None:
         """Close what was opened. Raises AssertionError for what was touched since, and for what was written around the
         areas."""
+        with self._looking:
+            self._let_go()
+            self._check()
+
+    def _check(self) -> None:
         for page in self._opened:
             _protect(page, PAGE, _NONE)
         self._opened.clear()
