@@ -300,7 +300,7 @@ def layers(rng: Random, layout: Layout, other: Layout, keys: tuple[str, ...]) ->
     sources = list(by_layer.values())
     for i in range(n):
         for info in sources[i % len(sources)]:
-            name = b"blk.%d.%s" % (i, info.name.split(b".", 2)[2])
+            name = b"blk.%d.%s" % (i, info.name.split(b".", 2)[-1])
             rest.append(Info(name, info.dims, info.kind, info.data))
     layout.infos[:] = rest
     count = f"{layout.architecture}.block_count".encode()
