@@ -226,7 +226,7 @@ def tensor_added(rng: Random, layout: Layout, other: Layout, keys: tuple[str, ..
     taken = rng.choice(rng.choice((layout, other)).infos)
     name = taken.name
     if name.startswith(b"blk.") and rng.randrange(2):
-        name = b"blk.%d.%s" % (rng.choice((0, 1, 2, 3, 9, 4096)), name.split(b".", 2)[2])
+        name = b"blk.%d.%s" % (rng.choice((0, 1, 2, 3, 9, 4096)), name.split(b".", 2)[-1])
     layout.infos.insert(rng.randrange(len(layout.infos) + 1), Info(name, taken.dims, taken.kind, taken.data))
 
 
