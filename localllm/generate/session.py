@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import closing as closing_of
 from dataclasses import replace
-from functools import cached_property
 from typing import Self, Unpack
 
 from localllm.errors import TemplateError
@@ -29,6 +28,7 @@ from localllm.generate.prompt_cache import CacheOptions
 from localllm.generate.sampling import Processor, sampler_of
 from localllm.generate.speculation.options import Guessing
 from localllm.model.model import LoadedModel
+from localllm.runtime.turn import lazy
 from localllm.text.template import TEMPLATE_KEY, ChatTemplate, PlainTurns, chat_template, chosen_template
 
 __all__ = ["Answer", "Chat", "Model"]
@@ -146,13 +146,13 @@ class Model(TextGeneration, LoadedModel):
                 raise
         return self
 
-    @cached_property
+    @lazy
     def template(self) -> ChatTemplate | PlainTurns:
         """The file's own chat template; where it has none (`is_fallback`), what its vocabulary asks for, or plain
         dialogue. `description` says which. Raises TemplateError, which names the file."""
         return self._own_template()
 
-    @cached_property
+    @lazy
     def tool_template(self) -> ChatTemplate | PlainTurns:
         """What conversations with tools go through: the file's template `tool_use`, where it has one of that name."""
         if f"{TEMPLATE_KEY}.tool_use" not in self.metadata:
@@ -165,7 +165,7 @@ class Model(TextGeneration, LoadedModel):
         except TemplateError as error:
             raise TemplateError(f"{self.path}: {error}") from None
 
-    @cached_property
+    @lazy
     def default_sampling(self) -> Sampling:
         """How tokens are chosen where nobody says it: as the file's keys general.sampling do, or else by default."""
         return defaults_of(self.metadata)

@@ -49,7 +49,12 @@ class MappedFile:
     def check_unchanged(self) -> None:
         """Raises FileError if the file was written to since it was opened, or a page of it could not be read."""
         self._require_open()
-        now = os.fstat(self._fd)
+        try:
+            now = os.fstat(self._fd)
+        except OSError as error:
+            self._require_open()  # another thread may have closed it since
+            raise FileError(f"{self.path}: cannot be looked at any more: {error.strerror}") from None
+        self._require_open()
         files.unchanged(self.path, (self.size, self._mtime), (now.st_size, now.st_mtime_ns))
         if self._watched >= 0:
             from localllm.kernels import faults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import NoReturn, Protocol
 
@@ -24,7 +23,7 @@ from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.arrays import aligned, padded
 from localllm.runtime.plan import Bound, Operation, Plan
 from localllm.runtime.teams import Teams
-from localllm.runtime.turn import Turn, alone
+from localllm.runtime.turn import Turn, alone, lazy
 
 
 class Loaded(Protocol):
@@ -387,7 +386,7 @@ class Context:
             self._plans[part, phase] = self._recorded[part, phase].bind(int(self._arena.ctypes.data))
         return self._plans[part, phase]
 
-    @cached_property
+    @lazy
     def _arena(self) -> np.ndarray:
         return aligned(self._arena_bytes)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import NoReturn, Self
 
 import numpy as np
@@ -30,6 +29,7 @@ from localllm.runtime import tuned
 from localllm.runtime.plan import Operation
 from localllm.runtime.team import KEYS
 from localllm.runtime.teams import Teams
+from localllm.runtime.turn import lazy
 from localllm.text import pairs
 from localllm.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -123,7 +123,7 @@ class LoadedModel:
         """
         return cls(os.fspath(path), n_ctx, n_threads, kv_type, swa_full, progress, n_threads_batch)
 
-    @cached_property
+    @lazy
     def tokenizer(self) -> Tokenizer | None:
         """None for a model that runs on ids (`no_vocab`)."""
         return load_tokenizer(self.file.metadata, self.path)
@@ -297,7 +297,7 @@ class LoadedModel:
             raise UnsupportedError(f"{self.path}: has no vocabulary (tokenizer.ggml.model is no_vocab): it takes ids")
         return self.tokenizer
 
-    @cached_property
+    @lazy
     def _embedder(self) -> Embedder:
         return Embedder(self)
 

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from localllm.kernels.objects import Key, load
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.team import Op as OpBlock
 from localllm.runtime.arrays import ALIGNMENT, SLACK, aligned
+from localllm.runtime.turn import lazy
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Bound:
     seconds_a_row: float = math.inf
     """What the last run took, as far as it is known."""
 
-    @cached_property
+    @lazy
     def address(self) -> int:
         return int(self.ops.ctypes.data)
 

@@ -6,8 +6,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from localllm.errors import LocalllmError
 
@@ -36,6 +36,19 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+
+
+class lazy(cached_property[R]):
+    """A property that is computed once. functools' own has a lock for all instances before Python 3.12: a child that
+    was forked while another thread had it would wait for ever."""
+
+    def __init__(self, function: Callable[[Any], R]) -> None:
+        super().__init__(function)
+        after_fork(self)
+
+    def forked(self) -> None:
+        if hasattr(self, "lock"):
+            self.lock = threading.RLock()
 
 
 class Turn:

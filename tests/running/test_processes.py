@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 
 import localllm
 from localllm.errors import Cancelled, LocalllmError
-from localllm.runtime.turn import Turn
+from localllm.runtime.turn import Turn, lazy
 from tests.server import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +123,31 @@ with ProcessPoolExecutor(2, multiprocessing.get_context("{method}")) as pool:
 print(written() == first)
 """
     assert script(path, code) == ["[True, True, True, True]", "True"]
+
+
+def test_a_property_that_another_thread_was_at_at_the_fork():
+    class Slow:
+        def __init__(self, waits):
+            self.waits = waits
+
+        @lazy
+        def value(self):
+            if self.waits:
+                begun.set()
+                assert end.wait(30)
+            return 1
+
+    begun, end, found = threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=lambda: Slow(True).value)
+    thread.start()
+    assert begun.wait(30)
+    Slow.__dict__["value"].forked()  # as in a child
+    other = threading.Thread(target=lambda: found.append(Slow(False).value))
+    other.start()
+    other.join(10)
+    end.set()
+    thread.join(30)
+    assert found == [1]
 
 
 def test_a_lock_that_another_thread_had_at_the_fork():
@@ -233,7 +259,8 @@ def test_closed_by_another_thread_while_it_computes(path, closed):
         (context if closed == "context" else model).close()
         thread.join(30)
         assert not thread.is_alive()
-        assert isinstance(errors[0], Cancelled) or "closed" in str(errors[0])
+        # "in use": the thread that closes it was at it just then.
+        assert isinstance(errors[0], Cancelled) or re.search("closed|in use", str(errors[0]))
         context.close()
         model.close()
 
