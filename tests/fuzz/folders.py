@@ -18,7 +18,7 @@ from pathlib import Path
 
 from localllm.quantize.sources import open_source
 from tests.fuzz import sentencepiece_files
-from tests.fuzz.mutators import dumped, json_once, of_bytes
+from tests.fuzz.mutators import json_changed, of_bytes
 from tests.fuzz.target import Target
 from tests.quantize.folders import CASES, write_folder
 from tests.quantize.test_packed import gptq_folder
@@ -82,23 +82,13 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     elif rng.random() < 0.1:
         files[name] = of_bytes(content, rng)
     elif name.endswith(".safetensors"):
-        head = _changed(content[8:], rng)
+        head = json_changed(content[8:], _WORDS, rng)
         files[name] = struct.pack("<Q", len(head)) + head
     elif name.endswith(".model"):
         files[name] = sentencepiece_files.mutate(content, rng)
     else:
-        files[name] = _changed(content, rng)
+        files[name] = json_changed(content, _WORDS, rng)
     return _packed(files)
-
-
-def _changed(content: bytes, rng: random.Random) -> bytes:
-    try:
-        value = json.loads(content)
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            value = json_once(value, _WORDS, rng)
-        return dumped(value)
-    except (ValueError, RecursionError):
-        return of_bytes(content, rng)
 
 
 def run(data: bytes) -> None:

@@ -26,7 +26,7 @@ from localllm.server.options import ServerOptions
 from localllm.store import web
 from localllm.text.template import ChatTemplate
 from tests.fuzz.http_bodies import BODIES
-from tests.fuzz.mutators import NUMBERS, dumped, json_once, of_bytes, text_once
+from tests.fuzz.mutators import NUMBERS, dumped, json_changed, of_bytes, text_once
 from tests.fuzz.target import Finding, Target, written
 from tests.generate.fake import FakeModel
 from tests.gguf import build as b
@@ -98,17 +98,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
                 + body.replace(rng.choice((b"3", b"2", b"1", b"0.5", b"true", b'"hi"')), number.encode(), 1)
             )
         case _:
-            return head + b"\n\n" + _changed(body, rng)
-
-
-def _changed(body: bytes, rng: random.Random) -> bytes:
-    try:
-        value = json.loads(body)
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            value = json_once(value, _WORDS, rng)
-        return dumped(value)
-    except (ValueError, RecursionError):
-        return of_bytes(body, rng)
+            return head + b"\n\n" + json_changed(body, _WORDS, rng)
 
 
 def run(data: bytes) -> None:

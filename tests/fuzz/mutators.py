@@ -169,3 +169,14 @@ def _places(value: Any) -> Any:
             yield node, key
             if isinstance(inner, dict | list):
                 stack.append(inner)
+
+
+def json_changed(content: bytes, words: Sequence[Any], rng: random.Random) -> bytes:
+    """A few changes of a JSON text; of its bytes, where it is none."""
+    try:
+        value = json.loads(content)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            value = json_once(value, words, rng)
+        return dumped(value)
+    except (ValueError, RecursionError):
+        return of_bytes(content, rng)

@@ -166,11 +166,11 @@ def messages(told):
     return found
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize(
+    ("path", "stream"),
+    [(path, stream) for path in ASKED for stream in (False, True) if not (stream and "embed" in path)],
+)
 def test_weights_that_are_nan(client, shelf, path, stream):
-    if stream and "embed" in path:
-        pytest.skip("embeddings are not streamed")
     damage(shelf.paths["m"], tiny.TOKENS.index("h"))
     for _ in range(2):
         told = ask(client, path, stream=stream)
