@@ -5,8 +5,9 @@ four, and their sums are formed side by side. The integer part of a product is e
 in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
-from . import formats, matvec_block32, matvec_float, matvec_k, matvec_super
+from . import formats, matvec_block32, matvec_float, matvec_k, matvec_pairs, matvec_super
 from .simd import Struct, f32, f32x4, i64, lane, load, store
+from .simd.targets import current
 from .thread import Step, Thread, claim
 
 Params = Struct(
@@ -112,7 +113,8 @@ def four_rows(fmt: str):
     fewer than four rows are left before `last`, the last one repeats.
     """
     format_ = formats.module(fmt)
-    products = kind_of(format_).four_rows(format_)
+    by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
+    products = (matvec_pairs if by_pairs else kind_of(format_)).four_rows(format_)
 
     def from_row(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at):
         wa, wb, wc, wd = addresses(w, row_bytes, r, last)

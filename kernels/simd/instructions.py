@@ -81,6 +81,10 @@ def _vpdpwssd(e, acc, a, b):
     return e.call(f"llvm.x86.avx512.vpdpwssd.{32 * acc.type.count}", acc.type, acc, a, b)
 
 
+def _pmaddubsw512(e, u, s):
+    return e.call("llvm.x86.avx512.pmaddubs.w.512", _vec(I16, 32), u, s)
+
+
 def _packssdw512(e, a, b):
     return e.call("llvm.x86.avx512.packssdw.512", _vec(I16, 32), a, b)
 
@@ -93,9 +97,14 @@ def _pshufb512(e, table, codes):
     return e.call("llvm.x86.avx512.pshuf.b.512", codes.type, _bytes(table * 4), codes)
 
 
+def _pick512(e, pattern, v):
+    return e.call("llvm.x86.avx512.pshuf.b.512", v.type, v, _bytes([x - 256 if x > 127 else x for x in pattern]))
+
+
 AVX512VNNI = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
-    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "pack16": _packssdw512, "lookup16": _pshufb512,
+    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "dot2_u7": _pmaddubsw512, "pack16": _packssdw512,
+    "lookup16": _pshufb512, "pick16": _pick512,
 }  # fmt: skip
 
 
@@ -131,8 +140,7 @@ def _avx2_dot4(e, acc, u, s):
     return _by_piece(e, 32, piece, acc, u, s)
 
 
-def _avx2_pairs(e, u, s):
-    """u[2i] * s[2i] + u[2i+1] * s[2i+1] of 16 bits, for codes below 128: not in every table."""
+def _avx2_dot2_u7(e, u, s):
     return _by_piece(e, 32, lambda u, s: _pmaddubsw(e, u, s), u, s)
 
 
@@ -148,11 +156,17 @@ def _avx2_lookup16(e, table, codes):
     return _by_piece(e, 32, lambda c: e.call("llvm.x86.avx2.pshuf.b", c.type, _bytes(table * 2), c), codes)
 
 
+def _avx2_pick16(e, pattern, v):
+    signed = _bytes([x - 256 if x > 127 else x for x in pattern])
+    return _by_piece(e, 32, lambda v, at: e.call("llvm.x86.avx2.pshuf.b", v.type, v, at), v, signed)
+
+
 AVX2 = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
-    "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "pack16": _avx2_pack16,
-    "lookup16": _avx2_lookup16, "pairs": _avx2_pairs,
+    "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "dot2_u7": _avx2_dot2_u7,
+    "pack16": _avx2_pack16, "lookup16": _avx2_lookup16, "pick16": _avx2_pick16, "pairs": _avx2_dot2_u7,
 }  # fmt: skip
+"""pairs: dot2_u7 again, where it pays to add up such products before they are widened: see tile_dots."""
 
 
 # --- AVX-VNNI: the dot products of 256 bits without AVX-512
@@ -205,8 +219,25 @@ def _neon_dot2(e, acc, a, b_):
     return _by_piece(e, 16, piece, acc, a, b_)
 
 
+def _neon_dot2_u7(e, u, s):
+    """Products of bytes fit 16 bits: smull, smull2, addp."""
+
+    def piece(u, s):
+        b, wide = e.builder, _vec(I16, 16)
+        product = b.mul(b.sext(u, wide), b.sext(s, wide))
+        return b.add(e.shuffle(product, product, range(0, 16, 2)), e.shuffle(product, product, range(1, 16, 2)))
+
+    return _by_piece(e, 16, piece, u, s)
+
+
 def _neon_lookup16(e, table, codes):
     return _by_piece(e, 16, lambda c: e.call("llvm.aarch64.neon.tbl1.v16i8", c.type, _bytes(table), c), codes)
+
+
+def _plain_pick16(e, pattern, v):
+    """Zeros come from a second vector."""
+    at = [64 if x > 127 else i // 16 * 16 + x for i, x in enumerate(pattern)]
+    return e.shuffle(v, _const(v.type, 0), at)
 
 
 def _neon_pause(e):
@@ -221,7 +252,8 @@ def _plain_pack16(e, a, b):
 
 NEON = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _neon_pause,
-    "dot4": _neon_dot4, "dot4_u7": _sdot, "dot2": _neon_dot2, "pack16": _plain_pack16, "lookup16": _neon_lookup16,
+    "dot4": _neon_dot4, "dot4_u7": _sdot, "dot2": _neon_dot2, "dot2_u7": _neon_dot2_u7,
+    "pack16": _plain_pack16, "lookup16": _neon_lookup16, "pick16": _plain_pick16,
 }  # fmt: skip
 NEONI8MM = NEON | {"dot4": _usdot, "dot4_u7": _usdot}
 
@@ -283,6 +315,13 @@ def _plain_dot2(e, acc, a, b_):
     return b.add(b.add(acc, low), b.mul(b.ashr(a, sixteen), b.ashr(b_, sixteen)))
 
 
+def _plain_dot2_u7(e, u, s):
+    b, shorts, eight = e.builder, _vec(I16, 32), _const(_vec(I16, 32), 8)
+    u, s = b.bitcast(u, shorts), b.bitcast(s, shorts)
+    low = b.mul(b.and_(u, _const(shorts, 255)), b.ashr(b.shl(s, eight), eight))
+    return b.add(low, b.mul(b.lshr(u, eight), b.ashr(s, eight)))
+
+
 def _plain_lookup16(e, table, codes):
     """A tree of choices, one bit of the codes a level."""
     b, type_ = e.builder, codes.type
@@ -295,6 +334,6 @@ def _plain_lookup16(e, table, codes):
 
 GENERIC = {
     "fma": _mul_add, "from_half": _soft_from_half, "to_half": _soft_to_half, "pause": lambda e: None,
-    "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot2": _plain_dot2, "pack16": _plain_pack16,
-    "lookup16": _plain_lookup16,
+    "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot2": _plain_dot2, "dot2_u7": _plain_dot2_u7,
+    "pack16": _plain_pack16, "lookup16": _plain_lookup16, "pick16": _plain_pick16,
 }  # fmt: skip

@@ -148,6 +148,11 @@ def shuffle(e, args, vals):
     return e.shuffle(vals[1], vals[2], args[0].value.pattern)
 
 
+@lowering(lambda lanes, v: v)
+def pick16(e, args, vals):
+    return e.target["pick16"](e, args[0].value.pattern, vals[1])
+
+
 @lowering(lambda table, codes: codes)
 def lookup16(e, args, vals):
     return e.target["lookup16"](e, args[0].value.values, vals[1])
@@ -315,6 +320,11 @@ def dot4_u7(e, args, vals):
 @lowering(same)
 def dot2(e, args, vals):
     return e.target["dot2"](e, *vals)
+
+
+@lowering(lambda u, s: numba_type(i16x32))
+def dot2_u7(e, args, vals):
+    return e.target["dot2_u7"](e, *vals)
 
 
 @lowering(lambda a, b: numba_type(i16x32))

@@ -84,6 +84,12 @@ def shuffle(lanes, a, b):
 
 
 @Op
+def pick16(lanes, v):
+    """Bytes of each 128 bits of a u8x64, picked from the same 128 bits by a `Lanes` pattern of 64 numbers below 16, or
+    128 for 0."""
+
+
+@Op
 def lookup16(table, codes):
     """table[code] of each code below 16: u8x64; table: a `Const` of u8x16."""
 
@@ -189,6 +195,11 @@ def dot4(acc, u, s):
 @Op
 def dot4_u7(acc, u, s):
     """As dot4, for u of at most 127, which is cheaper on some targets."""
+
+
+@Op
+def dot2_u7(u, s):
+    """u[2i] * s[2i] + u[2i+1] * s[2i+1]: i16x32, for u8x64 of at most 127 and i8x64. Exact."""
 
 
 @Op

@@ -22,7 +22,11 @@ INTS, BYTES, SHORTS, FLOATS = (ir.VectorType(t, n) for t, n in ((I32, 16), (I8, 
 OPERANDS = {
     "fma": (FLOATS,) * 3, "from_half": (ir.VectorType(I16, 16),), "to_half": (FLOATS,), "dot4": (INTS, BYTES, BYTES),
     "dot4_u7": (INTS, BYTES, BYTES), "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
+    "dot2_u7": (BYTES, BYTES), "pick16": (BYTES,),
 }  # fmt: skip
+
+KNOWN = {"lookup16": (tuple(range(16)),), "pick16": (tuple(15 - i % 16 for i in range(64)),)}
+"""What an operation knows at compile time."""
 
 
 def module_of(name: str, table: dict) -> ir.Module:
@@ -34,7 +38,7 @@ def module_of(name: str, table: dict) -> ir.Module:
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), *pointers]), "f")
     builder = ir.IRBuilder(function.append_basic_block())
     values = [builder.load(p, typ=t) for p, t in zip(function.args[1:], OPERANDS[name], strict=True)]
-    given = [tuple(range(16)), *values] if name == "lookup16" else values
+    given = [*KNOWN.get(name, ()), *values]
     result = table[name](Emitter(None, builder, table), *given)
     builder.store(result, builder.bitcast(function.args[0], result.type.as_pointer()))
     builder.ret_void()

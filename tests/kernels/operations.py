@@ -24,6 +24,7 @@ from localllm.kernels.simd import (
     cast,
     constant,
     dot2,
+    dot2_u7,
     dot4,
     dot4_u7,
     f32,
@@ -58,6 +59,7 @@ from localllm.kernels.simd import (
     pack16,
     pair,
     pause,
+    pick16,
     prefetch,
     select,
     shuffle,
@@ -289,6 +291,21 @@ def dots4(p):
 def dots4_u7(p):
     for i in range(p.n):
         store(p.out + 64 * i, dot4_u7(load(i32x16, p.c + 64 * i), load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+@operation
+def dots2_u7(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot2_u7(load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+PICKED = Lanes(tuple(128 if i % 7 == 3 else (5 * i + i // 16) % 16 for i in range(64)))
+"""Another order in each quarter, and some zeros."""
+
+
+@operation
+def picks(p):
+    store(p.out, pick16(PICKED, load(u8x64, p.a)))
 
 
 @operation

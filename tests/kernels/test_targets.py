@@ -144,6 +144,7 @@ COMES_OUT = {
     "neon": {
         "fma": "fmla", "from_half": "fcvtl", "to_half": "fcvtn", "dot4": "sdot", "dot4_u7": "sdot", "dot2": "smull",
         "pack16": "xtn|uzp1", "lookup16": "tbl",
+        "dot2_u7": "smull", "pick16": "tbl",
     },
 }  # fmt: skip
 COMES_OUT["neoni8mm"] = COMES_OUT["neon"] | {"dot4": "usdot", "dot4_u7": "usdot"}

@@ -265,6 +265,18 @@ def test_dot4_is_exact_in_its_whole_range(run, kernel, greatest):
     np.testing.assert_array_equal(run(kernel, 64 * 64, u, s, acc, 64).view(I32).reshape(64, 16), expected)
 
 
+def test_dot2_u7_is_exact_in_its_whole_range(run):
+    u, s, _ = dot_inputs(127)
+    expected = (u.astype(np.int16) * s).reshape(64, 32, 2).sum(-1, dtype=np.int16)
+    np.testing.assert_array_equal(run("dots2_u7", 64 * 64, u, s, n=64).view(np.int16).reshape(64, 32), expected)
+
+
+def test_picks_stay_in_their_quarter(run):
+    a = np.arange(100, 164).astype(np.uint8)
+    expected = [0 if at == 128 else a[i // 16 * 16 + at] for i, at in enumerate(operations.PICKED.pattern)]
+    np.testing.assert_array_equal(run("picks", 64, a), expected)
+
+
 def test_dot2_is_exact(run):
     """All 16-bit values but the one whose doubled square is no int32."""
     a, b = rng().integers(-32768, 32768, (2, 64, 32)).astype(np.int16)
