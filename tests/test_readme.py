@@ -79,7 +79,7 @@ def test_the_two_commands():
     assert first is not None
     install, test = first[1].splitlines()
     assert install == "pip install . && localllm chat"
-    assert test == "pip install -e '.[dev]' && pytest -q"
+    assert test == "pip install -e '.[dev]' && pytest -q -n 2 --dist worksteal"
 
 
 def test_every_variable_is_named():

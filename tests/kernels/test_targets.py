@@ -25,8 +25,11 @@ OTHERS = [t for t in harness.runnable_targets() if t != current().name]
 
 _FORMATS = {fmt.module for fmt in FORMATS.values() if fmt.module}
 _LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs", "mxfp4", "nvfp4"}
-KEYS = [key for key in harness.KEYS if not _FORMATS & set(key.arguments) - _LOOKED_AT]
-"""Kernels whose registers are checked: of those that exist for every format, the formats that differ in kind."""
+_PRODUCTS = [
+    k for k in harness.KEYS if k.module in ("matvec", "matmul") and not _FORMATS & set(k.arguments) - _LOOKED_AT
+]
+KEYS = list({**{(k.module, k.factory): k for k in harness.KEYS}, **{k: k for k in _PRODUCTS}}.values())
+"""Kernels whose registers are checked: one of each factory, and products of formats that differ in kind."""
 
 FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
 
