@@ -14,6 +14,7 @@ from typing import Any
 from localllm.errors import FileError, NeedMoreError
 from localllm.gate import header as gate
 from localllm.gate.check import Place
+from localllm.gguf import strings
 
 Bytes = mmap | bytes
 """A mapped file, or the beginning of one."""
@@ -53,7 +54,6 @@ TYPE_NAMES: dict[int, str] = {i: k.name for i, k in SCALARS.items()} | {STRING: 
 PYTHON_TYPES: dict[int, type] = {i: k.python for i, k in SCALARS.items()} | {STRING: str, ARRAY: list}
 _MIN_BYTES: dict[int, int] = {i: k.size for i, k in SCALARS.items()} | {STRING: 8, ARRAY: 12}
 """The least bytes an element takes: a count that could not fit is refused before anything is read or allocated."""
-_U64 = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -151,30 +151,24 @@ class Cursor:
         return LazyArray(element, count, lambda: [byte == 1 for byte in raw])
 
     def _strings(self, field: str, count: int) -> LazyArray:
-        """Walks over `count` strings by their lengths alone: 0.1 µs each, where decoding takes 0.3."""
-        data, start, path, length_at = self.data, self.pos, self.path, _U64.unpack_from
-        pos, last = start, min(self.end, self.at_hand) - 8
-        for index in range(count):
-            if pos > last:
-                self._string_ends(field, index - 1, pos)
-                self._string_ends(field, index, pos + 8)
-                self.need_at_hand(min(pos + 8 * (count - index), self.end))
-            pos += 8 + length_at(data, pos)[0]
+        """Where `count` strings are; they are decoded when they are wanted."""
+        data, start, path = self.data, self.pos, self.path
+        heads, pos = strings.walk(data, start, min(self.end, self.at_hand), count)
+        if (index := len(heads)) < count:
+            self._string_ends(field, index - 1, pos)
+            self._string_ends(field, index, pos + 8)
+            self.need_at_hand(min(pos + 8 * (count - index), self.end))
         self._string_ends(field, count - 1, pos)
         self.need_at_hand(pos)
         self.pos = pos
 
         def decode() -> list[Value]:
             block = _open(data, path)[start:pos]
-            at, texts = 0, []
-            for _ in range(count):
-                stop = at + 8 + length_at(block, at)[0]
-                texts.append(block[at + 8 : stop])
-                at = stop
-            try:
-                return [text.decode() for text in texts]
-            except UnicodeDecodeError:
-                return [gate.utf8(Place(path, f"{field}, element {i}"), text) for i, text in enumerate(texts)]
+            texts = strings.decode(block, heads)
+            if texts is None:
+                places = (Place(path, f"{field}, element {i}") for i in range(count))
+                texts = list(map(gate.utf8, places, strings.pieces(block, heads)))
+            return texts
 
         return LazyArray(STRING, count, decode)
 

@@ -7,6 +7,7 @@ defaults follow llama.cpp's `llama_vocab::impl::load` (src/llama-vocab.cpp), exc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import compress
 from typing import Any
 
 from localllm.gate import vocabulary as gate
@@ -103,7 +104,8 @@ class Vocabulary:
         wanted = frozenset(types)
         if wanted.isdisjoint(self.types):
             return iter(())
-        return (i for i, kind in enumerate(self.types) if kind in wanted)
+        is_wanted = bytes(kind in wanted for kind in range(256))
+        return compress(range(self.n_vocab), self.types.translate(is_wanted))
 
     def _types(self) -> bytearray:
         types = self.array("token_type", int)

@@ -28,7 +28,8 @@ _LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs",
 _PRODUCTS = [
     k for k in harness.KEYS if k.module in ("matvec", "matmul") and not _FORMATS & set(k.arguments) - _LOOKED_AT
 ]
-KEYS = list({**{(k.module, k.factory): k for k in harness.KEYS}, **{k: k for k in _PRODUCTS}}.values())
+_EACH: dict[object, objects.Key] = {(k.module, k.factory): k for k in harness.KEYS}
+KEYS = list((_EACH | {k: k for k in _PRODUCTS}).values())
 """Kernels whose registers are checked: one of each factory, and products of formats that differ in kind."""
 
 FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
