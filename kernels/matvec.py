@@ -27,7 +27,9 @@ AHEAD = 8192
 
 def rows(fmt: str):
     """The kernel for weights in this format."""
-    products = four_rows(fmt)
+    arrange = arrangement(fmt)
+    products, is_arranged = four_rows(fmt, arrange is not None), arrange is not None
+    put = arrange or _leave
 
     def kernel(params, thread):
         p = Params(params)
@@ -37,24 +39,26 @@ def rows(fmt: str):
         lead, n_rows = lead_of(p.row_bytes), load(i64, p.n_rows_at)
         nth = Thread(thread).nth
         first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
+        x, x_row, x_s, s_row = p.x, p.x_row, p.x_s, p.s_row
+        if is_arranged and first < p.n:
+            x, x_row, x_s, s_row = arrange_all(p, n_rows, Thread(thread).scratch)
         while first < p.n:
             # Claimed early: at the end of these rows the start of the next ones must be prefetched.
             then, end = piece(claim(thread, 1), p.n, nth, p.chunk)
             after = p.w + (then if then < p.n else first) * p.row_bytes
             for r in range(first, last, 4):
-                four(p, out, r, last, n_rows, prefetch_address(p.w, p.row_bytes, r + lead, last, after))
+                prefetch_at = prefetch_address(p.w, p.row_bytes, r + lead, last, after)
+                for t in range(n_rows):  # while these rows of weights are in the nearest cache
+                    at, s, d = x + t * x_row, x_s + t * s_row, p.x_d + t * p.d_row
+                    keep(p, out, r, last, t, products(p.w, p.row_bytes, r, last, p.k, at, d, s, prefetch_at))
+                    prefetch_at = p.w + r * p.row_bytes
             first, last = then, end
 
-    def four(p, out, r, last, n_rows, prefetch_at):
-        """Four rows of weights, times each row of activations while they are in the nearest cache."""
+    def arrange_all(p, n_rows, y):
+        size = 2 * p.k
         for t in range(n_rows):
-            x, x_d, x_s = p.x + t * p.x_row, p.x_d + t * p.d_row, p.x_s + t * p.s_row
-            values = products(p.w, p.row_bytes, r, last, p.k, x, x_d, x_s, prefetch_at)
-            add = p.add
-            if add != 0:
-                add += t * p.stride
-            finish(p.bias, add, out + t * p.stride, r, min(4, last - r), values)
-            prefetch_at = p.w + r * p.row_bytes
+            put(p.k, p.x + t * p.x_row, p.x_s + t * p.s_row, y + t * size)
+        return y, size, y + p.k, size
 
     return kernel
 
@@ -74,6 +78,14 @@ def piece(unit, n, nth, least):
         size = max(least, (n - first) // (2 * nth) // 4 * 4)
     first += unit % nth * size
     return min(first, n), min(first + size, n)
+
+
+def keep(p, out, r, last, t, values):
+    """Store the results of rows r to r + 3, or to `last`, times row t of activations."""
+    add = p.add
+    if add != 0:
+        add += t * p.stride
+    finish(p.bias, add, out + t * p.stride, r, min(4, last - r), values)
 
 
 def finish(bias, add, out, r, n, values):
@@ -106,15 +118,28 @@ def prefetch_address(w, row_bytes, r, last, after):
     return after + (r - last) * row_bytes
 
 
-def four_rows(fmt: str):
+def arrangement(fmt: str):
+    """arrange(k, x, x_s, y): puts activations, k bytes, into the order in which the codes of a format come, and behind
+    them what is wanted of their sums, as many bytes at most. Once for all rows of weights: each four would do it anew.
+    None where they are taken as they stand.
+    """
+    return getattr(product_of(formats.module(fmt)), "arrange", None)
+
+
+def _leave(k, x, x_s, y):
+    pass
+
+
+def four_rows(fmt: str, is_arranged=False):
     """products(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at): of rows r to r + 3 of w with x, f32x4.
 
     prefetch_at: address of as many bytes that will be needed; they are prefetched line by line as these are used. Where
-    fewer than four rows are left before `last`, the last one repeats.
+    fewer than four rows are left before `last`, the last one repeats. is_arranged: x and x_s are what the format's
+    `arrangement` has made of them.
     """
     format_ = formats.module(fmt)
-    by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
-    products = (matvec_pairs if by_pairs else kind_of(format_)).four_rows(format_)
+    module = product_of(format_)
+    products = module.four_rows(format_, True) if is_arranged else module.four_rows(format_)
 
     def from_row(w, row_bytes, r, last, k, x, x_d, x_s, prefetch_at):
         wa, wb, wc, wd = addresses(w, row_bytes, r, last)
@@ -131,8 +156,14 @@ def addresses(w, row_bytes, r, last):
     )  # fmt: skip
 
 
+def product_of(format_):
+    """The module whose four_rows multiplies a format on this target."""
+    by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
+    return matvec_pairs if by_pairs else kind_of(format_)
+
+
 def kind_of(format_):
-    """The module that multiplies a format."""
+    """The module that multiplies a format, as a rule."""
     return matvec_k if formats.optional(format_, "quarters") else _KINDS[format_.KIND]
 
 

@@ -7,7 +7,7 @@ Additions have matvec's order, lane by lane: the bits are the same.
 """
 
 from . import formats, matvec
-from .matvec import Params, addresses, finish, four_rows, kind_of, lead_of, piece, prefetch_address
+from .matvec import Params, addresses, four_rows, keep, kind_of, lead_of, piece, prefetch_address
 from .simd import Lanes, f32x4, i64, load, shuffle, store
 from .simd.targets import current
 from .thread import SCRATCH_BYTES, Step, Thread, claim
@@ -77,12 +77,6 @@ def rows(fmt: str):
         """Four rows of weights times a row of activations that is left."""
         x, x_d, x_s = p.x + t * p.x_row, p.x_d + t * p.d_row, p.x_s + t * p.s_row
         keep(p, out, r, last, t, single(p.w, p.row_bytes, r, last, p.k, x, x_d, x_s, prefetch_at))
-
-    def keep(p, out, r, last, t, values):
-        add = p.add
-        if add != 0:
-            add += t * p.stride
-        finish(p.bias, add, out + t * p.stride, r, min(4, last - r), values)
 
     return kernel
 

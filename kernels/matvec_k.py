@@ -64,9 +64,33 @@ def sums32(s):
     return cast(i16x8, dot2(splat(i32x8, 0), load(i16x16, s), splat(i16x16, 1)))
 
 
-def four_rows(fmt):
-    """See matvec. fmt.quarters(p): the codes as four u8x64; the first two are of groups 2j, the last two of 2j + 1."""
+def arrange(k, x, x_s, y):
+    """See matvec.arrangement: behind the activations stand sums of groups, i16 [k // 32]."""
+    for i in range(k // 256):
+        at = y + 256 * i
+        x0, x1, x2, x3 = in_quarters(x + 256 * i)
+        store(at, x0)
+        store(at + 64, x1)
+        store(at + 128, x2)
+        store(at + 192, x3)
+        store(y + k + 16 * i, sums32(x_s + 32 * i))
+
+
+def _as_arranged(q):
+    return load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
+
+
+def _sums_as_arranged(s):
+    return load(i16x8, s)
+
+
+def four_rows(fmt, is_arranged=False):
+    """See matvec. fmt.quarters(p): the codes as four u8x64; the first two are of groups 2j, the last two of 2j + 1.
+    is_arranged: the activations are as `arrange` puts them."""
     quarters, size = fmt.quarters, fmt.BYTES
+    activations, sums_of, sums_bytes = (
+        (_as_arranged, _sums_as_arranged, 16) if is_arranged else (in_quarters, sums32, 32)
+    )
 
     def sums(p, x0, x1, x2, x3, scales):
         """A super-block of a row: its lanes sum up to the product."""
@@ -83,7 +107,7 @@ def four_rows(fmt):
             a, b, c, d = wa + at, wb + at, wc + at, wd + at
             for line in range(0, 4 * size, 64):
                 prefetch(prefetch_at + 4 * at + line)
-            x0, x1, x2, x3 = in_quarters(q)
+            x0, x1, x2, x3 = activations(q)
             heads = join16(a, b, c, d)
             n = k_numbers(heads)
             total = sums16(
@@ -94,7 +118,7 @@ def four_rows(fmt):
             )
             factors, xd = k_factors(heads), load(f32, x_d + 4 * i)
             acc = fma(cast(f32x4, total), shuffle(_D, factors, factors) * xd, acc)
-            s = sums32(x_s + 32 * i)
+            s = sums_of(x_s + sums_bytes * i)
             m = dot2(splat(i32x16, 0), bitcast(i16x32, shuffle(_MINIMUMS, n, zero)), shuffle(_TO_ALL, s, s))
             m = m + shuffle(_SWAPPED, m, m)
             m = shuffle(_FIRST, m, m) + shuffle(_SECOND, m, m)
