@@ -8,14 +8,14 @@ compiled code. Ids equal those of llama.cpp's `llm_tokenizer_bpe_session` (src/l
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, repeat
 from operator import add, contains
 from typing import TYPE_CHECKING
 
 from localllm.gate import vocabulary as gate
 from localllm.text.bulk import BulkMerger
-from localllm.text.bytelevel import to_alphabet, to_alphabets, to_bytes
+from localllm.text.bytelevel import BYTE_TO_CHAR, to_alphabet, to_alphabets, to_bytes
 from localllm.text.merge import merge_long, merge_short
 from localllm.text.pretokenizers import PreTokenizer, pretokenizer
 from localllm.text.vocabulary import Vocabulary
@@ -133,6 +133,15 @@ class BytePairEncoder:
             return False
         newlines = self._pre.whole_newlines and not word.strip("\n")
         return len(symbols) == 1 or self._pre.ignore_merges or newlines
+
+    @cached_property
+    def lost_bytes(self) -> bytes | None:
+        """What `_fallback` leaves out: bytes that are no tokens, or anything that merges make and that is no token."""
+        pre, ids = self._pre, self._ids
+        if pre.drop_gaps or not (pre.characters or ids.keys() >= {merge.replace(" ", "", 1) for merge in self._merges}):
+            return None
+        name = "<0x{:02X}>".format if pre.characters else BYTE_TO_CHAR.__getitem__
+        return bytes(byte for byte in range(256) if name(byte) not in ids)
 
     def _fallback(self, symbol: str) -> list[int]:
         """Ids for a symbol that is no token: its bytes, as far as the vocabulary has them.

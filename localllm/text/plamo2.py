@@ -25,6 +25,7 @@ class Plamo2Encoder:
     """Encodes plain text (no special tokens) and tells the bytes of plain tokens."""
 
     add_bos = False
+    lost_bytes = None
 
     def __init__(self, vocab: Vocabulary) -> None:
         self._vocab = vocab

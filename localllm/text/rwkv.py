@@ -21,6 +21,7 @@ class RwkvEncoder:
     """Encodes plain text (no special tokens) and tells the bytes of plain tokens."""
 
     add_bos = False
+    lost_bytes = None
 
     def __init__(self, vocab: Vocabulary) -> None:
         self._vocab = vocab

@@ -24,6 +24,8 @@ class Specials:
         self._parsed = _Finder(vocab, USER_DEFINED, CONTROL, UNKNOWN)
         self._lstrip = frozenset(lstrip)
         self._rstrip = frozenset(rstrip)
+        self.strip = bool(self._lstrip or self._rstrip)
+        """White space may get lost."""
 
     def cut(self, text: str, parse_special: bool) -> list[str | int]:
         """The text as a list of plain pieces (str, never empty) and ids of special tokens.

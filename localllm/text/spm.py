@@ -9,6 +9,7 @@ llama.cpp's `llm_tokenizer_spm_session` (src/llama-vocab.cpp): every token may c
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,6 @@ class SentencePieceEncoder:
         self._ids = vocab.ids
         self._scores: list[float] = vocab.scores()
         self._unknown_id = vocab.special_id("unknown_token_id", 0)
-        self._byte_ids: list[int] | None = None
         self._words: re.Pattern[str] | None = None
         self._cache: dict[str, list[int]] = {}
         self._processor: SentencePieceProcessor | None = None
@@ -98,11 +98,18 @@ class SentencePieceEncoder:
                 found[i] = score(parts[i], parts[i + 1])
         return parts
 
+    @cached_property
+    def _byte_ids(self) -> list[int]:
+        return [self._ids[name] for name in BYTE_NAMES if name in self._ids]
+
+    @property
+    def lost_bytes(self) -> bytes | None:
+        """None are lost, but an unknown token may stand for several."""
+        return b"" if len(self._byte_ids) == len(BYTE_NAMES) else None
+
     def _fallback(self, char: str) -> list[int]:
         """Ids for a character that is no token: its bytes where the vocabulary has all bytes, else the unknown one."""
-        if self._byte_ids is None:
-            self._byte_ids = [self._ids[name] for name in BYTE_NAMES if name in self._ids]
-        if len(self._byte_ids) == len(BYTE_NAMES):
+        if self.lost_bytes is not None:
             return [self._byte_ids[byte] for byte in char.encode()]
         return [self._vocab.unknown(self._unknown_id, char)]
 

@@ -44,14 +44,12 @@ class Kind:
     """That space is the encoder's own matter."""
     leading_space: bool = False
     """Words begin with a space that the text did not have."""
-    keeps_bytes: bool = False
-    """Each byte of a text is in one of its tokens."""
 
 
 KINDS: dict[str, Kind] = {
-    "gpt2": Kind("bpe", "gpt2", bos=11, eos=11, keeps_bytes=True),
-    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True, keeps_bytes=True),
-    "gemma4": Kind("bpe", "gemma4", always_bos=True, keeps_bytes=True),
+    "gpt2": Kind("bpe", "gpt2", bos=11, eos=11),
+    "llama": Kind("spm", "SentencePieceEncoder", bos=1, eos=2, unk=0, space_prefix=True),
+    "gemma4": Kind("bpe", "gemma4", always_bos=True),
     "whitespace": Kind("bpe", "whitespace", bos=11, eos=11),
     "bert": Kind(
         "wordpiece", "WordPieceEncoder", bos=101, unk=100, sep=102, always_bos=True, add_sep=True, leading_space=True
@@ -73,6 +71,10 @@ class Encoder(Protocol):
 
     add_bos: bool
     """Begin with BOS where the file does not say."""
+
+    @property
+    def lost_bytes(self) -> bytes | None:
+        """Bytes of a text that may be in none of its tokens; None where any may be, or any number be in one."""
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each of some plain texts: no special tokens in them, no lone surrogates, never empty."""
@@ -137,11 +139,13 @@ class Tokenizer:
     def at_least(self, text: str) -> int:
         """How many ids `text` has at the least, without encoding it: its bytes by those of the longest token.
 
-        0 for kinds that may take any number of bytes for one token, or leave some out.
+        0 where a token may stand for any number of bytes, or some are left out: by the kind, or for what the vocabulary
+        lacks.
         """
-        if not KINDS[self.kind].keeps_bytes:
+        lost = self._encoder.lost_bytes
+        if lost is None or self._specials.strip:
             return 0
-        return len(text.encode("utf-8", "surrogatepass")) // self._longest
+        return len(text.encode("utf-8", "surrogatepass").translate(None, lost)) // self._longest
 
     @cached_property
     def _longest(self) -> int:

@@ -33,6 +33,7 @@ class WordPieceEncoder:
     """Encodes plain text (no special tokens) and tells the bytes of plain tokens."""
 
     add_bos = True
+    lost_bytes = None
 
     def __init__(self, vocab: Vocabulary) -> None:
         self._vocab = vocab

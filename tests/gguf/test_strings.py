@@ -13,14 +13,15 @@ def block_of(texts: list[bytes]) -> bytes:
 
 
 def slow(data: bytes, start: int, end: int, count: int) -> tuple[list[int], int]:
-    heads, pos = [], start
+    heads: list[int] = []
+    pos = start
     while len(heads) < count and pos + 8 <= end:
         heads.append(pos - start)
         pos += 8 + struct.unpack_from("<Q", data, pos)[0]
     return heads, pos
 
 
-def walked(data, start, end, count):
+def walked(data: bytes, start: int, end: int, count: int) -> tuple[list[int], int]:
     heads, pos = strings.walk(data, start, end, count)
     return list(heads), pos
 
@@ -90,7 +91,12 @@ def test_little_is_looked_at_in_vain(monkeypatch):
     """64 short strings, then a long one: what is looked at together ends there, again and again."""
     seen = []
     together = strings._together
-    monkeypatch.setattr(strings, "_together", lambda block: seen.append(len(block)) or together(block))
+
+    def counted(block):
+        seen.append(len(block))
+        return together(block)
+
+    monkeypatch.setattr(strings, "_together", counted)
     block = block_of(([b""] * 3 + [b"a"] * 61 + [b"b" * 256]) * 400)
     heads, _ = strings.walk(block, 0, len(block), 65 * 400)
     assert len(heads) == 65 * 400

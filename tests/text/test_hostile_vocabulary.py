@@ -274,6 +274,20 @@ class TestEdges:
         assert tokenizer_of(wordpiece()).at_least("a" * 1000) == 0
         assert 0 < tokenizer_of(byte_level()).at_least("a" * 1000) <= len(tokenizer_of(byte_level()).encode("a" * 1000))
 
+    def test_the_least_number_where_bytes_may_get_lost(self) -> None:
+        few = byte_level()
+        few["tokenizer.ggml.tokens"][ord("a")] = "[a]"  # its bytes are left out of texts
+        lost = byte_level()
+        lost["tokenizer.ggml.merges"] = ["Q Q", *lost["tokenizer.ggml.merges"]]  # and so is what this makes
+        unknown = sentencepiece(bytes_too=False)  # a token of four bytes at a time
+        strips = byte_level() | {"general.name": "Phi-3"}  # white space behind a special token
+        for data in (few, lost, unknown, strips):
+            tokenizer = tokenizer_of(data)
+            for text in ("a" * 1000, "Q" * 1000, "😀" * 1000, "<user>" + " " * 1000):
+                assert tokenizer.at_least(text) <= len(tokenizer.encode(text))
+            assert tokenizer.at_least("a" * 1000) == 0
+        assert tokenizer_of(few).at_least("b" * 1000) > 0
+
     def test_inside_of_a_text(self) -> None:
         tokenizer = tokenizer_of(sentencepiece())
         assert tokenizer.encode_inside("<s>the") == tokenizer.encode_inside("<s>") + tokenizer.encode_inside("the")
