@@ -31,7 +31,7 @@ OTHERS = (
 )  # fmt: skip
 _COUNTED = {"gguf", "numpy", "llvmlite", "network"}
 """To count what a model needs."""
-_LOADED = {*_COUNTED, "email.parser", "context", "generate", "regex", "sqlite3"}
+_LOADED = {*_COUNTED, "context", "generate", "regex", "sqlite3"}
 CASES = {
     ("--help",): set(),
     ("--version",): {"email.parser"},
