@@ -53,7 +53,7 @@ def run(data: bytes) -> None:
     if len(ids) < tokenizer.at_least(text):
         raise Finding(f"{name}: {len(ids)} ids, and at_least says {tokenizer.at_least(text)}")
     decoded = tokenizer.decode(ids)
-    if name.startswith("gpt2") and decoded != text:
+    if name.startswith("gpt2") and not tokenizer._specials.strip and decoded != text:
         raise Finding(f"{name}: {text!r} comes back as {decoded!r}")
     if name == "rwkv" and decoded != text:
         raise Finding(f"{name}: {text!r} comes back as {decoded!r}")
