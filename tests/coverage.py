@@ -30,7 +30,10 @@ PARTS = {
     "gate": Part(("localllm.gate",), ("tests/gate",)),
     "reader": Part(
         ("localllm.gguf", "localllm.model.weights"),
-        ("tests/gguf", "tests/model/test_weights.py", "tests/model/test_bad_files.py"),
+        (
+            "tests/gguf",
+            *(f"tests/model/test_{name}.py" for name in ("weights", "bad_files", "not_finite", "changed_file")),
+        ),
     ),
     "tokenizers": Part(
         tuple(f"localllm.text.{name}" for name in _TOKENIZERS),

@@ -51,3 +51,49 @@ def test_duplicates_are_of_the_open_file(path):
         os.utime(path, (1, 1))
         with pytest.raises(FileError, match="changed while in use"):
             file.duplicates()
+
+
+def test_watched_once(path):
+    file = MappedFile(path)
+    file.watch()
+    number = file._watched
+    file.watch()
+    assert file._watched == number
+    file.close()
+
+
+def test_what_the_system_says_of_a_file_that_was_open(path, monkeypatch):
+    def fails(descriptor):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with open_gguf(path) as file:
+        monkeypatch.setattr(os, "fstat", fails)
+        with pytest.raises(FileError, match=r"m\.gguf: cannot be looked at any more: Stale file handle"):
+            file.check_unchanged()
+        monkeypatch.undo()
+
+
+def test_closed_by_another_thread_while_it_is_looked_at(path, monkeypatch):
+    file = MappedFile(path)
+
+    def closes(descriptor):
+        monkeypatch.undo()
+        file.close()
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(os, "fstat", closes)
+    with pytest.raises(FileError, match=r"m\.gguf: is closed$"):
+        file.check_unchanged()
+
+
+def test_a_page_that_could_not_be_read(path, monkeypatch):
+    from localllm.kernels import faults
+
+    file = MappedFile(path)
+    file.watch()
+    monkeypatch.setattr(faults, "is_hit", lambda number: number == file._watched)
+    monkeypatch.setattr(file, "_watched", max(0, file._watched))  # where the system cannot watch, too
+    with pytest.raises(FileError, match=r"m\.gguf: a part of it could not be read: the disk fails, or it was cut"):
+        file.check_unchanged()
+    monkeypatch.undo()
+    file.close()

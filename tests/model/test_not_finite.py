@@ -9,6 +9,7 @@ from localllm.gguf.reader import open_gguf
 from localllm.gguf.scales import SCALES, damaged
 from localllm.kernels.formats.table import FORMATS
 from localllm.model.model import LoadedModel
+from localllm.model.weights import Weights
 from tests.model import injected
 from tests.recorded import models
 
@@ -121,3 +122,15 @@ def test_damage_of_each_format_is_found(tmp_path, name):
         {} if name in ("MXFP4", "NVFP4") else {f"t{at}": 2 if fmt.block == 1 else 1 for at in SCALES.get(name, (0,))}
     )
     assert found == wanted
+
+
+def test_damage_is_named_by_an_address(tmp_path):
+    """In the file, or in a copy of its floats; other addresses, in the header or nowhere, name nothing."""
+    path = written(tmp_path, "llama", [("blk.0.attn_norm.weight", 1, np.nan)])
+    with open_gguf(path) as file:
+        weights, info = Weights(file), file.tensors["blk.0.attn_norm.weight"]
+        header = weights._parts[0].ctypes.data
+        copy = weights.vector("blk.0.attn_norm.weight", info.shape[0]).address
+        for address in (header + info.offset + 4, copy, copy + 4):
+            assert "blk.0.attn_norm.weight holds 1 values" in weights.damage([address], "blk.7.")
+        assert weights.damage([header + 8, 0, "text"], "blk.7.") == ""

@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,6 +127,11 @@ class TestDecoding:
         tokenizer = tokenizer_of(with_tokens(byte_level(), ("[PAD]x", 5)))
         assert tokenizer.decode([tokenizer.n_vocab - 1, ord("a")], special=True) == "a"
         assert tokenizer.token_text(tokenizer.n_vocab - 1) == "[PAD]x"
+
+    def test_ids_of_numpy(self) -> None:
+        assert TINY.token_bytes(np.int32(ord("a"))) == b"a"  # type: ignore[arg-type]
+        with pytest.raises(TokenizerError, match="ids go from 0 to"):
+            TINY.token_bytes(np.int64(10_000))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("token_id", [-1, 10_000])
     def test_no_such_id(self, token_id: int) -> None:
