@@ -49,7 +49,7 @@ def main(names: list[str]) -> int:
     modules = [f"--cov={module}" for part in parts for module in part.modules]
     tests = [test for part in parts for test in part.tests]
     report = ["--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100"]
-    options = [*report, f"--cov-config={os.devnull}", "-m", _LEFT_OUT, "-k", "not opens_fast"]
+    options = [*report, f"--cov-config={os.devnull}", "-m", _LEFT_OUT, "-k", "not opens_fast", "-n", "2"]
     return pytest.main([*tests, *modules, *options, "-q"])
 
 

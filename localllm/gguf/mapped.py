@@ -28,6 +28,7 @@ class MappedFile:
             raise FileError(f"{path}: cannot be mapped into memory: {error.strerror}") from None
         self._closed = False
         self._watched = -1
+        self._unwatch: weakref.finalize[[int], MappedFile] | None = None
 
     def watch(self) -> None:
         """From now on, a page that cannot be read (of a file that was cut, of a disk that fails) is zeros, and
@@ -39,7 +40,7 @@ class MappedFile:
 
         if self._watched < 0 and self.size:
             self._watched = faults.watch(np.frombuffer(self.data, np.uint8).ctypes.data, self.size)
-            weakref.finalize(self, faults.unwatch, self._watched)
+            self._unwatch = weakref.finalize(self, faults.unwatch, self._watched)
 
     def view(self) -> memoryview:
         """All of it. Raises FileError once it is closed."""
@@ -81,10 +82,8 @@ class MappedFile:
             return
         self._closed = True
         os.close(self._fd)
-        if self._watched >= 0:
-            from localllm.kernels import faults
-
-            faults.unwatch(self._watched)
+        if self._unwatch:
+            self._unwatch()  # once: the number is soon another file's
             self._watched = -1
         if isinstance(self.data, mmap.mmap):
             with contextlib.suppress(BufferError):  # a view is still out: the mapping goes with it

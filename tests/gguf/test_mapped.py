@@ -1,6 +1,7 @@
 """Files that are mapped: what the system may do to them."""
 
 import errno
+import gc
 import mmap
 import os
 import stat
@@ -60,6 +61,24 @@ def test_watched_once(path):
     file.watch()
     assert file._watched == number
     file.close()
+
+
+def test_what_is_closed_leaves_the_next_one_watched(path):
+    """Also when it goes after that: numbers are used again."""
+    first = MappedFile(path)
+    first.watch()
+    number = first._watched
+    first.close()
+    second = MappedFile(path)
+    second.watch()
+    assert second._watched == number
+    del first
+    gc.collect()
+    third = MappedFile(path)
+    third.watch()
+    assert third._watched != number or number < 0
+    second.close()
+    third.close()
 
 
 def test_what_the_system_says_of_a_file_that_was_open(path, monkeypatch):
