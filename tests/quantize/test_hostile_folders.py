@@ -121,6 +121,14 @@ def test_a_header_that_lies_is_refused(folder, entry):
         read_all(folder)
 
 
+def test_what_is_quoted_of_a_header_is_one_short_line(folder):
+    damage(folder / "model.safetensors", dtype="\x1b[2J\n" + "F" * 5000)
+    with pytest.raises(FormatError, match="not a whole safetensors file") as raised:
+        read_all(folder)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
+
+
 def test_a_header_that_claims_terabytes_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes((1 << 42).to_bytes(8, "little") + path.read_bytes()[8:])

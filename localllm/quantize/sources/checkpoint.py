@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.errors import FileError, FormatError, UnsupportedError
-from localllm.quantize.sources.json_file import read_json
+from localllm.quantize.sources.json_file import read_json, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,7 +171,7 @@ def _check(file: Path) -> None:
         with safe_open(file, framework="np"):
             pass
     except (SafetensorError, OSError, ValueError) as error:
-        problem = f"not a whole safetensors file: {error}; fetch it again"
+        problem = f"not a whole safetensors file: {said(error)}; fetch it again"
         raise FormatError(f"{file}: {problem}") from None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from localllm.errors import FormatError
 from localllm.gguf.values import ARRAY, TYPE_NAMES
 from localllm.quantize.source import SourceTensor, Typed, typed
-from localllm.quantize.sources.json_file import Config, read_json, read_text
+from localllm.quantize.sources.json_file import Config, read_json, read_text, said
 
 _MAX_CARD = 4 << 20
 _OURS = ("general.architecture", "general.sampling.")
@@ -56,7 +56,7 @@ def general_keys(folder: Path, architecture: str, tensors: Mapping[str, SourceTe
         (found,) = writer.kv_data
         keys = {key: _typed(field) for key, field in found.items() if not key.startswith(_OURS)}
     except Exception as error:  # whatever the packages gguf and yaml raise
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = f"{type(error).__name__}: {said(error)}"
         raise FormatError(f"{folder}: README.md cannot be used: {problem:.120}") from None
     return _sampling(folder / "generation_config.json") | keys
 

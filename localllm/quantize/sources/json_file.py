@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from localllm.errors import FileError, FormatError
+from localllm.terminal.safe import visible
 
 MAX_BYTES = 256 << 20
 """The largest tokenizer.json of the hub has 36 MB, the largest index of shards 9 MB."""
 _MOST = 3.4e38
+_MOST_SAID = 300
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:
@@ -26,6 +28,12 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: is no UTF-8 text (byte {error.start})") from None
+
+
+def said(error: Exception) -> str:
+    """What another package says of a file, which it may quote: one short line without control characters."""
+    line = " ".join(visible(str(error)).split())
+    return line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}..."
 
 
 def read_json(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
