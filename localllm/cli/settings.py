@@ -28,6 +28,7 @@ DEFAULT = "default"
 """The section of all commands."""
 _MAX_BYTES = 1 << 20
 _MODEL = "model"
+_MOST_SHOWN = 80
 MODEL_VARIABLES = ("LOCALLLM_MODEL", "LLAMA_ARG_MODEL", "LLAMA_ARG_HF_REPO")
 """The first that is set names the model that is used where none is named."""
 
@@ -107,9 +108,9 @@ class Settings:
         known = (DEFAULT, *self.verbs)
         for name, section in self.sections.items():
             if not isinstance(section, dict):
-                raise self._wrong(f"{name} stands in no section: write it below [{DEFAULT}], or below [run]")
+                raise self._wrong(f"{_short(name)} stands in no section: write it below [{DEFAULT}], or below [run]")
             if name not in known:
-                raise self._wrong(f"[{name}] is no command{nearest(name, known, '[', ']')}")
+                raise self._wrong(f"[{_short(name)}] is no command{nearest(name, known, '[', ']')}")
 
     def values(self, verb: str, command: click.Command, shared: Iterable[click.Parameter]) -> dict[str, Value]:
         """Parameter -> what the file says of it, for a command.
@@ -122,7 +123,7 @@ class Settings:
             for key, value in self.sections.get(section, {}).items():
                 name = key.replace("-", "_")
                 if name not in known and not (section == DEFAULT and name in own):
-                    raise self._wrong(f"[{section}] has no {key!r}{nearest(name, {*known, *own}, repr_=True)}")
+                    raise self._wrong(f"[{section}] has no {_short(key)!r}{nearest(name, {*known, *own}, repr_=True)}")
                 if name in own:
                     param = own[name]
                     assert param.name
@@ -133,7 +134,7 @@ class Settings:
         """The value as the command line would have it."""
         import json
 
-        what = f"[{section}] {key} = {json.dumps(value, default=str)}"
+        what = f"[{section}] {key} = {_short(json.dumps(value, default=str))}"
         if param.is_flag != isinstance(value, bool):
             raise self._wrong(f"{what}: must be {'true or false' if param.is_flag else 'a value, not true or false'}")
         if isinstance(value, bool):
@@ -149,6 +150,11 @@ class Settings:
 
     def _wrong(self, what: str) -> UsageError:
         return UsageError(f"{self.path}: {what}")
+
+
+def _short(text: str) -> str:
+    """The beginning of what a file says, for an error."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def keys_of(params: Iterable[click.Parameter]) -> dict[str, click.Option]:

@@ -98,7 +98,8 @@ def _joins(schema: Mapping[str, Any]) -> bool:
     if _JOINING.isdisjoint(schema):
         return False
     first, *others = schema.keys() - _UNCONSTRAINED
-    is_one = first in ("$ref", "anyOf", "oneOf") or (first == "allOf" and len(schema[first]) == 1)
+    parts = schema[first]
+    is_one = first in ("$ref", "anyOf", "oneOf") or (first == "allOf" and isinstance(parts, list) and len(parts) == 1)
     return bool(others) or not is_one
 
 

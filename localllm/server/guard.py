@@ -101,7 +101,10 @@ class Guard:
 
     def _is_own(self, origin: str, scope: Scope, headers: Headers) -> bool:
         """Whether a page of this server itself asks."""
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+        try:
+            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+        except ValueError:  # "http://["
+            return False
 
     def _check_origin(self, origin: str) -> None:
         if "*" not in self._origins and origin.lower() not in self._origins:

@@ -83,9 +83,14 @@ def _of_path(text: str, path: str) -> HubAddress:
     revision = "main"
     if rest[0] in _VIEWS and len(rest) > 1:
         revision, rest = rest[1], rest[2:]
-    if found["tag"] or any(part in ("", ".", "..") for part in (*rest, *revision.split("/"))):
+    if found["tag"] or not all(map(_is_name, (*rest, *revision.split("/")))):
         raise StoreError(f"{text}: no address of a file in a repository")
     return HubAddress(found["repo"], file="/".join(rest), revision=revision)
+
+
+def _is_name(part: str) -> bool:
+    """Whether a part of a path can be a file's or a folder's, on every system."""
+    return part not in ("", ".", "..") and "\\" not in part and part.isprintable()
 
 
 def _tagged(repo: str, tag: str) -> HubAddress:

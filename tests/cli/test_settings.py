@@ -99,6 +99,10 @@ class TestModel:
         ("[run]\ntemp = [1, 2]\n", ("[run] temp = [1, 2]: is one value, not a list",)),
         ("[run]\nraw = 1\n", ("[run] raw = 1: must be true or false",)),
         ("[run]\nstop = [{a = 1}]\n", ("[run] stop", "must be text or a number")),
+        (f"[{'7' * 5000}]\n", ("7777...] is no command",)),
+        (f"{'7' * 5000} = 1\n", ("7777... stands in no section",)),
+        (f"[run]\n{'7' * 5000} = 1\n", ("[run] has no '7777",)),
+        (f"[run]\ntemp = [{'7, ' * 5000}]\n", ("7, 7, ", "...: is one value, not a list")),
         ("[run\n", ("line 1",)),
         (b"[run]\nsystem = '\xff'\n", ("is not UTF-8 text (byte 16)",)),
     ],
@@ -108,6 +112,7 @@ def test_what_is_wrong_is_one_line_with_file_and_key(call, fake, config, text, w
     result = call("run", "-p", "hi")
     assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
     assert str(path) in result.err
+    assert len(result.err) < 500
     for word in words:
         assert word in result.err
     assert call("run", "--help").status == call("config", "--path").status == 0

@@ -47,7 +47,8 @@ def test_closed(schema, expected):
     [
         A | {"additionalProperties": True}, A | {"additionalProperties": {"type": "null"}},
         A | {"patternProperties": {"^x": {}}}, A | {"required": ["a", "z"]}, A | {"minProperties": 2},
-        {"allOf": [A, B]}, A | {"anyOf": [B]}, A | {"$ref": "#/$defs/b", "$defs": {"b": B}},
+        {"allOf": [A, B]}, {"allOf": 7}, {"allOf": {"x": A}},
+        A | {"anyOf": [B]}, A | {"$ref": "#/$defs/b", "$defs": {"b": B}},
         {"allOf": [of(A), of(B)]}, A | {"if": A, "then": B},
         {"allOf": [REF, B], "$defs": {"a": A}},
         {"allOf": [{"$ref": "#/$defs/a%20b"}, B], "$defs": {"a b": {"$ref": "#/$defs/c"}, "c": A}},

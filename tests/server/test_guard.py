@@ -81,7 +81,8 @@ def test_pages_of_others_are_refused(serve):
     assert "access-control-allow-origin" not in got.headers
     preflight = PAGE | {"access-control-request-method": "POST"}
     assert client.options("/health", headers=preflight).status_code == 403
-    assert client.get("/health", headers=PAGE | {"origin": "null"}).status_code == 403
+    for other in ("null", "http://[", "//", "http://127.0.0.1:8080@page.example"):
+        assert client.get("/health", headers=PAGE | {"origin": other}).status_code == 403
 
 
 def test_pages_of_its_own_are_served(serve):
