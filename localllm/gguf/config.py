@@ -135,7 +135,7 @@ class Keys:
         is not given."""
         full = self.full(key)
         if kind is None:
-            kind = bool if self.file.metadata.describe(full)[0] == "bool" else int
+            kind = bool if self._is_list(key) and self.file.metadata.describe(full)[0] == "bool" else int
         values = self.file.get_array(full, kind)
         numbers.list_length(self.place(key), len(values), n)
         return list(values[:n])

@@ -58,6 +58,15 @@ def test_numbers_a_layer():
         low.numbers_per_layer("activation_sparsity_scale", 2)
 
 
+def test_lists():
+    keys = keys_of({"sizes": (b.U32, [3, 4, 5]), "flags": (b.BOOL, [True, False]), "one": (b.U32, 7)})
+    assert keys.array("sizes", 2) == [3, 4]
+    assert keys.array("flags", 2) == [True, False]
+    for key, problem in (("none", "is missing"), ("one", "is 7 .*must be an array"), ("sizes", "3.*9")):
+        with pytest.raises(FormatError, match=rf"llama\.{key}: .*{problem}"):
+            keys.array(key, 9)
+
+
 def test_numbers_that_may_not_be_negative():
     key = "hyper_connection.epsilon"
     assert keys_of({key: (b.F32, 0.0)}).at_least_0(key) == 0.0
