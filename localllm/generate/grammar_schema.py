@@ -69,7 +69,7 @@ def _check_counts(name: str, values: list[tuple[str, Any]]) -> None:
             if where.endswith("/patternProperties"):
                 patterns += len(value)
                 written += sum(map(written_out, value))
-        elif where.endswith("/multipleOf") and isinstance(value, int | float):
+        elif where.endswith("/multipleOf") and type(value) in (int, float):  # true is an int, too
             multiples += _digits(value)
         elif where.endswith("/pattern") and isinstance(value, str):
             written += written_out(value)

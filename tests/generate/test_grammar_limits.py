@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -97,6 +98,21 @@ def test_refused(tokenizer, name):
     kind, source, message = REFUSED[name]
     with pytest.raises(GrammarError, match=message):
         compile_grammar(tokenizer, Grammar(kind, source if isinstance(source, str) else json.dumps(source)))
+
+
+KEYWORDS = (
+    "type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "$ref", "$defs", "properties", "patternProperties",
+    "additionalProperties", "required", "items", "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+    "minimum", "maximum", "multipleOf", "pattern", "format",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_a_keyword_with_any_value_is_taken_or_refused(tokenizer, keyword):
+    for value in (None, False, True, 0, -1, 7, 1.5, "", "x", [], [7], [{}], {}, {"x": 7}, {"x": {}}):
+        for schema in ({keyword: value}, {"properties": {"a": {"type": "object", "properties": {}, keyword: value}}}):
+            with contextlib.suppress(GrammarError):
+                compile_grammar(tokenizer, Grammar("json_schema", json.dumps(schema)))
 
 
 TAKEN: dict[str, tuple[Any, Any]] = {
