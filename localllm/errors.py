@@ -12,6 +12,10 @@ HUNG_UP = 129
 """Exit status after SIGHUP, when the terminal is gone: 128 + SIGHUP."""
 
 
+_MOST_SHOWN = 200
+"""Characters of a place in a schema."""
+
+
 class LocalllmError(Exception):
     """Base of every error this package raises on purpose. The command line prints it and exits with `status`."""
 
@@ -98,7 +102,9 @@ class GrammarError(UsageError):
     schema ("/properties/age"), "line 3, column 7", or "" for all of it."""
 
     def __init__(self, kind: str, where: str, what: str) -> None:
-        super().__init__(f"{kind}{', ' if where else ''}{where}: {what}")
+        # Keys of a schema are anybody's.
+        shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in where[:_MOST_SHOWN])
+        super().__init__(f"{kind}{', ' if where else ''}{shown}: {what}")
         self.where, self.what = where, what
 
 

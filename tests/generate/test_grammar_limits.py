@@ -115,6 +115,13 @@ def test_a_keyword_with_any_value_is_taken_or_refused(tokenizer, keyword):
                 compile_grammar(tokenizer, Grammar("json_schema", json.dumps(schema)))
 
 
+def test_a_place_is_shown_on_one_line():
+    error = GrammarError("JSON schema", "/\r\n\x1b[2J" + "/a" * 5000, "is nested deeper than 100 levels")
+    assert str(error).startswith("JSON schema, /\\u000d\\u000a\\u001b[2J/a/a")
+    assert str(error).isprintable()
+    assert len(str(error)) < 300
+
+
 TAKEN: dict[str, tuple[Any, Any]] = {
     "a long string": ("json_schema", {"type": "string", "minLength": 10**6}),
     "a long array": ("json_schema", {"type": "array", "minItems": 10**9, "items": {"type": "integer"}}),
