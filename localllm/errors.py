@@ -102,9 +102,9 @@ class GrammarError(UsageError):
     schema ("/properties/age"), "line 3, column 7", or "" for all of it."""
 
     def __init__(self, kind: str, where: str, what: str) -> None:
-        # Keys of a schema are anybody's.
-        shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in where[:_MOST_SHOWN])
-        super().__init__(f"{kind}{', ' if where else ''}{shown}: {what}")
+        text = f"{kind}{', ' if where else ''}{where[:_MOST_SHOWN]}: {what}"
+        # It quotes what anybody has written.
+        super().__init__("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text))
         self.where, self.what = where, what
 
 

@@ -109,6 +109,7 @@ KEYWORDS = (
 
 @pytest.mark.parametrize("keyword", KEYWORDS)
 def test_a_keyword_with_any_value_is_taken_or_refused(tokenizer, keyword):
+    value: Any
     for value in (None, False, True, 0, -1, 7, 1.5, "", "x", [], [7], [{}], {}, {"x": 7}, {"x": {}}):
         for schema in ({keyword: value}, {"properties": {"a": {"type": "object", "properties": {}, keyword: value}}}):
             with contextlib.suppress(GrammarError):
@@ -120,6 +121,9 @@ def test_a_place_is_shown_on_one_line():
     assert str(error).startswith("JSON schema, /\\u000d\\u000a\\u001b[2J/a/a")
     assert str(error).isprintable()
     assert len(str(error)) < 300
+    assert str(GrammarError("GBNF grammar", "line 4", "\\\x07 is no escape")) == (
+        "GBNF grammar, line 4: \\\\u0007 is no escape"
+    )
 
 
 TAKEN: dict[str, tuple[Any, Any]] = {
