@@ -66,7 +66,7 @@ def _unpacked(data: bytes) -> Files:
         n_name, n = struct.unpack_from("<BI", data, at)
         at += 5 + n_name
         name = "".join(c for c in data[at - n_name : at].decode("latin-1") if c.isalnum() or c in "._-").strip(".")
-        files[name or "config.json"] = data[at : at + n]
+        files[name[:120] or "config.json"] = data[at : at + n]
         at += n
     return files
 
