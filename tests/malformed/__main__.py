@@ -14,6 +14,7 @@ import tempfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 
 from tests.contained import Outcome
@@ -21,6 +22,9 @@ from tests.malformed import corpus, metadata
 from tests.malformed.case import Case
 from tests.malformed.commands import DOORS, Door, execute, problem_of, run, seconds_of
 from tests.recorded import models
+
+_TOGETHER = 64
+"""Mutants of one model in one child."""
 
 
 @dataclass
@@ -77,23 +81,28 @@ def run_corpus(figures: Figures, cases: list[Case], doors: list[Door], options: 
 
 
 def run_metadata(figures: Figures, share: int, n_shares: int) -> None:
-    """Of each model first itself, which compiles its kernels, then its mutants; and each is shown."""
-    last = ""
-    with tempfile.TemporaryDirectory(prefix="malformed-") as folder:
-        for mutant in metadata.mutants(Path(folder), share, n_shares):
-            if mutant.model != last:
-                last = mutant.model
-                path = models.write(Path(folder) / "whole.gguf", models.cases()[last])
-                outcome = metadata.run(path)
-                figures.add("the model as it is", last, outcome, metadata.problem_of(path, outcome))
-            path = metadata.write(Path(folder), mutant)
+    """Of each model first itself, which compiles its kernels, then its mutants, used and shown: many in one child, and
+    those with which something is wrong again, each alone."""
+    with tempfile.TemporaryDirectory(prefix="malformed-") as name:
+        folder = Path(name)
+        found = metadata.mutants(folder, share, n_shares)
+        for model, group in groupby(found, key=lambda mutant: mutant.model):
+            path = models.write(folder / "whole.gguf", models.cases()[model])
             outcome = metadata.run(path)
-            figures.n_files += 1
-            figures.add("used", str(mutant), outcome, metadata.problem_of(path, outcome))
-            outcome = run(DOORS[0], path)
-            figures.add("show", str(mutant), outcome, outcome.problem((0, 1), names=path.name))
-            if figures.n_files % 1000 == 0:
-                print(f"{figures.n_files} files, at {mutant}", flush=True)
+            figures.add("the model as it is", model, outcome, metadata.problem_of(path, outcome))
+            while mutants := list(islice(group, _TOGETHER)):
+                for mutant, made in zip(mutants, metadata.run_each(folder, mutants), strict=True):
+                    used, shown = made or run_alone(folder, mutant)
+                    figures.n_files += 1
+                    figures.add("used", str(mutant), used, metadata.problem_of(folder / "bad.gguf", used))
+                    figures.add("show", str(mutant), shown, shown.problem((0, 1), names="bad.gguf"))
+                    if figures.n_files % 1000 == 0:
+                        print(f"{figures.n_files} files, at {mutant}", flush=True)
+
+
+def run_alone(folder: Path, mutant: metadata.Mutant) -> tuple[Outcome, Outcome]:
+    path = metadata.write(folder, mutant)
+    return metadata.run(path), run(DOORS[0], path)
 
 
 def main() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import zlib
 from itertools import groupby
+from unittest import mock
 
 import pytest
 
@@ -50,3 +53,18 @@ def test_what_a_child_tells(tmp_path):
     outcome = metadata.run(bad)
     assert (outcome.status, problem_of(bad, outcome)) == (1, "")
     assert "llama.block_count: is 9223372036854775808" in outcome.stderr
+
+
+def test_many_in_one_child_are_as_each_alone(tmp_path):
+    """And where one ends it, none of them counts."""
+    mutants = [Mutant("llama", "llama.block_count", value) for value in metadata.VALUES]
+    together = metadata.run_each(tmp_path, mutants)
+    for mutant, made in list(zip(mutants, together, strict=True))[::6]:
+        assert made is not None, mutant
+        assert made[0].status == metadata.run(metadata.write(tmp_path, mutant)).status
+    with mock.patch.object(metadata, "use_each", ends_the_child):
+        assert metadata.run_each(tmp_path, mutants[:2]) == [None, None]
+
+
+def ends_the_child(folder: str, n: int) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
