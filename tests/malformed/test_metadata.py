@@ -55,6 +55,7 @@ def test_what_a_child_tells(tmp_path):
     assert "llama.block_count: is 9223372036854775808" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_many_in_one_child_are_as_each_alone(tmp_path):
     """And where one ends it, none of them counts."""
     mutants = [Mutant("llama", "llama.block_count", value) for value in metadata.VALUES]
