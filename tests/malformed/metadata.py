@@ -225,7 +225,7 @@ def _captured(function: Callable[[str], int], path: str) -> list[object]:
 
 
 def run_each(folder: Path, mutants: Sequence[Mutant]) -> list[tuple[Outcome, Outcome] | None]:
-    """What becomes of several of one model, used and shown in one child: thirty times as fast as a child for each. None
+    """What becomes of several of one model, used and shown in one child: ten times as fast as a child for each. None
     where something is not as it must be, or the child did not come so far: that one has to be run alone."""
     for i, mutant in enumerate(mutants):
         (folder / str(i)).mkdir(exist_ok=True)
