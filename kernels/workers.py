@@ -85,8 +85,9 @@ class _Worker:
         }  # fmt: skip
         # In a group of its own: Ctrl-C is for the process that started it, which then ends it.
         group: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
+        # -P: no modules of the folder that the user happens to be in.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.compiler"], env=environment, text=True, errors="surrogateescape",
+            [sys.executable, "-P", "-m", f"{__package__}.compiler"], env=environment, text=True, errors="surrogateescape",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **group,
         )  # fmt: skip
         self._errors: list[str] = []

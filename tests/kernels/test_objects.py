@@ -92,6 +92,15 @@ def test_a_whole_file_is_used(cold, compiled, monkeypatch):
 
 
 @pytest.mark.slow
+def test_nothing_of_the_current_folder_is_run(cold, tmp_path, monkeypatch):
+    """Somebody may be in a folder of files from anywhere, and call localllm there."""
+    for name in ("re", "numba", "llvmlite"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the current folder')")
+    monkeypatch.chdir(tmp_path)
+    assert SMALL in objects.load([SMALL])
+
+
+@pytest.mark.slow
 def test_progress_counts_what_is_compiled(cold):
     seen = []
     keys = [SMALL, Key("activation", "gated", ("gelu",))]
