@@ -87,8 +87,8 @@ class _Worker:
         group: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}
         # -P: no modules of the folder that the user happens to be in.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.compiler"], env=environment, text=True, errors="surrogateescape",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **group,
+            [sys.executable, "-P", "-m", f"{__package__}.compiler"], env=environment, text=True,
+            errors="surrogateescape", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **group,
         )  # fmt: skip
         self._errors: list[str] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
