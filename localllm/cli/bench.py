@@ -79,7 +79,9 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("--formats", is_flag=True, help="Measure the matrix products of each tensor format; needs no model.")
 @click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
 @click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
-@click.option("--against", metavar="PEER", help="Compare with llamacpp (extra `peer`) or ik, in alternating runs.")
+@click.option(
+    "--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), llamacpp-avx2 or ik, in alternating runs."
+)
 @click.option(
     "--draft", "-md", metavar="text|MODEL", help="Measure answers with guesses (see run --draft) beside those without."
 )

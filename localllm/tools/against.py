@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from itertools import compress
 from statistics import median
 from typing import Any
@@ -130,7 +129,7 @@ def _must_be_here(name: str) -> None:
     if name not in peers.PEERS:
         raise UsageError(f"--against {name}: unknown; there is {', '.join(peers.PEERS)}")
     peer = peers.PEERS[name]
-    if find_spec(peer.module) is None:
+    if peer.version is None:
         raise UsageError(f"--against {name}: the package {peer.package} is not here: {peer.install}")
 
 
@@ -201,11 +200,9 @@ def doubts(rows: Sequence[Comparison]) -> str:
 
 def describe(job: Job, peer: str) -> dict[str, Any]:
     """The circumstances, for the JSON form."""
-    from importlib.metadata import version
-
-    package = peers.PEERS[peer].package
+    other = peers.PEERS[peer]
     job_fields = asdict(job) | {"model": os.path.basename(job.model)}
-    return {"cpu_info": processor_name(), "peer": f"{package} {version(package)}", **job_fields}
+    return {"cpu_info": processor_name(), "peer": f"{other.package} {other.version}", **job_fields}
 
 
 class _Side:

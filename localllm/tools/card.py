@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from localllm.generate.session import Model
 
 PEER = "llamacpp"
-_PEER_PACKAGE = peers.PEERS[PEER].package
 INSTALL_PEER = peers.PEERS[PEER].install
 _SECONDS = 15.0
 """After which a test has no more runs than it must have."""
@@ -198,7 +195,7 @@ def start_seconds(path: str, runs: int = _STARTS) -> float | None:
 
 def _no_peer(n_bytes: int, crowded: bool, defaults: bool) -> str:
     """Why llama.cpp cannot stand beside a model of so many bytes; empty where it can."""
-    if find_spec(peers.PEERS[PEER].module) is None:
+    if peers.PEERS[PEER].version is None:
         return f"To see llama.cpp beside it: {INSTALL_PEER}"
     if not defaults:
         return "llama.cpp was left out: defaults alone are compared, not --kv-type or --swa-full"
@@ -224,7 +221,7 @@ def _beside_peer(
         measured = against.compare(job, PEER, pairs, lambda done: None, _PEER_PATIENCE + 2 * (pairs + 1) * pair)
     except LocalllmError as error:
         return (), f"llama.cpp could not be measured: {error}"
-    name = f"{_PEER_PACKAGE} {version(_PEER_PACKAGE)}"
+    name = f"{peers.PEERS[PEER].package} {peers.PEERS[PEER].version}"
     rows = tuple(against.comparisons(job, measured))
     if not rows[0].has_ratio:
         return (), f"llama.cpp was left out: {against.doubts(rows)}"

@@ -5,16 +5,20 @@ A side warms up, writes a line, and then measures once for each seed that it rea
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from localllm.errors import LocalllmError
 from localllm.kernels.simd.targets import host_features
+from localllm.tools import llamacpp_avx2
 
 OURS = "localllm"
 _SEED = 1
@@ -27,12 +31,32 @@ class Peer(NamedTuple):
     module: str
     install: str
 
+    @property
+    def version(self) -> str | None:
+        """None where it is not installed."""
+        try:
+            return metadata.version(self.package) if find_spec(self.module) else None
+        except metadata.PackageNotFoundError:  # a folder of this name
+            return None
+
+
+class BuiltPeer(Peer):
+    """One that is built here, in a folder of its own."""
+
+    @property
+    def version(self) -> str | None:
+        return llamacpp_avx2.version()
+
 
 PEERS = {
     "llamacpp": Peer("xllamacpp", "xllamacpp", "pip install 'localllm[peer]'"),
+    "llamacpp-avx2": BuiltPeer(
+        llamacpp_avx2.PACKAGE, llamacpp_avx2.MODULE, f"python -m {llamacpp_avx2.__name__} builds it"
+    ),
     "ik": Peer("ik-llama-cpp-python", "ik_llama_cpp", "pip install ik-llama-cpp-python"),
 }
-"""Name on the command line -> what it needs. ik is ik_llama.cpp, a fork with faster kernels for CPUs."""
+"""Name on the command line -> what it needs. llamacpp uses what the processor has, llamacpp-avx2 nothing newer than
+AVX2; ik is ik_llama.cpp, a fork with faster kernels for CPUs."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,53 @@ def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
     return measure
 
 
+def _llamacpp_avx2(job: Job) -> Callable[[int], dict[str, float]]:
+    """Through the C interface of llama.cpp, with its default of flash attention (on, where it can)."""
+    sys.path.insert(0, str(llamacpp_avx2.folder()))
+    import llama_cpp as api
+
+    n_vocab, first = _file(job)
+    api.llama_backend_init()
+    model = api.llama_model_load_from_file(first.encode(), api.llama_model_default_params())
+    params = api.llama_context_default_params()
+    params.n_ctx, params.n_batch = job.n_ctx, 512
+    params.n_threads, params.n_threads_batch = job.n_threads, job.n_threads_batch or job.n_threads
+    context = api.llama_init_from_model(model, params) if model else None
+    if not context:
+        raise LocalllmError("bench: the peer could not load the model")
+
+    def decode(ids: Sequence[int]) -> None:
+        for i in range(0, len(ids), params.n_batch):
+            part = ids[i : i + params.n_batch]
+            tokens = (api.llama_token * len(part))(*part)  # alive until they are evaluated
+            if api.llama_decode(context, api.llama_batch_get_one(tokens, len(part))):
+                raise LocalllmError("bench: the peer could not evaluate a batch")
+        api.llama_synchronize(context)
+
+    kept: list[int] = []
+
+    def measure(seed: int) -> dict[str, float]:
+        depth, prompt = _tokens(job, n_vocab, seed)
+        if kept != depth:
+            decode(depth)
+            kept[:] = depth
+        api.llama_memory_seq_rm(api.llama_get_memory(context), 0, job.n_depth, -1)
+        return _timed(job, lambda: decode(prompt or depth[-1:]), lambda i: decode([(prompt or depth)[i]]))
+
+    return measure
+
+
+def _timed(job: Job, prompt: Callable[[], None], token: Callable[[int], None]) -> dict[str, float]:
+    """Tokens a second of a prompt and of the tokens after it; token(i): one of them."""
+    start = time.perf_counter()
+    prompt()
+    middle = time.perf_counter()
+    for i in range(job.n_gen):
+        token(i % max(1, job.n_prompt or job.n_depth))
+    end = time.perf_counter()
+    return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
+
+
 def _ik(job: Job) -> Callable[[int], dict[str, float]]:
     """Through the package's own bindings, which have no call that cuts a cache: what comes before is read each time."""
     from ik_llama_cpp import _ctypes_api as api
@@ -162,19 +233,19 @@ def _ik(job: Job) -> Callable[[int], dict[str, float]]:
         depth, prompt = _tokens(job, n_vocab, seed)
         context.kv_cache_clear()
         decode(depth, 0)
-        start = time.perf_counter()
-        decode(prompt or depth[-1:], job.n_depth)
-        middle = time.perf_counter()
-        first = job.n_depth + max(1, job.n_prompt)
-        for i in range(job.n_gen):
-            decode([(prompt or depth)[i % len(prompt or depth)]], first + i)
-        end = time.perf_counter()
-        return {"pp": job.n_prompt / (middle - start), "tg": job.n_gen / (end - middle) if job.n_gen else 0.0}
+        positions = itertools.count(job.n_depth + max(1, job.n_prompt))
+        return _timed(
+            job,
+            lambda: decode(prompt or depth[-1:], job.n_depth),
+            lambda i: decode([(prompt or depth)[i]], next(positions)),
+        )
 
     return measure
 
 
-_SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {OURS: _ours, "llamacpp": _llamacpp, "ik": _ik}
+_SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {
+    OURS: _ours, "llamacpp": _llamacpp, "llamacpp-avx2": _llamacpp_avx2, "ik": _ik,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ def test_an_unknown_peer_is_a_usage_error(job):
 
 
 def test_a_peer_that_is_not_installed_says_how(job, monkeypatch):
-    monkeypatch.setattr(against, "find_spec", lambda name: None)
+    monkeypatch.setattr(peers.Peer, "version", None)
     with pytest.raises(UsageError, match=r"localllm\[peer\]"):
         against.compare(job, "llamacpp", 1, print)
 
@@ -110,7 +110,7 @@ class Sides:
     """Two sides that answer so often, and then not before they are ended."""
 
     def __init__(self, monkeypatch, answers):
-        monkeypatch.setattr(against, "find_spec", lambda name: object())
+        monkeypatch.setattr(peers.Peer, "version", "1.0")
         monkeypatch.setattr(against, "_Side", lambda name, job: self.made.setdefault(name, Side(name, answers)))
         self.made: dict[str, Side] = {}
 

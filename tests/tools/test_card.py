@@ -9,7 +9,7 @@ import pytest
 from localllm.errors import LocalllmError
 from localllm.runtime import tuned
 from localllm.runtime.tuned import Threads
-from localllm.tools import against, bench, card, disturbance, limits
+from localllm.tools import against, bench, card, disturbance, limits, peers
 from localllm.tools.disturbance import Disturbance
 from tests.generate.fake import FakeModel
 from tests.server import tiny
@@ -43,8 +43,7 @@ def parts(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "measured", top)
     monkeypatch.setattr(limits, "work", lambda model, test: (10**6, 10**7))
     monkeypatch.setattr(card, "start_seconds", lambda path: 0.25)
-    monkeypatch.setattr(card, "find_spec", lambda name: object())
-    monkeypatch.setattr(card, "version", lambda name: "1.0")
+    monkeypatch.setattr(peers.Peer, "version", "1.0")
     monkeypatch.setattr(card, "available_memory", lambda: 1 << 40)
     monkeypatch.setattr(against, "compare", compare)
     monkeypatch.setattr(disturbance, "read", lambda: disturbance.Counters(0, 0, 0, 0, 0))
@@ -97,7 +96,7 @@ def test_two_numbers_of_threads(parts, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m.setattr(card, "find_spec", lambda name: None), "pip install 'localllm[peer]'"),
+        (lambda m: m.setattr(peers.Peer, "version", None), "pip install 'localllm[peer]'"),
         (lambda m: m.setattr(card, "available_memory", lambda: 5 * 10**8), "need 1.1 GB, 500 MB are free"),
     ],
 )
