@@ -1,6 +1,7 @@
 """How products of four rows begin and end: what is taken off for a code's offset, and sums across lanes."""
 
-from .simd import Lanes, dot4, dot4_u7, i32, i32x16, lane, shuffle, splat, u8x64
+from .formats import SIGNED
+from .simd import Lanes, dot4, dot4_s8, dot4_u7, i32, i32x16, lane, shuffle, splat, u8x64
 
 # Four vectors, each in quarters of 128 bits, halved twice: lane i of a quarter is the sum of that quarter of vector i.
 
@@ -111,9 +112,16 @@ def sums_of_32s(x):
     return i32(lane(v, 0) + lane(v, 4)), i32(lane(v, 8) + lane(v, 12))
 
 
+def dot_of(fmt):
+    """The product of four bytes that takes a format's codes."""
+    if fmt.MAX_CODE == SIGNED:
+        return dot4_s8
+    return dot4_u7 if fmt.MAX_CODE < 128 else dot4
+
+
 def starter(fmt):
     """start(x): what to begin a product of codes with x at: what their offset adds is taken off beforehand."""
-    offset, dot = fmt.OFFSET, dot4_u7 if fmt.MAX_CODE < 128 else dot4
+    offset, dot = fmt.OFFSET, dot_of(fmt)
 
     def start(x):
         if offset:

@@ -69,7 +69,7 @@ def tiles(fmt: str):
 
 def block(fmt: str):
     """work(params, thread, unit): one block of rows of weights times all tokens; units(params): how many there are."""
-    format_ = formats.module(fmt)
+    format_ = formats.for_products(fmt)
     if format_.KIND == "float":
         return matmul_float.block(format_)
     target = current()

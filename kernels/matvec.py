@@ -123,7 +123,7 @@ def arrangement(fmt: str):
     them what is wanted of their sums, as many bytes at most. Once for all rows of weights: each four would do it anew.
     None where they are taken as they stand.
     """
-    return getattr(product_of(formats.module(fmt)), "arrange", None)
+    return getattr(product_of(formats.for_products(fmt)), "arrange", None)
 
 
 def _leave(k, x, x_s, y):
@@ -137,7 +137,7 @@ def four_rows(fmt: str, is_arranged=False):
     fewer than four rows are left before `last`, the last one repeats. is_arranged: x and x_s are what the format's
     `arrangement` has made of them.
     """
-    format_ = formats.module(fmt)
+    format_ = formats.for_products(fmt)
     module = product_of(format_)
     products = module.four_rows(format_, True) if is_arranged else module.four_rows(format_)
 

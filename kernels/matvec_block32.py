@@ -1,11 +1,21 @@
 """Four rows of blocks with float scales times a vector."""
 
 from . import formats, matvec_nibbles, matvec_sixteens
-from .lanes import EACH, EVEN128, FOUR_TIMES, LOWER4, ODD128, UPPER4, over_halves, quarters16, starter, sums_of_32s
+from .lanes import (
+    EACH,
+    EVEN128,
+    FOUR_TIMES,
+    LOWER4,
+    ODD128,
+    UPPER4,
+    dot_of,
+    over_halves,
+    quarters16,
+    starter,
+    sums_of_32s,
+)
 from .simd import (
     cast,
-    dot4,
-    dot4_u7,
     f32,
     f32x4,
     f32x8,
@@ -32,7 +42,7 @@ def four_rows(fmt):
         return matvec_sixteens.four_rows(fmt)
     codes, block = formats.in_32s(fmt)
     taken = 8 * fmt.BYTES // formats.optional(fmt, "PER")
-    has_min, dot, start = fmt.HAS_MIN, dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    has_min, dot, start = fmt.HAS_MIN, dot_of(fmt), starter(fmt)
     scales = _of_eight(fmt.scale, formats.optional(fmt, "SCALE_AT"), block)
     minimums = _of_eight(fmt.minimum, formats.optional(fmt, "MINIMUM_AT"), block)
 
@@ -135,7 +145,7 @@ def by_fours(fmt):
         return None
     codes, block = formats.in_32s(fmt)
     taken = 8 * fmt.BYTES // formats.optional(fmt, "PER")
-    has_min, offset, dot = fmt.HAS_MIN, fmt.OFFSET, dot4_u7 if fmt.MAX_CODE < 128 else dot4
+    has_min, offset, dot = fmt.HAS_MIN, fmt.OFFSET, dot_of(fmt)
     scales = _of_eight(fmt.scale, formats.optional(fmt, "SCALE_AT"), block)
     minimums = _of_eight(fmt.minimum, formats.optional(fmt, "MINIMUM_AT"), block)
     in_fours = matvec_nibbles.in_fours(fmt)

@@ -26,7 +26,7 @@ def rows(fmt: str):
     x, x_d, x_s, y, t): put row t of four at y; products(wa, wb, wc, wd, k, y, prefetch_at): f32x16; and the least rows
     that are worth it, others being copies. It is None, or missing, where there is no such product.
     """
-    format_ = formats.module(fmt)
+    format_ = formats.for_products(fmt)
     by_fours = getattr(kind_of(format_), "by_fours", _none)(format_)
     if by_fours is None or current().name not in _FASTER:
         return matvec.rows(fmt)

@@ -6,13 +6,11 @@ rows end in the quarter of their block, beside their scales, which come from the
 
 from .formats import optional
 from .formats.bits import join16
-from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, quarters16, starter, sums_of_32s
+from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, dot_of, quarters16, starter, sums_of_32s
 from .simd import (
     Lanes,
     bitcast,
     cast,
-    dot4,
-    dot4_u7,
     f32,
     f32x4,
     f32x16,
@@ -50,7 +48,7 @@ def step(fmt):
     QS is where the nibbles are. The scale is word 0 of a block, a minimum is word 1, or `factors(words)` gives scales.
     """
     halves, size, qs, has_min = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN
-    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    dot, start = dot_of(fmt), starter(fmt)
     scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
 
     def row(w, begin, x0, x1):
@@ -157,7 +155,7 @@ def by_fours(fmt):
     if not in_fours(fmt):
         return None, None
     pieces, size, has_min, offset = _pieces(fmt), fmt.BYTES, fmt.HAS_MIN, fmt.OFFSET
-    dot = dot4_u7 if fmt.MAX_CODE < 128 else dot4
+    dot = dot_of(fmt)
     scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
 
     def arrange(x, x_d, x_s, y, t):

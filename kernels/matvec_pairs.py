@@ -8,7 +8,7 @@ A target with 16 registers of 256 bits has eight of them filled with 256 activat
 address of its own (`apart`), which the compiler cannot know to be the same: it leaves them in memory, as operands.
 """
 
-from .formats import optional
+from .formats import SIGNED, optional
 from .formats.bits import join16, k_factors, k_numbers
 from .lanes import LOWER8, UPPER8, sums8
 from .simd import (
@@ -16,6 +16,7 @@ from .simd import (
     bitcast,
     cast,
     dot2,
+    dot2_s8,
     dot2_u7,
     f32,
     f32x4,
@@ -51,7 +52,7 @@ _D, _DMIN = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
 
 
 def four_rows(fmt):
-    """See matvec; fmt.codes are at most 127."""
+    """See matvec; fmt.codes are at most 127, or signed."""
     return _k_numbers(fmt) if optional(fmt, "quarters") else _own_numbers(fmt)
 
 
@@ -63,13 +64,13 @@ def apart(k, x):
 def _row(fmt):
     """row(p, q, s0, s1, s2, s3): a super-block's codes times 256 activations at q and scales of 64 elements each, as
     bytes of 16-bit numbers: i32x8, whose lanes sum up to the product."""
-    codes = fmt.codes
+    codes, pairs = fmt.codes, dot2_s8 if fmt.MAX_CODE == SIGNED else dot2_u7
 
     def row(p, q, s0, s1, s2, s3):
-        t = dot2(splat(i32x16, 0), dot2_u7(codes(p, 0), load(i8x64, q)), bitcast(i16x32, s0))
-        t = dot2(t, dot2_u7(codes(p, 1), load(i8x64, q + 64)), bitcast(i16x32, s1))
-        t = dot2(t, dot2_u7(codes(p, 2), load(i8x64, q + 128)), bitcast(i16x32, s2))
-        t = dot2(t, dot2_u7(codes(p, 3), load(i8x64, q + 192)), bitcast(i16x32, s3))
+        t = dot2(splat(i32x16, 0), pairs(codes(p, 0), load(i8x64, q)), bitcast(i16x32, s0))
+        t = dot2(t, pairs(codes(p, 1), load(i8x64, q + 64)), bitcast(i16x32, s1))
+        t = dot2(t, pairs(codes(p, 2), load(i8x64, q + 128)), bitcast(i16x32, s2))
+        t = dot2(t, pairs(codes(p, 3), load(i8x64, q + 192)), bitcast(i16x32, s3))
         return shuffle(LOWER8, t, t) + shuffle(UPPER8, t, t)
 
     return row

@@ -3,8 +3,8 @@
 Of each 8 bytes of nibbles the low ones are the first elements of a 16, the high ones the others: two lanes of sums.
 """
 
-from .lanes import EVEN8, EVENS, ODD8, ODDS, QUARTERS, pairs16, starter
-from .simd import Lanes, cast, dot4, dot4_u7, f32, f32x4, f32x16, fma, i8x64, load, prefetch, shuffle, splat, u8x32
+from .lanes import EVEN8, EVENS, ODD8, ODDS, QUARTERS, dot_of, pairs16, starter
+from .simd import Lanes, cast, f32, f32x4, f32x16, fma, i8x64, load, prefetch, shuffle, splat, u8x32
 
 _BOTH = Lanes(tuple(range(64)))
 _QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
@@ -15,7 +15,7 @@ def four_rows(fmt):
     ones and high ones; `scales_of_eight` the scales of eight blocks.
     """
     halves, scales, size, qs = fmt.halves, fmt.scales_of_eight, fmt.BYTES, fmt.QS
-    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    dot, start = dot_of(fmt), starter(fmt)
 
     def row(w, after, begin, x0, x1):
         first, last = halves(shuffle(_BOTH, load(u8x32, w + qs), load(u8x32, w + after + qs)))

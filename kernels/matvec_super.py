@@ -1,13 +1,11 @@
 """Four rows of super-blocks times a vector."""
 
 from .formats import optional
-from .lanes import EACH, FOUR_TIMES, join4, over_quarters, quarters16, starter, sums8, sums16
+from .lanes import EACH, FOUR_TIMES, dot_of, join4, over_quarters, quarters16, starter, sums8, sums16
 from .simd import (
     Lanes,
     cast,
     dot2,
-    dot4,
-    dot4_u7,
     f32,
     f32x4,
     f32x16,
@@ -51,7 +49,7 @@ def scaled_wide(t0, t1, t2, t3, sc):
 def four_rows(fmt):
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min = fmt.BYTES, fmt.HAS_MIN
-    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    dot, start = dot_of(fmt), starter(fmt)
     times = scaled_wide if optional(fmt, "WIDE") else scaled
 
     def block(p, x0, x1, x2, x3, s0, s1, s2, s3):
@@ -106,7 +104,7 @@ def by_fours(fmt):
     """
     started = fmt.MAX_CODE > 64
     record = _STARTS + 1024 if started else _STARTS
-    dot, start = dot4_u7 if fmt.MAX_CODE < 128 else dot4, starter(fmt)
+    dot, start = dot_of(fmt), starter(fmt)
     times = scaled_wide if optional(fmt, "WIDE") else scaled
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min, offset = fmt.BYTES, fmt.HAS_MIN, fmt.OFFSET

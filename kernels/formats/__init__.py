@@ -16,17 +16,54 @@ four blocks, one in each 128 bits; elements 0-15 and 16-31 of each block are ret
 format three times as fast; nibbles in another order are brought into this one by a shuffle.
 
 Codes are unsigned bytes in the order of the elements, MAX_CODE the greatest possible one. An element is
-scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN.
+scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN. Products see them as
+`for_products` gives them.
 """
 
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ..simd.targets import current
+
 
 def module(name: str) -> ModuleType:
     """The file of a format, by the name in its row of the table."""
     return import_module(f"{__name__}.{name}")
+
+
+SIGNED = -1
+"""MAX_CODE of codes that are signed bytes, whose OFFSET is 0."""
+
+
+def for_products(name: str) -> Any:
+    """The file of a format, as products on this target want it: codes that can pass 127 less their offset, as signed
+    bytes, where those are multiplied faster."""
+    format_ = module(name)
+    is_wide = format_.KIND != "float" and format_.MAX_CODE > 127
+    return _Signed(format_) if is_wide and current().signed_bytes else format_
+
+
+class _Signed:
+    """A format whose codes are signed bytes: its file, but for these."""
+
+    MAX_CODE, OFFSET = SIGNED, 0
+
+    def __init__(self, format_: Any) -> None:
+        self._format = format_
+        unsigned, halves_, offset = format_.codes, optional(format_, "halves"), format_.OFFSET
+
+        def codes(a, b):
+            return unsigned(a, b) - offset
+
+        def halves(qs, heads):
+            first, last = halves_(qs, heads)
+            return first - offset, last - offset
+
+        self.codes, self.halves = codes, halves_ and halves
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._format, name)
 
 
 OPTIONAL: dict[str, Any] = {

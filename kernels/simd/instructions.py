@@ -70,6 +70,24 @@ def _x86_pause(e):
     e.call("llvm.x86.sse2.pause", ir.VoidType())
 
 
+def _plain_dot2_s8(e, c, s):
+    """Signed bytes, widened within their own 16 bits."""
+    b, shorts, eight = e.builder, _vec(I16, 32), _const(_vec(I16, 32), 8)
+    c, s = b.bitcast(c, shorts), b.bitcast(s, shorts)
+    low = b.mul(b.ashr(b.shl(c, eight), eight), b.ashr(b.shl(s, eight), eight))
+    return b.add(low, b.mul(b.ashr(c, eight), b.ashr(s, eight)))
+
+
+def _biased(dot4):
+    """Signed times signed bytes by a dot4, with 128 more, whose products are taken off."""
+
+    def dot(e, acc, c, s):
+        bias = _const(c.type, -128)
+        return e.builder.sub(dot4(e, acc, e.builder.xor(c, bias), s), dot4(e, _const(acc.type, 0), bias, s))
+
+    return dot
+
+
 # --- AVX-512 VNNI
 
 
@@ -103,7 +121,8 @@ def _pick512(e, pattern, v):
 
 AVX512VNNI = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
-    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot2": _vpdpwssd, "dot2_u7": _pmaddubsw512, "pack16": _packssdw512,
+    "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot4_s8": _biased(_vpdpbusd),
+    "dot2": _vpdpwssd, "dot2_u7": _pmaddubsw512, "dot2_s8": _plain_dot2_s8, "pack16": _packssdw512,
     "lookup16": _pshufb512, "pick16": _pick512,
 }  # fmt: skip
 
@@ -140,6 +159,23 @@ def _avx2_dot4(e, acc, u, s):
     return _by_piece(e, 32, piece, acc, u, s)
 
 
+def _signed_pairs(e, c, s):
+    """|c| times s with the sign of c: two such products fit 16 bits."""
+    magnitude = e.call("llvm.abs.v32i8", c.type, c, ir.Constant(ir.IntType(1), 0))
+    return _pmaddubsw(e, magnitude, e.call("llvm.x86.avx2.psign.b", s.type, s, c))
+
+
+def _avx2_dot4_s8(e, acc, c, s):
+    def piece(acc, c, s):
+        return e.builder.add(acc, _pmaddwd(e, _signed_pairs(e, c, s), _const(_vec(I16, 16), 1)))
+
+    return _by_piece(e, 32, piece, acc, c, s)
+
+
+def _avx2_dot2_s8(e, c, s):
+    return _by_piece(e, 32, lambda c, s: _signed_pairs(e, c, s), c, s)
+
+
 def _avx2_dot2_u7(e, u, s):
     return _by_piece(e, 32, lambda u, s: _pmaddubsw(e, u, s), u, s)
 
@@ -163,8 +199,9 @@ def _avx2_pick16(e, pattern, v):
 
 AVX2 = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
-    "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot2": _avx2_dot2, "dot2_u7": _avx2_dot2_u7,
-    "pack16": _avx2_pack16, "lookup16": _avx2_lookup16, "pick16": _avx2_pick16, "pairs": _avx2_dot2_u7,
+    "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot4_s8": _avx2_dot4_s8,
+    "dot2": _avx2_dot2, "dot2_u7": _avx2_dot2_u7, "dot2_s8": _avx2_dot2_s8, "pairs": _avx2_dot2_u7,
+    "pack16": _avx2_pack16, "lookup16": _avx2_lookup16, "pick16": _avx2_pick16,
 }  # fmt: skip
 """pairs: dot2_u7 again, where it pays to add up such products before they are widened: see tile_dots."""
 
@@ -181,7 +218,9 @@ def _vpdpwssd256(e, acc, a, b):
     return _by_piece(e, 32, lambda *v: e.call("llvm.x86.avx512.vpdpwssd.256", v[0].type, *v), acc, a, b)
 
 
-AVXVNNI = AVX2 | {"dot4": _vpdpbusd256, "dot4_u7": _vpdpbusd256, "dot2": _vpdpwssd256}
+AVXVNNI = AVX2 | {
+    "dot4": _vpdpbusd256, "dot4_u7": _vpdpbusd256, "dot4_s8": _biased(_vpdpbusd256), "dot2": _vpdpwssd256,
+}  # fmt: skip
 del AVXVNNI["pairs"]
 
 
@@ -252,7 +291,8 @@ def _plain_pack16(e, a, b):
 
 NEON = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _neon_pause,
-    "dot4": _neon_dot4, "dot4_u7": _sdot, "dot2": _neon_dot2, "dot2_u7": _neon_dot2_u7,
+    "dot4": _neon_dot4, "dot4_u7": _sdot, "dot4_s8": _sdot, "dot2": _neon_dot2, "dot2_u7": _neon_dot2_u7,
+    "dot2_s8": _neon_dot2_u7,
     "pack16": _plain_pack16, "lookup16": _neon_lookup16, "pick16": _plain_pick16,
 }  # fmt: skip
 NEONI8MM = NEON | {"dot4": _usdot, "dot4_u7": _usdot}
@@ -334,6 +374,7 @@ def _plain_lookup16(e, table, codes):
 
 GENERIC = {
     "fma": _mul_add, "from_half": _soft_from_half, "to_half": _soft_to_half, "pause": lambda e: None,
-    "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot2": _plain_dot2, "dot2_u7": _plain_dot2_u7,
+    "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot4_s8": _biased(_plain_dot4),
+    "dot2": _plain_dot2, "dot2_u7": _plain_dot2_u7, "dot2_s8": _plain_dot2_s8,
     "pack16": _plain_pack16, "lookup16": _plain_lookup16, "pick16": _plain_pick16,
 }  # fmt: skip

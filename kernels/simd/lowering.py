@@ -318,6 +318,11 @@ def dot4_u7(e, args, vals):
 
 
 @lowering(same)
+def dot4_s8(e, args, vals):
+    return e.target["dot4_s8"](e, *vals)
+
+
+@lowering(same)
 def dot2(e, args, vals):
     return e.target["dot2"](e, *vals)
 
@@ -325,6 +330,11 @@ def dot2(e, args, vals):
 @lowering(lambda u, s: numba_type(i16x32))
 def dot2_u7(e, args, vals):
     return e.target["dot2_u7"](e, *vals)
+
+
+@lowering(lambda u, s: numba_type(i16x32))
+def dot2_s8(e, args, vals):
+    return e.target["dot2_s8"](e, *vals)
 
 
 @lowering(lambda a, b: numba_type(i16x32))

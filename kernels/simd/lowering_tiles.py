@@ -105,8 +105,8 @@ def tile_dots(e, args, vals):
             for v in range(n):
                 sums[r * n + v] = product(sums[r * n + v], codes, xs[v])
 
-    dot = e.target["dot4_u7" if max_byte < 128 else "dot4"]
-    together = 32767 // (256 * max_byte) if "pairs" in e.target else 0
+    dot = e.target["dot4_s8" if max_byte < 0 else "dot4_u7" if max_byte < 128 else "dot4"]
+    together = 32767 // (256 * max_byte) if "pairs" in e.target and max_byte > 0 else 0
     if together < 2:
         for step in range(steps):
             each(step, accs, lambda acc, u, s: dot(e, acc, u, s))

@@ -198,8 +198,18 @@ def dot4_u7(acc, u, s):
 
 
 @Op
+def dot4_s8(acc, c, s):
+    """As dot4, with bytes of c that are signed, and s of at least -127."""
+
+
+@Op
 def dot2_u7(u, s):
     """u[2i] * s[2i] + u[2i+1] * s[2i+1]: i16x32, for u8x64 of at most 127 and i8x64. Exact."""
+
+
+@Op
+def dot2_s8(c, s):
+    """As dot2_u7, with bytes of c that are signed, and s of at least -127."""
 
 
 @Op
@@ -253,8 +263,8 @@ def tile_start(x, factor, n_rows):
 @Op
 def tile_dots(acc, w, w_stride, x, x_stride, n, steps, max_byte):
     """acc[r, v] + the sum over steps of dot4 with the 4 bytes at w + r * w_stride + 4 * step and the i8x64 at
-    x + v * x_stride + 64 * step; n vectors a row. steps and max_byte (the greatest byte of w) are known at compile
-    time."""
+    x + v * x_stride + 64 * step; n vectors a row. steps and max_byte (the greatest byte of w, or SIGNED where dot4_s8
+    is meant) are known at compile time."""
 
 
 @Op

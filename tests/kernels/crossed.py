@@ -21,8 +21,9 @@ I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(
 INTS, BYTES, SHORTS, FLOATS = (ir.VectorType(t, n) for t, n in ((I32, 16), (I8, 64), (I16, 32), (F32, 16)))
 OPERANDS = {
     "fma": (FLOATS,) * 3, "from_half": (ir.VectorType(I16, 16),), "to_half": (FLOATS,), "dot4": (INTS, BYTES, BYTES),
-    "dot4_u7": (INTS, BYTES, BYTES), "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
-    "dot2_u7": (BYTES, BYTES), "pick16": (BYTES,),
+    "dot4_u7": (INTS, BYTES, BYTES), "dot4_s8": (INTS, BYTES, BYTES),
+    "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
+    "dot2_u7": (BYTES, BYTES), "dot2_s8": (BYTES, BYTES), "pick16": (BYTES,),
 }  # fmt: skip
 
 KNOWN = {"lookup16": (tuple(range(16)),), "pick16": (tuple(5 * i % 16 for i in range(64)),)}

@@ -24,8 +24,10 @@ from localllm.kernels.simd import (
     cast,
     constant,
     dot2,
+    dot2_s8,
     dot2_u7,
     dot4,
+    dot4_s8,
     dot4_u7,
     f32,
     f32x4,
@@ -294,9 +296,21 @@ def dots4_u7(p):
 
 
 @operation
+def dots4_s8(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot4_s8(load(i32x16, p.c + 64 * i), load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+@operation
 def dots2_u7(p):
     for i in range(p.n):
         store(p.out + 64 * i, dot2_u7(load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
+
+
+@operation
+def dots2_s8(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, dot2_s8(load(u8x64, p.a + 64 * i), load(i8x64, p.b + 64 * i)))
 
 
 PICKED = Lanes(tuple(128 if i % 7 == 3 else (5 * i + i // 16) % 16 for i in range(64)))

@@ -265,6 +265,18 @@ def test_dot4_is_exact_in_its_whole_range(run, kernel, greatest):
     np.testing.assert_array_equal(run(kernel, 64 * 64, u, s, acc, 64).view(I32).reshape(64, 16), expected)
 
 
+def test_dots_of_signed_bytes_are_exact_in_their_whole_range(run):
+    u, s, acc = dot_inputs(255)
+    c, s = u.view(np.int8), np.maximum(s, -127)
+    c[:4] = [[-128], [127], [-1], [0]]
+    products = c.astype(I32) * s
+    expected = acc + products.reshape(64, 16, 4).sum(-1, dtype=I32)
+    np.testing.assert_array_equal(run("dots4_s8", 64 * 64, u, s, acc, 64).view(I32).reshape(64, 16), expected)
+    pairs = products.reshape(64, 32, 2).sum(-1)
+    assert abs(pairs).max() == 2 * 128 * 127
+    np.testing.assert_array_equal(run("dots2_s8", 64 * 64, u, s, n=64).view(np.int16).reshape(64, 32), pairs)
+
+
 def test_dot2_u7_is_exact_in_its_whole_range(run):
     u, s, _ = dot_inputs(127)
     expected = (u.astype(np.int16) * s).reshape(64, 32, 2).sum(-1, dtype=np.int16)
