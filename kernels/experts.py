@@ -261,14 +261,14 @@ def gather():
     return kernel
 
 
-def rows(fmt: str):
+def rows(fmt: str, distance: int = matvec.AHEADS[0]):
     """Threads claim rows of the chosen experts' weights, slot after slot, in pieces as matvec's."""
     products = matvec.four_rows(fmt)
 
     def kernel(params, thread):
         p = RowsParams(params)
         padded = (p.n + 3) // 4 * 4
-        n, nth, lead = p.n_used * padded, Thread(thread).nth, lead_of(p.row_bytes)
+        n, nth, lead = p.n_used * padded, Thread(thread).nth, lead_of(p.row_bytes, distance)
         first, last = piece(claim(thread, 1), n, nth, p.chunk)
         while first < n:
             then, end = piece(claim(thread, 1), n, nth, p.chunk)
@@ -301,9 +301,9 @@ BLOCK = SCRATCH_BYTES - 256
 """Of a thread's scratch: where the parameters of matmul for one expert are made."""
 
 
-def tiles(fmt: str):
+def tiles(fmt: str, tile: str = ""):
     """Threads claim a block of rows of one expert's weights."""
-    work, units = matmul.block(fmt)
+    work, units = matmul.block(fmt, tile)
     fields = matmul.Params
 
     def kernel(params, thread):

@@ -95,14 +95,15 @@ def split():
     return kernel
 
 
-def rows(fmt: str):
+def rows(fmt: str, distance: int = matvec.AHEADS[0]):
     """Threads claim rows of the weights, head after head, in pieces as matvec's."""
     products = matvec.four_rows(fmt)
 
     def kernel(params, thread):
         p = RowsParams(params)
         padded = (p.n + 3) // 4 * 4
-        n, nth, lead, n_rows = p.n_head * padded, Thread(thread).nth, lead_of(p.row_bytes), load(i64, p.n_rows_at)
+        n, nth, n_rows = p.n_head * padded, Thread(thread).nth, load(i64, p.n_rows_at)
+        lead = lead_of(p.row_bytes, distance)
         first, last = piece(claim(thread, 1), n, nth, p.chunk)
         while first < n:
             then, end = piece(claim(thread, 1), n, nth, p.chunk)
@@ -129,9 +130,9 @@ def address(p, head, r):
     return p.w + (head * p.n + r) * p.row_bytes
 
 
-def tiles(fmt: str):
+def tiles(fmt: str, tile: str = ""):
     """Threads claim a block of rows of one head's weights."""
-    work, units = matmul.block(fmt)
+    work, units = matmul.block(fmt, tile)
     fields, max_tokens = matmul.Params, matmul.MAX_TOKENS
 
     def kernel(params, thread):

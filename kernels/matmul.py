@@ -53,9 +53,14 @@ MAX_TOKENS = 512
 _SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
 
 
-def tiles(fmt: str):
-    """The kernel for weights in this format. Threads claim blocks of rows of weights."""
-    work, units = block(fmt)
+def tile_names() -> tuple[str, ...]:
+    """Variants of `tiles` on this target: "4x1", rows by vectors; the default first."""
+    return tuple(f"{rows}x{vectors}" for rows, vectors in current().tiles)
+
+
+def tiles(fmt: str, tile: str = ""):
+    """The kernel for weights in this format; tile: one of tile_names(). Threads claim blocks of rows of weights."""
+    work, units = block(fmt, tile)
 
     def kernel(params, thread):
         p = Params(params)
@@ -67,16 +72,14 @@ def tiles(fmt: str):
     return kernel
 
 
-def block(fmt: str):
+def block(fmt: str, tile: str = ""):
     """work(params, thread, unit): one block of rows of weights times all tokens; units(params): how many there are."""
     format_ = formats.for_products(fmt)
     if format_.KIND == "float":
         return matmul_float.block(format_)
-    target = current()
-    R = target.tile_rows
-    unpack, wide, stretch = _KINDS[format_.KIND](format_, R, target.tile_vectors)
+    R, V = map(int, (tile or tile_names()[0]).split("x"))
+    unpack, wide, stretch = _KINDS[format_.KIND](format_, R, V)
     _, narrow, _ = _KINDS[format_.KIND](format_, R, 1)
-    V = target.tile_vectors
 
     def units(p):
         return (p.n + BLOCK_ROWS - 1) // BLOCK_ROWS

@@ -21,11 +21,11 @@ Params = Struct(
 x, x_d, x_s: see quantize.rows, with the bytes from row to row; or f32 rows of k for float formats. bias: f32 [n] or 0;
 add: rows like out's, or 0; it may be out. out 0: the logits of the step. chunk: least rows claimed, a multiple of 4."""
 
-AHEAD = 8192
-"""The prefetch distance in bytes: weights are prefetched at least this far before they are used."""
+AHEADS = 8192, 2048, 32768
+"""Prefetch distances in bytes, the variants of `rows`: weights are prefetched at least so far before they are used."""
 
 
-def rows(fmt: str):
+def rows(fmt: str, distance: int = AHEADS[0]):
     """The kernel for weights in this format."""
     arrange = arrangement(fmt)
     products, is_arranged = four_rows(fmt, arrange is not None), arrange is not None
@@ -36,7 +36,7 @@ def rows(fmt: str):
         out = p.out
         if out == 0:
             out = Step(p.step).logits
-        lead, n_rows = lead_of(p.row_bytes), load(i64, p.n_rows_at)
+        lead, n_rows = lead_of(p.row_bytes, distance), load(i64, p.n_rows_at)
         nth = Thread(thread).nth
         first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
         x, x_row, x_s, s_row = p.x, p.x_row, p.x_s, p.s_row
@@ -106,9 +106,9 @@ def finish(bias, add, out, r, n, values):
         store(out + 4 * (r + i), value)
 
 
-def lead_of(row_bytes):
+def lead_of(row_bytes, distance):
     """Rows to look ahead, in whole fours."""
-    return (AHEAD // (4 * row_bytes) + 1) * 4
+    return (distance // (4 * row_bytes) + 1) * 4
 
 
 def prefetch_address(w, row_bytes, r, last, after):

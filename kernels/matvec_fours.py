@@ -19,7 +19,7 @@ _RESULTS = SCRATCH_BYTES - 64
 _TRANSPOSED = Lanes(tuple(4 * i + t for t in range(4) for i in range(4)))
 
 
-def rows(fmt: str):
+def rows(fmt: str, distance: int = matvec.AHEADS[0]):
     """The kernel for weights in this format: matvec.rows, faster for more than one row of activations.
 
     `by_fours(format)` of a kind gives n_bytes(k): what four rows of activations take when they are arranged; arrange(k,
@@ -29,7 +29,7 @@ def rows(fmt: str):
     format_ = formats.for_products(fmt)
     by_fours = getattr(kind_of(format_), "by_fours", _none)(format_)
     if by_fours is None or current().name not in _FASTER:
-        return matvec.rows(fmt)
+        return matvec.rows(fmt, distance)
     n_bytes, arrange, products, least = by_fours
     single = four_rows(fmt)
 
@@ -38,7 +38,7 @@ def rows(fmt: str):
         out = p.out
         if out == 0:
             out = Step(p.step).logits
-        lead, n_rows, nth = lead_of(p.row_bytes), load(i64, p.n_rows_at), Thread(thread).nth
+        lead, n_rows, nth = lead_of(p.row_bytes, distance), load(i64, p.n_rows_at), Thread(thread).nth
         scratch, size, fours = Thread(thread).scratch, n_bytes(p.k), i64(0)
         first, last = piece(claim(thread, 1), p.n, nth, p.chunk)
         if first < p.n:

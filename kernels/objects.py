@@ -142,14 +142,19 @@ def write(path: Path, content: bytes) -> None:
             ) from None
 
 
-def _read(path: Path) -> tuple[str, bytes] | None:
-    """Symbol and object code, or None where there is no whole file of this kernel; what is no such file is removed."""
+def read(path: Path) -> bytes | None:
+    """What `write` has put there; None where there is no whole file."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    symbol, _, code = content[32:].partition(b"\n")
-    if hashlib.sha256(content[32:]).digest() == content[:32] and _names(symbol, path):
+    return content[32:] if hashlib.sha256(content[32:]).digest() == content[:32] else None
+
+
+def _read(path: Path) -> tuple[str, bytes] | None:
+    """Symbol and object code, or None where there is no whole file of this kernel; what is no such file is removed."""
+    symbol, _, code = (read(path) or b"").partition(b"\n")
+    if _names(symbol, path):
         return symbol.decode(), code
     with suppress(OSError):
         path.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="localllm-tests-")
     config.add_cleanup(folder.cleanup)
     os.environ["LOCALLLM_HOME"] = folder.name
+    os.environ["LOCALLLM_VARIANTS"] = "default"  # no first start measures
     os.environ["LOCALLLM_ORIGINS"] = "localllm,huggingface"
     os.environ["HF_HOME"] = os.path.join(folder.name, "huggingface")
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "LLAMA_CACHE", "HF_ENDPOINT", "HF_TOKEN"):

@@ -27,13 +27,21 @@ class Target:
     optional: tuple[str, ...]
     lowering: str
     """The table in simd/instructions.py."""
-    tile_rows: int
-    tile_vectors: int
-    """Matrix product: weight rows and vectors of 16 tokens whose sums stay in registers."""
+    tiles: tuple[tuple[int, int], ...]
+    """Matrix product: weight rows and vectors of 16 tokens whose sums stay in registers; the default, and others that
+    were the fastest on some processor. Rows divide matmul.BLOCK_ROWS."""
     adds_pairs: bool = False
     """It multiplies bytes by pairs alone: sums of four of them take an instruction more."""
     signed_bytes: bool = False
     """It multiplies signed bytes with signed ones faster than codes that can pass 127."""
+
+    @property
+    def tile_rows(self) -> int:
+        return self.tiles[0][0]
+
+    @property
+    def tile_vectors(self) -> int:
+        return self.tiles[0][1]
 
     def features(self, host: frozenset[str]) -> str:
         """LLVM's feature string on this host; it is part of the object cache's key."""
@@ -47,16 +55,18 @@ _MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platf
 _NEON = ("neon", "fullfp16", "dotprod")
 _BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}.get(_MACHINE, ("generic", ()))
 
+_NARROW = ((4, 1), (2, 2), (2, 1))
+
 _ROWS = (
     Target(
         "avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512,
-        ("gfni", "avx512vbmi", "avx512vbmi2"), "AVX512VNNI", 4, 3,
+        ("gfni", "avx512vbmi", "avx512vbmi2"), "AVX512VNNI", ((4, 3), (8, 1), (2, 4), (4, 2)),
     ),
-    Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", 4, 1),
-    Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", 4, 1, adds_pairs=True, signed_bytes=True),
-    Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", 4, 1, signed_bytes=True),
-    Target("neon", "generic", "aarch64", _NEON, (), "NEON", 4, 1, signed_bytes=True),
-    Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", 2, 1),
+    Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", _NARROW),
+    Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", _NARROW, adds_pairs=True, signed_bytes=True),
+    Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", _NARROW, signed_bytes=True),
+    Target("neon", "generic", "aarch64", _NEON, (), "NEON", _NARROW, signed_bytes=True),
+    Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", ((2, 1),)),
 )  # fmt: skip
 
 ALL_TARGETS: tuple[Target, ...] = _ROWS
@@ -72,6 +82,14 @@ def host_features() -> frozenset[str]:
     import llvmlite.binding as llvm
 
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+@cache
+def host_cpu() -> str:
+    """LLVM's name of this processor: "znver3"."""
+    import llvmlite.binding as llvm
+
+    return str(llvm.get_host_cpu_name())
 
 
 def current() -> Target:

@@ -138,8 +138,14 @@ def _target(report: Report) -> Facts:
 
 
 def _kernels(_report: Report) -> Facts:
-    from localllm.kernels import objects
+    from localllm.kernels import objects, variants
 
+    pinned = os.environ.get("LOCALLLM_VARIANTS")
+    chosen = {
+        f"{product} of {fmt}": f"{choice.variant}, {choice.gain - 1:.0%} faster"
+        for (product, fmt), choice in variants.choices().items()
+        if choice.gain > 1
+    }
     mine = objects.folder()  # refuses one that others can write to
     files = list(mine.glob("*.o"))
     newest = max((path.stat().st_mtime for path in files), default=None)
@@ -150,6 +156,10 @@ def _kernels(_report: Report) -> Facts:
         "bytes": sum(path.stat().st_size for path in files),
         "newest": None if newest is None else ago(time.time() - newest),
         "folders_of_other_targets_and_versions": len(others),
+        "measured_for_this_processor": f"no: LOCALLLM_VARIANTS={pinned}"
+        if pinned
+        else sum(bool(choice.speeds) for choice in variants.choices().values()),
+        "variants_other_than_the_default": chosen or "none",
     }
 
 

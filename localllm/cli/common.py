@@ -239,6 +239,19 @@ def one_model(positional: str | None, option: str | None) -> str | None:
     return default_model() if named is None else named
 
 
+def _fit(model: Model) -> None:
+    """Where nothing is known of this processor and the model's formats: measure which variants of kernels are the
+    fastest, once and for a while."""
+    from localllm.kernels.variants import untried
+
+    wanted = untried(model.file.matrix_formats())
+    if wanted:
+        from localllm.tools import variants
+
+        with timed("variants"):
+            variants.race(wanted, model.n_threads, Progress(), variants.SECONDS)
+
+
 def load_model(
     name: str | None,
     n_ctx: int | None = None,
@@ -264,6 +277,7 @@ def load_model(
             path, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, swa_full=swa_full, progress=progress
         ).with_template(chat_template)
         found += loaded_facts(model, progress)
+    _fit(model)
     for text in model.notes:
         note(text)
     return model

@@ -31,6 +31,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Speed over threads, batches and depth, as a picture", "localllm bench model.gguf --plot speed.svg"),
         ("A prompt of 512 tokens, and 128 tokens of an answer", "localllm bench model.gguf -p 512 -n 128"),
     ),
+    "tune": (
+        ("The formats of a model", "localllm tune model.gguf"),
+        ("Every format, which takes minutes", "localllm tune --all"),
+    ),
     "perplexity": (
         ("Of a text", "localllm perplexity model.gguf -f text.txt"),
         ("Keep a base model's predictions, and compare a smaller file with them",

@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("localllm.cli.serve", "Serve models over HTTP: OpenAI, Anthropic, Ollama, llama.cpp."),
     "batch": ("localllm.cli.batch", "Answer the requests of a file, in the batch format of OpenAI."),
     "bench": ("localllm.cli.bench", "Measure the speed of a model: a card, or llama-bench's tests."),
+    "tune": ("localllm.cli.tune", "Measure which variants of kernels are the fastest here."),
     "perplexity": ("localllm.cli.perplexity", "Measure how well a model predicts a text."),
     "compare": ("localllm.cli.compare", "Compare files of one model: size, speed, quality."),
     "calibrate": ("localllm.cli.calibrate", "Measure which columns of a model's matrices matter."),

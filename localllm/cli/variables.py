@@ -14,6 +14,8 @@ VARIABLES: dict[str, str] = {
     "ollama. [default: all]",
     "LOCALLLM_TARGET": "Which instructions the kernels use: `localllm doctor` names them. [default: the best that the "
     "processor has]",
+    "LOCALLLM_VARIANTS": "Variants of kernels: default, or a product's each, such as matmul=2x2,matvec=2048. [default: "
+    "what was measured to be the fastest, by the first start or `localllm tune`]",
     "LOCALLLM_DEBUG": "1: a bug shows its traceback.",
 }
 """Name -> what it does: those of localllm that no option stands for."""

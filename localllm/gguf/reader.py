@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from localllm.errors import FileError
@@ -30,6 +31,14 @@ class GGUFFile:
         self.version, self.metadata, self.alignment = first.version, first.metadata, first.alignment
         self.tensors: Mapping[str, TensorInfo] = join(headers)
         self._mapped = tuple(mapped)
+
+    def matrix_formats(self) -> list[str]:
+        """Modules of the formats of its matrices, that with the most bytes first."""
+        formats: Counter[str] = Counter()
+        for t in self.tensors.values():
+            if t.format.supported and len(t.shape) > 1 and t.shape[1] > 1:
+                formats[t.format.module] += t.n_bytes
+        return [module for module, _ in formats.most_common()]
 
     @property
     def paths(self) -> tuple[str, ...]:

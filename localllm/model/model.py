@@ -14,8 +14,8 @@ from localllm.gate import calls
 from localllm.gguf.file_types import FILE_TYPES
 from localllm.gguf.reader import open_gguf
 from localllm.kernels.cells import KV_TYPES
-from localllm.kernels.objects import load as load_kernels
 from localllm.kernels.simd.targets import current
+from localllm.kernels.variants import load as load_kernels
 from localllm.model.context import Context
 from localllm.model.embedding import Embedder
 from localllm.model.memory import STEP, Estimate

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from localllm.kernels.objects import Key, load
+from localllm.kernels.objects import Key
 from localllm.kernels.simd.types import Struct
 from localllm.kernels.team import Op as OpBlock
+from localllm.kernels.variants import load
 from localllm.runtime.arrays import ALIGNMENT, SLACK, aligned
 from localllm.runtime.turn import lazy
 

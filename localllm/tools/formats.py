@@ -21,7 +21,7 @@ from localllm.kernels.simd.targets import current
 from localllm.model.recorder import chunk
 from localllm.model.weights import Weight
 from localllm.runtime.arrays import aligned
-from localllm.runtime.plan import Plan
+from localllm.runtime.plan import Bound, Plan
 from localllm.runtime.processors import default_threads
 from localllm.runtime.team import Team
 from localllm.tools import blocks
@@ -32,6 +32,8 @@ _N_ROWS = 512
 """Of the matrix that a prompt multiplies."""
 _GROUPS = {"block32": 32, "super": 256}
 _RUNS = 5
+MATMUL_MACS = _N_ROWS * _N_TOKENS * _K
+"""Of a product of a prompt, in memory that holds so many rows."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Bench:
         self._memory = aligned(self._size)
         self._memory[:] = 1
         self._cancel = np.zeros(1, np.int64)
-        self._n_rows = aligned(8).view(np.int64)
+        self._arrays: list[np.ndarray] = []
+        """What the plans of a format read and write."""
         self._x = chance.standard_normal((_N_TOKENS, _K)).astype(np.float32)
 
     def limits(self) -> Speed:
@@ -75,31 +78,54 @@ class Bench:
 
     def speed(self, fmt: Format) -> Speed:
         """Both products of one format."""
-        row_bytes = fmt.row_bytes(_K)
-        n = self._size // row_bytes
-        self._fill(fmt)
-        decode = self._best(self._plan(fmt, n, 1))
-        prompt = self._best(self._plan(fmt, min(n, _N_ROWS), _N_TOKENS))
-        macs = min(n, _N_ROWS) * _N_TOKENS * _K
+        row_bytes, n = fmt.row_bytes(_K), self.rows(fmt)
+        self.fill(fmt)
+        decode = self._best(self.matvec(fmt))
+        prompt = self._best(self.matmul(fmt))
+        macs = self.rows(fmt, many=True) * _N_TOKENS * _K
         reads, products = n * row_bytes / decode / 1e9, n * _K / decode / 1e9
         return Speed(fmt.name, fmt.bits_per_weight, reads, products, macs / prompt / 1e9)
 
-    def _fill(self, fmt: Format) -> None:
-        """The memory holds rows of the format as models have them: a few, again and again."""
+    def fill(self, fmt: Format) -> None:
+        """The memory holds rows of the format as models have them: a few, again and again. Older plans are over."""
+        self._arrays.clear()
         rows = blocks.weights(fmt.name, 256, _K, np.random.default_rng(1)).reshape(-1)
         for at in range(0, self._size, rows.size):
             self._memory[at : at + rows.size] = rows[: self._size - at]
 
-    def _plan(self, fmt: Format, n: int, n_tokens: int) -> Plan:
-        """The product alone; its activations are made ready here."""
+    def rows(self, fmt: Format, many: bool = False) -> int:
+        """Rows of the matrix that decoding reads, or that a prompt multiplies (many)."""
+        n = self._size // fmt.row_bytes(_K)
+        return min(n, _N_ROWS) if many else n
+
+    def matvec(self, fmt: Format, key: Key | None = None) -> Plan:
+        """The product of decoding; key: a variant of its kernel."""
+        values, w, _ = self._values(fmt, self.rows(fmt), 1)
+        plan = Plan(f"{fmt.name} matvec")
+        plan.op(
+            "matvec", key or Key("matvec", "rows", (fmt.module,)), matvec.Params, (),
+            **values, x_row=0, d_row=0, s_row=0, chunk=chunk(w),
+        )  # fmt: skip
+        return plan
+
+    def matmul(self, fmt: Format, key: Key | None = None) -> Plan:
+        """The product of a prompt; key: a variant of its kernel."""
+        values, _, x_p = self._values(fmt, self.rows(fmt, many=True), _N_TOKENS)
+        plan = Plan(f"{fmt.name} matmul")
+        plan.op("matmul", key or Key("matmul", "tiles", (fmt.module,)), matmul.Params, (), **values, x_p=x_p)
+        return plan
+
+    def _values(self, fmt: Format, n: int, n_tokens: int) -> tuple[dict[str, int], Weight, int]:
+        """The parameters that both products share, the weights, and the sums in pairs; activations are made ready."""
         kind = formats.module(fmt.module).KIND
-        plan = Plan(f"{fmt.name} {n_tokens}")
-        self._n_rows[0] = n_tokens
-        at, row = int(self._n_rows.ctypes.data), fmt.row_bytes(_K)
+        counts = aligned(8).view(np.int64)
+        counts[0] = n_tokens
+        self._arrays.append(counts)
+        at, row = int(counts.ctypes.data), fmt.row_bytes(_K)
         kept: dict[str, int] = {"x": int(self._x.ctypes.data), "x_d": 0, "x_s": 0, "x_p": 0}
         if kind != "float":
             arrays = [aligned(size) for size in (n_tokens * _K + 256, n_tokens * _K, n_tokens * _K, n_tokens * _K)]
-            self._arrays = arrays  # alive while the plan is in use
+            self._arrays += arrays
             kept = dict(zip(kept, (int(a.ctypes.data) for a in arrays), strict=True))
             ready = Plan("quantize")
             key = Key("quantize", "tiles" if n_tokens > 1 else "rows", (_GROUPS[kind],))
@@ -107,35 +133,26 @@ class Bench:
                 "quantize", key, quantize.Params, (), n_rows_at=at, k=_K, x=int(self._x.ctypes.data), stride=4 * _K,
                 q=kept["x"], d=kept["x_d"], s=kept["x_s"], p=kept["x_p"],
             )  # fmt: skip
-            self._run(ready)
-        out = self._out = aligned(4 * n * n_tokens + 256)
+            self.run(ready.bind(0))
+        out = aligned(4 * n * n_tokens + 256)
+        self._arrays.append(out)
         w = Weight("weights", fmt, _K, n, row, int(self._memory.ctypes.data))
-        common = {
+        values = {
             "w": w.address, "row_bytes": row, "n": n, "k": _K, "x": kept["x"], "x_d": kept["x_d"],
             "x_s": kept["x_s"], "bias": 0, "add": 0, "out": int(out.ctypes.data), "step": 0, "n_rows_at": at,
             "stride": 4 * n,
         }  # fmt: skip
-        if n_tokens == 1:
-            plan.op(
-                "matvec", Key("matvec", "rows", (fmt.module,)), matvec.Params, (),
-                **common, x_row=0, d_row=0, s_row=0, chunk=chunk(w),
-            )  # fmt: skip
-        else:
-            plan.op(
-                "matmul", Key("matmul", "tiles", (fmt.module,)), matmul.Params, (),
-                **common, x_p=kept["x_p"],
-            )  # fmt: skip
-        return plan
+        return values, w, kept["x_p"]
 
-    def _run(self, plan: Plan) -> None:
-        self._team.run(plan.bind(0), self._cancel)
+    def run(self, bound: Bound) -> None:
+        self._team.run(bound, self._cancel)
 
     def _best(self, plan: Plan) -> float:
         """Seconds of the fastest run, after one to warm up."""
         bound, seconds = plan.bind(0), []
         for _ in range(self._runs + 1):
             start = time.perf_counter()
-            self._team.run(bound, self._cancel)
+            self.run(bound)
             seconds.append(time.perf_counter() - start)
         return min(seconds[1:])
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from localllm.kernels.cells import cell_bytes
+from localllm.kernels.variants import chosen
 
 if TYPE_CHECKING:
     from localllm.generate.session import Model
@@ -90,7 +91,7 @@ def profile(model: Model, n_rows: int, repetitions: int, n_depth: int = 0) -> li
     whole = sum(cycles for _, _, cycles in stages) or 1
     rows: dict[str, Row] = {}
     for n_tokens, operations, cycles in stages:
-        kind = " + ".join(sorted({str(o.key) for o in operations}))
+        kind = " + ".join(sorted({str(chosen(o.key)) for o in operations}))
         old = rows.get(kind, Row(kind, 0, 0.0, 0.0, 0, 0))
         share = cycles / whole
         rows[kind] = Row(

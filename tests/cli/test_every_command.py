@@ -17,6 +17,7 @@ from localllm.errors import INTERRUPTED
 WITH_MODEL = {
     "chat": ("{}",), "run": ("{}", "-p", "hi"), "serve": ("{}", "--port", "0"),
     "batch": ("requests.jsonl", "out.jsonl", "{}"), "bench": ("{}", "-p", "4", "-n", "0", "-r", "1"),
+    "tune": ("{}",),
     "perplexity": ("{}", "-f", "text.txt"), "compare": ("{}", "text.txt"), "calibrate": ("{}",),
     "embed": ("{}", "hi"), "quantize": ("{}", "small.gguf", "Q8_0"), "tokenize": ("{}", "hi"), "show": ("{}",),
     "rm": ("{}",),

@@ -31,6 +31,7 @@ LEFT_OUT = {
     r"curl \S+/rerank": "needs a reranker",
     r".*--ray|.*--schemathesis": "needs ray",
     r".*--against": "needs the peer",
+    r".*tools\.llamacpp_avx2": "builds for minutes",
     r".*tokenizer_speed": "compares with the package tokenizers, over a real vocabulary",
     r".*-folder |.*tools\.random_model": "needs a folder of Hugging Face's, or a shape of a real model",
 }
