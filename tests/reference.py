@@ -120,11 +120,33 @@ def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) 
 
 def q8_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes int8 and scales float16 [..., n / 32] of elements as a Q8_0 cache has them, of last axes of n."""
+    codes, d = _codes8(x)
+    return codes, d.astype(np.float16)
+
+
+def _codes8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = x.reshape(*x.shape[:-1], -1, 32).astype(np.float32)
     d = np.abs(groups).max(-1) / np.float32(127)
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(d >= 2.0**-126, np.float32(1) / d, np.float32(0))
-    return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d.astype(np.float16)
+    return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d
+
+
+def rounded8(x: np.ndarray) -> np.ndarray:
+    """Queries as products with Q4_0 cells have them: int8 codes times a float32 scale of each 32; float64."""
+    codes, d = _codes8(x)
+    return codes * np.repeat(d.astype(np.float64), 32, -1)
+
+
+def q4_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int8, -8 to 7, and scales float16 [..., n / 32] of elements as a Q4_0 cache has them."""
+    groups = x.reshape(*x.shape[:-1], -1, 32).astype(np.float32)
+    first = np.abs(groups).argmax(-1)[..., None]
+    d = np.take_along_axis(groups, first, -1) / np.float32(-8)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(np.abs(d) >= 2.0**-126, np.float32(1) / d, np.float32(0))
+    codes = np.minimum(15, np.trunc(groups * inverse + np.float32(8.5)))
+    return (codes - 8).astype(np.int8).reshape(x.shape), d[..., 0].astype(np.float16)
 
 
 def attention(
