@@ -5,6 +5,7 @@ in the bits.
 """
 
 from .cells import GROUP, bytes_of
+from .hadamard import turn
 from .quantize import codes16, greatest, inverse_of
 from .simd import (
     bitcast,
@@ -154,6 +155,7 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
 
     def ready(q, dim):
         for t in range(T):
+            turn(q + 4 * dim * t, dim, 1)
             for g in range(dim // GROUP):
                 x, out = q + 4 * dim * t + 128 * g, q + 4 * dim * t + QUERY * g
                 d = f32(greatest(x, GROUP) / f32(127.0))

@@ -5,6 +5,7 @@ them with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "hal
 """
 
 from .cells import GROUP, bytes_of
+from .hadamard import turn
 from .quantize import codes16, greatest, inverse_of
 from .simd import (
     Struct,
@@ -211,14 +212,21 @@ def _put_codes(x, n, place, first, lanes, scratch):
 
 
 def _put_nibbles(x, n, place, first, lanes, scratch):
-    """The same as Q4_0: four bytes of each lane side by side, and behind all of them the scales."""
+    """The same as Q4_0: four bytes of each lane side by side, and behind all of them the scales. In tiles they are
+    keys, and turned."""
+    source = x
+    if lanes != 1:
+        for i in range(0, n, 16):
+            store(scratch + 4 * i, load(f32x16, x + 4 * i))
+        turn(scratch, n, 0)
+        source = scratch
     for i in range(0, n, GROUP):
-        d = f32(_outermost(x + 4 * i) / f32(-8.0))
+        d = f32(_outermost(source + 4 * i) / f32(-8.0))
         inverse = inverse_of(f32(absolute(d)))
         if d < f32(0.0):
             inverse = f32(-inverse)
         store(place + n // 2 * lanes + (first + lanes * (i // GROUP)) * 2, lane(to_half(splat(f32x16, d)), 0))
-        low, high = _nibbles(x + 4 * i, inverse), _nibbles(x + 4 * i + 64, inverse)
+        low, high = _nibbles(source + 4 * i, inverse), _nibbles(source + 4 * i + 64, inverse)
         words, at = bitcast(u32x4, low | (high << 4)), place + i // 2 * lanes + 4 * first
         store(at, lane(words, 0))
         store(at + 4 * lanes, lane(words, 1))

@@ -132,6 +132,32 @@ def _codes8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d
 
 
+def turned(x: np.ndarray, query: bool = False) -> np.ndarray:
+    """[..., n] times a Hadamard matrix of the greatest power of two that divides n, float32 sums in the kernel's order:
+    of neighbours first. Its scale is a power of two; those of keys and queries together are the matrix's size."""
+    n = x.shape[-1]
+    size = n & -n
+    log2 = size.bit_length() - 1
+    out = x.astype(np.float32)
+    for step in (2**i for i in range(log2)):
+        if step == 16:
+            out = out * np.float32(0.5 ** ((log2 + query) // 2))
+        pairs = out.reshape(*x.shape[:-1], -1, 2, step)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        out = np.stack([a + b, a - b], -2).reshape(x.shape)
+    return out
+
+
+def turned_back(x: np.ndarray, query: bool = False) -> np.ndarray:
+    """The inverse, float64."""
+    n = x.shape[-1]
+    size = n & -n
+    log2 = size.bit_length() - 1
+    signs = np.array([[(-1) ** (i & j).bit_count() for j in range(size)] for i in range(size)], np.float64)
+    back = x.astype(np.float64).reshape(*x.shape[:-1], -1, size) @ signs
+    return (back * 2.0 ** ((log2 + query) // 2 - log2)).reshape(x.shape)
+
+
 def rounded8(x: np.ndarray) -> np.ndarray:
     """Queries as products with Q4_0 cells have them: int8 codes times a float32 scale of each 32; float64."""
     codes, d = _codes8(x)

@@ -92,11 +92,23 @@ def _as_multiplied(kv_type: str, q: np.ndarray) -> np.ndarray:
     """Queries [..., k_dim], already scaled, as products with keys take them: see kernels/cell_products.py."""
     if kv_type != "q4_0":
         return q
+    q = _turned(q)
     groups = q.reshape(*q.shape[:-1], -1, GROUP)
     d = np.abs(groups).max(-1, keepdims=True) / np.float32(127)
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(d >= 2.0**-126, np.float32(1) / d, np.float32(0))
     return np.asarray((np.rint(groups * inverse) * d).reshape(q.shape))
+
+
+def _turned(q: np.ndarray) -> np.ndarray:
+    """As keys are that lie turned: see kernels/hadamard.py."""
+    size = q.shape[-1] & -q.shape[-1]
+    log2, out = size.bit_length() - 1, q
+    for step in (1 << i for i in range(log2)):
+        pairs = out.reshape(*q.shape[:-1], -1, 2, step)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        out = np.stack([a + b, a - b], -2).reshape(q.shape)
+    return np.asarray(out * np.float32(0.5 ** ((log2 + 1) // 2)))
 
 
 def _plain(p: Numbers, scores: np.ndarray, distance: np.ndarray, head: int) -> np.ndarray:

@@ -9,6 +9,8 @@ from tests import reference
 QUANTIZED = {"q8_0": reference.q8_0, "q4_0": reference.q4_0}
 """Types whose elements are codes times scales of 32."""
 FLOATS = {"f16": np.float16, "f32": np.float32}
+TURNED = ("q4_0",)
+"""Types whose keys in tiles are turned, see kernels/hadamard.py."""
 _BITS = {"q8_0": 8, "q4_0": 4}
 _TOGETHER = {"f16": (2,), "f32": (4,), "q8_0": (1, 2), "q4_0": (4, 2)}
 """Bytes of a cell that stay together in a tile: of its elements or codes, and of its scales."""
@@ -23,9 +25,24 @@ def known(kv: str, x: np.ndarray) -> np.ndarray:
     return codes * np.repeat(d.astype(np.float32), 32, -1)
 
 
+def known_keys(kv: str, x: np.ndarray) -> np.ndarray:
+    """The same of keys in tiles."""
+    if kv not in TURNED:
+        return known(kv, x)
+    return reference.turned_back(known(kv, reference.turned(x)))
+
+
 def queries(kv: str, q: np.ndarray, scale: float) -> np.ndarray:
     """Queries [..., n], which are multiplied by `scale`, as their products with cells in tiles take them."""
-    return reference.rounded8(q * np.float32(scale)) / scale if kv == "q4_0" else q
+    if kv not in TURNED:
+        return q
+    turned = reference.turned(q * np.float32(scale), query=True)
+    return reference.turned_back(reference.rounded8(turned), query=True) / scale
+
+
+def keys_of(kv: str, x: np.ndarray) -> np.ndarray:
+    """What is stored of keys in tiles."""
+    return reference.turned(x) if kv in TURNED else x
 
 
 def rows(kv: str, x: np.ndarray) -> np.ndarray:
@@ -47,7 +64,7 @@ def lanes(kv: str, n: int) -> np.ndarray:
 
 def tiles(kv: str, x: np.ndarray) -> np.ndarray:
     """Cells [..., n_cells, n] as tiles of 16: uint8 [..., n_cells / 16, 16 * cell_bytes]."""
-    cells, of = rows(kv, x), lanes(kv, x.shape[-1])
+    cells, of = rows(kv, keys_of(kv, x)), lanes(kv, x.shape[-1])
     out = np.empty((*x.shape[:-2], x.shape[-2] // 16, len(of)), np.uint8)
     for i in range(16):
         out[..., of == i] = cells[..., i::16, :]

@@ -49,7 +49,7 @@ def made(kv, n_head, dim, seed=0):
     rng = np.random.default_rng(seed)
     q = harness.placed(rng.standard_normal((len(POSITIONS), n_head, dim)).astype(np.float32))
     keys = rng.standard_normal((3, N_CELLS, dim)).astype(np.float32)
-    return q, stored.known(kv, keys), harness.placed(stored.tiles(kv, keys))
+    return q, stored.known_keys(kv, keys), harness.placed(stored.tiles(kv, keys))
 
 
 @pytest.mark.parametrize("kv", KV_TYPES)

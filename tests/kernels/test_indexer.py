@@ -32,7 +32,7 @@ def test_scores(n_head, T, dim, ratio, kv):
         if n <= top_k:
             assert (out[row].view(np.uint8) == 0xA5).all()
             continue
-        known = stored.known(kv, keys[seq, :n]).astype(np.float64)
+        known = stored.known_keys(kv, keys[seq, :n]).astype(np.float64)
         products = np.maximum(known @ stored.queries(kv, q[row], 1.0).astype(np.float64).T, 0)
         exact, size = products @ weights[row], products @ np.abs(weights[row])
         assert (np.abs(out[row, :n] - exact) <= 3e-6 * size + 1e-5).all()

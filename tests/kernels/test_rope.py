@@ -123,7 +123,7 @@ def test_cache_of_codes(pairing, kv, k_dim, v_dim, n_rot):
     expected = [cache.copy() for cache in caches]
     for row, (position, seq) in enumerate(zip(positions, seqs, strict=True)):
         tile = expected[0][seq, :, position // 16]
-        tile[:, stored.lanes(kv, k_dim) == position % 16] = stored.rows(kv, keys[row])
+        tile[:, stored.lanes(kv, k_dim) == position % 16] = stored.rows(kv, stored.keys_of(kv, keys[row]))
         expected[1][seq, :, position] = stored.rows(kv, v[row].reshape(n_head, v_dim))
     step, _alive = harness.step(positions=positions, seqs=seqs)
     harness.run(
