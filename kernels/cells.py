@@ -8,7 +8,7 @@ In Q4_0 a row is 16 bytes for each 32 elements, then their scales in f16: byte j
 element j + 16 (high nibble), element = scale * (nibble - 8), as in GGUF's blocks (formats/q4_0.py). A tile has four
 bytes of each cell side by side, [k_dim / 8][16][4], then scales [k_dim / 32][16]. A scale is the element of the
 greatest magnitude, the first of equals, with its sign, / -8; a nibble is min(15, trunc(element / scale + 8.5))
-(quantize_row_q4_0_ref of llama.cpp's ggml-quants.c).
+(quantize_row_q4_0_ref of llama.cpp's ggml-quants.c). Keys in tiles are turned before, see hadamard.py.
 """
 
 KV_TYPES = ("f16", "f32", "q8_0", "q4_0")
