@@ -6,21 +6,20 @@ does not depend on the number of threads. Queries that share a key-value head go
 cells: scores with 16 cells in lanes, then the weighted sum of values with 16 elements in lanes.
 """
 
-from .cells import GROUP, bytes_of
+from .cell_products import CHUNK as CHUNK
+from .cell_products import products
+from .cells import bytes_of
 from .math import exp16, lanes_from
 from .scores import CHANGES, MASKED, RANGES
 from .simd import (
     Struct,
     bitcast,
-    cast,
     f32,
     f32x16,
     f64,
     fma,
-    from_half,
     hmax,
     hsum,
-    i8x16,
     i32,
     i32x16,
     i64,
@@ -28,15 +27,9 @@ from .simd import (
     less,
     load,
     maximum,
-    prefetch,
     select,
     splat,
     store,
-    tile_fill,
-    tile_fma,
-    tile_store,
-    u16,
-    u16x16,
 )
 from .simd.targets import current
 from .thread import RUN_BYTES, Run, Step, Thread, claim
@@ -60,8 +53,6 @@ when the batch is done (ALL_AHEAD: all of them). sinks: attention sinks, f32 [n_
 slopes, chosen, n_lists, size, n_blocks: see scores.py."""
 
 ALL_AHEAD = 1 << 40
-
-CHUNK = 256
 
 
 def partial_floats(v_dim: int) -> int:
@@ -97,9 +88,8 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
     scores.py."""
     change, narrow = CHANGES[scores], RANGES[scores]
     of = bytes_of(kv_type)
-    make = of_codes if kv_type == "q8_0" else of_floats
-    score, gather = make(kv_type, T, 0)
-    score_ahead, _ = make(kv_type, T, 1)
+    ready, score, gather = products(kv_type, T, 0)
+    _, score_ahead, _ = products(kv_type, T, 1)
 
     def kernel(params, thread):
         p = Params(params)
@@ -152,6 +142,7 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
             for i in range(p.k_dim):
                 store(q + (t * p.k_dim + i) * 4, f32(load(f32, x + 4 * i) * factor))
             empty(totals + t * size_of_part, size_of_part)
+        ready(q, p.k_dim)
         slot = seq * p.n_head_kv + head
         keys = p.k_cache + slot * p.n_cells * of(p.k_dim)
         vals = p.v_cache + slot * p.n_cells * of(p.v_dim)
@@ -190,93 +181,6 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 copy(parts + t * size_of_part, size_of_part, p.partial + place * size_of_part)
 
     return kernel
-
-
-_AHEAD = 4096
-"""The prefetch distance in the keys, in bytes."""
-
-
-def of_floats(kv_type: str, T: int, ahead: int):
-    """score(q, dim, keys, scores, c0, c1, rows, row_bytes): scores[t, cell] = q[t] . key[cell], 32 cells at a time.
-    ahead: 1 to prefetch later keys, and the same cells' values, at `rows`.
-
-    gather(weights, vals, out, out_stride, dim, first, c1): out[t] = weights[t] . values, 32 elements at a time, from
-    the first cell that a row sees: others may hold NaN."""
-    half = kv_type == "f16"
-    size = 2 if half else 4
-    T2 = 2 * T
-
-    def values(address):
-        if half:
-            return from_half(load(u16x16, address))
-        return load(f32x16, address)
-
-    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
-        for c in range(c0, c1, 32):
-            k = keys + c * dim * size
-            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for i in range(dim):
-                if ahead:
-                    prefetch(k + _AHEAD + 32 * size * i)
-                    prefetch(v + v_step * i)
-                pair = (values(k + 16 * size * i), values(k + (16 * size * (i + dim))))
-                a = tile_fma(a, q + 4 * i, dim * 4, pair)
-            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
-
-    def gather(weights, vals, out, out_stride, dim, first, c1):
-        i = 0
-        while i + 16 < dim:
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for c in range(first, c1):
-                v = vals + (c * dim + i) * size
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(v), values(v + 16 * size)))
-            tile_store(out + 4 * i, out_stride, 64, a, 2)
-            i += 32
-        if i < dim:
-            b = tile_fill(T, splat(f32x16, 0.0))
-            for c in range(first, c1):
-                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (values(vals + (c * dim + i) * size),))
-            tile_store(out + 4 * i, out_stride, 64, b, 1)
-
-    return score, gather
-
-
-def of_codes(kv_type: str, T: int, ahead: int):
-    """The same over Q8_0: each code times its scale, as f32. Heads are whole multiples of 32 elements."""
-    of = bytes_of(kv_type)
-    T2 = 2 * T
-
-    def values(codes, d):
-        return cast(f32x16, load(i8x16, codes)) * d
-
-    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
-        for c in range(c0, c1, 32):
-            k = keys + c * of(dim)
-            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
-            other = k + 16 * of(dim)
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for g in range(dim // GROUP):
-                d0 = from_half(load(u16x16, k + 16 * dim + 32 * g))
-                d1 = from_half(load(u16x16, other + 16 * dim + 32 * g))
-                for i in range(GROUP * g, GROUP * g + GROUP):
-                    if ahead:
-                        prefetch(k + _AHEAD + of(32) * i)
-                        prefetch(v + v_step * i)
-                    pair = (values(k + 16 * i, d0), values(other + 16 * i, d1))
-                    a = tile_fma(a, q + 4 * i, dim * 4, pair)
-            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
-
-    def gather(weights, vals, out, out_stride, dim, first, c1):
-        for i in range(0, dim, GROUP):
-            a = tile_fill(T2, splat(f32x16, 0.0))
-            for c in range(first, c1):
-                row = vals + c * of(dim)
-                d = from_half(splat(u16x16, load(u16, row + dim + i // 16)))
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(row + i, d), values(row + i + 16, d)))
-            tile_store(out + 4 * i, out_stride, 64, a, 2)
-
-    return score, gather
 
 
 def first_seen(position, window):

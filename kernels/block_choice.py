@@ -4,7 +4,7 @@ An indexer of one small head for each key-value head scores the cells; a block c
 and those just before it always count, and of the rest the best few.
 """
 
-from .attention import CHUNK, of_codes, of_floats
+from .cell_products import CHUNK, products
 from .cells import bytes_of
 from .indexer import take
 from .math import lanes_from, nan_of
@@ -50,8 +50,7 @@ where a score is no finite number."""
 def scores(kv_type: str, T: int):
     """Threads claim blocks of a row; T heads go together."""
     of = bytes_of(kv_type)
-    make = of_codes if kv_type == "q8_0" else of_floats
-    score, _ = make(kv_type, T, 0)
+    ready, score, _ = products(kv_type, T, 0)
 
     def kernel(params, thread):
         p = ScoreParams(params)
@@ -73,6 +72,7 @@ def scores(kv_type: str, T: int):
         for h in range(0, p.n_head, T):
             n = min(T, p.n_head - h)
             take(p, row, h, n, T, q)
+            ready(q, p.dim)
             for t in range(n):
                 store(out_of(p, row, h + t, block), f32(-3.0e38))
             for c0 in range(first // 32 * 32, last, CHUNK):

@@ -2,7 +2,7 @@
 their weighted sums.
 """
 
-from .attention import CHUNK
+from .cell_products import CHUNK, nibbles
 from .cells import GROUP
 from .lanes import sums16
 from .simd import (
@@ -68,7 +68,14 @@ def expander(kv_type: str):
             store(out + 4 * i, cast(f32x16, load(i8x16, cell + i)) * d)
             store(out + 4 * i + 64, cast(f32x16, load(i8x16, cell + i + 16)) * d)
 
-    return codes if kv_type == "q8_0" else floats
+    def nibbled(cell, n, out):
+        for i in range(0, n, GROUP):
+            d = from_half(splat(u16x16, load(u16, cell + n // 2 + i // 16)))
+            low, high = nibbles(cell + i // 2)
+            store(out + 4 * i, low * d)
+            store(out + 4 * i + 64, high * d)
+
+    return {"q8_0": codes, "q4_0": nibbled}.get(kv_type, floats)
 
 
 def spoil(n, out):

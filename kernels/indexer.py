@@ -4,7 +4,8 @@ A key's score is the sum over heads of weight * max(0, q . key). `scores` comput
 keys in lanes; `choose` writes the numbers of the greatest. A key may stand for several positions.
 """
 
-from .attention import CHUNK, of_codes, of_floats, together
+from .attention import CHUNK, together
+from .cell_products import products
 from .cells import bytes_of
 from .math import nan_of
 from .ranks import are_finite, bound_of, to_ranks
@@ -43,8 +44,7 @@ NONE = -1
 def scores(kv_type: str, T: int):
     """Threads claim stretches of 256 keys of a row; T heads go together."""
     of = bytes_of(kv_type)
-    make = of_codes if kv_type == "q8_0" else of_floats
-    score, _ = make(kv_type, T, 0)
+    ready, score, _ = products(kv_type, T, 0)
 
     def kernel(params, thread):
         p = ScoreParams(params)
@@ -66,6 +66,7 @@ def scores(kv_type: str, T: int):
         for h in range(0, p.n_head, T):
             n = min(T, p.n_head - h)
             take(p, row, h, n, T, q)
+            ready(q, p.dim)
             score(q, p.dim, keys, products, first, last, 0, 0)
             for c in range(first, last, 16):
                 total = load(f32x16, out + 4 * c)

@@ -5,9 +5,11 @@ them with the values. Pairings: "adjacent" (elements 2i, 2i + 1: llama) and "hal
 """
 
 from .cells import GROUP, bytes_of
+from .hadamard import turn
 from .quantize import codes16, greatest, inverse_of
 from .simd import (
     Struct,
+    absolute,
     bitcast,
     cast,
     f32,
@@ -19,9 +21,12 @@ from .simd import (
     i64,
     lane,
     load,
+    minimum,
     splat,
     store,
     to_half,
+    u8x16,
+    u32x4,
 )
 from .thread import Step, Thread, claim
 
@@ -173,7 +178,7 @@ def cache(pairing: str, kv_type: str):
 def putter(kv_type: str):
     """put(x, n, place, first, lanes, scratch): n floats as every lanes-th element at `place`, from the first on, as one
     of cells.KV_TYPES."""
-    return _put_codes if kv_type == "q8_0" else _put_floats(kv_type == "f16")
+    return {"q8_0": _put_codes, "q4_0": _put_nibbles}.get(kv_type) or _put_floats(kv_type == "f16")
 
 
 def _put_floats(half: bool):
@@ -204,3 +209,42 @@ def _put_codes(x, n, place, first, lanes, scratch):
     if lanes != 1:
         for i in range(n):
             store(place + first + lanes * i, load(i8, scratch + i))
+
+
+def _put_nibbles(x, n, place, first, lanes, scratch):
+    """The same as Q4_0: four bytes of each lane side by side, and behind all of them the scales. In tiles they are
+    keys, and turned."""
+    source = x
+    if lanes != 1:
+        for i in range(0, n, 16):
+            store(scratch + 4 * i, load(f32x16, x + 4 * i))
+        turn(scratch, n, 0)
+        source = scratch
+    for i in range(0, n, GROUP):
+        d = f32(_outermost(source + 4 * i) / f32(-8.0))
+        inverse = inverse_of(f32(absolute(d)))
+        if d < f32(0.0):
+            inverse = f32(-inverse)
+        store(place + n // 2 * lanes + (first + lanes * (i // GROUP)) * 2, lane(to_half(splat(f32x16, d)), 0))
+        low, high = _nibbles(source + 4 * i, inverse), _nibbles(source + 4 * i + 64, inverse)
+        words, at = bitcast(u32x4, low | (high << 4)), place + i // 2 * lanes + 4 * first
+        store(at, lane(words, 0))
+        store(at + 4 * lanes, lane(words, 1))
+        store(at + 8 * lanes, lane(words, 2))
+        store(at + 12 * lanes, lane(words, 3))
+
+
+def _outermost(x):
+    """The first of a group's elements that have the greatest magnitude; no finite number where one is none."""
+    m = f32(greatest(x, GROUP))
+    found = m
+    for i in range(GROUP - 1, -1, -1):
+        v = load(f32, x + 4 * i)
+        if f32(absolute(v)) == m:
+            found = v
+    return found
+
+
+def _nibbles(x, inverse):
+    """Codes of 16 elements: u8x16."""
+    return cast(u8x16, minimum(load(f32x16, x) * inverse + 8.5, splat(f32x16, 15.0)))

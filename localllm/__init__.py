@@ -50,7 +50,7 @@ def load(
       (NotEnoughMemoryError), unless LOCALLLM_MEMORY_CHECK is off.
     - n_threads: None takes what `localllm bench --tune` found, or else one per core; n_threads_batch: those for prompts
       (None: as many).
-    - kv_type: "f16", "f32" or "q8_0", the data type of the key-value cache.
+    - kv_type: "f16", "f32", "q8_0" or "q4_0", the data type of the key-value cache.
     - swa_full: layers with a sliding window keep all cells, not only those of their window: more memory, but a
       conversation can be cut back anywhere.
     - progress(text, done, total) is called while the file is downloaded (bytes) and while kernels are compiled for this

@@ -120,11 +120,59 @@ def rotate(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray, pairing: str) 
 
 def q8_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes int8 and scales float16 [..., n / 32] of elements as a Q8_0 cache has them, of last axes of n."""
+    codes, d = _codes8(x)
+    return codes, d.astype(np.float16)
+
+
+def _codes8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = x.reshape(*x.shape[:-1], -1, 32).astype(np.float32)
     d = np.abs(groups).max(-1) / np.float32(127)
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.where(d >= 2.0**-126, np.float32(1) / d, np.float32(0))
-    return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d.astype(np.float16)
+    return np.rint(groups * inverse[..., None]).astype(np.int8).reshape(x.shape), d
+
+
+def turned(x: np.ndarray, query: bool = False) -> np.ndarray:
+    """[..., n] times a Hadamard matrix of the greatest power of two that divides n, float32 sums in the kernel's order:
+    of neighbours first. Its scale is a power of two; those of keys and queries together are the matrix's size."""
+    n = x.shape[-1]
+    size = n & -n
+    log2 = size.bit_length() - 1
+    out = x.astype(np.float32)
+    for step in (2**i for i in range(log2)):
+        if step == 16:
+            out = out * np.float32(0.5 ** ((log2 + query) // 2))
+        pairs = out.reshape(*x.shape[:-1], -1, 2, step)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        out = np.stack([a + b, a - b], -2).reshape(x.shape)
+    return out
+
+
+def turned_back(x: np.ndarray, query: bool = False) -> np.ndarray:
+    """The inverse, float64."""
+    n = x.shape[-1]
+    size = n & -n
+    log2 = size.bit_length() - 1
+    signs = np.array([[(-1) ** (i & j).bit_count() for j in range(size)] for i in range(size)], np.float64)
+    back = x.astype(np.float64).reshape(*x.shape[:-1], -1, size) @ signs
+    return (back * 2.0 ** ((log2 + query) // 2 - log2)).reshape(x.shape)
+
+
+def rounded8(x: np.ndarray) -> np.ndarray:
+    """Queries as products with Q4_0 cells have them: int8 codes times a float32 scale of each 32; float64."""
+    codes, d = _codes8(x)
+    return codes * np.repeat(d.astype(np.float64), 32, -1)
+
+
+def q4_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int8, -8 to 7, and scales float16 [..., n / 32] of elements as a Q4_0 cache has them."""
+    groups = x.reshape(*x.shape[:-1], -1, 32).astype(np.float32)
+    first = np.abs(groups).argmax(-1)[..., None]
+    d = np.take_along_axis(groups, first, -1) / np.float32(-8)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(np.abs(d) >= 2.0**-126, np.float32(1) / d, np.float32(0))
+    codes = np.minimum(15, np.trunc(groups * inverse + np.float32(8.5)))
+    return (codes - 8).astype(np.int8).reshape(x.shape), d[..., 0].astype(np.float16)
 
 
 def attention(

@@ -48,13 +48,13 @@ def one_of(name: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-@check("q8_0 cells of heads", "heads of whole groups", error=UnsupportedError)
-def grouped_heads(name: str, dims: Sequence[int], group: int) -> Sequence[int]:
+@check("q8_0 and q4_0 cells of heads", "heads of whole groups", error=UnsupportedError)
+def grouped_heads(name: str, kv_type: str, dims: Sequence[int], group: int) -> Sequence[int]:
     """dims: elements of the heads of each plane."""
     if any(dim % group for dim in dims):
         shown = " and ".join(map(str, dims))
         raise UnsupportedError(
-            f"{name} has heads of {shown} elements: kv_type q8_0 needs multiples of {group}, take f16"
+            f"{name} has heads of {shown} elements: kv_type {kv_type} needs multiples of {group}, take f16"
         )
     return dims
 

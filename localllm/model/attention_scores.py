@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from localllm.kernels.cells import GROUP, cell_bytes
+from localllm.kernels.cells import CODE_BITS, GROUP, cell_bytes
 from localllm.kernels.scores import DISTANCES, FAR
 from localllm.runtime.plan import memory
 
@@ -25,6 +25,7 @@ def scores_of(p: Numbers, key: Sequence[object], positions: np.ndarray, seqs: np
     n_head, n_kv, n_seen = int(p["n_head"]), int(p["n_head_kv"]), int(positions.max()) + 1
     kv_type, change = str(key[0]), str(key[2]) if len(key) > 2 else "plain"
     q = _floats(int(p["q"]), len(positions) * n_head * int(p["k_dim"])).reshape(len(positions), n_head, -1)
+    q = _as_multiplied(kv_type, q * np.float32(p["scale"])).astype(np.float64)
     out = np.zeros((len(positions), n_head, n_seen), np.float32)
     for seq in np.unique(seqs):
         rows = np.flatnonzero(seqs == seq)
@@ -33,7 +34,7 @@ def scores_of(p: Numbers, key: Sequence[object], positions: np.ndarray, seqs: np
         keys = _keys(p, kv_type, int(seq))[:, at % int(p["n_cells"])].astype(np.float64)
         distance = at[None] - positions[rows, None].astype(np.int64)
         for head in range(n_head):
-            scores = q[rows, head].astype(np.float64) @ keys[head // (n_head // n_kv)].T * float(p["scale"])
+            scores = q[rows, head] @ keys[head // (n_head // n_kv)].T
             scores = _CHANGES[change](p, scores, distance, head)
             allowed = seen & _chosen(p, rows, at, head) if change == "blocks" else seen
             sink = _floats(int(p["sinks"]), n_head)[head] if p["sinks"] else -np.inf
@@ -61,14 +62,53 @@ def _keys(p: Numbers, kv_type: str, seq: int) -> np.ndarray:
     tile = 16 * cell_bytes(kv_type, dim)
     n_bytes = n_kv * n_cells // 16 * tile
     tiles = memory(int(p["k_cache"]) + seq * n_bytes, n_bytes, np.uint8).reshape(n_kv, n_cells // 16, tile)
-    if kv_type == "q8_0":
-        codes = tiles[..., : 16 * dim].copy().view(np.int8).reshape(n_kv, -1, dim, 16).astype(np.float32)
-        d = tiles[..., 16 * dim :].copy().view(np.float16).reshape(n_kv, -1, dim // GROUP, 16)
-        keys = codes * np.repeat(d.astype(np.float32), GROUP, axis=2)
+    if kv_type in CODE_BITS:
+        # 16 scales of two bytes for each 32 elements.
+        d = tiles[..., -dim:].copy().view(np.float16).reshape(n_kv, -1, dim // GROUP, 16)
+        keys = _CODES[kv_type](tiles, dim) * np.repeat(d.astype(np.float32), GROUP, axis=2)
     else:
         of = np.float16 if kv_type == "f16" else np.float32
         keys = tiles.copy().view(of).reshape(n_kv, -1, dim, 16).astype(np.float32)
     return np.asarray(keys.transpose(0, 1, 3, 2).reshape(n_kv, n_cells, dim))
+
+
+def _bytes(tiles: np.ndarray, dim: int) -> np.ndarray:
+    """Codes of tiles of Q8_0, float32 [n_head_kv, n_tiles, dim, 16]."""
+    codes = tiles[..., : 16 * dim].copy().view(np.int8).reshape(len(tiles), -1, dim, 16)
+    return codes.astype(np.float32)
+
+
+def _nibbles(tiles: np.ndarray, dim: int) -> np.ndarray:
+    """The same of Q4_0: four bytes of each of 16 cells, low nibbles of which come 16 elements before high ones."""
+    b = tiles[..., : 8 * dim].reshape(len(tiles), -1, dim // GROUP, 4, 16, 4)
+    codes = np.stack([b & 15, b >> 4], 3).astype(np.float32) - 8
+    return np.asarray(codes.swapaxes(-1, -2).reshape(len(tiles), -1, dim, 16))
+
+
+_CODES = {"q8_0": _bytes, "q4_0": _nibbles}
+
+
+def _as_multiplied(kv_type: str, q: np.ndarray) -> np.ndarray:
+    """Queries [..., k_dim], already scaled, as products with keys take them: see kernels/cell_products.py."""
+    if kv_type != "q4_0":
+        return q
+    q = _turned(q)
+    groups = q.reshape(*q.shape[:-1], -1, GROUP)
+    d = np.abs(groups).max(-1, keepdims=True) / np.float32(127)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(d >= 2.0**-126, np.float32(1) / d, np.float32(0))
+    return np.asarray((np.rint(groups * inverse) * d).reshape(q.shape))
+
+
+def _turned(q: np.ndarray) -> np.ndarray:
+    """As keys are that lie turned: see kernels/hadamard.py."""
+    size = q.shape[-1] & -q.shape[-1]
+    log2, out = size.bit_length() - 1, q
+    for step in (1 << i for i in range(log2)):
+        pairs = out.reshape(*q.shape[:-1], -1, 2, step)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        out = np.stack([a + b, a - b], -2).reshape(q.shape)
+    return np.asarray(out * np.float32(0.5 ** ((log2 + 1) // 2)))
 
 
 def _plain(p: Numbers, scores: np.ndarray, distance: np.ndarray, head: int) -> np.ndarray:

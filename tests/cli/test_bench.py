@@ -72,12 +72,12 @@ def test_kv_type(call, fake, verb):
         "run": ("-m", "x.gguf", "hi", "-n", 4),
         "chat": (),
     }[verb]
-    for flags in ((), ("--kv-type", "q8_0")):
+    for flags in ((), ("--kv-type", "q8_0"), ("--kv-type", "q4_0")):
         result = call(verb, *arguments, *flags)
         assert result.status == 0
-    assert [loaded.kv_type for loaded in fake.loaded] == ["f16", "q8_0"]
+    assert [loaded.kv_type for loaded in fake.loaded] == ["f16", "q8_0", "q4_0"]
     if verb == "bench":
-        assert json.loads(result.out)[0]["type_k"] == "q8_0"
+        assert json.loads(result.out)[0]["type_k"] == "q4_0"
 
 
 @pytest.mark.parametrize("flags", [("--swa-full",), ("--kv-type", "f32")])

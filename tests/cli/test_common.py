@@ -21,6 +21,7 @@ from localllm.cli.common import (
 from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.stats import Stats
+from localllm.kernels.cells import KV_TYPES
 from tests.generate.fake import FakeModel
 
 TEXT = "Compiling kernels for this processor (happens once)"
@@ -112,6 +113,10 @@ def test_llama_cpps_flags():
     sampling = Sampling(0.5, 7, 0.5, 0.1, 1.1, -1, 42)
     assert got == Generation(got.given, 5, 64, 3, 32, True, "q8_0")
     assert got.sampling(FakeModel()) == sampling
+
+
+def test_types_of_the_cache_are_those_that_kernels_have():
+    assert tuple(common.OPTIONS["kv_type"][2]["type"].choices) == KV_TYPES
 
 
 def test_the_rest_of_the_sampler():

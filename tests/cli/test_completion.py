@@ -51,7 +51,7 @@ def test_verbs(answer):
 
 def test_options_and_their_values(answer):
     assert ("plain", "--temp") in answer("localllm run --te")
-    assert answer("localllm run --kv-type q") == [("plain", "q8_0")]
+    assert answer("localllm run --kv-type q") == [("plain", "q8_0"), ("plain", "q4_0")]
     assert answer("localllm completion ") == [("plain", shell) for shell in ("bash", "zsh", "fish")]
     assert ("plain", "--verbose") in answer("localllm list --v")
     assert not [value for _, value in answer("localllm run --") if "n-gpu" in value]

@@ -35,13 +35,13 @@ CASES = {
         ],
     ),
     "calls.grouped_heads": Cases(
-        [(("m: blk.0", [32, 64], 32), [32, 64]), (("m", [], 32), [])],
+        [(("m: blk.0", "q8_0", [32, 64], 32), [32, 64]), (("m", "q4_0", [], 32), [])],
         [
             (
-                ("m: blk.0", [32, 48], 32),
+                ("m: blk.0", "q8_0", [32, 48], 32),
                 "m: blk.0 has heads of 32 and 48 elements: kv_type q8_0 needs multiples of 32",
             ),
-            (("m: blk.0", [31], 32), "take f16"),
+            (("m: blk.0", "q4_0", [31], 32), "kv_type q4_0 needs multiples of 32, take f16"),
         ],
     ),
     "calls.text": Cases(

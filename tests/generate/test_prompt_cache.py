@@ -7,6 +7,7 @@ import pytest
 
 from localllm.errors import UsageError
 from localllm.generate.prompt_cache import MIN_TOKENS, SPAN_TOKENS, PromptCache
+from localllm.kernels.cells import CODE_BITS
 from localllm.model.model import LoadedModel
 from tests.recorded import models
 
@@ -63,7 +64,8 @@ def answer(context, ids, seq_id=0, n=4):
 
 
 @pytest.mark.parametrize(
-    ("name", "kv_type"), [*product(KINDS, ["f16", "f32"]), ("llama", "q8_0"), ("qwen3next", "q8_0")]
+    ("name", "kv_type"),
+    [*product(KINDS, ["f16", "f32"]), *product(("llama", "qwen3next"), CODE_BITS), ("gemma3", "q4_0")],
 )
 def test_an_answer_after_a_restore_has_the_same_bits(load, name, kv_type):
     model = load(name, kv_type)

@@ -13,6 +13,7 @@ import pytest
 
 from localllm.generate import model_digest, saved_file
 from localllm.generate.prompt_cache import SPAN_TOKENS, PromptCache
+from localllm.kernels.cells import CODE_BITS
 from localllm.model.context import Context
 from tests.generate.kept import keep, saved
 from tests.generate.test_prompt_cache import KINDS, answer, prompt, read
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("name", "kv_type"), [*product(KINDS, ["f16"]), ("llama", "q8_0"), ("qwen3next", "q8_0"), ("gemma3", "f32")]
+    ("name", "kv_type"),
+    [*product(KINDS, ["f16"]), *product(("llama", "qwen3next"), CODE_BITS), ("gemma3", "q4_0"), ("gemma3", "f32")],
 )
 def test_a_process_started_again_goes_on_with_the_same_bits(load, folder, name, kv_type):
     ids = prompt(SPAN_TOKENS + 200)

@@ -5,7 +5,7 @@ import pytest
 
 from localllm.kernels import attention as kernel
 from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 
 # Scores here reach 13 and are off by a few roundings of 6e-8 of that, weights as much; values reach 4. Sums of weighted
 # values add less.
@@ -24,33 +24,21 @@ class Case:
         self.n_head, self.n_head_kv, self.k_dim, self.v_dim = n_head, n_head_kv, k_dim, v_dim
         self.n_cells, self.window, self.kv = n_cells, window, kv
         rng = np.random.default_rng(seed)
-        dtype = {"f16": np.float16}.get(kv, np.float32)
         self.scale = 1 / np.sqrt(k_dim)
         self.q = harness.placed(3 * rng.standard_normal((len(self.positions), n_head, k_dim)).astype(np.float32))
-        self.keys = rng.standard_normal((n_seq, n_head_kv, n_cells, k_dim)).astype(dtype)
-        self.values = rng.standard_normal((n_seq, n_head_kv, n_cells, v_dim)).astype(dtype)
+        self.keys = rng.standard_normal((n_seq, n_head_kv, n_cells, k_dim)).astype(np.float32)
+        self.values = rng.standard_normal((n_seq, n_head_kv, n_cells, v_dim)).astype(np.float32)
         for seq in range(n_seq):
             ends = [p + 1 for p, s in zip(self.positions, self.seqs, strict=True) if s == seq]
             self.keys[seq, :, max(ends, default=0) :] = np.nan
             self.values[seq, :, max(ends, default=0) :] = np.nan
-        if kv == "q8_0":
-            self._quantize()
-            return
-        self.k_cache, self.v_cache = harness.placed(tiles(self.keys)), harness.placed(self.values)
-
-    def _quantize(self) -> None:
-        """Both caches as bytes, and the elements what comes back of them. No cell is NaN by its codes: by its scale."""
-        (k, k_d), (v, v_d) = (reference.q8_0(np.nan_to_num(x)) for x in (self.keys, self.values))
-        for x, codes, d in ((self.keys, k, k_d), (self.values, v, v_d)):
-            d[np.isnan(x[..., 0])] = np.nan
-            x[...] = codes * np.repeat(d.astype(np.float32), 32, -1)
-        # A tile: codes [k_dim][16], scales [k_dim / 32][16].
-        parts = [tiles(x).reshape(*k.shape[:2], k.shape[2] // 16, -1).view(np.uint8) for x in (k, k_d)]
-        self.k_cache = harness.placed(np.concatenate(parts, -1))
-        self.v_cache = harness.placed(np.concatenate([v.view(np.uint8), v_d.view(np.uint8)], -1))
+        self.k_cache = harness.placed(stored.tiles(kv, self.keys))
+        self.v_cache = harness.placed(stored.rows(kv, self.values))
+        self.keys, self.values = stored.known_keys(kv, self.keys), stored.known(kv, self.values)
 
     def expected(self) -> np.ndarray:
-        return reference.attention(self.q, self.keys, self.values, self.positions, self.seqs, self.window, self.scale)
+        q = stored.queries(self.kv, self.q, self.scale)
+        return reference.attention(q, self.keys, self.values, self.positions, self.seqs, self.window, self.scale)
 
     def run(self, T: int, block: int = 1, split: int = 0) -> np.ndarray:
         n_rows = len(self.positions)
@@ -71,11 +59,6 @@ class Case:
         return out
 
 
-def tiles(x: np.ndarray) -> np.ndarray:
-    """Cells 16 side by side: [..., n_cells / 16, dim, 16]."""
-    return np.ascontiguousarray(x.reshape(*x.shape[:2], x.shape[2] // 16, 16, x.shape[3]).swapaxes(-1, -2))
-
-
 def assert_right(case: Case, T: int, **how) -> np.ndarray:
     out = case.run(T, **how)
     np.testing.assert_allclose(out, case.expected(), rtol=0, atol=BUDGET)
@@ -94,7 +77,7 @@ def test_grouped_queries(kv, T, n_head, n_head_kv):
 @KINDS
 @pytest.mark.parametrize(("k_dim", "v_dim"), [(64, 64), (32, 24), (24, 40), (40, 16), (80, 80), (128, 8), (8, 256)])
 def test_head_sizes(kv, T, k_dim, v_dim):
-    if kv == "q8_0":
+    if kv in stored.QUANTIZED:
         k_dim, v_dim = -(-k_dim // 32) * 32, -(-v_dim // 32) * 32
     assert_right(Case([0, 15, 16, 33], k_dim=k_dim, v_dim=v_dim, kv=kv), T)
     assert_right(Case([300], k_dim=k_dim, v_dim=v_dim, kv=kv), T, split=kernel.CHUNK)
@@ -134,7 +117,7 @@ def test_cells_before_the_window_are_not_used(kv, T):
     """They may have been given to others: what they hold, NaN even, does not show."""
     case = Case([700, 701], n_cells=1024, window=100, kv=kv)
     expected = case.expected()
-    case.v_cache[:, :, : 700 + 1 - 100] = 255 if kv == "q8_0" else np.nan
+    case.v_cache[:, :, : 700 + 1 - 100] = 255  # NaN as f16 and f32, as scales too
     for how in ({}, {"block": 2}, {"split": kernel.CHUNK}):
         np.testing.assert_allclose(case.run(T, **how), expected, rtol=0, atol=BUDGET)
 

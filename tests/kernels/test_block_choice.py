@@ -5,10 +5,10 @@ import pytest
 
 from localllm.kernels.attention import CHUNK
 from localllm.kernels.attention import partial_floats as floats
+from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.scores import WRONG
-from tests import reference
-from tests.kernels import harness
-from tests.kernels.test_attention import BUDGET, Case, tiles
+from tests.kernels import harness, stored
+from tests.kernels.test_attention import BUDGET, Case
 
 N_CELLS = 512
 POSITIONS, SEQS = [0, 40, 41, 300, 500, 3], [0, 0, 0, 1, 1, 2]
@@ -48,19 +48,16 @@ def made(kv, n_head, dim, seed=0):
     """Queries, and keys as they are and as they lie in the cache."""
     rng = np.random.default_rng(seed)
     q = harness.placed(rng.standard_normal((len(POSITIONS), n_head, dim)).astype(np.float32))
-    keys = rng.standard_normal((3, 1, N_CELLS, dim)).astype(np.float16 if kv == "f16" else np.float32)
-    if kv != "q8_0":
-        return q, keys[:, 0], harness.placed(tiles(keys))
-    codes, d = reference.q8_0(keys)
-    parts = [tiles(x).reshape(3, 1, N_CELLS // 16, -1).view(np.uint8) for x in (codes, d)]
-    return q, (codes * np.repeat(d.astype(np.float32), 32, -1))[:, 0], harness.placed(np.concatenate(parts, -1))
+    keys = rng.standard_normal((3, N_CELLS, dim)).astype(np.float32)
+    return q, stored.known_keys(kv, keys), harness.placed(stored.tiles(kv, keys))
 
 
-@pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize(("size", "top_k", "local"), [(4, 3, 1), (16, 5, 2), (33, 2, 1), (128, 2, 1), (300, 1, 0)])
 def test_choice(kv, size, top_k, local):
     q, keys, cache = made(kv, 3, 64)
-    assert np.array_equal(chosen_by_kernels(kv, q, cache, size, top_k, local), twin(q, keys, size, top_k, local))
+    exact = twin(stored.queries(kv, q, 1.0), keys, size, top_k, local)
+    assert np.array_equal(chosen_by_kernels(kv, q, cache, size, top_k, local), exact)
 
 
 @pytest.mark.parametrize(("size", "top_k", "local"), [(7, 4, 4), (7, 4, 9), (7, 4, 0), (1, 1, 1), (512, 1, 1)])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from localllm.kernels.cells import cell_bytes
+from localllm.kernels.cells import KV_TYPES, cell_bytes
 from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 
 N_CELLS, N_ENTRIES, EPS = 64, 32, 1e-5
 
@@ -114,23 +114,15 @@ def test_other_types_of_cells(layout):
     case = Case(64, 4, 1, 16)
     plain = harness.buffer((2, N_ENTRIES, 64))
     case.run("rows", "f32", plain, *BOTH)
-    for kv in ("f16", "q8_0"):
+    for kv in KV_TYPES:
         out = harness.buffer((2, N_ENTRIES, cell_bytes(kv, 64)), np.uint8)
         case.run(layout, kv, out, *BOTH)
         for group in (0, 5, 11):
-            codes = cells_of(out[0], layout, kv, group)
-            bound = 2e-3 if kv == "f16" else np.abs(plain[0, group]).max() / 120
-            np.testing.assert_allclose(codes, plain[0, group], rtol=0, atol=bound)
-
-
-def cells_of(raw, layout, kv, group):
-    """Entry `group` of a sequence's bytes, 64 elements, as floats."""
-    step, first = (16, group % 16) if layout == "tiles" else (1, 0)
-    place = raw.reshape(-1, step * raw.shape[-1])[group // step]
-    if kv == "f16":
-        return place.view(np.float16)[first::step].astype(np.float32)
-    codes, scales = place[: 64 * step].view(np.int8)[first::step], place[64 * step :].view(np.float16)[first::step]
-    return codes * np.repeat(scales.astype(np.float32), 32)
+            cell, known = out[0, group], plain[0, group]
+            if layout == "tiles":
+                known = stored.keys_of(kv, known)
+                cell = out[0].reshape(N_ENTRIES // 16, -1)[group // 16, stored.lanes(kv, 64) == group % 16]
+            np.testing.assert_array_equal(cell, stored.rows(kv, known))
 
 
 def test_groups_cut_in_pieces_give_the_same_bits():

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from localllm.kernels.cells import cell_bytes
+from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.indexer import NONE
-from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 
 N_KEYS = 512
 
@@ -15,21 +14,7 @@ def normal(rng, *shape, scale=1.0):
     return harness.placed((scale * rng.standard_normal(shape)).astype(np.float32))
 
 
-def tiles(keys, kv):
-    """[2, N_KEYS, dim] as tiles of 16."""
-    dim = keys.shape[-1]
-    size = cell_bytes(kv, dim)
-    if kv == "q8_0":
-        codes, scales = reference.q8_0(keys)
-        parts = [codes.view(np.uint8), scales]
-        raw = [part.reshape(2, -1, 16, part.shape[-1]).swapaxes(2, 3) for part in parts]
-        flat = [np.ascontiguousarray(part).view(np.uint8).reshape(2, N_KEYS // 16, -1) for part in raw]
-        return harness.placed(np.concatenate(flat, -1))
-    x = keys.astype(np.float16 if kv == "f16" else np.float32).reshape(2, -1, 16, dim).swapaxes(2, 3)
-    return harness.placed(np.ascontiguousarray(x).view(np.uint8).reshape(2, N_KEYS, size))
-
-
-@pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize(("n_head", "T", "dim", "ratio"), [(64, 8, 128, 4), (5, 4, 32, 1), (1, 3, 64, 4)])
 def test_scores(n_head, T, dim, ratio, kv):
     rng = np.random.default_rng(n_head)
@@ -39,7 +24,7 @@ def test_scores(n_head, T, dim, ratio, kv):
     out = harness.buffer((4, N_KEYS))
     harness.run(
         "indexer.scores", kv, T, step=step, q=q, n_head=n_head, dim=dim, weights=weights,
-        keys=tiles(keys, kv), n_keys=N_KEYS, ratio=ratio, top_k=top_k, out=out,
+        keys=harness.placed(stored.tiles(kv, keys)), n_keys=N_KEYS, ratio=ratio, top_k=top_k, out=out,
     )  # fmt: skip
     assert keep
     for row, (position, seq) in enumerate(zip(positions, seqs, strict=True)):
@@ -47,11 +32,8 @@ def test_scores(n_head, T, dim, ratio, kv):
         if n <= top_k:
             assert (out[row].view(np.uint8) == 0xA5).all()
             continue
-        known = keys[seq, :n].astype(np.float16 if kv == "f16" else np.float64).astype(np.float64)
-        if kv == "q8_0":
-            codes, scales = reference.q8_0(keys[seq, :n])
-            known = codes * np.repeat(scales.astype(np.float64), 32, -1)
-        products = np.maximum(known @ q[row].astype(np.float64).T, 0)
+        known = stored.known_keys(kv, keys[seq, :n]).astype(np.float64)
+        products = np.maximum(known @ stored.queries(kv, q[row], 1.0).astype(np.float64).T, 0)
         exact, size = products @ weights[row], products @ np.abs(weights[row])
         assert (np.abs(out[row, :n] - exact) <= 3e-6 * size + 1e-5).all()
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from localllm.kernels.cells import cell_bytes
+from localllm.kernels.cells import KV_TYPES, cell_bytes
 from localllm.kernels.joined_attention import max_heads
-from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 
 N_ENTRIES = 96
 TOLERANCE = 4e-6
@@ -41,25 +40,8 @@ class Case:
         size = cell_bytes(self.kv, self.dim)
         out = harness.buffer((2, n_cells, size), np.uint8, 0xFF)
         for position in range(rows.shape[1]):
-            x = rows[:, position]
-            if self.kv == "q8_0":
-                codes, scales = reference.q8_0(x)
-                parts = [codes.view(np.uint8), np.ascontiguousarray(scales).view(np.uint8)]
-                out[:, position % n_cells] = np.concatenate(parts, -1)
-            else:
-                out[:, position % n_cells] = np.ascontiguousarray(x.astype(self.floats)).view(np.uint8)
+            out[:, position % n_cells] = stored.rows(self.kv, rows[:, position])
         return out
-
-    @property
-    def floats(self):
-        return np.float16 if self.kv == "f16" else np.float32
-
-    def known(self, x):
-        """What the cells stand for, float64."""
-        if self.kv == "q8_0":
-            codes, scales = reference.q8_0(x)
-            return codes * np.repeat(scales.astype(np.float64), 32, -1)
-        return x.astype(self.floats).astype(np.float64)
 
     def run(self, group=0):
         cells, entries = self.rows
@@ -78,7 +60,7 @@ class Case:
         return out.reshape(len(self.positions), self.n_head, self.dim)
 
     def exact(self):
-        cells, entries = (self.known(x) for x in self.rows)
+        cells, entries = (stored.known(self.kv, x).astype(np.float64) for x in self.rows)
         out = np.zeros((len(self.positions), self.n_head, self.dim))
         for row, (position, seq) in enumerate(zip(self.positions, self.seqs, strict=True)):
             n = (position + 1) // self.ratio if self.ratio else 0
@@ -120,7 +102,7 @@ def test_units_do_not_show(shape):
         np.testing.assert_array_equal(case.run(group), whole)
 
 
-@pytest.mark.parametrize("kv", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv", KV_TYPES)
 @pytest.mark.parametrize("dim", [32, 96])
 def test_other_types_of_cells(kv, dim):
     case = Case(POSITIONS, SEQS, dim=dim, kv=kv, top_k=6)

@@ -7,7 +7,7 @@ import pytest
 from localllm.kernels import attention, latent_attention
 from localllm.kernels.cells import KV_TYPES
 from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 from tests.kernels.test_attention import BUDGET
 
 KINDS = pytest.mark.parametrize("kv", KV_TYPES)
@@ -24,16 +24,12 @@ class Case:
         # Elements of the rotated part stand where a row of queries has them: behind others, head by head.
         self.q = harness.placed(3 * rng.standard_normal((n, n_head, dim)).astype(np.float32))
         self.rotated = harness.placed(3 * rng.standard_normal((n, n_head, 7 + n_rot)).astype(np.float32))
-        self.rows = rng.standard_normal((n_seq, n_cells, dim + n_rot)).astype(np.float16 if kv == "f16" else np.float32)
+        self.rows = rng.standard_normal((n_seq, n_cells, dim + n_rot)).astype(np.float32)
         for seq in range(n_seq):
             ends = [p + 1 for p, s in zip(self.positions, self.seqs, strict=True) if s == seq]
             self.rows[seq, max(ends, default=0) :] = np.nan
-        self.cache = harness.placed(self.rows)
-        if kv == "q8_0":
-            codes, d = reference.q8_0(np.nan_to_num(self.rows))
-            d[np.isnan(self.rows[..., ::32])] = np.nan
-            self.rows[...] = codes * np.repeat(d.astype(np.float32), 32, -1)
-            self.cache = harness.placed(np.concatenate([codes.view(np.uint8), d.view(np.uint8)], -1))
+        self.cache = harness.placed(stored.rows(kv, self.rows))
+        self.rows = stored.known(kv, self.rows)
 
     def expected(self) -> np.ndarray:
         q = np.concatenate([self.q, self.rotated[..., 7:]], -1)
@@ -82,7 +78,7 @@ def test_heads(kv, n_head):
     ("dim", "n_rot"), [(512, 64), (256, 0), (32, 64), (48, 16), (40, 8), (40, 32), (24, 24), (17, 2), (576, 1)]
 )
 def test_sizes(kv, dim, n_rot):
-    if kv == "q8_0" and (dim + n_rot) % 32:
+    if kv in stored.QUANTIZED and (dim + n_rot) % 32:
         dim, n_rot = -(-dim // 32) * 32, -(-n_rot // 32) * 32
     assert_right(Case([0, 15, 16, 33, 34], dim=dim, n_rot=n_rot, kv=kv), block=5)
     assert_right(Case([300], dim=dim, n_rot=n_rot, kv=kv), split=attention.CHUNK)
@@ -135,7 +131,7 @@ def test_cells_before_the_window_are_not_used(kv):
     """They may have been given to others: what they hold, NaN even, does not show."""
     case = Case([700, 701], n_cells=1024, window=100, kv=kv)
     expected = case.expected()
-    case.cache[:, : 700 + 1 - 100] = 255 if kv == "q8_0" else np.nan
+    case.cache[:, : 700 + 1 - 100] = 255  # NaN as f16 and f32, as scales too
     for how in ({}, {"block": 2}, {"split": attention.CHUNK}):
         np.testing.assert_allclose(case.run(**how), expected, rtol=0, atol=BUDGET)
 
@@ -203,7 +199,7 @@ def test_scratch_holds_what_goes_together():
 @pytest.mark.parametrize(("dim", "n_rot"), [(64, 32), (96, 0), (40, 8)])
 def test_rows_are_rotated_and_stored(kv, pairing, dim, n_rot):
     """Only the last elements are rotated; what lies beside a row's own cell stays as it was."""
-    if kv == "q8_0":
+    if kv in stored.QUANTIZED:
         dim = -(-dim // 32) * 32
     rng, positions, seqs, n_cells = np.random.default_rng(3), [0, 5, 300, 7], [0, 0, 1, 1], 256
     x = harness.placed(rng.standard_normal((4, dim)).astype(np.float32))
@@ -221,11 +217,7 @@ def test_rows_are_rotated_and_stored(kv, pairing, dim, n_rot):
         "latent_attention.store_rows", pairing, kv, step=step, x=x, stride=x.strides[0], dim=dim, n_rot=n_rot,
         table=table, cache=cache, n_cells=n_cells,
     )  # fmt: skip
-    if kv == "q8_0":
-        codes, d = reference.q8_0(rotated)
-        expected = np.concatenate([codes.view(np.uint8), d.view(np.uint8)], -1)
-    else:
-        expected = rotated.astype(np.float16 if kv == "f16" else np.float32).view(np.uint8)
+    expected = stored.rows(kv, rotated)
     for row, (seq, position) in enumerate(zip(seqs, positions, strict=True)):
         before[seq, position % n_cells] = expected[row]
     np.testing.assert_array_equal(cache, before)

@@ -10,7 +10,7 @@ from localllm.kernels.cells import KV_TYPES
 from localllm.kernels.scores import FAR
 from localllm.kernels.thread import Step
 from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 from tests.kernels.test_attention import BUDGET, Case
 
 
@@ -204,13 +204,14 @@ class Changed(Case):
 
     def expected(self) -> np.ndarray:
         out = np.zeros((len(self.positions), self.n_head, self.v_dim))
+        q = stored.queries(self.kv, self.q, self.scale).astype(np.float64)
         for row, place in enumerate(self.positions):
             first = place // -self.window * -self.window if self.window < 0 else max(0, place + 1 - self.window)
             first = first if self.window else 0
             last = min(place + self.ahead, max(self.positions))
             for h in range(self.n_head):
                 k, v = (x[0, h // 2, first : last + 1].astype(np.float64) for x in (self.keys, self.values))
-                s = k @ self.q[row, h].astype(np.float64) * self.scale
+                s = k @ q[row, h] * self.scale
                 distance = np.arange(first, last + 1) - place
                 if self.scores == "capped":
                     s = 4 * np.tanh(s / 4)

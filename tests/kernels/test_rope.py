@@ -5,7 +5,7 @@ import pytest
 
 from localllm.kernels.cells import cell_bytes
 from tests import reference
-from tests.kernels import harness
+from tests.kernels import harness, stored
 
 POSITIONS = [0, 1, 2, 17, 1000, 4095, 32768, 100_003, 131_071, 131_072]
 
@@ -104,8 +104,9 @@ def test_cache(pairing, kv, k_dim, v_dim, n_rot):
 
 @pytest.mark.parametrize(("k_dim", "v_dim", "n_rot"), [(64, 64, 64), (96, 32, 16)])
 @pytest.mark.parametrize("pairing", harness.PAIRINGS)
-def test_cache_of_codes(pairing, k_dim, v_dim, n_rot):
-    """Q8_0: codes and scales of each 32 elements of a cell, bit for bit; nothing else in the cache is touched."""
+@pytest.mark.parametrize("kv", stored.QUANTIZED)
+def test_cache_of_codes(pairing, kv, k_dim, v_dim, n_rot):
+    """Codes and scales of each 32 elements of a cell, bit for bit; nothing else in the cache is touched."""
     n_seq, n_head, n_cells = 2, 3, 32
     positions, seqs = [0, 1, 15, 16, 31, 7], [0, 0, 1, 1, 1, 1]
     rows, rng = len(positions), np.random.default_rng(1)
@@ -113,24 +114,20 @@ def test_cache_of_codes(pairing, k_dim, v_dim, n_rot):
     k = harness.placed(rng.standard_normal((rows, n_head * k_dim)).astype(np.float32))
     v = harness.placed(rng.standard_normal((rows, n_head * v_dim)).astype(np.float32))
     v[0, :32], v[1, :32] = 0, 1e-39  # no scale at all, and one below what counts
+    v[2, :4], v[3, 1:3] = [5, -5, 2.5, -2.5], [-5, 5]  # of equals the first gives the sign; codes between two
     keys = rotated(k.copy().reshape(rows, n_head, k_dim), t, n_rot, pairing)
     caches = [
-        harness.buffer((n_seq, n_head, n_cells // 16, 16 * cell_bytes("q8_0", k_dim)), np.uint8),
-        harness.buffer((n_seq, n_head, n_cells, cell_bytes("q8_0", v_dim)), np.uint8),
+        harness.buffer((n_seq, n_head, n_cells // 16, 16 * cell_bytes(kv, k_dim)), np.uint8),
+        harness.buffer((n_seq, n_head, n_cells, cell_bytes(kv, v_dim)), np.uint8),
     ]
     expected = [cache.copy() for cache in caches]
     for row, (position, seq) in enumerate(zip(positions, seqs, strict=True)):
-        codes, d = reference.q8_0(keys[row])
-        tile, lane = expected[0][seq, :, position // 16], position % 16
-        tile[:, : 16 * k_dim].reshape(n_head, k_dim, 16)[:, :, lane] = codes.view(np.uint8)
-        scales = np.ascontiguousarray(tile[:, 16 * k_dim :]).view(np.float16).reshape(n_head, k_dim // 32, 16)
-        scales[:, :, lane] = d
-        tile[:, 16 * k_dim :] = scales.reshape(n_head, -1).view(np.uint8)
-        codes, d = reference.q8_0(v[row].reshape(n_head, v_dim))
-        expected[1][seq, :, position] = np.concatenate([codes.view(np.uint8), d.view(np.uint8)], -1)
+        tile = expected[0][seq, :, position // 16]
+        tile[:, stored.lanes(kv, k_dim) == position % 16] = stored.rows(kv, stored.keys_of(kv, keys[row]))
+        expected[1][seq, :, position] = stored.rows(kv, v[row].reshape(n_head, v_dim))
     step, _alive = harness.step(positions=positions, seqs=seqs)
     harness.run(
-        "rope.cache", pairing, "q8_0", step=step, k=k, k_stride=k.strides[0], v=v, v_stride=v.strides[0],
+        "rope.cache", pairing, kv, step=step, k=k, k_stride=k.strides[0], v=v, v_stride=v.strides[0],
         n_head=n_head, k_dim=k_dim, v_dim=v_dim, n_rot=n_rot, table=t, k_cache=caches[0], v_cache=caches[1],
         n_cells=n_cells,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from localllm.errors import FormatError, LocalllmError, UnsupportedError
 from localllm.gate import keys
 from localllm.gguf.reader import open_gguf
 from localllm.kernels import attention, experts
+from localllm.kernels.cells import CODE_BITS
 from localllm.kernels.simd.targets import ALL_TARGETS
 from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model import network
@@ -201,14 +202,15 @@ def test_blocks_that_see_no_later_tokens_are_refused_by_name(tmp_path, name):
         LoadedModel.load(path)
 
 
-def test_codes_in_the_cache_need_whole_groups(tmp_path):
+@pytest.mark.parametrize("kv_type", CODE_BITS)
+def test_codes_in_the_cache_need_whole_groups(tmp_path, kv_type):
     path = tiny_models.write(tmp_path / "m.gguf", "llama")
-    with LoadedModel.load(path, kv_type="q8_0") as model:
+    with LoadedModel.load(path, kv_type=kv_type) as model:
         block = model.network.mixers[0]
         assert isinstance(block, Attention)
         uneven = dataclasses.replace(block, v_dim=24)
-        with pytest.raises(UnsupportedError, match="layer 0 has heads of 32 and 24 elements"):
-            uneven.states(StateOptions(64, 1, "q8_0"))
+        with pytest.raises(UnsupportedError, match=f"32 and 24 elements: kv_type {kv_type} needs"):
+            uneven.states(StateOptions(64, 1, kv_type))
 
 
 def test_file_that_changes_under_us(tmp_path):

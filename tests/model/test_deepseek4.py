@@ -68,7 +68,7 @@ def test_a_table_of_floats(tmp_path):
         LoadedModel.load(models.write(tmp_path / "m.gguf", CASE, other))
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
 def test_the_same_bits_in_other_types_of_cells(tmp_path, kv_type):
     ids = models.ids_of(150)
     with LoadedModel.load(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import ContextFullError, UsageError
+from localllm.kernels.cells import CODE_BITS, KV_TYPES
 from localllm.model.model import LoadedModel
 from tests import tiny_models
 
@@ -122,19 +123,20 @@ def context_from(model, ids):
     return logits
 
 
+@pytest.mark.parametrize("kv_type", CODE_BITS)
 @pytest.mark.parametrize("architecture", ["qwen2", "gemma3"])
-def test_codes_in_the_cache_keep_the_promises(model_of, architecture):
-    """Q8_0 keys and values: the same bits from any number of threads, and however a prompt is cut."""
+def test_codes_in_the_cache_keep_the_promises(model_of, architecture, kv_type):
+    """Quantized keys and values: the same bits from any number of threads, and however a prompt is cut."""
     passes = []
     for n_threads, chunk in ((1, 90), (3, 90), (2, 1), (2, 16), (2, 33)):
-        context = model_of(architecture, "Q8_0", "q8_0", n_threads).context()
+        context = model_of(architecture, "Q8_0", kv_type, n_threads).context()
         parts = [IDS[start : start + chunk] for start in range(0, len(IDS), chunk)]
         passes.append(np.concatenate([context.forward(ids, want_logits=[True] * len(ids)) for ids in parts]))
         context.close()
     assert all(np.array_equal(one, passes[0]) for one in passes)
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", KV_TYPES)
 def test_save_copy_restore(model_of, kv_type):
     model = model_of("gemma3", "F32", kv_type)
     context = model.context(n_seq=2)
@@ -170,8 +172,8 @@ def test_impossible_batches_change_nothing(model_of):
     context.close()
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "f32", "q8_0"])
+@pytest.mark.parametrize("kv_type", KV_TYPES)
 def test_cache_types(model_of, kv_type):
     exact = tiny_models.forward("qwen2", tiny_models.weights("qwen2"), IDS)
-    bound = {"f16": 1e-5, "f32": 1e-11, "q8_0": 1e-4}[kv_type]
+    bound = {"f16": 1e-5, "f32": 1e-11, "q8_0": 1e-4, "q4_0": 0.03}[kv_type]
     assert tiny_models.nmse(exact, model_of("qwen2", "F32", kv_type).logits(IDS)) < bound

@@ -42,7 +42,7 @@ def test_refused(tmp_path, error, match, key, value):
         LoadedModel.load(written(tmp_path, **{key: value}))
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
 def test_the_same_bits_in_other_types_of_cells(tmp_path, kv_type):
     ids = models.ids_of(150)
     with LoadedModel.load(written(tmp_path), n_ctx=256, kv_type=kv_type) as model:

@@ -70,7 +70,10 @@ def test_latents_that_scratch_cannot_hold_are_refused(tmp_path, monkeypatch):
         load(tmp_path, "deepseek2")
 
 
-@pytest.mark.parametrize(("name", "kv_type", "bound"), [("deepseek2", "f16", 1e-5), ("deepseek2-wide", "q8_0", 1e-3)])
+@pytest.mark.parametrize(
+    ("name", "kv_type", "bound"),
+    [("deepseek2", "f16", 1e-5), ("deepseek2-wide", "q8_0", 1e-3), ("deepseek2-wide", "q4_0", 0.3)],
+)
 def test_caches_of_other_types(tmp_path, name, kv_type, bound):
     """Near those of f32, and the same bits however they are fed."""
     ids = models.ids_of(40)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import UnsupportedError, UsageError
+from localllm.kernels.cells import CODE_BITS
 from localllm.model.model import LoadedModel
 from localllm.model.sequences import Sequences
 from localllm.model.states.cells import Cells
@@ -15,7 +16,7 @@ from tests.tiny_models import nmse
 CASES = models.cases()
 
 
-CACHES = {"f16": 2e-6, "q8_0": 1e-3}
+CACHES = {"f16": 2e-6, "q8_0": 1e-3, "q4_0": 0.3}
 """Kinds of caches and how far most rows of logits are off with them: bits lost once a layer, in 64 of them at most."""
 
 
@@ -47,7 +48,7 @@ def check_one_batch(case, context, ids, exact):
 
 
 def odd_heads(model):
-    """Sizes of the heads in a model's caches that q8_0, in groups of 32, cannot hold."""
+    """Sizes of the heads in a model's caches that codes, in groups of 32, cannot hold."""
     kept = Sequences(model.network.mixers, StateOptions(N_CTX, 1, "f16"), 1).states.values()
     cells = [state for states in kept for state in states if isinstance(state, Cells) and state.kv_type == "f16"]
     return {plane.dim for state in cells for plane in state.planes if plane.dim % 32}
@@ -68,8 +69,8 @@ def test_caches_of_fewer_bits(loaded, kv_type):
     """Most rows: in a few, what is rounded is enough to take another expert, or another cell."""
     name, case, model = loaded
     ids, exact = models.ids_of(case.n_ids), models.recorded(name)
-    if kv_type == "q8_0" and (odd := odd_heads(model)):
-        with pytest.raises(UnsupportedError, match=r"layer \d+.* kv_type q8_0 needs multiples of 32") as refused:
+    if kv_type in CODE_BITS and (odd := odd_heads(model)):
+        with pytest.raises(UnsupportedError, match=rf"layer \d+.* kv_type {kv_type} needs multiples of 32") as refused:
             LoadedModel.load(model.path, n_ctx=N_CTX, n_threads=2, kv_type=kv_type)
         assert any(str(size) in str(refused.value) for size in odd)
         assert str(model.path) in str(refused.value)

@@ -11,6 +11,7 @@ import pytest
 
 import localllm
 from localllm.errors import ContextFullError, UnsupportedError, UsageError
+from localllm.kernels.cells import CODE_BITS, KV_TYPES
 from localllm.model.model import LoadedModel
 from tests import tiny_models
 from tests.recorded import models
@@ -90,15 +91,15 @@ def test_numbers(llama):
         assert llama.taps()["blk.1.ffn_down.input"] == ("n_rows", 320)
 
 
-@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", KV_TYPES)
 @pytest.mark.parametrize("name", ATTENTION)
 def test_shares_of_attention(name, kv_type, tmp_path):
     """The values, weighted by them, are what attention gives."""
-    bound = {"f32": 1e-5, "f16": 2e-3, "q8_0": 3e-2}[kv_type]
+    bound = {"f32": 1e-5, "f16": 2e-3, "q8_0": 3e-2, "q4_0": 0.5}[kv_type]
     with recorded(name, tmp_path) as model:
         heads = (*model.config.n_embd_head_k, *model.config.n_embd_head_v)
-    if kv_type == "q8_0" and any(n % 32 for n in heads):
-        with pytest.raises(UnsupportedError, match=r"kv_type q8_0 needs multiples of 32"):
+    if kv_type in CODE_BITS and any(n % 32 for n in heads):
+        with pytest.raises(UnsupportedError, match=rf"kv_type {kv_type} needs multiples of 32"):
             recorded(name, tmp_path, kv_type=kv_type)
         return
     with recorded(name, tmp_path, kv_type=kv_type) as model:

@@ -14,7 +14,7 @@ import numpy as np
 
 from localllm.gate import calls
 from localllm.kernels.attention import CHUNK
-from localllm.kernels.cells import GROUP, cell_bytes
+from localllm.kernels.cells import CODE_BITS, GROUP, cell_bytes
 from localllm.model.states.state import StateOptions, Track
 from localllm.runtime.arrays import SLACK, padded
 
@@ -53,8 +53,8 @@ class Cells:
         if window and not options.swa_full:
             self.n_cells = min(self.n_cells, n_cells(window + MAX_ROWS))
         self.by_position = not window or options.swa_full
-        if self.kv_type == "q8_0":
-            calls.grouped_heads(name, [plane.dim for plane in planes], GROUP)
+        if self.kv_type in CODE_BITS:
+            calls.grouped_heads(name, self.kv_type, [plane.dim for plane in planes], GROUP)
         self._cell_bytes = [cell_bytes(self.kv_type, plane.dim) for plane in planes]
         self._arrays: list[np.ndarray] = []
 
