@@ -119,10 +119,10 @@ class TestRows:
     def test_long_prompts_are_evaluated_at_once(self) -> None:
         text, layer = Text(), Rows()
         drafter = Predicting(text, layer)
-        text.feed(list(range(40)))
+        text.feed(list(range(70)))
         drafter.passed(text.ids, NONE)
-        assert len(layer.rows) == 39
-        assert layer.calls == 3, "batches of 16"
+        assert len(layer.rows) == 69
+        assert layer.calls == 5, "batches of 16"
 
     def test_tokens_that_are_known_already(self) -> None:
         """As a grammar has them: guesses follow them."""

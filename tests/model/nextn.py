@@ -85,9 +85,10 @@ def alone(case: models.Case, x: np.ndarray, **kv: Any) -> models.Case:
     layer = f"blk.{i}."
     found = {f"blk.0.{n.removeprefix(layer)}": v for n, v in w.items() if n.startswith(layer) and "nextn" not in n}
     own = {n.rpartition("nextn.")[2].removesuffix(".weight"): v for n, v in w.items() if "nextn" in n}
+    own.setdefault("shared_head_norm", found.pop("blk.0.layer_output_norm.weight", w["output_norm.weight"]))
     found["token_embd.weight"] = np.zeros((models.N_VOCAB, x.shape[1]), np.float32)
     found["token_embd.weight"][: len(x)] = x
-    found["output_norm.weight"] = own.get("shared_head_norm", w["output_norm.weight"])
+    found["output_norm.weight"] = own["shared_head_norm"]
     found["output.weight"] = own.get("shared_head_head", w.get("output.weight", w["token_embd.weight"]))
     found |= {name: w[name] for name in w if name.startswith("rope_")}
     last = {

@@ -126,6 +126,7 @@ CASES = {
     "qwen35moe": with_nextn("qwen35moe", 2),
     "qwen3next": with_nextn("qwen3next", 2),
     "hy_v3": with_nextn("hy_v3", 1),
+    "bailingmoe3": models.cases()["bailingmoe3"],
     "step35": models.cases()["step35-nextn"],
     "mimo2": with_nextn("mimo2-dense", 0),
 }

@@ -18,7 +18,7 @@ import numpy as np
 from localllm.generate.samplers.row import Floats
 from localllm.generate.speculation.drafter import Draft, common
 
-_WAITING = 32
+_WAITING = 64
 """Rows that are kept for the next guess, at most."""
 
 

@@ -121,7 +121,7 @@ def _head(f: LayerReader, network: Network) -> Linear:
 
 
 def _head_norm(f: LayerReader, network: Network) -> Norm:
-    """Of its own, under one of two names, or the model's (llama.cpp, mimo2.cpp)."""
+    """Its own, under one of two names, or the model's (llama.cpp, mimo2.cpp, bailingmoe3.cpp)."""
     for name in ("nextn.shared_head_norm", "layer_output_norm"):
         if f.has_norm(name):
             return f.required_norm(name, f.config.n_embd)
