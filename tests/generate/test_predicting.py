@@ -190,6 +190,12 @@ class TestRows:
                     assert not can_cut or layer.rows[-1][1] == text.state(len(text.ids) - 1)
 
 
+def test_what_is_never_right_is_tried_seldom() -> None:
+    watch = Speculation(Predicting(Text(), Rows())).watch
+    watch.right[0] = 0.0
+    assert sum(watch.size(0, 15) > 0 for _ in range(960)) == 5
+
+
 def test_how_many_pay_is_asked_first() -> None:
     class Never(Watch):
         def size(self, kind: int, room: int) -> int:

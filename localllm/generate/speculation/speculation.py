@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from localllm.generate.speculation.drafter import Draft, Drafter
-from localllm.generate.speculation.watch import SIZES, Watch
+from localllm.generate.speculation.watch import PROBE, SELDOM, SIZES, Watch
 
 
 class Speculation:
     """A drafter and how it does. For one thread at a time."""
 
     def __init__(self, drafter: Drafter, watch: Watch | None = None) -> None:
-        self.watch = watch or Watch(list(drafter.expected))
+        self.watch = watch or Watch(list(drafter.expected), probe=SELDOM if drafter.asks_first else PROBE)
         self._drafter = drafter
         self._draft = Draft()
 
