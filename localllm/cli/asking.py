@@ -50,7 +50,7 @@ class Asker:
         cache = settings.cache()
         self._cache = cache.of(self.context) if cache else None
         guessing = settings.guessing()
-        self._speculation = guessing.of(model, self.context.n_ctx) if guessing else None
+        self._speculation = guessing.of(model, self.context) if guessing else None
         self._tape = Tape(self.context, self._cache, self._speculation)
 
     def ask(self, question: Question) -> Asked:

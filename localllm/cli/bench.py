@@ -13,7 +13,7 @@ from click.core import ParameterSource
 import localllm
 from localllm.cli import bench_card
 from localllm.cli.bench_output import LIMITED_COLUMNS, WRITERS, markdown
-from localllm.cli.common import Progress, load_model, note, one_model, options
+from localllm.cli.common import OWN, Progress, load_model, note, one_model, options
 from localllm.cli.streams import echo, echo_json
 from localllm.errors import LocalllmError, UsageError
 from localllm.terminal.screen import Screen
@@ -83,7 +83,10 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
     "--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), llamacpp-avx2 or ik, in alternating runs."
 )
 @click.option(
-    "--draft", "-md", metavar="text|MODEL", help="Measure answers with guesses (see run --draft) beside those without."
+    "--draft",
+    "-md",
+    metavar="text|mtp|MODEL",
+    help="Measure answers with guesses (see run --draft) beside those without.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, positional: str | None, model: str | None, **given: Any) -> None:
@@ -347,9 +350,9 @@ def _draft(wish: Wish) -> None:
     with ExitStack() as models:
         model = models.enter_context(wish.load(wish.one_thread_count))
         small = None
-        if wish.draft != "text":
+        if wish.draft not in OWN:
             small = models.enter_context(load_model(wish.draft, n_threads=wish.one_thread_count))
-        gains = guesses.measure(model, Guessing(small), n_gen, wish.repetitions, note)
+        gains = guesses.measure(model, Guessing(small, wish.draft == "mtp"), n_gen, wish.repetitions, note)
         title = f"{model.description} on {_here(model)}; {n_gen} tokens each, guessed by the {_guesser(wish.draft)}"
     if wish.output == "json":
         echo_json({"title": title, "tasks": [gain.fields() for gain in gains]}, ascii=False)
@@ -360,7 +363,7 @@ def _draft(wish: Wish) -> None:
 
 
 def _guesser(draft: str | None) -> str:
-    return "text so far" if draft == "text" else f"model {draft}"
+    return {"text": "text so far", "mtp": "model's own layer (MTP)"}.get(str(draft), f"model {draft}")
 
 
 class Mode(NamedTuple):

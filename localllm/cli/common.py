@@ -101,9 +101,10 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
     ),
     "draft": _row(
         "--draft", "-md", "--model-draft", "--spec-draft-model", default="text", show_default=True,
-        metavar="text|off|MODEL",
-        help="Who guesses tokens to come, several of which are verified in one pass: the text so far, or a small MODEL "
-        "of the same vocabulary. The answer is the same, and comes sooner where guesses are right.",
+        metavar="text|mtp|off|MODEL",
+        help="Who guesses tokens to come, several of which are verified in one pass: the text so far, the model's own "
+        "layer for that (MTP), or a small MODEL of the same vocabulary. The answer is the same, and comes sooner where "
+        "guesses are right.",
     ),
     "kv_type": _row(
         "--kv-type", type=click.Choice(["f16", "f32", "q8_0", "q4_0"]), default="f16", show_default=True,
@@ -127,6 +128,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], bool, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 """Parameter name -> option names, whether LOCALLLM_<NAME> may set it, and the settings for click."""
+
+OWN = ("text", "mtp")
+"""Values of --draft that need no other model."""
 
 GENERATION = (
     "predict", "chat_template", "ctx_size", "memory_check", "threads", "batch_size", "swa_full", "kv_type", "draft",
@@ -179,7 +183,7 @@ class Generation:
     chat_template: str | None = None
     """A name, or a file; None: the model's own."""
     draft: str = "text"
-    """Who guesses: "text", "off" or the name of a model."""
+    """Who guesses: "text", "mtp", "off" or the name of a model."""
     notes: list[str] = field(default_factory=list)
     """What the cache has to say."""
     _small: list[Model] = field(default_factory=list)
@@ -191,8 +195,8 @@ class Generation:
             return None
         from localllm.generate.speculation.options import Guessing
 
-        if self.draft == "text":
-            return Guessing()
+        if self.draft in OWN:
+            return Guessing(mtp=self.draft == "mtp")
         if not self._small:
             self._small.append(load_model(self.draft, self.n_ctx, self.n_threads))
         return Guessing(self._small[0])

@@ -256,7 +256,7 @@ def _head(facts: dict[str, Any]) -> list[list[str]]:
         ["Name", _shown(facts["name"])],
         ["Architecture", _with(facts["architecture"], support["architecture"])],
         ["Weights", weights],
-        ["Left out", _left_out(facts["mtp_layers"])],
+        ["Left out", _left_out(facts["mtp_layers"], facts["architecture"])],
         ["Formats", _with(", ".join(row["format"] for row in facts["formats"]) or None, support["formats"])],
         ["Tokenizer", _with(facts["metadata"].get("tokenizer.ggml.model"), support["tokenizer"])],
         ["Memory", _memory_line(memory)],
@@ -300,8 +300,14 @@ def _fits(facts: dict[str, Any]) -> str:
     return f"{'no, too little ' + ' and '.join(lacks) if lacks else 'yes'}: {' and '.join(room)} are free{most}"
 
 
-def _left_out(n_mtp: int) -> str:
-    return f"{n_mtp} layer{'s' if n_mtp > 1 else ''} for multi-token prediction (MTP)" if n_mtp > 0 else ""
+def _left_out(n_mtp: int, architecture: str) -> str:
+    if n_mtp <= 0:
+        return ""
+    from localllm.model.spec import architectures, spec_for
+
+    is_known = architecture in architectures() and spec_for(architecture).nextn
+    use = "; --draft mtp guesses by the first" if n_mtp > 1 else "; --draft mtp guesses by it"
+    return f"{n_mtp} layer{'s' if n_mtp > 1 else ''} for multi-token prediction (MTP){use if is_known else ''}"
 
 
 def _with(what: Any, support: str | None) -> str:

@@ -14,9 +14,11 @@ from localllm.generate.loop import Engine, Tape, drive
 from localllm.generate.params import Sampling
 from localllm.generate.piece import TokenLogprob
 from localllm.generate.prompt_cache import Keeper
+from localllm.generate.samplers.row import Floats
 from localllm.generate.samplers.stage import Vocabulary
 from localllm.generate.sampling import Sampler
 from localllm.generate.sequence import AnswerSequence, Decoder
+from localllm.generate.speculation.predicting import Layer
 from localllm.generate.stats import Stats
 
 Message = dict[str, str]
@@ -52,6 +54,8 @@ class TextContext(Engine, Keeper, Protocol):
 
     @property
     def n_bytes(self) -> int: ...
+    @property
+    def hidden(self) -> Floats: ...
     def close(self) -> None: ...
 
 
@@ -71,6 +75,7 @@ class TextModel(Protocol):
     @property
     def default_sampling(self) -> Sampling: ...
     def context(self, n_ctx: int | None = None, n_seq: int = 1, n_batch: int = 512) -> TextContext: ...
+    def predictor(self, n_ctx: int | None = None, n_batch: int = 512) -> Layer: ...
 
 
 class Answer(Iterator[str]):

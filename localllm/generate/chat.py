@@ -63,7 +63,7 @@ class Chat:
         """As templates take them; an assistant's message may have reasoning_content, too."""
         self.context = model.context(n_ctx=n_ctx, n_batch=n_batch)
         self._cache = cache.of(self.context) if cache else None
-        self._speculation = guessing.of(model, self.context.n_ctx) if guessing else None
+        self._speculation = guessing.of(model, self.context) if guessing else None
         self._tape = Tape(self.context, self._cache, self._speculation)
         self._running: Reply | None = None
         self._replaced: Message | None = None

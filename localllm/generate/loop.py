@@ -66,8 +66,7 @@ class Tape:
         while start < len(tokens):
             begun = time.perf_counter()
             chunk = list(tokens[start : start + n])
-            logits = self.engine.forward(chunk, stop=self.stop)
-            self.ids += chunk
+            logits = self._forward(chunk)
             start += len(chunk)
             if told:
                 told(len(self.ids))
@@ -81,8 +80,13 @@ class Tape:
         n_vocab]: logits after the last token, and after each guess."""
         rows = [*tokens, *guesses]
         want = [i + 1 >= len(tokens) for i in range(len(rows))]
-        logits = self.engine.forward(rows, want_logits=want, stop=self.stop)
-        self.ids += rows
+        return self._forward(rows, want)
+
+    def _forward(self, tokens: list[int], want_logits: list[bool] | None = None) -> Floats:
+        logits = self.engine.forward(tokens, want_logits=want_logits, stop=self.stop)
+        self.ids += tokens
+        if self.speculation:
+            self.speculation.passed(self.ids, self.stop)
         return logits
 
     def cut(self, n: int) -> None:

@@ -63,7 +63,8 @@ class TextGeneration:
         - json_schema: the answer is JSON that meets this schema (a dict, JSON text, or a class of pydantic's); objects
           whose `properties` are named have no others, unless additionalProperties says so.
         - guessing: localllm.Guessing() guesses tokens to come from the text so far, localllm.Guessing(small_model) by
-          another model: the same answer, sooner where guesses are right.
+          another model, localllm.Guessing(mtp=True) by the model's own layer for multi-token prediction: the same
+          answer, sooner where guesses are right.
 
         grammar and json_schema need the package llguidance. An answer that is cut by max_tokens, or by the context, is
         only the beginning of what they ask for.
@@ -191,7 +192,7 @@ def single_answer(
     try:
         context = closing.enter_context(closing_of(model.context(n_ctx=n_ctx, n_batch=n_batch)))
         kept = closing.enter_context(closing_of(cache.of(context))) if cache else None
-        speculation = closing.enter_context(closing_of(guessing.of(model, context.n_ctx))) if guessing else None
+        speculation = closing.enter_context(closing_of(guessing.of(model, context))) if guessing else None
         sampler = sampler_of(model, sampling, processors)
         return begin_answer(
             model, Tape(context, kept, speculation), ids, sampler, max_tokens, stop, lambda _: closing.close(),

@@ -55,7 +55,7 @@ class Config:
     n_block: int
     """Layers with weights of their own; layer i has those of block i % n_block."""
     n_nextn: int
-    """Layers past those, which predict further tokens: left alone."""
+    """Layers that predict further tokens, past those, or the last of them (see `read_config`)."""
     n_layer: int
     n_ff: tuple[int, ...]
     n_head: tuple[int, ...]
@@ -149,16 +149,18 @@ class Keys:
         return tuple(bool(x) for x in self.array(key, n)) if self._is_list(key) else None
 
 
-def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> Config:
+def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1, predicting: bool = False) -> Config:
     """Read and check the configuration of a transformer.
 
-    window: the sliding windows of the architecture's spec; n_loops: how often the layers are applied.
+    window: the sliding windows of the architecture's spec; n_loops: how often the layers are applied; predicting: the
+    layers that predict further tokens count as layers like the others.
     Raises FormatError naming the key, its value and the limit, or UnsupportedError.
     """
     file = keys.file
     n_embd = keys.integer("embedding_length")
     n_all = keys.integer("block_count")
-    n_block = n_all - keys.integer("nextn_predict_layers", 0, high=n_all - 1)
+    n_nextn = keys.integer("nextn_predict_layers", 0, high=n_all - 1)
+    n_block = n_all if predicting else n_all - n_nextn
     n_head = keys.per_layer("attention.head_count", n_block, 0)
     n_head_kv = n_head
     if keys.has("attention.head_count_kv"):
@@ -179,7 +181,7 @@ def read_config(keys: Keys, window: Window | None = None, n_loops: int = 1) -> C
         n_ctx_train=keys.integer("context_length"),
         n_embd=n_embd,
         n_block=n_block,
-        n_nextn=n_all - n_block,
+        n_nextn=n_nextn,
         n_layer=n_block * n_loops,
         n_ff=keys.per_layer("feed_forward_length", n_block, 0) * n_loops,
         n_head=n_head * n_loops,

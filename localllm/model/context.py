@@ -186,6 +186,11 @@ class Context:
         return self._sequences.tracks[calls.sequence(seq_id, self.n_seq)]
 
     @property
+    def hidden(self) -> np.ndarray:
+        """What the last layer left for each row of the last batch, float32 [n_rows, n_embd]: a view until the next."""
+        return self._hidden[: int(self._step[Step.offset("n_rows") // 8])]
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of the states of all sequences, with the checkpoints that they may have."""
         return self._sequences.n_bytes
@@ -255,8 +260,7 @@ class Context:
         if stop is not None:
             calls.stop_flag(*((str(stop.dtype), stop.size) if isinstance(stop, np.ndarray) else (str(type(stop)), 0)))
         ids = self._fill(tokens, positions, seq_ids, n_rows if flags is None else len(flags))
-        n_out = len(wanted)
-        logits = np.empty((n_out, self.model.network.config.n_vocab), np.float32)
+        logits = np.empty((n_out := len(wanted), network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
         self._evaluate(ids, "head" if n_out else "", n_out, logits, stop)
         return logits
@@ -349,8 +353,7 @@ class Context:
         network, n = self.model.network, calls.batch_rows(len(tokens), self.n_batch)
         n_ids = n if seq_ids is None else calls.several("sequence ids", seq_ids)
         calls.columns(n, n_ids, n if positions is None else calls.several("positions", positions), n_flags)
-        ids = [0] * n if seq_ids is None else calls.integers("sequence id", seq_ids)
-        calls.sequences(ids, self.n_seq)
+        ids = calls.sequences([0] * n if seq_ids is None else calls.integers("sequence id", seq_ids), self.n_seq)
         checked = calls.tokens(calls.integers("token id", tokens), network.config.n_vocab)
         past = {seq: self._sequences.tracks[seq].past for seq in ids}
         if not network.causal:

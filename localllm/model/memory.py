@@ -183,6 +183,15 @@ class Estimate:
         return f"no context fits: take a smaller file of this model, such as {smaller[0]}; {_OVERRIDE}"
 
 
+def check_beside(file: GGUFFile, n_bytes: int, what: str) -> None:
+    """Whether there is memory for what is wanted beside a context. Raises NotEnoughMemoryError, as `Estimate.check`."""
+    if os.environ.get(VARIABLE, "").lower() in _OFF:
+        return
+    left = max(0, free_memory(mapped=file.size).n_bytes - _SPARE)
+    told = f"{file.path}: {what} takes {size(n_bytes)} of memory, {size(left)} are free: {_OVERRIDE}"
+    gate.fits(n_bytes, left, lambda: told)
+
+
 _OVERRIDE = f"--no-memory-check ({VARIABLE}=off) loads it all the same"
 
 

@@ -20,6 +20,8 @@ from localllm.model.context import Context
 from localllm.model.embedding import Embedder
 from localllm.model.memory import STEP, Estimate
 from localllm.model.network import build
+from localllm.model.nextn.layer import Nextn, read_nextn
+from localllm.model.nextn.predictor import Predictor
 from localllm.model.plans import MAX_ROWS, PHASES
 from localllm.model.recorder import MATVEC_MAX_ROWS
 from localllm.model.states.state import StateOptions
@@ -201,6 +203,23 @@ class LoadedModel:
         context = Context(self, _n_ctx(n_ctx) or self.default_n_ctx, n_seq, n_batch, full)
         load_kernels([*KEYS, *context.keys()], self._report_progress)
         return context
+
+    @lazy
+    def _nextn(self) -> Nextn:
+        return read_nextn(self.file, self.network)
+
+    def predictor(self, n_ctx: int | None = None, n_batch: int = PHASES[-1]) -> Predictor:
+        """What guesses tokens by the model's own layer for multi-token prediction (MTP), beside a context of as many
+        tokens; n_batch: rows that it is fed at most.
+
+        Compiles the kernels it needs, the first time. Raises UsageError for a file without such a layer,
+        UnsupportedError where it is not known how it runs, FormatError, or NotEnoughMemoryError.
+        """
+        if self._closed:
+            raise LocalllmError(f"{self.path}: this model is closed")
+        predictor = Predictor(self, self._nextn, _n_ctx(n_ctx) or self.default_n_ctx, n_batch)
+        load_kernels([*KEYS, *predictor.keys()], self._report_progress)
+        return predictor
 
     def taps(self) -> Mapping[str, tuple[int | str, ...]]:
         """Names of all points of a forward pass that `trace` can read or change, in order, with their shapes ("n_rows":

@@ -9,7 +9,7 @@ from functools import cache
 
 from localllm.gate import numbers, tensors, vocabulary
 from localllm.gate.check import Place
-from localllm.gguf.config import Config
+from localllm.gguf.config import Config, Keys
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model.blocks import Mixer
@@ -69,8 +69,7 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
     """
     spec, c = configuration(file)
     keys = c.keys
-    eps = keys.number(_EPS_KEYS[spec.norm], spec.eps_default)
-    numbers.epsilon(keys.place(_EPS_KEYS[spec.norm]), eps, spec.eps_default is not None)
+    eps = epsilon(keys, spec)
     for pattern in (*spec.unused, _INPUT_SCALES, *(rf"blk\.{i}\..*" for i in range(c.n_block, c.n_block + c.n_nextn))):
         weights.leave(pattern)
     has_embedding = weights.has("token_embd.weight")
@@ -102,6 +101,15 @@ def build(file: GGUFFile, weights: Weights) -> tuple[Network, list[str]]:
 
 _INPUT_SCALES = r"(blk\.\d+\.\w+|output)\.input_scale"
 """NVFP4: ranges of activations, for processors that compute with 4-bit floats. llama.cpp does not use them on a CPU."""
+
+
+def epsilon(keys: Keys, spec: Spec) -> float:
+    """Of the norms. Raises FormatError naming the key."""
+    key = _EPS_KEYS[spec.norm]
+    eps = keys.number(key, spec.eps_default)
+    numbers.epsilon(keys.place(key), eps, spec.eps_default is not None)
+    return eps
+
 
 _EPS_KEYS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 

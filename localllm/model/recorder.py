@@ -126,14 +126,16 @@ class Recorder:
         add: Value = 0,
         gather: int = 0,
         stride: int = 0,
+        out_stride: int = 0,
     ) -> None:
-        """Norm `heads` stretches of n floats in each row; rows are `stride` floats apart, or follow each other."""
+        """Norm `heads` stretches of n floats in each row; rows are `stride` floats apart, or follow each other; those
+        of the results out_stride floats, or as x's."""
         bytes_ = (stride or heads * n) * F32
         self.plan.op(
             name, Key("norm", norm_.kind), norm.Params, (self.n_rows, heads * n),
             n_rows_at=self.rows_at, gather=gather, heads=heads, n=n, x=x, stride=bytes_,
             w=norm_.w.address if norm_.w else 0, b=norm_.bias.address if norm_.bias else 0,
-            eps=norm_.eps, add=add, out=out, out_stride=bytes_,
+            eps=norm_.eps, add=add, out=out, out_stride=out_stride * F32 or bytes_,
         )  # fmt: skip
 
     def normed(self, name: str, x: Value, norm_: Norm | None, n: int) -> Value:

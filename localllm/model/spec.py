@@ -79,6 +79,16 @@ class KdaSpec:
 
 
 @dataclass(frozen=True)
+class NextnSpec:
+    """The layer that predicts a further token (multi-token prediction; see model.nextn). normed: it reads hidden states
+    after a norm: the model's after the output norm, its own after shared_head_norm; otherwise as they are before."""
+
+    normed: bool = True
+    adapt: Callable[[Spec], Spec] = lambda spec: spec
+    """How it differs from the model's own layers."""
+
+
+@dataclass(frozen=True)
 class Spec:
     """One architecture. `about`: the models it is known from, for tables."""
 
@@ -209,6 +219,8 @@ class Spec:
     """What an architecture reads otherwise in a file's numbers."""
     adapt: Callable[[Spec, Config], Spec] = lambda spec, c: spec
     """What a file's numbers change in the spec itself."""
+    nextn: NextnSpec | None = None
+    """How layers that predict further tokens run; None: that is not known."""
     refused_keys: tuple[str, ...] = ()
     """Metadata that, where present and not 0, asks for what is not supported."""
 
@@ -251,9 +263,9 @@ def with_sections(spec: Spec, c: Config) -> Spec:
     return replace(spec, rope="halves") if all(sections[:2]) else spec
 
 
-def configuration(file: GGUFFile) -> tuple[Spec, Config]:
-    """The spec of a file's architecture, and its configuration. Raises FormatError or UnsupportedError naming the
-    key."""
+def configuration(file: GGUFFile, predicting: bool = False) -> tuple[Spec, Config]:
+    """The spec of a file's architecture, and its configuration; predicting: see `read_config`. Raises FormatError or
+    UnsupportedError naming the key."""
     if "token_embd.weight" not in file.tensors:  # a complete model is one, whatever it calls itself
         files.holds_model(file.path, *(file.metadata.get(f"general.{key}") for key in ("architecture", "type")))
     keys = Keys(file)
@@ -261,7 +273,7 @@ def configuration(file: GGUFFile) -> tuple[Spec, Config]:
     for key in spec.refused_keys:
         numbers.not_known_yet(keys.place(key), file.metadata.get(f"{spec.name}.{key}"))
     n_block = keys.integer("block_count")
-    config = spec.adapt_config(read_config(keys, spec.window(keys, n_block), spec.n_loops(keys)))
+    config = spec.adapt_config(read_config(keys, spec.window(keys, n_block), spec.n_loops(keys), predicting))
     return spec.adapt(spec, config), config
 
 

@@ -103,7 +103,7 @@ def _answer(
 ) -> Answer:
     """A whole answer of n_gen tokens, in a context that is cleared for it."""
     context.clear()
-    speculation = guessing.of(model, context.n_ctx) if guessing else None
+    speculation = guessing.of(model, context) if guessing else None
     tape = Tape(context, None, speculation)
     answer = begin_answer(
         model, tape, ids, sampler_of(model, sampling), n_gen, (), lambda _: None, ignore_eog=True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
 
-from tests.generate.fake import FakeModel
+from tests.generate.fake import ALPHABET, N_VOCAB, FakeModel
 
 REPEATS = "abcdefgh abcdefgh abcdefgh abcdefgh"
 
@@ -45,6 +46,40 @@ def test_by_a_small_model(call, fake, guessed, monkeypatch):
     assert max(passes[1:]) > 1
     assert small.contexts[0].closed
     assert small.closed
+
+
+class Layer:
+    """One that knows what repeats."""
+
+    n_past, closed = 0, False
+
+    def forward(self, tokens, hidden=None, want_logits=True, stop=None):
+        self.n_past += len(tokens)
+        text = REPEATS[:9]
+        at = text.find(ALPHABET[tokens[-1]])
+        return np.eye(N_VOCAB)[ALPHABET.index(text[(at + 1) % 9])]
+
+    def cut(self, position):
+        self.n_past = position
+        return position
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("verb", ["run", "chat"])
+def test_by_the_models_own_layer(call, fake, guessed, monkeypatch, verb):
+    layer = Layer()
+    monkeypatch.setattr(FakeModel, "predictor", lambda self, n_ctx=None, n_batch=512: layer)
+    _, passes = guessed(call, fake, "--draft", "mtp", verb=verb, stdin=b"ask:\n" if verb == "chat" else None)
+    assert max(passes[1:]) > 1
+    assert layer.closed
+
+
+def test_a_model_without_such_a_layer(call, fake):
+    done = call("run", "x.gguf", "ask:", "--draft", "mtp")
+    assert done.status == 2
+    assert done.err.strip() == "localllm: fake.gguf: has no layer for multi-token prediction (MTP)"
 
 
 def test_in_a_chat(call, fake, guessed):

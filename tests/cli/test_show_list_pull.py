@@ -123,7 +123,8 @@ def test_show_counts_memory(tmp_path: Path) -> None:
 
 def test_show_tells_what_is_left_out(tmp_path: Path) -> None:
     path = str(recorded.write(tmp_path / "m.gguf", recorded.cases()["deepseek2-nextn"]))
-    assert "Left out      1 layer for multi-token prediction (MTP)\n" in invoke(show, path).stdout
+    left_out = "Left out      1 layer for multi-token prediction (MTP); --draft mtp guesses by it\n"
+    assert left_out in invoke(show, path).stdout
     assert json.loads(invoke(show, path, "-o", "json").stdout)["mtp_layers"] == 1
     assert "Left out" not in invoke(show, str(tiny_models.write(tmp_path / "llama.gguf", "llama"))).stdout
 

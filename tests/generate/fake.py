@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from localllm.errors import Cancelled, ContextFullError
+from localllm.errors import Cancelled, ContextFullError, UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.session import TextGeneration
 from localllm.gguf.metadata import Metadata
@@ -134,6 +134,10 @@ class FakeContext:
                 logits.append(self.model.logits_after(self.held[seq]))
         return np.array(logits, np.float32).reshape(-1, self.model.config.n_vocab)
 
+    @property
+    def hidden(self):
+        return np.zeros((len(self.calls[-1]), 8), np.float32)
+
     def n_past(self, seq_id=0):
         return len(self.held[seq_id])
 
@@ -214,6 +218,9 @@ class FakeModel(TextGeneration):
 
     def __exit__(self, *error):
         self.close()
+
+    def predictor(self, n_ctx=None, n_batch=512):
+        raise UsageError(f"{self.path}: has no layer for multi-token prediction (MTP)")
 
     def logits_after(self, cells):
         text = FakeTokenizer().decode(cells)

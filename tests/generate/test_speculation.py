@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ class Chancy:
     """Knows the answer, and changes some of it."""
 
     expected = (0.5,)
+    asks_first = False
 
     def __init__(self, answer: Sequence[int], n_vocab: int, seed: int, share: float = 0.3) -> None:
         self._answer, self._n_vocab, self._share = list(answer), n_vocab, share
@@ -53,6 +55,9 @@ class Chancy:
         right = [*self._answer[at:], *range(1, n)][: self._random.randint(0, n)]
         change, others = self._random.random, self._random.randrange
         return Draft([others(self._n_vocab) if change() < self._share else token for token in right])
+
+    def passed(self, ids: Sequence[int], stop: np.ndarray) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -249,15 +254,15 @@ class TestSmallModel:
             def token_bytes(self, token_id: int, special: bool = False) -> bytes:
                 return b"?" if token_id == 7 else super().token_bytes(token_id)
 
-        small, large = FakeModel(), FakeModel()
+        small, large, context = FakeModel(), FakeModel(), FakeContext(FakeModel())
         small.tokenizer = Other()
         with pytest.raises(
             UsageError, match=r"fake.gguf: cannot guess for this model: token 7 is b'\?' there and b'g'"
         ):
-            Guessing(small).of(large, 64)
+            Guessing(small).of(large, context)
         small.tokenizer = None
         with pytest.raises(UsageError, match="both need a vocabulary"):
-            Guessing(small).of(large, 64)
+            Guessing(small).of(large, context)
 
 
 STATES = (*KINDS, "rwkv7", "mamba2", "lfm2", "gemma3n", "kimi-linear")

@@ -28,6 +28,8 @@ from localllm.model import context as contexts
 from localllm.model import plans
 from localllm.model.context import Context
 from localllm.model.model import LoadedModel
+from localllm.model.nextn import predictor
+from localllm.model.nextn.layer import supported
 from localllm.model.rope import Rope
 from localllm.model.states import cells
 from localllm.model.weights import Weight, Weights
@@ -60,6 +62,7 @@ def guarding(areas: guarded.Memory) -> Iterator[None]:
         patch(Team, "run", _by_stages(areas, Team.run))
         for module in (plans, contexts):
             patch(module, "phases_of", lambda n_batch: tuple(range(1, n_batch + 1)))
+        patch(predictor, "PHASES", tuple(range(1, N_BATCH + 1)))
         patch(cells, "MAX_ROWS", WINDOW_ROWS)
         yield
 
@@ -227,6 +230,20 @@ def run_one(areas: guarded.Memory, path: Path, name: str, kv: str, counts: Count
         if has_window(context):
             context.clear()
             feed(case, context, [N_BATCH] * (_LONG // N_BATCH), counts)
+        if model.config.n_nextn and model.architecture in supported():
+            predict(areas, model, counts)
+
+
+def predict(areas: guarded.Memory, model: LoadedModel, counts: Counter[str]) -> None:
+    """The layer that predicts a further token, of batches of the same sizes, and of its own hidden state."""
+    layer, ids = model.predictor(n_batch=N_BATCH), models.ids_of(sum(SIZES))
+    hidden = np.random.default_rng(1).standard_normal((len(ids), model.config.n_embd)).astype(np.float32)
+    for n in SIZES:
+        check_finite(layer.forward(ids[:n], hidden[:n]))
+        check_finite(layer.forward([1]))
+        counts["batches"] += 2
+    layer.close()
+    areas.check()
 
 
 def has_window(context: Context) -> bool:

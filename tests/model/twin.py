@@ -215,21 +215,25 @@ def forward(case: Case, tensors: Tensors, ids: list[int]) -> np.ndarray:
     if case.positions:
         x = x + w["position_embd.weight"][: len(ids)]
     for i in range(case.n_layer):
-        b = f"blk.{i}."
-        h = norm(case, w, f"{b}attn_norm", x) if case.pre_norm else x
-        a = attention(case, w, b, i, h)
-        if case.post_norms:
-            a = norm(case, w, f"{b}post_attention_norm", a)
-        beside, x = h, x + case.residual * a
-        if not case.parallel:
-            beside = norm(case, w, b + case.ffn_norm, x) if case.pre_norm else x
-        f = experts(case.experts, w, b, beside) if case.experts else dense(case, w, b, beside)
-        if case.post_norms:
-            f = norm(case, w, f"{b}post_ffw_norm", f)
-        x = x + case.residual * f
+        x = layer(case, w, i, x)
     x = norm(case, w, "output_norm", x)
     out = x @ w.get("output.weight", w["token_embd.weight"]).T * case.logits
     return np.tanh(out / case.final_cap) * case.final_cap if case.final_cap else out
+
+
+def layer(case, w, i, x):
+    b = f"blk.{i}."
+    h = norm(case, w, f"{b}attn_norm", x) if case.pre_norm else x
+    a = attention(case, w, b, i, h)
+    if case.post_norms:
+        a = norm(case, w, f"{b}post_attention_norm", a)
+    beside, x = h, x + case.residual * a
+    if not case.parallel:
+        beside = norm(case, w, b + case.ffn_norm, x) if case.pre_norm else x
+    f = experts(case.experts, w, b, beside) if case.experts else dense(case, w, b, beside)
+    if case.post_norms:
+        f = norm(case, w, f"{b}post_ffw_norm", f)
+    return x + case.residual * f
 
 
 def norm(case, w, name, x):

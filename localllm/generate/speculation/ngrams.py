@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from localllm.generate.speculation.drafter import Draft
 
 LENGTHS = (8, 4, 2)
@@ -19,6 +21,7 @@ class NGrams:
     """Knows where each run of some tokens stood last in the text so far."""
 
     expected = (0.8, 0.5, 0.25)
+    asks_first = False
 
     def __init__(self) -> None:
         self._seen: Sequence[int] = ()
@@ -29,6 +32,9 @@ class NGrams:
         self._ids: list[int] = []
         self._ends: list[dict[tuple[int, ...], int]] = [{} for _ in LENGTHS]
         """Run -> where the token after it is, for each of LENGTHS."""
+
+    def passed(self, ids: Sequence[int], stop: np.ndarray) -> None:
+        """See Drafter: it follows the text when it guesses."""
 
     def draft(self, ids: Sequence[int], n: int) -> Draft:
         """See Drafter. The kind is the number of the length that was found."""

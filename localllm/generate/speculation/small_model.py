@@ -9,7 +9,7 @@ import numpy as np
 
 from localllm.errors import UsageError
 from localllm.generate.samplers.row import Floats
-from localllm.generate.speculation.drafter import Draft
+from localllm.generate.speculation.drafter import Draft, common
 
 _SURE = 0.75
 """A guess below this probability ends a draft, as --draft-p-min of llama.cpp."""
@@ -41,11 +41,15 @@ class SmallModel:
     """Greedy guesses, from a context of the small model's that follows the text."""
 
     expected = (0.7,)
+    asks_first = False
 
     def __init__(self, context: DraftContext, n_vocab: int) -> None:
         """n_vocab: ids that the large model knows; others are no guesses."""
         self._context, self._n_vocab = context, n_vocab
         self._held: list[int] = []
+
+    def passed(self, ids: Sequence[int], stop: np.ndarray) -> None:
+        """See Drafter: it follows the text when it guesses."""
 
     def draft(self, ids: Sequence[int], n: int) -> Draft:
         """See Drafter. Guesses end where the model is not sure."""
@@ -67,7 +71,7 @@ class SmallModel:
 
     def _follow(self, ids: Sequence[int]) -> Floats:
         """Logits after `ids`: what is held of them already is not evaluated again."""
-        n = _common(self._held, ids)
+        n = common(self._held, ids)
         if n == len(ids):
             n -= 1  # its logits are wanted
         if n < len(self._held):
@@ -101,10 +105,3 @@ def check_vocabularies(small: HasTokens, large: HasTokens, name: str) -> None:
 def _likeliest(logits: Floats) -> tuple[int, float]:
     token = int(logits.argmax())
     return token, float(1.0 / np.exp(logits - logits[token]).sum(dtype=np.float64))
-
-
-def _common(held: list[int], ids: Sequence[int]) -> int:
-    n = min(len(held), len(ids))
-    if held[:n] == list(ids[:n]):
-        return n
-    return next(i for i in range(n) if held[i] != ids[i])

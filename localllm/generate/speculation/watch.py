@@ -12,8 +12,8 @@ _ROW = 0.15
 """What a further row adds to a pass, in passes of one row, as long as nothing is known."""
 _GAIN = 1.05
 """Guessing must promise so much more tokens a second: estimates are noisy, and nothing may be slower for it."""
-_PROBE = 48
-"""Passes after which a guess is made all the same, since texts change."""
+PROBE, SELDOM = 48, 192
+"""Passes after which a guess is made all the same, since texts change; and where that costs more."""
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Watch:
     """Seconds that a guess takes to make."""
     _since: dict[int, int] = field(default_factory=dict)
     """Passes since the last draft of a kind."""
+    probe: int = PROBE
 
     def size(self, kind: int, room: int) -> int:
         """How many guesses to make; 0: none. room: the most that may be made."""
@@ -35,7 +36,7 @@ class Watch:
         if best and self._rate(kind, best) > _GAIN * self._rate(kind, 0):
             return best
         self._since[kind] = self._since.get(kind, 0) + 1
-        return min(2, room) if self._since[kind] % _PROBE == 0 else 0
+        return min(2, room) if self._since[kind] % self.probe == 0 else 0
 
     def _rate(self, kind: int, n: int) -> float:
         """Tokens a second that n guesses promise."""

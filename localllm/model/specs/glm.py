@@ -3,7 +3,7 @@ each block, and its gate fused with the other matrix. GLM 4.5 has leading dense 
 experts. Files of models with vision have M-RoPE sections, whose pairs lie in halves.
 """
 
-from localllm.model.spec import ExpertsSpec, Spec, with_sections
+from localllm.model.spec import ExpertsSpec, NextnSpec, Spec, with_sections
 
 SPECS = {
     "glm4": Spec("GLM 4 0414", rope="adjacent", sections="blocks", adapt=with_sections),
@@ -13,5 +13,6 @@ SPECS = {
         sections="blocks",
         ffn_norm="post_attention_norm",
         experts=ExpertsSpec(gating="sigmoid", normed=False),
+        nextn=NextnSpec(),
     ),
 }

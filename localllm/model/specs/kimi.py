@@ -7,7 +7,7 @@ earlier layers; routed experts work on rows of another length; SiTU in the place
 """
 
 from localllm.gguf.config import Config
-from localllm.model.spec import ExpertsSpec, KdaSpec, Spec, with_sections
+from localllm.model.spec import ExpertsSpec, KdaSpec, NextnSpec, Spec, with_sections
 
 _BIASES_OF_QKV = r"blk\.\d+\.attn_(q|k|v|qkv)\.bias"
 
@@ -47,5 +47,6 @@ SPECS = {
         unused=(_BIASES_OF_QKV,),
         experts=ExpertsSpec(gating="sigmoid", normed=False),
         kda=KdaSpec(negative_a=False),
+        nextn=NextnSpec(),
     ),
 }

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from localllm.gate import numbers
 from localllm.gguf.config import Config, Keys, Window
-from localllm.model.spec import ExpertsSpec, IndexerSpec, Spec, yarn_gain
+from localllm.model.spec import ExpertsSpec, IndexerSpec, NextnSpec, Spec, yarn_gain
 
 _LAYERS_OF_GLM, _VOCABULARY_OF_GLM = (47, 48), 154880
 _CONTEXT_OF_GLM_5_2 = 1 << 20
@@ -77,6 +77,11 @@ def _window(keys: Keys, n_layer: int) -> Window | None:
     return Window(keys.integer("attention.sliding_window", low=1), period=1)
 
 
+def _sees_all(spec: Spec) -> Spec:
+    """The layer that predicts further tokens attends to all cells (llama.cpp, deepseek32.cpp and glm-dsa.cpp)."""
+    return replace(spec, indexer=lambda c, i: None, choice_source=lambda c, i: None)
+
+
 _LATENT = Spec(
     "", rope="adjacent", mixers=lambda c, i: ("latent_attention",), experts=ExpertsSpec(normed=False)
 )  # fmt: skip
@@ -87,17 +92,19 @@ _DEEPSEEK2 = replace(
     yarn_gains=_gains_of_v2,
     temperature=_temperature,
     adapt=_with_gating,
+    nextn=NextnSpec(),
 )
 
 SPECS = {
     "deepseek2": _DEEPSEEK2,
-    "mistral4": replace(_DEEPSEEK2, about="Mistral 4", attention_scale=_scale_of_one, yarn_gains=_gains),
+    "mistral4": replace(_DEEPSEEK2, about="Mistral 4", attention_scale=_scale_of_one, yarn_gains=_gains, nextn=None),
     "deepseek32": replace(
         _LATENT,
         about="DeepSeek V3.2",
         attention_scale=_scale_of_one,
         yarn_gains=_gains,
         indexer=lambda c, i: IndexerSpec("halves"),
+        nextn=NextnSpec(adapt=_sees_all),
     ),
     "glm-dsa": replace(
         _LATENT,
@@ -106,6 +113,7 @@ SPECS = {
         indexer=lambda c, i: IndexerSpec("adjacent"),
         choice_source=_choice_source,
         experts=ExpertsSpec(gating="sigmoid", normed=False),
+        nextn=NextnSpec(adapt=_sees_all),
     ),
     "dots3note": Spec(
         "dots 3 Note",

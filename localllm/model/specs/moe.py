@@ -10,7 +10,7 @@ dense weights beside its experts, which are not used.
 from dataclasses import replace
 
 from localllm.gguf.config import Config, Keys, Window
-from localllm.model.spec import ExpertsSpec, Spec, not_every, sliding, sliding_in_all
+from localllm.model.spec import ExpertsSpec, NextnSpec, Spec, not_every, sliding, sliding_in_all
 
 _ADJACENT = Spec("", rope="adjacent")
 _HALVES = Spec("", rope="halves")
@@ -65,7 +65,7 @@ SPECS = {
         experts=ExpertsSpec(activation="gelu", factor=0.5**0.5),
     ),
     "grovemoe": replace(_HALVES, about="GroveMoE"),
-    "hy_v3": replace(_HALVES, about="Hunyuan 3", experts=replace(_SIGMOID, dense="ignored")),
+    "hy_v3": replace(_HALVES, about="Hunyuan 3", experts=replace(_SIGMOID, dense="ignored"), nextn=NextnSpec()),
     "laguna": replace(
         _HALVES,
         about="Laguna",
@@ -91,6 +91,7 @@ SPECS = {
         local_scaling="magnitude",
         unused=(_BIASES_OF_QKV,),
         experts=ExpertsSpec(gating="sigmoid", dense="ignored"),
+        nextn=NextnSpec(normed=False),
     ),
     "smallthinker": replace(
         _HALVES,

@@ -8,7 +8,7 @@ groups, and a layer that takes up embeddings of n-grams.
 from dataclasses import replace
 
 from localllm.gguf.config import Config
-from localllm.model.spec import Spec
+from localllm.model.spec import NextnSpec, Spec
 
 
 def _mixers(c: Config, i: int) -> tuple[str, ...]:
@@ -21,7 +21,18 @@ def _mixers(c: Config, i: int) -> tuple[str, ...]:
     return ("delta_net",) if recurrent else ("attention",)
 
 
-_NEXT = Spec("Qwen3-Next, Qwen3-Coder-Next", rope="halves", mixers=_mixers, ffn_norm="post_attention_norm", q_gate=True)
+def _attends(spec: Spec) -> Spec:
+    return replace(spec, mixers=lambda c, i: ("attention",))
+
+
+_NEXT = Spec(
+    "Qwen3-Next, Qwen3-Coder-Next",
+    rope="halves",
+    mixers=_mixers,
+    ffn_norm="post_attention_norm",
+    q_gate=True,
+    nextn=NextnSpec(adapt=_attends),
+)
 
 
 def _mixers_of_flash(c: Config, i: int) -> tuple[str, ...]:
@@ -44,6 +55,7 @@ SPECS = {
         stack="gated_streams",
         pre_norm=False,
         output_norm="",
+        nextn=None,
         delta_gate="sigmoid",
     ),
 }

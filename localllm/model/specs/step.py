@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from localllm.gate import numbers
 from localllm.gguf.config import Config, Keys, Window
-from localllm.model.spec import ExpertsSpec, Spec
+from localllm.model.spec import ExpertsSpec, NextnSpec, Spec
 
 
 def _window(keys: Keys, n_layer: int) -> Window:
@@ -34,5 +34,6 @@ SPECS = {
         local_scaling="magnitude",
         local_factors=False,
         experts=ExpertsSpec(gating="sigmoid", normed=False),
+        nextn=NextnSpec(normed=False),
     ),
 }
