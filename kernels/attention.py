@@ -77,9 +77,8 @@ def together(group: int, few: bool) -> int:
 
     few: a row's own group has to be enough; otherwise the rows of a block are queries, too.
     """
-    sizes: tuple[int, ...] = (3, 4)
-    if current().tile_vectors >= 3:  # registers of 512 bits, and 32 of them
-        sizes = (3, 4, 6, MAX_TOGETHER) if few else (MAX_TOGETHER,)
+    many = MAX_TOGETHER if current().tile_vectors >= 3 else 6  # registers of 512 bits, and 32 of them; or fewer
+    sizes = tuple(size for size in (3, 4, 6, MAX_TOGETHER) if size <= many) if few else (many,)
     return min(sizes, key=lambda size: -(-group // size) * (size + _COST))
 
 

@@ -59,6 +59,12 @@ def products(kv_type: str, T: int, ahead: int):
     return _KINDS[kv_type](kv_type, T, ahead)
 
 
+def vectors_together() -> int:
+    """Vectors of 16 cells, or elements, that T queries go through together: T times as many sums stay in registers. A
+    sum that does not is stored and loaded again in each step, which takes as long as several multiplications."""
+    return 2 if current().tile_vectors >= 3 else 1
+
+
 def _as_they_are(q, dim):
     """Queries that are multiplied as f32."""
 
@@ -66,39 +72,46 @@ def _as_they_are(q, dim):
 def _of_floats(kv_type: str, T: int, ahead: int):
     half = kv_type == "f16"
     size = 2 if half else 4
-    T2 = 2 * T
+    V = vectors_together()
+    TV = T * V
 
     def values(address):
         if half:
             return from_half(load(u16x16, address))
         return load(f32x16, address)
 
+    def one(address, _):
+        return (values(address),)
+
+    def two(address, stride):
+        return values(address), values(address + stride)
+
+    vectors = two if V == 2 else one
+
     def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
-        for c in range(c0, c1, 32):
+        for c in range(c0, c1, 16 * V):
             k = keys + c * dim * size
-            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
-            a = tile_fill(T2, splat(f32x16, 0.0))
+            v, v_step = rows + (c - c0) * row_bytes, 16 * V * row_bytes // dim
+            a = tile_fill(TV, splat(f32x16, 0.0))
             for i in range(dim):
                 if ahead:
-                    prefetch(k + _AHEAD + 32 * size * i)
+                    prefetch(k + _AHEAD + 16 * V * size * i)
                     prefetch(v + v_step * i)
-                pair = (values(k + 16 * size * i), values(k + (16 * size * (i + dim))))
-                a = tile_fma(a, q + 4 * i, dim * 4, pair)
-            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
+                a = tile_fma(a, q + 4 * i, dim * 4, vectors(k + 16 * size * i, 16 * size * dim))
+            tile_store(scores + 4 * c, CHUNK * 4, 64, a, V)
 
     def gather(weights, vals, out, out_stride, dim, first, c1):
         i = 0
-        while i + 16 < dim:
-            a = tile_fill(T2, splat(f32x16, 0.0))
+        while i + 16 * (V - 1) < dim:
+            a = tile_fill(TV, splat(f32x16, 0.0))
             for c in range(first, c1):
-                v = vals + (c * dim + i) * size
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(v), values(v + 16 * size)))
-            tile_store(out + 4 * i, out_stride, 64, a, 2)
-            i += 32
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, vectors(vals + (c * dim + i) * size, 16 * size))
+            tile_store(out + 4 * i, out_stride, 64, a, V)
+            i += 16 * V
         if i < dim:
             b = tile_fill(T, splat(f32x16, 0.0))
             for c in range(first, c1):
-                b = tile_fma(b, weights + 4 * c, CHUNK * 4, (values(vals + (c * dim + i) * size),))
+                b = tile_fma(b, weights + 4 * c, CHUNK * 4, one(vals + (c * dim + i) * size, 0))
             tile_store(out + 4 * i, out_stride, 64, b, 1)
 
     return _as_they_are, score, gather
@@ -107,36 +120,50 @@ def _of_floats(kv_type: str, T: int, ahead: int):
 def _of_codes(kv_type: str, T: int, ahead: int):
     """The same over Q8_0: each code times its scale, as f32. Heads are whole multiples of 32 elements."""
     of = bytes_of(kv_type)
-    T2 = 2 * T
+    V = vectors_together()
+    TV = T * V
 
     def values(codes, d):
         return cast(f32x16, load(i8x16, codes)) * d
 
+    def one_key(k, other, i, d0, d1):
+        return (values(k + 16 * i, d0),)
+
+    def two_keys(k, other, i, d0, d1):
+        return values(k + 16 * i, d0), values(other + 16 * i, d1)
+
+    def one_value(row, d):
+        return (values(row, d),)
+
+    def two_values(row, d):
+        return values(row, d), values(row + 16, d)
+
+    keys_at, values_at = (two_keys, two_values) if V == 2 else (one_key, one_value)
+
     def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
-        for c in range(c0, c1, 32):
+        for c in range(c0, c1, 16 * V):
             k = keys + c * of(dim)
-            v, v_step = rows + (c - c0) * row_bytes, 32 * row_bytes // dim
-            other = k + 16 * of(dim)
-            a = tile_fill(T2, splat(f32x16, 0.0))
+            v, v_step = rows + (c - c0) * row_bytes, 16 * V * row_bytes // dim
+            other = k + 16 * (V - 1) * of(dim)
+            a = tile_fill(TV, splat(f32x16, 0.0))
             for g in range(dim // GROUP):
                 d0 = from_half(load(u16x16, k + 16 * dim + 32 * g))
                 d1 = from_half(load(u16x16, other + 16 * dim + 32 * g))
                 for i in range(GROUP * g, GROUP * g + GROUP):
                     if ahead:
-                        prefetch(k + _AHEAD + of(32) * i)
+                        prefetch(k + _AHEAD + of(16 * V) * i)
                         prefetch(v + v_step * i)
-                    pair = (values(k + 16 * i, d0), values(other + 16 * i, d1))
-                    a = tile_fma(a, q + 4 * i, dim * 4, pair)
-            tile_store(scores + 4 * c, CHUNK * 4, 64, a, 2)
+                    a = tile_fma(a, q + 4 * i, dim * 4, keys_at(k, other, i, d0, d1))
+            tile_store(scores + 4 * c, CHUNK * 4, 64, a, V)
 
     def gather(weights, vals, out, out_stride, dim, first, c1):
-        for i in range(0, dim, GROUP):
-            a = tile_fill(T2, splat(f32x16, 0.0))
+        for i in range(0, dim, 16 * V):
+            a = tile_fill(TV, splat(f32x16, 0.0))
             for c in range(first, c1):
                 row = vals + c * of(dim)
-                d = from_half(splat(u16x16, load(u16, row + dim + i // 16)))
-                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (values(row + i, d), values(row + i + 16, d)))
-            tile_store(out + 4 * i, out_stride, 64, a, 2)
+                d = from_half(splat(u16x16, load(u16, row + dim + i // GROUP * 2)))
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, values_at(row + i, d))
+            tile_store(out + 4 * i, out_stride, 64, a, V)
 
     return _as_they_are, score, gather
 
@@ -150,7 +177,7 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
     a group's product with 16 keys is one of integers: four elements a lane at a time, where f32 takes one. Values are
     made floats again, as in Q8_0."""
     of = bytes_of(kv_type)
-    T2 = 2 * T
+    V, T2 = vectors_together(), 2 * T
     sums = _sums_by_pairs if current().adds_pairs else _sums_by_fours
 
     def ready(q, dim):
@@ -190,17 +217,36 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
                     n = sums(w, a0, a1, a2, a3, b0, b1, b2, b3)
                     store(at, fma(cast(f32x16, n), d * load(f32, w + 36), load(f32x16, at)))
 
+    def scale(row, dim, i):
+        return from_half(splat(u16x16, load(u16, row + dim // 2 + i // 16)))
+
     def gather(weights, vals, out, out_stride, dim, first, c1):
         for i in range(0, dim, GROUP):
             a = tile_fill(T2, splat(f32x16, 0.0))
             for c in range(first, c1):
                 row = vals + c * of(dim)
-                d = from_half(splat(u16x16, load(u16, row + dim // 2 + i // 16)))
+                d = scale(row, dim, i)
                 low, high = nibbles(row + i // 2)
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, (low * d, high * d))
             tile_store(out + 4 * i, out_stride, 64, a, 2)
 
-    return ready, score, gather
+    def gather_halves(weights, vals, out, out_stride, dim, first, c1):
+        """Low nibbles, and then high ones."""
+        for i in range(0, dim, GROUP):
+            a = tile_fill(T, splat(f32x16, 0.0))
+            for c in range(first, c1):
+                row = vals + c * of(dim)
+                low, _ = nibbles(row + i // 2)
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (low * scale(row, dim, i),))
+            tile_store(out + 4 * i, out_stride, 64, a, 1)
+            a = tile_fill(T, splat(f32x16, 0.0))
+            for c in range(first, c1):
+                row = vals + c * of(dim)
+                _, high = nibbles(row + i // 2)
+                a = tile_fma(a, weights + 4 * c, CHUNK * 4, (high * scale(row, dim, i),))
+            tile_store(out + 4 * i + 64, out_stride, 64, a, 1)
+
+    return ready, score, gather if V == 2 else gather_halves
 
 
 def nibbles(address):

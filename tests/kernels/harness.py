@@ -67,7 +67,7 @@ WRITTEN: list[Format] = [f for f in SUPPORTED if (ROOT / "kernels" / "encoders" 
 FLOATS = ("F32", "F16", "BF16")
 """Formats whose products take f32 activations."""
 
-ATTENTION = [*((kv, T) for kv in KV_TYPES for T in (3, 4)), ("f16", 6), ("f16", 8), ("q8_0", 8), ("q4_0", 8)]
+ATTENTION = [*((kv, T) for kv in KV_TYPES for T in (3, 4, 6)), ("f16", 8), ("q8_0", 8), ("q4_0", 8)]
 EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
 """One a kind: the rest of a format is matvec's and matmul's."""
 PAIRINGS = ("adjacent", "halves")
@@ -90,7 +90,7 @@ KEYS: list[Key] = [
     *(Key("experts", factory, (f,)) for factory in ("rows", "tiles") for f in EXPERTS_FORMATS),
     *(Key("scale", factory) for factory in ("rows", "experts")),
     *(Key("joined_attention", "heads", (kv,)) for kv in KV_TYPES),
-    *(Key("indexer", "scores", (kv, T)) for kv in KV_TYPES for T in (3, 4)),
+    *(Key("indexer", "scores", (kv, T)) for kv in KV_TYPES for T in (3, 4, 6)),
     *(Key("indexer", "scores", (kv, 8)) for kv in KV_TYPES),
     Key("indexer", "choose"),
     *(Key("compress", "entries", (layout, kv)) for layout in ("rows", "tiles") for kv in KV_TYPES),
