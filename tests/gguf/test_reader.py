@@ -13,6 +13,7 @@ import pytest
 
 from localllm.errors import FileError, FormatError
 from localllm.gguf.reader import GGUFFile, open_gguf
+from tests import tiny_models
 from tests.gguf import build as b
 
 REAL = Path.home() / ".cache/localllm-test-models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
@@ -134,6 +135,14 @@ def test_same_as_gguf_package(tmp_path: Path) -> None:
             assert raw.tobytes() == theirs.data.tobytes()
             assert not raw.flags.writeable
             del raw
+
+
+def test_formats_of_matrices_come_by_their_bytes(tmp_path: Path) -> None:
+    """Vectors, and rows of one, are none."""
+    path = tiny_models.write(tmp_path / "m.gguf", "llama", "Q8_0")
+    with open_gguf(path) as file:
+        assert file.matrix_formats() == ["q8_0"]
+        assert {t.format.name for t in file.tensors.values()} == {"Q8_0", "F32"}
 
 
 def test_views_outlive_close(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def outcomes():
             yield f"quantize {group} {field}", array
     matrix, importance = test_products.inputs(20, 768, 2), np.random.default_rng(3).random(768)
     for name in test_rounding.WRITTEN:
-        yield f"rounding {name}", test_rounding.encode(name, matrix)
-        yield f"rounding {name} weighted", test_rounding.encode(name, matrix, importance)
+        yield f"rounding {name}", test_rounding.encode(name, matrix, run=harness.run)
+        yield f"rounding {name} weighted", test_rounding.encode(name, matrix, importance, run=harness.run)
     x, w = test_rows.normal(5, 897), test_rows.normal(897, seed=1)
     yield "rms", test_rows.rms(x, w, 897, 1, harness.buffer(x.shape))
     for function in test_rows.FUNCTIONS:

@@ -137,6 +137,11 @@ class Emulator:
         self._arena[start : self._used] = fill
         return self._arena[start : start + size].view(dtype).reshape(shape)
 
+    def margin(self, array: np.ndarray) -> np.ndarray:
+        """See harness.margin."""
+        end = int(array.ctypes.data) + array.nbytes - self._base
+        return self._arena[end : end + SLACK]
+
     def run(self, name: str, *arguments: str | int, **fields: int | np.ndarray) -> None:
         """See harness.run."""
         kept = self._used

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.slow
 
 FORMATS = {"neon": ("Q8_0", "IQ2_XXS"), "neoni8mm": ("Q8_0", "Q4_K")}
 """One whose codes have 8 bits, and one whose codes have fewer."""
-DOTS = {"neon": ((0x4E809400, 0xFFE0FC00), (0x4F80E000, 0xFFC0F400)),
-        "neoni8mm": ((0x4E809C00, 0xFFE0FC00), (0x4F80F000, 0xFFC0F400))}  # fmt: skip
+_SDOT = (0x4E809400, 0xFFE0FC00), (0x4F80E000, 0xFFC0F400)
+_USDOT = (0x4E809C00, 0xFFE0FC00), (0x4F80F000, 0xFFC0F400)
+DOTS = {"neon": _SDOT, "neoni8mm": _SDOT + _USDOT}
 """sdot and usdot of 128 bits, by vector and by element: bits of the instruction, and which of them count (Arm
 Architecture Reference Manual, C7.2)."""
 
@@ -63,6 +64,7 @@ def emulator(monkeypatch, tmp_path) -> Callable[[dict[Key, bytes]], None]:
         machine = emulated.Emulator(tmp_path, objects)
         monkeypatch.setattr(harness, "buffer", machine.buffer)
         monkeypatch.setattr(harness, "run", machine.run)
+        monkeypatch.setattr(harness, "margin", machine.margin)
 
     return start
 
