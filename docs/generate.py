@@ -307,11 +307,10 @@ def layout() -> str:
     return "```\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in rows) + "\n```"
 
 
-def against() -> str:
-    """What `localllm bench --against llamacpp -o json` wrote into docs/figures/, a file a model."""
-    runs = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs" / "figures").glob("[0-9]*.json"))
-    ]
+def against(folder: str = "") -> str:
+    """What `localllm bench --against llamacpp -o json` wrote into docs/figures/ or a folder there, a file a model."""
+    paths = sorted((ROOT / "docs" / "figures" / folder).glob("[0-9]*.json"))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     rows = [
         (run["model"], t["test"], f"{t['median_ours']:.1f}", f"{t['median_theirs']:.1f}", f"{t['median_ratio']:.2f}")
         for run in runs
@@ -322,8 +321,14 @@ def against() -> str:
     return f"{table(head, rows)}\n\n{where}"
 
 
+def against_avx2() -> str:
+    """Both sides with AVX2 and nothing newer, and far into a context, too."""
+    return against("avx2")
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "against": against},
+    "docs/performance.md": {"against-avx2": against_avx2},
     "docs/chat.md": {"chat-keys": chat_keys, "chat-commands": chat_commands},
     "docs/run.md": {"run-options": run_options},
     "docs/models.md": {"catalog": catalog},

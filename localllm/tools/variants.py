@@ -39,6 +39,7 @@ def race(
     say(text, done, of at most): how far it is. Raises FileError where the choices cannot be kept.
     """
     found: dict[Pair, Choice] = {}
+    text = "Measuring variants of kernels" + (" (once)" if seconds is not None else "")
     begun, longest = time.monotonic(), 0.0
     bench = Bench(n_threads, _MEGABYTES)
     try:
@@ -47,11 +48,11 @@ def race(
             if seconds is not None and at - begun + longest > seconds:
                 variants.keep({pair: Choice(variants.of_format(*pair)[0]) for pair in wanted[done:]})
                 break
-            say("Measuring variants of kernels (once)", done, len(wanted))
+            say(text, done, len(wanted))
             found[pair] = _race(bench, *pair)
             variants.keep({pair: found[pair]})
             longest = max(longest, time.monotonic() - at)
-        say("Measuring variants of kernels (once)", len(wanted), len(wanted))
+        say(text, len(wanted), len(wanted))
     finally:
         bench.close()
     return found
