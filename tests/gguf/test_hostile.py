@@ -29,9 +29,11 @@ def test_hostile_file_is_refused(case: Case, tmp_path: Path) -> None:
     assert case.words in message
     assert "\n" not in message
     assert len(message) < 700
-    assert time.thread_time() - start < 1
+    assert time.thread_time() - start < _SECONDS
 
 
+_SECONDS = 5
+"""Of processor time; a tenth of a second is usual. Coverage, and others on the core, make it several times as long."""
 GOOD = b.gguf(
     [
         b.kv("general.architecture", b.STR, "llama"),
