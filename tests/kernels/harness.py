@@ -67,7 +67,7 @@ WRITTEN: list[Format] = [f for f in SUPPORTED if (ROOT / "kernels" / "encoders" 
 FLOATS = ("F32", "F16", "BF16")
 """Formats whose products take f32 activations."""
 
-ATTENTION = [*((kv, T) for kv in KV_TYPES for T in (3, 6)), ("f16", 4), ("f16", 8), ("q8_0", 8), ("q4_0", 8)]
+ATTENTION = [*((kv, T) for kv in KV_TYPES for T in (3, 4, 6)), ("f16", 8), ("q8_0", 8), ("q4_0", 8)]
 EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
 """One a kind: the rest of a format is matvec's and matmul's."""
 PAIRINGS = ("adjacent", "halves")
