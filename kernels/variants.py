@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from localllm.errors import UsageError
+from localllm.errors import FileError, UsageError
 
 from . import formats, matmul, matvec, objects
 from .objects import Key, Progress
@@ -180,12 +180,15 @@ def keep(found: Mapping[tuple[str, str], Choice]) -> None:
 
 
 def forget() -> bool:
-    """Remove what was chosen on all processors; False where nothing was."""
+    """Remove what was chosen on all processors; False where nothing was. Raises FileError."""
     choices.cache_clear()
+    path = objects.folder() / _FILE
     try:
-        (objects.folder() / _FILE).unlink()
+        path.unlink()
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise FileError(f"{path}: cannot be removed: {error.strerror}") from None
     return True
 
 

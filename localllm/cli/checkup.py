@@ -156,10 +156,10 @@ def _kernels(_report: Report) -> Facts:
         "bytes": sum(path.stat().st_size for path in files),
         "newest": None if newest is None else ago(time.time() - newest),
         "folders_of_other_targets_and_versions": len(others),
-        "measured_for_this_processor": f"no: LOCALLLM_VARIANTS={pinned}"
+        "variants_measured": f"no: LOCALLLM_VARIANTS={pinned}"
         if pinned
         else sum(bool(choice.speeds) for choice in variants.choices().values()),
-        "variants_other_than_the_default": chosen or "none",
+        "variants_chosen": chosen or "none",
     }
 
 

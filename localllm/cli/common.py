@@ -16,7 +16,7 @@ from localllm.chat.notes import note as note
 from localllm.cli.sampling_options import MORE_SAMPLING, SAMPLING, SECTIONS, given_sampling
 from localllm.cli.settings import default_model
 from localllm.cli.verbose import Counted, loaded_facts, timed, where
-from localllm.errors import UsageError
+from localllm.errors import LocalllmError, UsageError
 from localllm.terminal.progress import Progress as Progress
 from localllm.terminal.screen import Screen
 
@@ -246,15 +246,19 @@ def one_model(positional: str | None, option: str | None) -> str | None:
 
 def _fit(model: Model) -> None:
     """Where nothing is known of this processor and the model's formats: measure which variants of kernels are the
-    fastest, once and for a while."""
+    fastest, once and for a while. Where that cannot be (a cache that is read alone, little memory) defaults do."""
     from localllm.kernels.variants import untried
 
     wanted = untried(model.file.matrix_formats())
     if wanted:
         from localllm.tools import variants
 
-        with timed("variants"):
-            variants.race(wanted, model.n_threads, Progress(), variants.SECONDS)
+        try:
+            with timed("variants"), Progress() as progress:
+                variants.race(wanted, model.n_threads, progress, variants.SECONDS)
+        except (LocalllmError, MemoryError) as error:
+            why = str(error) or "there is not enough memory"
+            note(f"variants of kernels were not measured: {why}; LOCALLLM_VARIANTS=default does without")
 
 
 def load_model(

@@ -255,12 +255,12 @@ class Context:
         n_rows = calls.several("tokens", tokens)
         flags = None if want_logits is None else calls.flags(want_logits)
         wanted = [n_rows - 1] if flags is None else [i for i, want in enumerate(flags) if want]
-        network = self.model.network
+        n_out, network = len(wanted), self.model.network
         calls.has_logits(self.model.path, network.config.architecture, network.output is not None or not wanted)
         if stop is not None:
             calls.stop_flag(*((str(stop.dtype), stop.size) if isinstance(stop, np.ndarray) else (str(type(stop)), 0)))
         ids = self._fill(tokens, positions, seq_ids, n_rows if flags is None else len(flags))
-        logits = np.empty((n_out := len(wanted), network.config.n_vocab), np.float32)
+        logits = np.empty((n_out, network.config.n_vocab), np.float32)
         self._rows[3, :n_out] = wanted
         self._evaluate(ids, "head" if n_out else "", n_out, logits, stop)
         return logits

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from localllm.gguf.config import Config
 from localllm.kernels import embed, experts, mix
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.network import Network
 from localllm.model.pooling import Classifier, Dense
-from localllm.model.recorder import Recorder
+from localllm.model.recorder import Norm, Recorder
 from localllm.model.rope import Rope
 from localllm.model.states.state import State
 from localllm.runtime.plan import Buffer, Plan, Value
@@ -94,12 +95,12 @@ def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows:
     return plan
 
 
-def record_norm(network: Network, n_rows: int, step: int, hidden: int) -> Plan:
-    """The output norm of all rows' hidden states, in place."""
+def record_norm(config: Config, norm: Norm | None, n_rows: int, step: int, hidden: int) -> Plan:
+    """The output norm of all rows' hidden states, in place; float32 [n_rows, n_embd] at address `hidden`."""
     plan = Plan(f"output norm of {n_rows}")
-    r = Recorder(plan, network.config, n_rows, step)
-    if network.output_norm:
-        r.norm("output_norm", hidden, network.output_norm, hidden, network.config.n_embd)
+    r = Recorder(plan, config, n_rows, step)
+    if norm:
+        r.norm("output_norm", hidden, norm, hidden, config.n_embd)
     return plan
 
 

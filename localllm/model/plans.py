@@ -63,7 +63,7 @@ def record(network: Network, part: str, phase: int, states: States, n_ctx: int, 
     if part == "head":
         return record_head(network, phase, at.step, at.hidden, at.out_rows)
     if part == "norm":
-        return record_norm(network, phase, at.step, at.hidden)
+        return record_norm(network.config, network.output_norm, phase, at.step, at.hidden)
     return record_projection(network, getattr(network.pooling, part), phase, at.step, at.hidden, at.projected)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from localllm.errors import FileError
 from localllm.kernels import variants
 from localllm.kernels.variants import Choice
 from localllm.tools import variants as races
@@ -82,3 +83,26 @@ def test_a_first_start_measures_once(call, model, asked):
     variants.keep({pair: Choice(variants.of_format(*pair)[0]) for pair in variants.of_formats(["q8_0"])})
     call("bench", "-m", str(model), "-p", "4", "-n", "0", "-r", "1", "-t", "1")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("error", [FileError("kernels: compiled kernels cannot be kept"), MemoryError()])
+def test_a_start_goes_on_where_nothing_can_be_measured(call, model, monkeypatch, error):
+    """A cache that is read alone may hold all that the defaults need."""
+
+    def race(*_):
+        raise error
+
+    monkeypatch.setattr(races, "race", race)
+    result = call("bench", "-m", str(model), "-p", "4", "-n", "0", "-r", "1", "-t", "1")
+    assert result.status == 0
+    assert "pp4" in result.out
+    assert result.err.startswith("variants of kernels were not measured: ")
+    assert result.err.count("\n") == 1
+
+
+def test_choices_that_cannot_be_removed_are_told(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(variants, "_FILE", str(tmp_path))
+    result = call("tune", "--forget")
+    assert result.status == 1
+    assert result.err.startswith(f"localllm: {tmp_path}: cannot be removed")
+    monkeypatch.setattr(variants, "_FILE", "no-such-file")

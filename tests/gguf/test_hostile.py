@@ -21,19 +21,25 @@ from tests.malformed.parser import CASES, deep_array
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_hostile_file_is_refused(case: Case, tmp_path: Path) -> None:
     path = case.write(tmp_path)
-    start = time.thread_time()
-    with pytest.raises((FormatError, UnsupportedError)) as caught:
-        open_gguf(path)
-    message = str(caught.value)
+    message, seconds = _refused(path)
+    for _ in range(2):  # others on the core make it slower, never faster
+        if seconds >= 1:
+            seconds = _refused(path)[1]
     assert message.startswith(f"{path}: ")
     assert case.words in message
     assert "\n" not in message
     assert len(message) < 700
-    assert time.thread_time() - start < _SECONDS
+    assert seconds < 1
 
 
-_SECONDS = 5
-"""Of processor time; a tenth of a second is usual. Coverage, and others on the core, make it several times as long."""
+def _refused(path: Path) -> tuple[str, float]:
+    """With which words, and how much processor time it took."""
+    start = time.thread_time()
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        open_gguf(path)
+    return str(caught.value), time.thread_time() - start
+
+
 GOOD = b.gguf(
     [
         b.kv("general.architecture", b.STR, "llama"),

@@ -14,9 +14,10 @@ from localllm.gguf.reader import GGUFFile
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
 from localllm.model.finite import FETCH, is_finite
+from localllm.model.forward import record_norm
 from localllm.model.memory import check_beside
 from localllm.model.nextn.layer import Nextn
-from localllm.model.nextn.record import record_body, record_head, record_norm
+from localllm.model.nextn.record import record_body, record_head
 from localllm.model.plans import PHASES, phase_of
 from localllm.model.sequences import Sequences
 from localllm.model.states.state import StateOptions
@@ -82,7 +83,7 @@ class Predictor:
             int(array.ctypes.data) for array in (self._step, self._hidden, self._rows[3], self._kept)
         )
         if part == "norm":
-            return record_norm(self._nextn, phase, step, hidden)
+            return record_norm(self._nextn.config, self._nextn.trunk_norm, phase, step, hidden)
         if part == "head":
             return record_head(self._nextn, step, hidden, out_rows)
         return record_body(self._nextn, phase, step, self._sequences.states, hidden, self.n_ctx, kept)

@@ -18,15 +18,6 @@ from localllm.model.stacks.plain import record_layer
 from localllm.runtime.plan import Place, Plan
 
 
-def record_norm(nextn: Nextn, n_rows: int, step: int, hidden: int) -> Plan:
-    """What the model's hidden states go through, in place; float32 [n_rows, n_embd] at address `hidden`."""
-    plan = Plan(f"output norm of {n_rows}")
-    r = Recorder(plan, nextn.config, n_rows, step)
-    if nextn.trunk_norm:
-        r.norm("output_norm", hidden, nextn.trunk_norm, hidden, nextn.config.n_embd)
-    return plan
-
-
 def record_body(nextn: Nextn, n_rows: int, step: int, states: States, hidden: int, n_ctx: int, kept: int) -> Plan:
     """From tokens and the hidden states before them to the layer's own, in their place. The arguments are those of
     `forward.record_body`."""
