@@ -28,6 +28,8 @@ QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 CODE, ARENA, SCRATCH = 0x400000, 0x10000000, 0x80000000
 """Guest addresses."""
 _PAGE = 4096
+_ADDRESSES = ("tokens", "positions", "seqs", "out_rows", "logits", "runs", "order")
+"""Fields of a step block."""
 
 
 def compiled(target: str, keys: list[Key]) -> dict[Key, bytes]:
@@ -178,9 +180,11 @@ class Emulator:
         copy = self.buffer(array.shape, array.dtype, 0)
         copy[...] = array
         if array.dtype == Step.dtype:
-            for name in Step.dtype.names:
-                if self._has(int(array[name][0])):
-                    copy[name] = int(array[name][0]) - self._base + ARENA
+            for name in _ADDRESSES:
+                if address := int(array[name][0]):
+                    if not self._has(address):  # the guest would end there, at an address of ours
+                        raise ValueError(f"{name} of a step block is not in the arena")
+                    copy[name] = address - self._base + ARENA
         return copy
 
     def _has(self, address: int) -> bool:

@@ -257,7 +257,7 @@ def step_of_runs(rows_of: list[list[int]], runs: list[dict[str, int]]) -> tuple[
     """A step block of runs, and the arrays to keep alive. rows_of: the numbers of each run's rows; runs: other fields
     of each (source, target, mark, mark_slot, ...)."""
     order = placed(np.array([row for rows in rows_of for row in rows], np.int32))
-    table = np.zeros(len(runs), Run.dtype)
+    table = buffer(len(runs), Run.dtype, 0)
     for i, fields in enumerate(runs):
         first = sum(len(rows) for rows in rows_of[:i])
         for name, value in ({"mark_slot": -1, "first": first, "count": len(rows_of[i])} | fields).items():
