@@ -20,7 +20,10 @@ from pathlib import Path
 from tests.kernels import guarded, guarded_files, guarded_models, guarded_sweep, harness
 
 PARTS = ("kernels", "sweep", "models", "files")
-_NOT = ("test_objects", "test_targets", "test_aarch64", "test_table", "test_guarded", "test_rounding_grids")
+_NOT = (
+    *("test_objects", "test_targets", "test_aarch64", "test_emulated"),
+    *("test_table", "test_guarded", "test_rounding_grids"),
+)
 """Tests of this folder that call no kernel, or none that the harness lays out."""
 
 

@@ -176,17 +176,22 @@ _PARAMS = {
 }  # fmt: skip
 
 
+FEW = "LOCALLLM_TEST_FEW"
+"""A variable of the environment: set where few of the kernels are needed. Those of a module are loaded together then,
+when the first is; as a rule all are: on a cold cache two processes compile them."""
+
+
 @cache
-def _loaded() -> dict[Key, int] | LocalllmError:
+def _loaded(module: str) -> dict[Key, int] | LocalllmError:
     try:
-        return objects.load(KEYS)
+        return objects.load([key for key in KEYS if module in ("", key.module)])
     except LocalllmError as error:
         return error
 
 
-def addresses() -> dict[Key, int]:
-    """All kernels, loaded together: on a cold cache two processes compile. What fails is not tried again a test."""
-    loaded = _loaded()
+def addresses(module: str = "") -> dict[Key, int]:
+    """All kernels, or those of a module. What fails is not tried again a test."""
+    loaded = _loaded(module)
     if isinstance(loaded, LocalllmError):
         raise loaded
     return loaded
@@ -295,7 +300,8 @@ def run(name: str, *arguments: str | int, **fields: int | np.ndarray) -> None:
     module, factory = name.split(".")
     params = block(params_of(name), **fields)
     team().scratch.fill(0xFF)
-    team().call(addresses()[Key(module, factory, arguments)], params)
+    found = addresses(module if FEW in os.environ else "")
+    team().call(found[Key(module, factory, arguments)], params)
 
 
 def elf_symbols(code: bytes) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ import pytest
 
 from localllm.kernels.simd.targets import current
 from localllm.runtime.arrays import SLACK
+from tests.at_length import one_of
 from tests.kernels import guard, guarded, harness
 from tests.kernels.test_targets import outermost
 
@@ -68,7 +69,7 @@ def run(part: str, target: str, side: str, *more: str) -> str:
 
 @outermost
 @pytest.mark.slow
-@pytest.mark.parametrize("target", harness.runnable_targets())
+@pytest.mark.parametrize("target", one_of(8, ((target,) for target in harness.runnable_targets())))
 def test_products_of_odd_shapes(target):
     """The rest of this folder runs so on the other targets in test_targets.py."""
     for side in guarded.SIDES:
@@ -79,7 +80,7 @@ def test_products_of_odd_shapes(target):
 
 @outermost
 @pytest.mark.slow
-@pytest.mark.parametrize("side", guarded.SIDES)
+@pytest.mark.parametrize("side", one_of(2, ((side,) for side in guarded.SIDES)))
 def test_models(side):
     counts = json.loads(run("models", current().name, side, "--every", "23").splitlines()[-1])
     assert counts["models"] > 40

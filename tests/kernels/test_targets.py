@@ -1,5 +1,5 @@
-"""All lowerings: the whole folder again for each other target, between guard pages; the same bits, and no register that
-a target lacks."""
+"""All lowerings: products and attention for each other target, too, between guard pages, at length the whole folder;
+the same bits, and no register that a target lacks."""
 
 import hashlib
 import json
@@ -28,28 +28,43 @@ _LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs",
 _PRODUCTS = [
     k for k in harness.KEYS if k.module in ("matvec", "matmul") and not _FORMATS & set(k.arguments) - _LOOKED_AT
 ]
-_EACH: dict[object, objects.Key] = {(k.module, k.factory): k for k in harness.KEYS}
-KEYS = list((_EACH | {k: k for k in _PRODUCTS}).values())
-"""Kernels whose registers are checked: one of each factory, and products of formats that differ in kind."""
+_EACH = list({(k.module, k.factory): k for k in harness.KEYS if k not in _PRODUCTS}.values())
+LOOKED_AT = {"products": _PRODUCTS, "others": _EACH}
+"""Kernels whose registers are checked: products of formats that differ in kind, and one of each other factory."""
 
 FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
+
+
+OPERATIONS = ("tests/kernels/test_vocabulary.py", "tests/kernels/test_products.py")
+MOST = (*OPERATIONS, "tests/kernels/test_attention.py")
+"""Where targets differ: other kernels are made of the same operations."""
+
+
+def between_pages(target: str, *what: str, **environment: str) -> None:
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.kernels.guarded")
+    environment |= {NESTED: "1", guarded.SIDE: "end"}
+    done = harness.python(target, "-m", "pytest", "-q", "-x", *plugins, *what, **environment)
+    assert done.returncode == 0, f"LOCALLLM_TARGET={target}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
 
 
 @outermost
 @pytest.mark.slow
 @pytest.mark.parametrize("target", OTHERS)
-def test_all_of_this_folder_on(target):
+def test_products_and_attention_on(target):
     # avxvnni differs from avx2 in its dot products alone.
-    files = ["tests/kernels/test_vocabulary.py", "tests/kernels/test_products.py"]
-    what = files if target == "avxvnni" else ["tests/kernels"]
-    plugins = ("-p", "no:cacheprovider", "-p", "tests.kernels.guarded")
-    environment = {NESTED: "1", guarded.SIDE: "end"}
-    done = harness.python(target, "-m", "pytest", "-q", "-x", *plugins, *what, **environment)
-    assert done.returncode == 0, f"LOCALLLM_TARGET={target}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
+    between_pages(target, *(OPERATIONS if target == "avxvnni" else MOST), **{harness.FEW: "1"})
 
 
-def hashes(target: str) -> dict[str, str]:
-    done = harness.python(target, "-m", "tests.kernels.bits")
+@outermost
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("target", OTHERS)
+def test_all_of_this_folder_on(target):
+    between_pages(target, "tests/kernels")
+
+
+def hashes(target: str, *wanted: str) -> dict[str, str]:
+    done = harness.python(target, "-m", "tests.kernels.bits", *wanted, **{harness.FEW: "1"} if wanted else {})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -67,10 +82,11 @@ def test_targets_with_fma_give_the_same_bits():
 @pytest.mark.slow
 @pytest.mark.skipif(len(harness.runnable_targets()) < 2, reason="one target")
 def test_generic_gives_the_same_bits_where_no_fma_is_meant():
-    best, generic = hashes(harness.runnable_targets()[0]), hashes("generic")
-    exact = [name for name in best if name.split()[0] in ("embed", "quantize", "rope")]
-    assert len(exact) > 15
-    assert {n: generic[n] for n in exact} == {n: best[n] for n in exact}
+    best, generic = (
+        hashes(target, "embed", "quantize", "rope") for target in (harness.runnable_targets()[0], "generic")
+    )
+    assert len(best) > 15
+    assert generic == best
 
 
 def registers(target: str, keys: list[objects.Key]) -> str:
@@ -81,18 +97,22 @@ def registers(target: str, keys: list[objects.Key]) -> str:
 
 @outermost
 @pytest.mark.slow
+@pytest.mark.parametrize("which", ["products", pytest.param("others", marks=pytest.mark.long)])
 @pytest.mark.parametrize("target", [t for t in harness.runnable_targets() if t in FORBIDDEN])
-def test_no_register_that_the_target_lacks(target, request):
+def test_no_register_that_the_target_lacks(target, which, request):
     """What was found is kept by a digest of the kernels' paths in the cache: compiling again takes long."""
-    program = "from tests.kernels.harness import KEYS, objects; print(*map(objects.path, KEYS))"
+    keys = LOOKED_AT[which]
+    program = (
+        f"from tests.kernels.test_targets import LOOKED_AT, objects; print(*map(objects.path, LOOKED_AT[{which!r}]))"
+    )
     digest = hashlib.sha256(harness.python(target, "-c", program).stdout.encode()).hexdigest()
     known = Path(request.config.cache.mkdir("localllm-registers")) / digest
     if not known.exists():
         with ThreadPoolExecutor(2) as pool:
-            halves = pool.map(lambda keys: registers(target, keys), (KEYS[::2], KEYS[1::2]))
+            halves = pool.map(lambda keys: registers(target, keys), (keys[::2], keys[1::2]))
             known.write_text("".join(halves))
     lines = [line.split() for line in known.read_text().splitlines()]
-    assert {key for key, *_ in lines} == {str(key) for key in KEYS}
+    assert {key for key, *_ in lines} == {str(key) for key in keys}
     assert [key for key, *used in lines if FORBIDDEN[target] & set(used)] == []
     assert {"generic": "xmm"}.get(target, "ymm") in lines[0]  # the look itself works
 

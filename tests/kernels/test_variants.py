@@ -26,7 +26,7 @@ def in_variant(monkeypatch):
 
     def use(key, variant):
         other = objects.load([variants.with_variant(key, variant)])
-        monkeypatch.setattr(harness, "addresses", lambda: found | {key: next(iter(other.values()))})
+        monkeypatch.setattr(harness, "addresses", lambda *_: found | {key: next(iter(other.values()))})
 
     return use
 

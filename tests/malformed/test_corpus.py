@@ -17,8 +17,19 @@ CLASSES_OF_OTHERS = {50, 51}
 """A file that is cut or replaced while it is mapped: tests/model and tests/gguf do that."""
 
 
+def sets() -> list:
+    """Of each class two cases; all others are long."""
+    counts: Counter[int] = Counter()
+    out = []
+    for case in CASES:
+        is_few = not case.classes or any(counts[number] < 2 for number in case.classes)
+        counts.update(case.classes)
+        out.append(pytest.param(case, id=case.name, marks=[] if is_few else [pytest.mark.long]))
+    return out
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sets())
 def test_malformed_file(case: Case, tmp_path) -> None:
     path = case.write(tmp_path)
     problems = [problem_of(case, door, path, run(door, path, seconds=seconds_of(case))) for door in DOORS]
