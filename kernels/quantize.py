@@ -4,6 +4,10 @@
 Rounding is to nearest even; a group's scale is its greatest magnitude / 127 (as llama.cpp's Q8_0, without rounding the
 scale to 16 bits). Where an element is no finite number, neither is the scale: all products of the row with a matrix are
 then no finite numbers, whatever the codes are.
+
+Centred, codes and sums are of what elements differ from the middle of their 32 neighbours, the mean of the least and
+the greatest. Most groups have an element far from zero on one side alone: differences are nearly half as large then,
+and so is a step of the codes.
 """
 
 from .simd import (
@@ -14,6 +18,7 @@ from .simd import (
     cast,
     f32,
     f32x16,
+    hmax,
     hsum,
     i8x16,
     i16,
@@ -24,13 +29,14 @@ from .simd import (
     lane,
     load,
     maximum,
+    minimum,
     shuffle,
     splat,
     store,
 )
-from .thread import claim
+from .thread import Thread, claim
 
-Params = Struct("Quantize", ("n_rows_at", "k", "x", "stride", "q", "d", "s", "p"))
+Params = Struct("Quantize", ("n_rows_at", "k", "x", "stride", "q", "d", "s", "p", "middles"))
 """x: f32 rows of k elements, `stride` bytes apart; n_rows_at: address of their number (int64).
 
 rows(group): q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32 [k / 32], d * sum; group 256: int16
@@ -39,7 +45,12 @@ rows(group): q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32
 tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32][16] sums (group
 256: [k / 16][16]); p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past
 n_rows are zeros.
+
+middles: f32 [n_rows][k / MIDDLE], of both, where they are "centred".
 """
+
+MIDDLE = 32
+"""Elements that share a middle."""
 
 _MAGIC = 12582912.0
 _MAGIC_BITS = 0x4B400000
@@ -80,8 +91,25 @@ def inverse_of(d):
     return f32(0.0)
 
 
-def rows(group: int):
-    """Quantize rows; threads claim a few groups of one."""
+def middle(a, b):
+    """Of 32 elements, two vectors of 16."""
+    most, least = hmax(maximum(a, b)), hmax(splat(f32x16, 0.0) - minimum(a, b))
+    return f32(f32(most * f32(0.5)) - f32(least * f32(0.5)))
+
+
+def centred(x, n, out, middles):
+    """n elements less their middles, and these; where an element is no finite number, neither is its difference."""
+    for i in range(0, n, MIDDLE):
+        a, b = load(f32x16, x + 4 * i), load(f32x16, x + 4 * i + 64)
+        m = middle(a, b)
+        store(middles + i // MIDDLE * 4, m)
+        store(out + 4 * i, a - splat(f32x16, m))
+        store(out + 4 * i + 64, b - splat(f32x16, m))
+
+
+def rows(group: int, how: str = "plain"):
+    """Quantize rows; threads claim a few groups of one. how: "plain" or "centred"."""
+    is_centred = how == "centred"
 
     def kernel(params, thread):
         p = Params(params)
@@ -93,7 +121,11 @@ def rows(group: int):
             row, first = unit // pieces, unit % pieces * STEP
             x, q = p.x + row * p.stride, p.q + row * ((p.k + 63) // 64 * 64)
             for g in range(first, min(first + STEP, n)):
-                one_group(x + 4 * group * g, q + group * g, p.d + 4 * (row * n + g), p.s + group_sums * (row * n + g))
+                at = x + 4 * group * g
+                if is_centred:
+                    centred(at, group, Thread(thread).scratch, p.middles + (row * n + g) * (group // MIDDLE * 4))
+                    at = Thread(thread).scratch
+                one_group(at, q + group * g, p.d + 4 * (row * n + g), p.s + group_sums * (row * n + g))
             unit = claim(thread, 1)
 
     STEP = 1024 // group
@@ -117,8 +149,9 @@ def rows(group: int):
     return kernel
 
 
-def tiles(group: int):
-    """Pack tiles of 16 rows; threads claim pieces of a tile."""
+def tiles(group: int, how: str = "plain"):
+    """Pack tiles of 16 rows; threads claim pieces of a tile. how: "plain" or "centred"."""
+    is_centred = how == "centred"
     sums_of = 32 if group == 32 else 16
 
     def kernel(params, thread):
@@ -131,12 +164,12 @@ def tiles(group: int):
             tile, first = unit // pieces, unit % pieces * STEP
             for row in range(16):
                 for g in range(first, min(first + STEP, n_groups)):
-                    lane_group(p, tile, row, g, n_rows)
+                    lane_group(p, tile, row, g, n_rows, Thread(thread).scratch)
             unit = claim(thread, 1)
 
     STEP = 512 // group
 
-    def lane_group(p, tile, row, g, n_rows):
+    def lane_group(p, tile, row, g, n_rows, differences):
         """One row's group: its codes four by four, 64 bytes apart."""
         q = p.q + (tile * p.k + g * group) * 16 + row * 4
         d_at = p.d + ((tile * (p.k // group) + g) * 16 + row) * 4
@@ -154,6 +187,9 @@ def tiles(group: int):
                     store(p.p + ((tile * (p.k // 64) + g * (group // 64) + i) * 16 + row) * 4, i32(0))
             return
         x = p.x + (tile * 16 + row) * p.stride + 4 * group * g
+        if is_centred:
+            centred(x, group, differences, p.middles + ((tile * 16 + row) * (p.k // group) + g) * (group // MIDDLE * 4))
+            x = differences
         d = f32(greatest(x, group) / f32(127.0))
         inverse = inverse_of(d)
         store(d_at, d)

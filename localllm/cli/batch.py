@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     "ADDRESS, write it last.",
 )
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="With --ray: workers. [default: one a machine]")
-@options("ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full", "cache", "cache_dir", "cache_size")
+@options(
+    "ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full", "precision", "cache", "cache_dir",
+    "cache_size",
+)  # fmt: skip
 def command(
     source: str, target: str, model: str | None, parallel: int, address: str | None, workers: int | None, **given: Any
 ) -> int:  # fmt: skip
@@ -100,7 +103,7 @@ def _models(model: str | None, parallel: int, given: dict[str, Any], n_threads: 
     engine = EngineOptions(
         given["ctx_size"], parallel, given["batch_size"], cache_folder=folder, cache_disk=given["cache_size"]
     )
-    settings = ModelSettings(engine, n_threads, given["kv_type"], given["swa_full"])
+    settings = ModelSettings(engine, n_threads, given["kv_type"], given["swa_full"], precision=given["precision"])
     library = Library(named_models(model, ()), store=model is None, any_name=model is not None)
     if not library.files():
         raise UsageError("there is no model: name one, or fetch one (`localllm pull`)")

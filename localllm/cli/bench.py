@@ -62,7 +62,7 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("-d", "--n-depth", type=Numbers(0), default="0", show_default=True, help="Tokens before the test.")
 @click.option("-b", "--batch-size", type=Numbers(1, 512), default="512", show_default=True, help="Maximum batch size.")
 @click.option("-t", "--threads", type=Numbers(1, 512), envvar="LOCALLLM_THREADS", help=_THREADS)
-@options("memory_check", "swa_full", "kv_type")
+@options("memory_check", "swa_full", "kv_type", "precision")
 @click.option("-r", "--repetitions", type=click.IntRange(1), default=5, show_default=True, help="Runs of each test.")
 @click.option("-o", "--output", type=click.Choice(list(WRITERS)), default="md", show_default=True)
 @click.option("--no-warmup", is_flag=True, help="Skip the warm-up run before each test.")
@@ -125,6 +125,7 @@ class Wish:
     threads: tuple[int, ...] | None
     swa_full: bool
     kv_type: str
+    precision: str
     repetitions: int
     output: str
     no_warmup: bool
@@ -143,7 +144,8 @@ class Wish:
         return self.threads[0] if self.threads else None
 
     def load(self, n_threads: int | None = None) -> Model:
-        return load_model(self.name, n_threads=n_threads, swa_full=self.swa_full, kv_type=self.kv_type)
+        how = {"swa_full": self.swa_full, "kv_type": self.kv_type, "precision": self.precision}
+        return load_model(self.name, n_threads=n_threads, **how)  # type: ignore[arg-type]
 
     def single(self, what: str) -> None:
         """Refuse several values."""
@@ -299,7 +301,7 @@ def _profile(wish: Wish) -> None:
     from localllm.tools import profile
 
     n_rows = min(512, max(1, wish.n_prompt[0]))
-    with load_model(wish.name, n_threads=wish.one_thread_count, kv_type=wish.kv_type) as model:
+    with wish.load(wish.one_thread_count) as model:
         rows = profile.profile(model, n_rows, wish.repetitions, wish.n_depth[0])
     if wish.output == "md":
         for line in profile.markdown(rows):
@@ -310,8 +312,8 @@ def _profile(wish: Wish) -> None:
 
 def _against(wish: Wish) -> None:
     """Medians of both sides, and the median of the ratios pair by pair."""
-    if wish.swa_full or wish.kv_type != "f16":
-        raise UsageError("--against compares defaults: it cannot be used with --swa-full or --kv-type")
+    if wish.swa_full or wish.kv_type != "f16" or wish.precision != "normal":
+        raise UsageError("--against compares defaults: it cannot be used with --swa-full, --kv-type or --precision")
     wish.single("--against compares")
     from localllm.tools import against, peers
 
@@ -373,15 +375,15 @@ class Mode(NamedTuple):
     uses: str
 
 
-_TESTS = "n_prompt n_gen n_depth batch_size threads swa_full kv_type repetitions output"
+_TESTS = "n_prompt n_gen n_depth batch_size threads swa_full kv_type precision repetitions output"
 MODES = {
     "card": Mode(_card, f"{_TESTS} no_warmup"),
     "plot": Mode(_plot, _TESTS),
-    "tune": Mode(_tune, "threads swa_full kv_type output forget"),
+    "tune": Mode(_tune, "threads swa_full kv_type precision output forget"),
     "formats": Mode(_formats, "threads repetitions output"),
-    "profile": Mode(_profile, "n_prompt n_depth threads kv_type repetitions output"),
-    "against": Mode(_against, "n_prompt n_gen n_depth threads repetitions output swa_full kv_type"),
-    "draft": Mode(_draft, "n_gen threads kv_type swa_full repetitions output"),
+    "profile": Mode(_profile, "n_prompt n_depth threads kv_type precision repetitions output"),
+    "against": Mode(_against, "n_prompt n_gen n_depth threads repetitions output swa_full kv_type precision"),
+    "draft": Mode(_draft, "n_gen threads kv_type swa_full precision repetitions output"),
     "": Mode(_tests, f"{_TESTS} no_warmup limits"),
 }
 """Option that chooses what is measured -> how it is done; without one, llama-bench's tests."""

@@ -84,7 +84,7 @@ class _Loader:
     def load(self, name: str | None) -> Model:
         s = self._settings
         template = s.chat_template if self._first in (None, name) else None
-        model = load_model(name, s.n_ctx, s.n_threads, s.swa_full, s.kv_type, template)
+        model = load_model(name, s.n_ctx, s.n_threads, s.swa_full, s.kv_type, template, s.precision)
         self._first = self._first or model.path
         return model
 

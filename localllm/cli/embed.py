@@ -20,10 +20,10 @@ from localllm.errors import UsageError
 )  # fmt: skip
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Rows of length 1.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
-@options("ctx_size", "memory_check", "threads", "kv_type")
+@options("ctx_size", "memory_check", "threads", "kv_type", "precision")
 def command(
     model: str, texts: tuple[str, ...], query: str | None, pooling: str | None, normalize: bool, output: str,
-    ctx_size: int | None, threads: int | None, kv_type: str,
+    ctx_size: int | None, threads: int | None, kv_type: str, precision: str,
 ) -> None:  # fmt: skip
     """Print a line of numbers for each TEXT, or each line of standard input; with --query a score for each.
 
@@ -32,7 +32,7 @@ def command(
     if query is not None and pooling is not None:
         raise UsageError("--query ranks: --pooling cannot be used with it")
     wanted = list(texts) or all_of_stdin().splitlines()
-    with load_model(model, ctx_size, threads, kv_type=kv_type) as loaded:
+    with load_model(model, ctx_size, threads, kv_type=kv_type, precision=precision) as loaded:
         if query is None:
             rows = loaded.embed(wanted, pooling, normalize).tolist()
         else:

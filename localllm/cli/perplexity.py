@@ -37,10 +37,10 @@ DEFAULT_N_CTX = 512
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What is printed."
 )
-@options("threads", "kv_type")
+@options("threads", "kv_type", "precision")
 def command(
     model: str, text: str | None, ctx_size: int | None, chunks: int | None, ppl_stride: int, logits: str | None,
-    kl_divergence: bool, output: str, threads: int | None, kv_type: str,
+    kl_divergence: bool, output: str, threads: int | None, kv_type: str, precision: str,
 ) -> None:  # fmt: skip
     """Measure the perplexity of a text under MODEL, the path of a GGUF file or a name of `localllm list`.
 
@@ -51,7 +51,7 @@ def command(
     localllm perplexity q4.gguf --kl-divergence --kl-divergence-base base.kld
     """
     _check(text, ctx_size, ppl_stride, logits, kl_divergence)
-    with load_model(model, n_threads=threads, kv_type=kv_type) as loaded:
+    with load_model(model, n_threads=threads, kv_type=kv_type, precision=precision) as loaded:
         if kl_divergence:
             assert logits
             _compare(loaded, logits, chunks, output)

@@ -115,8 +115,9 @@ def _asker(name: str | None, manner: Manner, wanted: bool) -> Iterator[Asker]:
     """The model, loaded while the block runs."""
     settings = manner.settings
     loaded = load_model(
-        name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type, settings.chat_template
-    )
+        name, settings.n_ctx, settings.n_threads, settings.swa_full, settings.kv_type, settings.chat_template,
+        settings.precision,
+    )  # fmt: skip
     try:
         if loaded.template.is_fallback and not manner.raw:
             note(f"{loaded.template.advice} --raw continues the prompt as it is.")

@@ -49,7 +49,16 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 _SECTIONS = {
     "Models": ("chat_template", "models_dir", "alias", "only", "keep_alive", "embedding", "pooling"),
-    "Memory and speed": ("ctx_size", "memory_check", "parallel", "threads", "batch_size", "kv_type", "swa_full"),
+    "Memory and speed": (
+        "ctx_size",
+        "memory_check",
+        "parallel",
+        "threads",
+        "batch_size",
+        "kv_type",
+        "swa_full",
+        "precision",
+    ),
     "Prompt cache": ("cache", "cache_dir", "cache_size", "cache_ram"),
     "Access": ("api_key", "api_key_file", "without_key", "allowed_host", "allowed_origin"),
     "Limits": ("max_queue", "timeout", "drain", "max_body", "max_connections"),
@@ -78,7 +87,7 @@ _VARIABLES = "Options may be set by variables, too: LOCALLLM_PORT=8000 for --por
 @_option("--models-dir", metavar="FOLDER", help="Serve the models of this folder, and of the folders in it, by name.")
 @_option("-a", "--alias", metavar="NAME", multiple=True, help="Name of MODEL for clients; more than one may be given.")
 @_option("--only", is_flag=True, help="Serve MODEL alone, whatever name clients ask for.")
-@options("ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full")
+@options("ctx_size", "memory_check", "threads", "batch_size", "kv_type", "swa_full", "precision")
 @_option(
     "-np",
     "--parallel",
@@ -183,7 +192,9 @@ def _models(given: Mapping[str, Any]) -> tuple[Models, str | None]:
         given["ctx_size"], given["parallel"], given["batch_size"], given["max_queue"],
         given["cache_ram"], cache_folder(given["cache_dir"]) if given["cache"] else None, given["cache_size"],
     )  # fmt: skip
-    settings = ModelSettings(engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"])
+    settings = ModelSettings(
+        engine, given["threads"], given["kv_type"], given["swa_full"], given["embedding"], precision=given["precision"]
+    )
     named = named_models(given["model"], _parts(given["alias"]))
     if given["chat_template"] and not named:
         raise UsageError("--chat-template is that of MODEL, and none is given")

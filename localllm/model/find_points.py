@@ -10,7 +10,7 @@ from localllm.runtime.plan import Operation, Plan, Value
 
 _DENSE = {("matvec", "rows"), ("matvec_fours", "rows"), ("matmul", "tiles")}
 _HEADS = {("heads", "rows"), ("heads", "tiles")}
-_GATHER = Key("heads", "gather")
+_GATHER, _MIDDLES = Key("heads", "gather"), Key("middles", "first")
 _NAMES = {"output_norm": "result_norm", "output rows": "result_norm"}
 """llama.cpp's names for what ours call otherwise."""
 
@@ -107,7 +107,7 @@ class _Finder:
             return
         ends = [self._scaled(j) for j in pieces]
         outs = [self.operations[j].values["out"] for j in ends]
-        if all(out != 0 for out in outs) and all(self.operations[j].values["add"] == 0 for j in ends):
+        if all(out != 0 for out in outs) and all(self._added(j)[0] == 0 for j in ends):
             views = [plain_view(out, self.operations[j].shape[-1]) for out, j in zip(outs, ends, strict=True)]
             yield Rows(f"{name}.output", views, max(self._after(j) for j in ends), self.rows)
 
@@ -125,23 +125,34 @@ class _Finder:
 
     def _output(self, name: str, i: int, end: int, n: int) -> Iterator[Point]:
         """What number `end` stores: alone, or added to something."""
-        o = self.operations[end]
-        out, add = o.values["out"], o.values["add"]
+        out, (add, first) = self.operations[end].values["out"], self._added(end)
         if out == 0:
             return
         view, at = plain_view(out, n), self._after(end)
         if add == 0:
             yield Rows(name, [view], at, self.rows)
-        elif self._is_alone(end, add):
-            yield Added(name, view, plain_view(add, n), self._before(end), at, self.rows)
+        elif self._is_alone({first, end}, add):
+            yield Added(name, view, plain_view(add, n), self._before(first), at, self.rows)
 
-    def _is_alone(self, i: int, memory: Value) -> bool:
-        """Nothing in the stage has to do with this memory, but that number i adds it."""
+    def _added(self, i: int) -> tuple[Value, int]:
+        """What number i adds, and the operation that begins: with high precision it adds what middles bring, to which
+        all else was added before."""
+        o = self.operations[i]
+        out, at = address_key(o.values["out"]), self._before(i)
+        stages = range(self._before(self._before(at - 1) - 1) if at > 1 else 0, at)
+        j = self._find(
+            stages,
+            lambda m: m.key == _MIDDLES and m.name.startswith(o.name) and address_key(m.values["out"]) == out,
+        )
+        return (o.values["add"], i) if j is None else (self.operations[j].values["add"], j)
+
+    def _is_alone(self, of: set[int], memory: Value) -> bool:
+        """Nothing in the stages of these operations has to do with this memory, but that they add to it."""
         key = address_key(memory)
         own = {"out", "add"}
         return all(
-            address_key(v) != key or (j == i and field in own)
-            for j in range(self._before(i), self._after(i))
+            address_key(v) != key or (j in of and field in own)
+            for j in range(self._before(min(of)), self._after(max(of)))
             for field, v in self.operations[j].values.items()
         )
 

@@ -30,7 +30,7 @@ def record_body(
     the context's length, by which some models scale RoPE; kept: address of a float32 a row, where NaN is left for rows
     that states must not keep."""
     plan = Plan(f"body of {n_rows}")
-    r = Recorder(plan, network.config, n_rows, step, states, kept)
+    r = Recorder(plan, network.config, n_rows, step, states, kept, network.sums)
     _embed(r, network, hidden)
     ropes = network.ropes(n_ctx)
     tables = _rope_tables(r, ropes)
@@ -70,7 +70,7 @@ def record_head(network: Network, n_rows: int, step: int, hidden: int, out_rows:
     assert network.output
     plan = Plan(f"head of {n_rows}")
     c = network.config
-    r = Recorder(plan, c, n_rows, step)
+    r = Recorder(plan, c, n_rows, step, sums=network.sums)
     r.rows_at = step + Step.offset("n_out")
     normed = r.floats("output_norm", c.n_embd)
     if network.output_norm:
@@ -107,7 +107,7 @@ def record_norm(config: Config, norm: Norm | None, n_rows: int, step: int, hidde
 def record_projection(network: Network, part: Classifier | Dense, n_rows: int, step: int, x: int, out: int) -> Plan:
     """What follows the pooling: rows of x (float32 [n_out, n_embd], as many as the step says) to rows at `out`."""
     plan = Plan(f"{type(part).__name__} of {n_rows}")
-    r = Recorder(plan, network.config, n_rows, step)
+    r = Recorder(plan, network.config, n_rows, step, sums=network.sums)
     r.rows_at = step + Step.offset("n_out")
     part.record(r, x, out)
     return plan

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from localllm.gate import memory as gate
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES, Run
+from localllm.model.group_sums import GroupSums
 from localllm.model.network import Network, build
 from localllm.model.plans import MAX_ROWS, PHASES, Addresses, n_projected, phases_of, planned, record
 from localllm.model.sequences import Sequences
@@ -40,9 +41,9 @@ _SMALLER = {"Q8_0": 8.5, "Q6_K": 6.57, "Q5_K_M": 5.71, "Q4_K_M": 4.9, "Q3_K_M": 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes. weights: of the tensors that are used, mapped; cells: of all positions (keys and values, latent rows);
-    recurrent: states of a fixed size that sequences are in; checkpoints: the most that earlier copies of those may
-    take; scratch: what is computed with."""
+    """Bytes. weights: of the tensors that are used, mapped, and of their sums where there are some; cells: of all
+    positions (keys and values, latent rows); recurrent: states of a fixed size that sequences are in; checkpoints: the
+    most that earlier copies of those may take; scratch: what is computed with."""
 
     weights: int
     cells: int
@@ -82,7 +83,8 @@ class Estimate:
     def __init__(
         self, file: GGUFFile, network: Network, weights: int, options: StateOptions, n_batch: int, n_threads: int
     ) -> None:
-        self.file, self.network, self.weights = file, network, weights
+        self._sums = GroupSums(counted=True) if network.sums else None
+        self.file, self.network, self._read = file, replace(network, sums=self._sums), weights
         self._options, self._n_batch, self._n_threads = options, n_batch, n_threads
         self._needs: dict[int, MemoryNeed] = {}
 
@@ -92,8 +94,9 @@ class Estimate:
             sequences = self._sequences(n_ctx)
             recurrent = self._options.n_seq * sequences.slot_bytes
             checkpoints = sequences.n_bytes - sequences.cell_bytes - recurrent
-            scratch = self._scratch(n_ctx, sequences)
-            self._needs[n_ctx] = MemoryNeed(self.weights, sequences.cell_bytes, recurrent, checkpoints, scratch)
+            scratch = self._scratch(n_ctx, sequences)  # which asks for the sums
+            made = self._sums.n_bytes if self._sums else 0
+            self._needs[n_ctx] = MemoryNeed(self._read + made, sequences.cell_bytes, recurrent, checkpoints, scratch)
         return self._needs[n_ctx]
 
     def _rows(self, n_ctx: int) -> int:
@@ -121,7 +124,8 @@ class Estimate:
         if not 0 < self._n_batch <= PHASES[-1]:
             return math.inf
         beside = logits_bytes(self.network, self._options.n_seq) + self._n_threads * SCRATCH_BYTES
-        return self.weights + self._sequences(n_ctx).n_bytes + beside + _ENOUGH
+        read = self._read * (2 if self._sums else 1)  # sums of 2 bytes are less than what 32 weights take
+        return read + self._sequences(n_ctx).n_bytes + beside + _ENOUGH
 
     def largest(self, most: int, free: int) -> int:
         """The largest context of at most `most` tokens that takes no more than `free` bytes with all else, a multiple

@@ -13,6 +13,7 @@ from localllm.gguf.config import Config, Keys
 from localllm.gguf.reader import GGUFFile
 from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.model.blocks import Mixer
+from localllm.model.group_sums import GroupSums
 from localllm.model.layer import Layer, read_layer
 from localllm.model.layer_reader import LayerReader, read_norm
 from localllm.model.pooling import Pooling, read_pooling
@@ -50,6 +51,8 @@ class Network:
     """Of these, those whose logits become the least number, as llama.cpp's do."""
     ropes: Callable[[int], tuple[Rope | None, ...]]
     """Given a context's length: the RoPE of each layer's queries and keys, or None."""
+    sums: GroupSums | None = None
+    """With high precision: of the matrices."""
 
     @property
     def max_positions(self) -> int:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from localllm.gguf.config import Config
-from localllm.kernels import kept, matmul, matvec, mix, norm, quantize, rope, scale
+from localllm.kernels import kept, matmul, matvec, middles, mix, norm, quantize, rope, scale
 from localllm.kernels.formats import module
 from localllm.kernels.objects import Key
 from localllm.kernels.thread import Step
+from localllm.model.group_sums import GroupSums
 from localllm.model.rope import Rope
 from localllm.model.states.state import State
 from localllm.model.weights import Weight
@@ -50,13 +51,30 @@ class Norm:
 
 @dataclass(frozen=True)
 class Ready:
-    """Activations in the form that a kind of weights takes; see kernels.quantize. `bytes`: what a row of each takes."""
+    """Activations in the form that a kind of weights takes; see kernels.quantize. `bytes`: of a row of x to p."""
 
     x: Value
     d: Value = 0
     s: Value = 0
     p: Value = 0
     bytes: tuple[int, int, int, int] = (0, 0, 0, 0)
+    middles: Value = 0
+
+
+@dataclass(frozen=True)
+class _Product:
+    """out = x @ w (+ bias) (+ add); scaled: what follows. group: the number of x."""
+
+    linear: Linear
+    group: int
+    x: Value
+    out: Value
+    add: Value
+    scaled: Job | None = None
+
+    def ready(self, forms: Sequence[Mapping[str, Ready]]) -> Ready:
+        """x as the weights take it."""
+        return forms[self.group][kind_of(self.linear.w)]
 
 
 @dataclass(frozen=True)
@@ -83,9 +101,11 @@ class Recorder:
         step: int,
         states: Mapping[int, tuple[State, ...]] | None = None,
         kept: int = 0,
+        sums: GroupSums | None = None,
     ) -> None:
-        """states: of each block, by its id; see `states_of`. kept: where `check_kept` leaves what it finds."""
-        self._kept = kept
+        """states: of each block, by its id; see `states_of`. kept: where `check_kept` leaves what it finds. sums: of
+        the weights, where activations are taken as differences from their middles."""
+        self._kept, self._sums = kept, sums
         self.plan, self.n_rows, self.step, self.config = plan, n_rows, step, config
         self.rows_at: Value = step + Step.offset("n_rows")
         self._states = states or {}
@@ -156,24 +176,54 @@ class Recorder:
 
     def linears_of(self, groups: Sequence[tuple[Value, Sequence[Job]]]) -> None:
         """The same for several inputs x, each with its jobs."""
-        product, rows = self._matvec if self.n_rows <= MATVEC_MAX_ROWS else self._matmul, self.n_rows
+        is_few, products = self.n_rows <= MATVEC_MAX_ROWS, self._products(groups)
+        centred = [p for p in products if self._sums and kind_of(p.linear.w) != "float"]
+        first = [p for p in centred if p.out != 0]  # logits have no other place: middles are added to them
         with self.plan.stage():
-            forms = [self._ready([linear.w for linear, _, _ in jobs], x, rows) for x, jobs in groups]
-        unscaled: list[tuple[Linear, Value, Value, Value]] = []
-        with self.plan.stage():
-            for ready, (linear, out, add) in (
-                (ready, job) for ready, (_, jobs) in zip(forms, groups, strict=True) for job in jobs
-            ):
-                if linear.scale is None:
-                    product(linear, ready[kind_of(linear.w)], out, add)
-                    continue
-                y = out if add == 0 else self.floats("unscaled", linear.w.n)
-                product(Linear(linear.w), ready[kind_of(linear.w)], y, 0)
-                unscaled.append((linear, y, out, add))
-        if unscaled:
+            forms = [
+                self._ready([linear.w for linear, _, _ in jobs], x, self.n_rows, centred=bool(centred))
+                for x, jobs in groups
+            ]
+            if is_few:  # they take what they need of x: a stage would cost more
+                self._middles("first", [(p, 0) for p in first])
+        if first and not is_few:
             with self.plan.stage():
-                for job in unscaled:
-                    self._scale(*job)
+                self._middles("first", [(p, p.ready(forms).middles) for p in first])
+        with self.plan.stage():
+            for p in products:
+                multiply = self._matvec if is_few else self._matmul
+                multiply(p.linear, p.ready(forms), p.out, p.out if p in first else p.add)
+        if len(centred) > len(first):
+            with self.plan.stage():
+                self._middles("last", [(p, p.ready(forms).middles) for p in centred if p not in first])
+        if any(p.scaled for p in products):
+            with self.plan.stage():
+                for p in products:
+                    if p.scaled:
+                        self._scale(p.out, *p.scaled)
+
+    def _products(self, groups: Sequence[tuple[Value, Sequence[Job]]]) -> list[_Product]:
+        """Those of the jobs; of one with a scale, the product before it is scaled."""
+        found = []
+        for group, (x, jobs) in enumerate(groups):
+            for linear, out, add in jobs:
+                if linear.scale is None:
+                    found.append(_Product(linear, group, x, out, add))
+                else:
+                    y = out if add == 0 else self.floats("unscaled", linear.w.n)
+                    found.append(_Product(Linear(linear.w), group, x, y, 0, (linear, out, add)))
+        return found
+
+    def _middles(self, how: str, products: Sequence[tuple[_Product, Value]]) -> None:
+        """What the middles of activations bring to products, which are at hand, or 0: they are taken from x."""
+        for p, middles_ in products:
+            w = p.linear.w
+            assert self._sums
+            self.plan.op(
+                f"{w.name} of middles", Key("middles", how), middles.Params, (self.n_rows, w.n),
+                n_rows_at=self.rows_at, n=w.n, k=w.k, x=p.x, middles=middles_, sums=self._sums.address(w),
+                add=p.add, out=p.out, step=self.step,
+            )  # fmt: skip
 
     def prepare(
         self, weights: list[Weight], x: Value, rows: int | None = None, length: int = 0, many: bool | None = None
@@ -184,14 +234,20 @@ class Recorder:
             return self._ready(weights, x, rows or self.n_rows, length, many)
 
     def _ready(
-        self, weights: list[Weight], x: Value, rows: int, length: int = 0, many: bool | None = None
+        self,
+        weights: list[Weight],
+        x: Value,
+        rows: int,
+        length: int = 0,
+        many: bool | None = None,
+        centred: bool = False,
     ) -> dict[str, Ready]:
-        """See `prepare`; in the stage that is open."""
+        """See `prepare`; in the stage that is open. centred: codes are of differences from middles."""
         k, many = length or weights[0].k, rows > MATVEC_MAX_ROWS if many is None else many
         kinds = dict.fromkeys(kind_of(w) for w in weights)
-        return {kind: self._prepare(kind, x, k, rows, many) for kind in kinds}
+        return {kind: self._prepare(kind, x, k, rows, many, centred) for kind in kinds}
 
-    def _prepare(self, kind: str, x: Value, k: int, max_rows: int, many: bool) -> Ready:
+    def _prepare(self, kind: str, x: Value, k: int, max_rows: int, many: bool, centred: bool) -> Ready:
         if kind == "float":
             return Ready(x, bytes=(k * F32, 0, 0, 0))
         group = _GROUP_OF_KIND[kind]
@@ -200,17 +256,18 @@ class Recorder:
         d = self.plan.buffer("x scales", rows * k // group * F32)
         s = self.plan.buffer("x sums", rows * k // 16 * F32)
         p: Value = self.plan.buffer("x sums in pairs", rows * k // 32 * F32) if many else 0
-        key = Key("quantize", "tiles" if many else "rows", (group,))
+        middles_: Value = self.plan.buffer("middles", max_rows * k // quantize.MIDDLE * F32) if centred else 0
+        key = Key("quantize", "tiles" if many else "rows", (group, "centred") if centred else (group,))
         self.plan.op(
             str(key), key, quantize.Params, (max_rows, k),
-            n_rows_at=self.rows_at, k=k, x=x, stride=k * F32, q=q, d=d, s=s, p=p,
+            n_rows_at=self.rows_at, k=k, x=x, stride=k * F32, q=q, d=d, s=s, p=p, middles=middles_,
         )  # fmt: skip
         # What a row takes, of the tiles of 16 that it lies in (many), or of its own.
         if many:
             of_s, of_p = (k // 32 * 4, k // 32 * 4) if group == 32 else (k // 16 * 4, k // 64 * 4)
-            return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p))
+            return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p), middles_)
         of_s = k // 32 * 4 if group == 32 else k // 16 * 2
-        return Ready(q, d, s, p, (-(-k // 64) * 64, k // group * F32, of_s, 0))
+        return Ready(q, d, s, p, (-(-k // 64) * 64, k // group * F32, of_s, 0), middles_)
 
     def _matvec(self, linear: Linear, x: Ready, out: Value, add: Value) -> None:
         w = linear.w
@@ -232,7 +289,7 @@ class Recorder:
             bias=linear.bias.address if linear.bias else 0, add=add, out=out, stride=w.n * F32, step=self.step,
         )  # fmt: skip
 
-    def _scale(self, linear: Linear, x: Value, out: Value, add: Value) -> None:
+    def _scale(self, x: Value, linear: Linear, out: Value, add: Value) -> None:
         assert linear.scale is not None
         self.plan.op(
             linear.scale.name, Key("scale", "rows"), scale.RowsParams, (self.n_rows, linear.w.n),

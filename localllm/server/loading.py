@@ -40,6 +40,7 @@ class ModelSettings:
     swa_full: bool = False
     embed_only: bool = False
     chat_template: str | None = None
+    precision: str = "normal"
 
 
 Progress = Callable[[str, int, int], None]
@@ -55,6 +56,7 @@ def load(path: str, settings: ModelSettings, progress: Progress | None = None) -
         kv_type=settings.kv_type,
         swa_full=settings.swa_full,
         progress=progress,
+        precision=settings.precision,
     ).with_template(settings.chat_template)
     records.used(path)
     for text in model.notes:

@@ -131,7 +131,7 @@ class Bench:
             key = Key("quantize", "tiles" if n_tokens > 1 else "rows", (_GROUPS[kind],))
             ready.op(
                 "quantize", key, quantize.Params, (), n_rows_at=at, k=_K, x=int(self._x.ctypes.data), stride=4 * _K,
-                q=kept["x"], d=kept["x_d"], s=kept["x_s"], p=kept["x_p"],
+                q=kept["x"], d=kept["x_d"], s=kept["x_s"], p=kept["x_p"], middles=0,
             )  # fmt: skip
             self.run(ready.bind(0))
         out = aligned(4 * n * n_tokens + 256)

@@ -27,9 +27,11 @@ def fake(monkeypatch):
     """The verbs load this model whatever they are asked for; `fake.loaded` tells what that was."""
     made = FakeModel()
 
-    def load_model(name=None, n_ctx=None, n_threads=None, swa_full=False, kv_type="f16", chat_template=None):
+    def load_model(
+        name=None, n_ctx=None, n_threads=None, swa_full=False, kv_type="f16", chat_template=None, precision="normal"
+    ):
         given = {"name": name, "n_ctx": n_ctx, "n_threads": n_threads, "swa_full": swa_full, "kv_type": kv_type}
-        made.loaded.append(SimpleNamespace(**given, chat_template=chat_template))
+        made.loaded.append(SimpleNamespace(**given, chat_template=chat_template, precision=precision))
         made.closed = False
         return made
 

@@ -66,6 +66,14 @@ def test_swa_full(call, fake, verb):
 
 
 @pytest.mark.parametrize("verb", ["bench", "run", "chat"])
+def test_precision(call, fake, verb):
+    arguments = {"bench": ("-p", 4, "-n", 0, "-r", 1), "run": ("-m", "x.gguf", "hi", "-n", 4), "chat": ()}[verb]
+    for flags in ((), ("--precision", "high")):
+        assert call(verb, *arguments, *flags).status == 0
+    assert [loaded.precision for loaded in fake.loaded] == ["normal", "high"]
+
+
+@pytest.mark.parametrize("verb", ["bench", "run", "chat"])
 def test_kv_type(call, fake, verb):
     arguments = {
         "bench": ("-p", 4, "-n", 0, "-r", 1, "-o", "json"),

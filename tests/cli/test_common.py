@@ -22,6 +22,7 @@ from localllm.errors import UsageError
 from localllm.generate.params import Sampling
 from localllm.generate.stats import Stats
 from localllm.kernels.cells import KV_TYPES
+from localllm.model.group_sums import PRECISIONS
 from tests.generate.fake import FakeModel
 
 TEXT = "Compiling kernels for this processor (happens once)"
@@ -119,6 +120,10 @@ def test_types_of_the_cache_are_those_that_kernels_have():
     assert tuple(common.OPTIONS["kv_type"][2]["type"].choices) == KV_TYPES
 
 
+def test_precisions_are_those_of_models():
+    assert tuple(common.OPTIONS["precision"][2]["type"].choices) == PRECISIONS
+
+
 def test_the_rest_of_the_sampler():
     got = generation(
         *("--frequency-penalty", "0.1", "--presence-penalty", "0.2", "--top-nsigma", "1.5", "--typical", "0.9"),
@@ -171,7 +176,7 @@ def test_help_has_a_section_for_the_sampler():
 )
 def test_every_option_has_a_variable(monkeypatch, name):
     value = {"batch_size": "9", "kv_type": "f32", "logit_bias": "1+1 2-1", "samplers": "dry", "xtc_threshold": "0.2",
-             "adaptive_decay": "0.5", "cache_size": "1M"}.get(name, "1")  # fmt: skip
+             "adaptive_decay": "0.5", "cache_size": "1M", "precision": "high"}.get(name, "1")  # fmt: skip
     defaults = generation()
     monkeypatch.setenv(f"LOCALLLM_{name.upper()}", value)
     assert generation() != defaults

@@ -42,9 +42,10 @@ def test_stop(call, fake):
 
 
 def test_options_reach_the_model(call, fake):
-    call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, "--chat-template", "chatml", *GREEDY)
+    more = ("--chat-template", "chatml", "--precision", "high")
+    call("run", "-m", "x.gguf", "-p", "hi", "-c", 32, "-t", 1, "-b", 4, *more, *GREEDY)
     expected: dict[str, Any] = {"name": "x.gguf", "n_ctx": 32, "n_threads": 1, "kv_type": "f16", "swa_full": False}
-    expected["chat_template"] = "chatml"
+    expected |= {"chat_template": "chatml", "precision": "high"}
     assert vars(fake.loaded[0]) == expected
     assert (fake.contexts[0].n_ctx, fake.contexts[0].n_batch) == (32, 4)
 

@@ -153,7 +153,7 @@ def test_models(name, model):
         answer_or_error(lambda value: OF_MODEL[name](model, value), value)
 
 
-@pytest.mark.parametrize("name", ["n_ctx", "n_threads", "n_threads_batch", "kv_type", "swa_full"])
+@pytest.mark.parametrize("name", ["n_ctx", "n_threads", "n_threads_batch", "kv_type", "swa_full", "precision"])
 def test_loading(name, path):
     for value in VALUES:
         got = answer_or_error(lambda value: localllm.load(path, **{name: value}), value)

@@ -36,6 +36,7 @@ from localllm.kernels import (
     mask,
     matmul,
     matvec,
+    middles,
     mix,
     ngram,
     norm,
@@ -70,6 +71,8 @@ FLOATS = ("F32", "F16", "BF16")
 ATTENTION = [*((kv, T) for kv in KV_TYPES for T in (3, 4, 6)), ("f16", 8), ("q8_0", 8), ("q4_0", 8)]
 EXPERTS_FORMATS = ("f32", "q8_0", "q4_k")
 """One a kind: the rest of a format is matvec's and matmul's."""
+SUMMED = ("Q4_1", "NVFP4", "Q4_K", "IQ2_XXS")
+"""Of each kind of blocks; unpacking is that of embed."""
 PAIRINGS = ("adjacent", "halves")
 
 KEYS: list[Key] = [
@@ -78,6 +81,9 @@ KEYS: list[Key] = [
     *(Key("rounding", "rows", (f.module,)) for f in WRITTEN),
     *(Key("embed", factory, (f,)) for factory in ("positions", "first") for f in ("f32", "f16", "q8_0", "q4_k")),
     *(Key("quantize", factory, (group,)) for factory in ("rows", "tiles") for group in (32, 256)),
+    *(Key("quantize", factory, (group, "centred")) for factory in ("rows", "tiles") for group in (32, 256)),
+    *(Key("middles", "sums", (FORMATS[name].module,)) for name in SUMMED),
+    *(Key("middles", factory) for factory in ("first", "last")),
     *(Key("norm", factory) for factory in ("rms", "layer")),
     *(Key("activation", "gated", (function,)) for function in activation.GATED),
     Key("activation", "gated_rows", ("gelu",)),
@@ -137,6 +143,7 @@ KEYS: list[Key] = [
 _PARAMS = {
     "embed": embed.Params, "matvec": matvec.Params, "matmul": matmul.Params, "quantize": quantize.Params,
     "rounding": rounding.Params, "matvec_fours": matvec.Params,
+    "middles.sums": middles.SumsParams, "middles": middles.Params,
     "norm": norm.Params, "attention": attention.Params, "rope.table": rope.TableParams,
     "rope.rotate": rope.RotateParams, "rope.cache": rope.CacheParams, "activation.gated": activation.GatedParams,
     "activation.gated_rows": activation.GatedRowsParams,

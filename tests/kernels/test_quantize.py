@@ -42,7 +42,40 @@ def test_rows(group):
                 np.testing.assert_array_equal(s, reference.sums(codes, 16))
 
 
-def tiles(x: np.ndarray, group: int, stride: int) -> dict[str, np.ndarray]:
+def differences(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of 32 neighbours each from their middle, and these."""
+    groups, half = x.reshape(len(x), -1, 32), np.float32(0.5)
+    middles = groups.max(-1) * half + groups.min(-1) * half
+    return (groups - middles[..., None]).reshape(x.shape), middles
+
+
+@pytest.mark.parametrize("group", [32, 256])
+def test_centred_rows_and_tiles(group):
+    """As those of the differences, and the middles beside them."""
+    for k in LENGTHS[group]:
+        x = some_rows(6, k)
+        y, expected = differences(x)
+        q, d = harness.buffer((6, (k + 63) // 64 * 64), np.int8), harness.buffer((6, k // group))
+        s = harness.buffer((6, k // 32)) if group == 32 else harness.buffer((6, k // 16), np.int16)
+        middles = harness.buffer((6, k // 32))
+        harness.run(
+            "quantize.rows", group, "centred", n_rows_at=np.array([6]), k=k, x=harness.placed(x), stride=4 * k, q=q,
+            d=d, s=s, middles=middles,
+        )  # fmt: skip
+        codes, scales = reference.quantize(y, group)
+        np.testing.assert_array_equal(q[:, :k], codes)
+        np.testing.assert_array_equal(d, scales)
+        np.testing.assert_array_equal(middles, expected)
+        x = some_rows(37, k)
+        y, expected = differences(x)
+        middles = harness.buffer((37, k // 32))
+        got, plain = tiles(x, group, 4 * k, "centred", middles=middles), tiles(y, group, 4 * k)
+        np.testing.assert_array_equal(middles, expected)
+        for field, array in plain.items():
+            np.testing.assert_array_equal(got[field], array, err_msg=field)
+
+
+def tiles(x: np.ndarray, group: int, stride: int, *how: str, **more) -> dict[str, np.ndarray]:
     n, k = x.shape
     n_tiles = (n + 15) // 16
     rows = harness.buffer((n, stride // 4), fill=0xFF)
@@ -57,7 +90,7 @@ def tiles(x: np.ndarray, group: int, stride: int) -> dict[str, np.ndarray]:
             np.float32 if group == 32 else np.int16,
         ),
     }
-    harness.run("quantize.tiles", group, n_rows_at=np.array([n]), k=k, x=rows, stride=stride, **out)
+    harness.run("quantize.tiles", group, *how, n_rows_at=np.array([n]), k=k, x=rows, stride=stride, **out, **more)
     return out
 
 

@@ -67,6 +67,14 @@ def shifted(x: np.ndarray, group: int, run: int = 32, most: int = 3, offset: boo
     return _steps(b, d, z).reshape(x.shape)
 
 
+def centred(x: np.ndarray, group: int, run: int = 32) -> np.ndarray:
+    """Codes are of what `run` elements differ from their middle, which is exact: --precision high."""
+    b = x.reshape(len(x), -1, run)
+    middle = (b.min(-1, keepdims=True) + b.max(-1, keepdims=True)) / 2
+    rounded = scaled((b - middle).reshape(x.shape), group).reshape(b.shape)
+    return (rounded + middle).reshape(x.shape).astype(np.float32)
+
+
 def by_kind(x: np.ndarray, group: int, block32: Round, super_: Round) -> np.ndarray:
     """One way for formats with blocks of 32, another one for super-blocks."""
     return (super_ if group == 256 else block32)(x, group)
@@ -89,6 +97,7 @@ SCHEMES: dict[str, Round] = {
     "offsets a 32": partial(shifted, most=0),
     "offsets a 32; super-blocks: shifts": partial(by_kind, block32=shifted, super_=_SHIFTS),
     "offsets a 32; super-blocks: and shifts": shifted,
+    "less their middles a 32": centred,
     "9 bits": partial(scaled, parts=2),
     "two terms": partial(scaled, parts=254),
     "the first 4 rows exact": partial(after_first, way=scaled),
