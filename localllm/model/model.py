@@ -208,8 +208,12 @@ class LoadedModel:
             raise LocalllmError(f"{self.path}: this model is closed")
         full = self.swa_full if swa_full is None else swa_full
         context = Context(self, _n_ctx(n_ctx) or self.default_n_ctx, n_seq, n_batch, full)
-        load_kernels([*KEYS, *context.keys()], self._report_progress)
-        self._make_sums()
+        try:
+            load_kernels([*KEYS, *context.keys()], self._report_progress)
+            self._make_sums()
+        except BaseException:
+            context.close()
+            raise
         return context
 
     def _make_sums(self) -> None:

@@ -21,6 +21,7 @@ import localllm
 from localllm.generate.logprobs import log_softmax
 from localllm.gguf.reader import open_gguf
 from localllm.kernels import formats
+from localllm.model.group_sums import PRECISIONS
 from localllm.tools.divergence import divergence
 
 Round = Callable[[np.ndarray, int], np.ndarray]
@@ -201,6 +202,10 @@ def main(path: str, text: str, n: str = "256") -> None:
     ids = tokenizer.encode(Path(text).read_text(encoding="utf-8"), add_special=True)[: int(n)]
     forward, targets = Forward(path), np.array([*ids[_FIRST_SCORED + 1 :], 0])
     base = log_softmax(forward.logits(ids))
+    for precision in PRECISIONS:
+        with localllm.load(path, n_ctx=len(ids), precision=precision) as model:
+            kld = divergence(base, model.logits(ids)[_FIRST_SCORED:], targets).kld
+        sys.stdout.write(f"{f'localllm itself, --precision {precision}':40} KLD {kld.mean():.6f}\n")
     today = 0.0
     tried = {name: dict.fromkeys(_PRODUCTS, way) for name, way in SCHEMES.items()}
     for name, ways in (tried | {f"int8 in {product} alone": {product: scaled} for product in _PRODUCTS}).items():
