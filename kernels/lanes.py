@@ -1,7 +1,8 @@
 """How products of four rows begin and end: what is taken off for a code's offset, and sums across lanes."""
 
 from .formats import SIGNED
-from .simd import Lanes, dot4, dot4_s8, dot4_u7, i32, i32x16, lane, shuffle, splat, u8x64
+from .simd import Lanes, dot2, dot2_u7, dot4, dot4_s8, dot4_u7, i16x32, i32, i32x16, lane, shuffle, splat, u8x64
+from .simd.targets import current
 
 # Four vectors, each in quarters of 128 bits, halved twice: lane i of a quarter is the sum of that quarter of vector i.
 
@@ -117,6 +118,20 @@ def dot_of(fmt):
     if fmt.MAX_CODE == SIGNED:
         return dot4_s8
     return dot4_u7 if fmt.MAX_CODE < 128 else dot4
+
+
+def two_dots(fmt):
+    """dots(acc, a, x, b, y): acc plus the products of the codes a with x, and of b with y, in fours of neighbours. Where
+    nothing adds four bytes at once, small codes are added up in 16 bits first: four times 64 times 127 fit."""
+    dot = dot_of(fmt)
+
+    def dots(acc, a, x, b, y):
+        return dot(dot(acc, a, x), b, y)
+
+    def dots_by_pairs(acc, a, x, b, y):
+        return dot2(acc, dot2_u7(a, x) + dot2_u7(b, y), splat(i16x32, 1))
+
+    return dots_by_pairs if current().adds_pairs and fmt.MAX_CODE <= 64 else dots
 
 
 def starter(fmt):

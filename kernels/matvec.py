@@ -123,7 +123,12 @@ def arrangement(fmt: str):
     them what is wanted of their sums, as many bytes at most. Once for all rows of weights: each four would do it anew.
     None where they are taken as they stand.
     """
-    return getattr(product_of(formats.for_products(fmt)), "arrange", None)
+    format_ = formats.for_products(fmt)
+    return getattr(product_of(format_), "arrangement", _as_they_stand)(format_)
+
+
+def _as_they_stand(format_):
+    return None
 
 
 def _leave(k, x, x_s, y):

@@ -37,7 +37,16 @@ from .simd import (
 )
 
 
-def four_rows(fmt):
+def arrangement(fmt):
+    """See matvec.arrangement."""
+    return matvec_nibbles.arrangement(fmt) if _is_in_fours(fmt) else None
+
+
+def _is_in_fours(fmt):
+    return formats.optional(fmt, "halves") is not None and formats.optional(fmt, "SCALES") <= 1
+
+
+def four_rows(fmt, is_arranged=False):
     if formats.optional(fmt, "SCALES") > 1:
         return matvec_sixteens.four_rows(fmt)
     codes, block = formats.in_32s(fmt)
@@ -80,8 +89,8 @@ def four_rows(fmt):
             acc = pair(wa, wb, wc, wd, i, i, prefetch_at, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
         return acc
 
-    if formats.optional(fmt, "halves"):
-        return _in_fours(fmt, rest)
+    if _is_in_fours(fmt):
+        return _in_fours(fmt, rest, is_arranged)
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         return rest(wa, wb, wc, wd, 0, k // 32, x, x_d, x_s, prefetch_at, splat(f32x4, 0.0))
@@ -89,17 +98,18 @@ def four_rows(fmt):
     return products
 
 
-def _in_fours(fmt, rest):
+def _in_fours(fmt, rest, is_arranged):
     """Four blocks at a time, then the rest."""
-    four, size = matvec_nibbles.step(fmt), fmt.BYTES
+    four, size = matvec_nibbles.step(fmt, is_arranged), fmt.BYTES
+    sum_bytes = 16 if is_arranged and fmt.OFFSET else 4
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc, n = splat(f32x4, 0.0), k // 32
         whole = n // 4 * 4
         for i in range(0, whole, 4):
-            at, e = i * size, 4 * i
+            at, s = i * size, x_s + sum_bytes * i
             to = prefetch_at + 4 * at
-            acc = four(wa + at, wb + at, wc + at, wd + at, x + 32 * i, x_d + e, x_s + e, to, acc)
+            acc = four(wa + at, wb + at, wc + at, wd + at, x + 32 * i, x_d + 4 * i, s, to, acc)
         return rest(wa, wb, wc, wd, whole, n, x, x_d, x_s, prefetch_at, acc)
 
     return products

@@ -76,6 +76,10 @@ def arrange(k, x, x_s, y):
         store(y + k + 16 * i, sums32(x_s + 32 * i))
 
 
+def arrangement(fmt):
+    return arrange
+
+
 def _as_arranged(q):
     return load(i8x64, q), load(i8x64, q + 64), load(i8x64, q + 128), load(i8x64, q + 192)
 

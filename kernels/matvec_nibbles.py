@@ -6,7 +6,7 @@ rows end in the quarter of their block, beside their scales, which come from the
 
 from .formats import optional
 from .formats.bits import join16
-from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, dot_of, quarters16, starter, sums_of_32s
+from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, quarters16, starter, sums_of_32s, two_dots
 from .simd import (
     Lanes,
     bitcast,
@@ -16,6 +16,7 @@ from .simd import (
     f32x16,
     fma,
     from_half,
+    i8x32,
     i8x64,
     i32,
     i32x4,
@@ -40,15 +41,15 @@ _ZIP_HALVES = Lanes(tuple(v for q in range(4) for v in (4 * q, 4 * q + 1, 16 + 4
 _QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
 
 
-def step(fmt):
+def step(fmt, is_arranged):
     """four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc): acc plus four blocks at each address times 128
-    activations.
+    activations. is_arranged: x and x_s are what `arrangement` has made of them.
 
     fmt: `halves(qs, heads)` gives elements 0-15 of four blocks, and 16-31, from their nibbles and their first 16 bytes;
     QS is where the nibbles are. The scale is word 0 of a block, a minimum is word 1, or `factors(words)` gives scales.
     """
     halves, size, qs, has_min = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN
-    dot, start = dot_of(fmt), starter(fmt)
+    dots, start, is_taken_off = two_dots(fmt), starter(fmt), is_arranged and fmt.OFFSET
     scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
 
     def row(w, begin, x0, x1):
@@ -56,20 +57,24 @@ def step(fmt):
         heads = join16(w, w + size, w + 2 * size, w + 3 * size)
         at = w + qs
         first, last = halves(join16(at, at + size, at + 2 * size, at + 3 * size), heads)
-        return dot(dot(begin, first, x0), last, x1), bitcast(u32x16, heads)
+        return dots(begin, first, x0, last, x1), bitcast(u32x16, heads)
 
     def four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc):
         for line in range(0, 16 * size, 64):
             prefetch(prefetch_at + line)
-        y0, y1 = load(i8x64, x), load(i8x64, x + 64)
-        x0, x1 = shuffle(EVEN16, y0, y1), shuffle(ODD16, y0, y1)
-        begin = start(x0) + start(x1)
+        x0, x1, begin = load(i8x64, x), load(i8x64, x + 64), splat(i32x16, 0)
+        if not is_arranged:
+            x0, x1 = shuffle(EVEN16, x0, x1), shuffle(ODD16, x0, x1)
+            begin = start(x0) + start(x1)
         ta, ha = row(wa, begin, x0, x1)
         tb, hb = row(wb, begin, x0, x1)
         tc, hc = row(wc, begin, x0, x1)
         td, hd = row(wd, begin, x0, x1)
         d, m = scales(ha, hb, hc, hd)
-        v = cast(f32x16, quarters16(ta, tb, tc, td)) * d
+        totals = quarters16(ta, tb, tc, td)
+        if is_taken_off:
+            totals = totals + load(i32x16, x_s)
+        v = cast(f32x16, totals) * d
         acc = block(acc, shuffle(_QUARTER0, v, v), shuffle(_QUARTER0, m, m), x_d, x_s)
         acc = block(acc, shuffle(_QUARTER1, v, v), shuffle(_QUARTER1, m, m), x_d + 4, x_s + 4)
         acc = block(acc, shuffle(_QUARTER2, v, v), shuffle(_QUARTER2, m, m), x_d + 8, x_s + 8)
@@ -83,6 +88,31 @@ def step(fmt):
         return acc
 
     return four
+
+
+def arrangement(fmt):
+    """arrange(k, x, x_s, y), see matvec.arrangement: of 128 activations the sixteens with an even number first. Behind
+    all of them stands what the offset of the codes takes off, i32 [4 blocks][4 rows of weights] of each 128, or x_s.
+    What is left of a row stays as it is."""
+    start, offset = starter(fmt), fmt.OFFSET
+
+    def arrange(k, x, x_s, y):
+        whole = k // 128 * 128
+        for i in range(0, whole, 128):
+            y0, y1 = load(i8x64, x + i), load(i8x64, x + i + 64)
+            x0, x1 = shuffle(EVEN16, y0, y1), shuffle(ODD16, y0, y1)
+            store(y + i, x0)
+            store(y + i + 64, x1)
+            if offset:
+                begin = start(x0) + start(x1)
+                store(y + k + i // 2, quarters16(begin, begin, begin, begin))
+        for i in range(whole, k, 32):
+            store(y + i, load(i8x32, x + i))
+        if not offset:
+            for i in range(0, k // 8, 4):
+                store(y + k + i, load(f32, x_s + i))
+
+    return arrange
 
 
 def _halves(fmt):
@@ -155,7 +185,7 @@ def by_fours(fmt):
     if not in_fours(fmt):
         return None, None
     pieces, size, has_min, offset = _pieces(fmt), fmt.BYTES, fmt.HAS_MIN, fmt.OFFSET
-    dot = dot_of(fmt)
+    dots = two_dots(fmt)
     scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
 
     def arrange(x, x_d, x_s, y, t):
@@ -179,10 +209,10 @@ def by_fours(fmt):
         heads, zero = join16(w, w + size, w + 2 * size, w + 3 * size), splat(i32x16, 0)
         first, last = pieces(w, heads)
         return quarters16(
-            dot(dot(zero, first, load(i8x64, y)), last, load(i8x64, y + 64)),
-            dot(dot(zero, first, load(i8x64, y + 128)), last, load(i8x64, y + 192)),
-            dot(dot(zero, first, load(i8x64, y + 256)), last, load(i8x64, y + 320)),
-            dot(dot(zero, first, load(i8x64, y + 384)), last, load(i8x64, y + 448)),
+            dots(zero, first, load(i8x64, y), last, load(i8x64, y + 64)),
+            dots(zero, first, load(i8x64, y + 128), last, load(i8x64, y + 192)),
+            dots(zero, first, load(i8x64, y + 256), last, load(i8x64, y + 320)),
+            dots(zero, first, load(i8x64, y + 384), last, load(i8x64, y + 448)),
         ), bitcast(u32x16, heads)  # fmt: skip
 
     def step(wa, wb, wc, wd, y, prefetch_at, acc):
