@@ -121,8 +121,8 @@ def dot_of(fmt):
 
 
 def two_dots(fmt):
-    """dots(acc, a, x, b, y): acc plus the products of the codes a with x, and of b with y, in fours of neighbours. Where
-    nothing adds four bytes at once, small codes are added up in 16 bits first: four times 64 times 127 fit."""
+    """dots(acc, a, x, b, y): acc plus the products of the codes a with x, and of b with y, in fours of neighbours.
+    Where nothing adds four bytes at once, those of small codes are added in 16 bits first: four times 64 * 127 fit."""
     dot = dot_of(fmt)
 
     def dots(acc, a, x, b, y):

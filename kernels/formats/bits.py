@@ -3,12 +3,12 @@
 from ..simd import (
     Const,
     Lanes,
+    bit_to_16,
     bitcast,
     cast,
     constant,
     from_half,
     i16x16,
-    less,
     load,
     mask64,
     select,
@@ -31,7 +31,7 @@ _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
 _NIBBLE_BY_16 = Const(u32x16, ((0,) * 4 + (4,) * 4) * 2)
 _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 _JOIN16, _JOIN32 = Lanes(tuple(range(32))), Lanes(tuple(range(64)))
-_BIT_OF_BYTE = Const(u8x64, tuple(1 << i % 8 for i in range(64)))
+_BIT_OF_BYTE = Lanes(tuple(i % 8 for i in range(64)))
 _D_THEN_DMIN = Lanes((0, 8, 16, 24, 1, 9, 17, 25))
 _LOW_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 3, 2, 3)))
 _HIGH_BITS = Lanes(tuple(4 * q + i for q in range(4) for i in (1, 1, 2, 2)))
@@ -97,8 +97,7 @@ def nibble_halves5(qs, heads, first, last):
 
 def fifths(heads, spread):
     """16 where the bit of an element is set in the byte that `spread` gives it."""
-    zero = splat(u8x64, 0)
-    return select(less(zero, shuffle(spread, heads, heads) & constant(_BIT_OF_BYTE)), splat(u8x64, 16), zero)
+    return bit_to_16(_BIT_OF_BYTE, shuffle(spread, heads, heads))
 
 
 def fifths_at(byte):

@@ -52,6 +52,7 @@ from .vocabulary import (
     atomic_load,
     atomic_store,
     atomic_swap,
+    bit_to_16,
     bitcast,
     call_kernel,
     call_yield,

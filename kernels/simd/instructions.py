@@ -26,6 +26,10 @@ def _like(type_: ir.Type, element: ir.Type) -> ir.Type:
     return _vec(element, type_.count) if isinstance(type_, ir.VectorType) else element
 
 
+def _bytes(values) -> ir.Constant:
+    return ir.Constant(_vec(I8, len(values)), list(values))
+
+
 def _suffix(type_: ir.Type) -> str:
     return f"v{type_.count}f32" if isinstance(type_, ir.VectorType) else "f32"
 
@@ -78,6 +82,12 @@ def _plain_dot2_s8(e, c, s):
     return b.add(low, b.mul(b.ashr(c, eight), b.ashr(s, eight)))
 
 
+def _plain_bit_to_16(e, pattern, v):
+    b = e.builder
+    is_set = b.icmp_unsigned("!=", b.and_(v, _bytes([1 << bit for bit in pattern])), _const(v.type, 0))
+    return b.select(is_set, _const(v.type, 16), _const(v.type, 0))
+
+
 def _biased(dot4):
     """Signed times signed bytes by a dot4, with 128 more, whose products are taken off."""
 
@@ -107,10 +117,6 @@ def _packssdw512(e, a, b):
     return e.call("llvm.x86.avx512.packssdw.512", _vec(I16, 32), a, b)
 
 
-def _bytes(values) -> ir.Constant:
-    return ir.Constant(_vec(I8, len(values)), list(values))
-
-
 def _pshufb512(e, table, codes):
     return e.call("llvm.x86.avx512.pshuf.b.512", codes.type, _bytes(table * 4), codes)
 
@@ -123,7 +129,7 @@ AVX512VNNI = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
     "dot4": _vpdpbusd, "dot4_u7": _vpdpbusd, "dot4_s8": _biased(_vpdpbusd),
     "dot2": _vpdpwssd, "dot2_u7": _pmaddubsw512, "dot2_s8": _plain_dot2_s8, "pack16": _packssdw512,
-    "lookup16": _pshufb512, "pick16": _pick512,
+    "lookup16": _pshufb512, "pick16": _pick512, "bit_to_16": _plain_bit_to_16,
 }  # fmt: skip
 
 
@@ -197,11 +203,18 @@ def _avx2_pick16(e, pattern, v):
     return _by_piece(e, 32, lambda v, at: e.call("llvm.x86.avx2.pshuf.b", v.type, v, at), v, signed)
 
 
+def _avx2_bit_to_16(e, pattern, v):
+    """psignb gives 0 for 0, and what it is given for the bit; its opposite for bit 7, the sign."""
+    bits = e.builder.and_(v, _bytes([1 << bit for bit in pattern]))
+    given = _bytes([-16 if bit == 7 else 16 for bit in pattern])
+    return _by_piece(e, 32, lambda c, bits: e.call("llvm.x86.avx2.psign.b", c.type, c, bits), given, bits)
+
+
 AVX2 = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _x86_pause,
     "dot4": _avx2_dot4, "dot4_u7": _avx2_dot4_u7, "dot4_s8": _avx2_dot4_s8,
     "dot2": _avx2_dot2, "dot2_u7": _avx2_dot2_u7, "dot2_s8": _avx2_dot2_s8, "pairs": _avx2_dot2_u7,
-    "pack16": _avx2_pack16, "lookup16": _avx2_lookup16, "pick16": _avx2_pick16,
+    "pack16": _avx2_pack16, "lookup16": _avx2_lookup16, "pick16": _avx2_pick16, "bit_to_16": _avx2_bit_to_16,
 }  # fmt: skip
 """pairs: dot2_u7 again, where it pays to add up such products before they are widened: see tile_dots."""
 
@@ -293,7 +306,7 @@ NEON = {
     "fma": _fma, "from_half": _from_half, "to_half": _to_half, "pause": _neon_pause,
     "dot4": _neon_dot4, "dot4_u7": _sdot, "dot4_s8": _sdot, "dot2": _neon_dot2, "dot2_u7": _neon_dot2_u7,
     "dot2_s8": _neon_dot2_u7,
-    "pack16": _plain_pack16, "lookup16": _neon_lookup16, "pick16": _plain_pick16,
+    "pack16": _plain_pack16, "lookup16": _neon_lookup16, "pick16": _plain_pick16, "bit_to_16": _plain_bit_to_16,
 }  # fmt: skip
 NEONI8MM = NEON | {"dot4": _usdot, "dot4_u7": _usdot}
 
@@ -376,5 +389,5 @@ GENERIC = {
     "fma": _mul_add, "from_half": _soft_from_half, "to_half": _soft_to_half, "pause": lambda e: None,
     "dot4": _plain_dot4, "dot4_u7": _plain_dot4, "dot4_s8": _biased(_plain_dot4),
     "dot2": _plain_dot2, "dot2_u7": _plain_dot2_u7, "dot2_s8": _plain_dot2_s8,
-    "pack16": _plain_pack16, "lookup16": _plain_lookup16, "pick16": _plain_pick16,
+    "pack16": _plain_pack16, "lookup16": _plain_lookup16, "pick16": _plain_pick16, "bit_to_16": _plain_bit_to_16,
 }  # fmt: skip

@@ -153,6 +153,11 @@ def pick16(e, args, vals):
     return e.target["pick16"](e, args[0].value.pattern, vals[1])
 
 
+@lowering(lambda lanes, v: v)
+def bit_to_16(e, args, vals):
+    return e.target["bit_to_16"](e, args[0].value.pattern, vals[1])
+
+
 @lowering(lambda table, codes: codes)
 def lookup16(e, args, vals):
     return e.target["lookup16"](e, args[0].value.values, vals[1])

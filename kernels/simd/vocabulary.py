@@ -90,6 +90,11 @@ def pick16(lanes, v):
 
 
 @Op
+def bit_to_16(lanes, v):
+    """16 in each byte of a u8x64 that has the bit set which a `Lanes` pattern of 64 numbers below 8 names, or 0."""
+
+
+@Op
 def lookup16(table, codes):
     """table[code] of each code below 16: u8x64; table: a `Const` of u8x16."""
 

@@ -24,10 +24,13 @@ OPERANDS = {
     "fma": (FLOATS,) * 3, "from_half": (ir.VectorType(I16, 16),), "to_half": (FLOATS,), "dot4": (INTS, BYTES, BYTES),
     "dot4_u7": (INTS, BYTES, BYTES), "dot4_s8": (INTS, BYTES, BYTES),
     "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
-    "dot2_u7": (BYTES, BYTES), "dot2_s8": (BYTES, BYTES), "pick16": (BYTES,),
+    "dot2_u7": (BYTES, BYTES), "dot2_s8": (BYTES, BYTES), "pick16": (BYTES,), "bit_to_16": (BYTES,),
 }  # fmt: skip
 
-KNOWN = {"lookup16": (tuple(range(16)),), "pick16": (tuple(5 * i % 16 for i in range(64)),)}
+KNOWN = {
+    "lookup16": (tuple(range(16)),), "pick16": (tuple(5 * i % 16 for i in range(64)),),
+    "bit_to_16": (tuple(i % 8 for i in range(64)),),
+}  # fmt: skip
 """What an operation knows at compile time."""
 
 

@@ -20,6 +20,7 @@ from localllm.kernels.simd import (
     atomic_load,
     atomic_store,
     atomic_swap,
+    bit_to_16,
     bitcast,
     cast,
     constant,
@@ -320,6 +321,15 @@ PICKED = Lanes(tuple(128 if i % 7 == 3 else (5 * i + i // 16) % 16 for i in rang
 @operation
 def picks(p):
     store(p.out, pick16(PICKED, load(u8x64, p.a)))
+
+
+ASKED = Lanes(tuple((3 * i + i // 8) % 8 for i in range(64)))
+
+
+@operation
+def bits_to_16(p):
+    for i in range(p.n):
+        store(p.out + 64 * i, bit_to_16(ASKED, load(u8x64, p.a + 64 * i)))
 
 
 @operation

@@ -289,6 +289,12 @@ def test_picks_stay_in_their_quarter(run):
     np.testing.assert_array_equal(run("picks", 64, a), expected)
 
 
+def test_bits_become_sixteens(run):
+    a = rng().integers(0, 256, (64, 64)).astype(np.uint8)
+    expected = (a >> np.array(operations.ASKED.pattern, np.uint8) & 1) * 16
+    np.testing.assert_array_equal(run("bits_to_16", 64 * 64, a, n=64).reshape(64, 64), expected)
+
+
 def test_dot2_is_exact(run):
     """All 16-bit values but the one whose doubled square is no int32."""
     a, b = rng().integers(-32768, 32768, (2, 64, 32)).astype(np.int16)
