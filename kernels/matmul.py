@@ -6,7 +6,7 @@ then runs register tiles of R rows x V vectors over them. Floats are added in th
 token gives the same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
 """
 
-from . import formats, matmul_float
+from . import formats, matmul_float, matmul_pairs
 from .simd import (
     Lanes,
     Struct,
@@ -271,6 +271,8 @@ _EVEN8 = Lanes(tuple(range(0, 16, 2)))
 
 
 def _super(fmt, R, V):
+    if current().adds_pairs:
+        return matmul_pairs.super_blocks(fmt, R, V, BLOCK_ROWS)
     K = 2048
     GROUP, PER = fmt.GROUP, 256 // fmt.GROUP
     S = K // 256

@@ -97,6 +97,8 @@ from .vocabulary import (
     tile_fill,
     tile_fma,
     tile_get,
+    tile_group,
+    tile_join16,
     tile_load,
     tile_multiply,
     tile_pair,

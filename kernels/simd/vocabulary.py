@@ -273,6 +273,17 @@ def tile_dots(acc, w, w_stride, x, x_stride, n, steps, max_byte):
 
 
 @Op
+def tile_group(total, w, w_stride, x, x_stride, n, steps, max_byte, taken_off, scales, scale_stride):
+    """total[r, v] + scale[r] * the sum that tile_dots makes of bytes of w less taken_off; scale[r]: twice as int16 at
+    scales + r * scale_stride. Bytes of x are at least -127; a sum of two products with bytes of w must fit 16 bits."""
+
+
+@Op
+def tile_join16(a, b):
+    """The low 16 bits of a[i], then those of b[i], in each lane: a tuple of i16x32, for two of i32x16."""
+
+
+@Op
 def tile_pair(acc, w, w_stride, x):
     """acc[r, v] = dot2(acc[r, v], two int16 at w + r * w_stride, x[v]); x a tuple of i16x32."""
 

@@ -75,6 +75,8 @@ from localllm.kernels.simd import (
     tile_fill,
     tile_fma,
     tile_get,
+    tile_group,
+    tile_join16,
     tile_load,
     tile_multiply,
     tile_pair,
@@ -368,6 +370,20 @@ def tiles_of_codes(p):
     tile_store(p.out + 768, 192, 64, tile_dots(acc, p.b + 64, 16, p.a, 256, 3, 4, 63), 3)
     tile_store(p.out + 1152, 192, 64, tile_dots(acc, p.b + 96, 16, p.a, 256, 3, 4, 40), 3)
     tile_store(p.out + 1536, 192, 64, tile_dots(acc, p.b + 128, 16, p.a, 256, 3, 4, 15), 3)
+
+
+@operation
+def tiles_of_groups(p):
+    """Four steps: of codes less what is taken off, which sum up in 16 bits three, two or one at a time; of small codes;
+    and of signed ones. Scales of rows stand behind the codes. Then the low halves of totals, in pairs."""
+    total, scales = tile_load(i32x16, p.c, 2, 192, 3, 64), p.b + 160
+    tile_store(p.out, 192, 64, tile_group(total, p.b, 16, p.a, 256, 3, 4, 86, 43, scales, 16), 3)
+    tile_store(p.out + 384, 192, 64, tile_group(total, p.b + 32, 16, p.a, 256, 3, 4, 124, 62, scales, 16), 3)
+    tile_store(p.out + 768, 192, 64, tile_group(total, p.b + 64, 16, p.a, 256, 3, 4, 127, 0, scales, 16), 3)
+    tile_store(p.out + 1152, 192, 64, tile_group(total, p.b + 96, 16, p.a, 256, 3, 4, 15, 0, scales, 16), 3)
+    tile_store(p.out + 1536, 192, 64, tile_group(total, p.b + 128, 16, p.a, 256, 3, 4, -1, 0, scales, 16), 3)
+    x = tile_spread(i32x16, p.c, 64, 3)
+    tile_store(p.out + 1920, 192, 64, tile_join16(x, tile_spread(i32x16, p.c + 192, 64, 3)), 3)
 
 
 @operation

@@ -334,6 +334,26 @@ def test_tiles_of_codes(run):
     assert_vectors(run("tiles_of_codes", 1920, x, w, acc), (acc + products.sum((3, 5))).astype(I32).reshape(-1))
 
 
+def test_tiles_of_groups(run):
+    """Any sums are exact, those of the greatest and of the least codes with one sign of activations too."""
+    most, taken_off = np.array([86, 124, 127, 15, 127]), np.array([43, 62, 0, 0, 0])
+    least = np.array([0, 0, 0, 0, -127])
+    x = rng().integers(-127, 128, (3, 4, 64)).astype(np.int8)
+    x[1] = -127
+    w = np.stack([rng().integers(low, high + 1, (2, 16)) for low, high in zip(least, most, strict=True)])
+    for extreme in most, least:
+        w[:, 1] = extreme[:, None]
+        scales = np.array([-128, 127], np.int16)
+        total = rng().integers(-1000, 1000, (2, 3, 16), I32)
+        # case, row, vector, step, lane, byte
+        codes = (w - taken_off[:, None, None]).reshape(5, 2, 1, 4, 1, 4).astype(I32)
+        sums = (codes * x.reshape(1, 1, 3, 4, 16, 4)).sum((3, 5))
+        operand = np.concatenate([w.astype(np.uint8).reshape(-1), np.repeat(scales, 8).view(np.uint8)])
+        joined = np.stack([total[0], total[1]], -1).astype(np.int16).view(I32)
+        expected = (total + scales[:, None, None] * sums).astype(I32)
+        assert_vectors(run("tiles_of_groups", 2112, x, operand, total), expected.reshape(-1), joined.reshape(-1))
+
+
 def test_float_tiles(run):
     x, acc = rng().standard_normal((3, 16)).astype(F32), rng().standard_normal((2, 3, 16)).astype(F32)
     w = rng().standard_normal((2, 4)).astype(F32)
