@@ -131,7 +131,7 @@ def two_dots(fmt):
     def dots_by_pairs(acc, a, x, b, y):
         return dot2(acc, dot2_u7(a, x) + dot2_u7(b, y), splat(i16x32, 1))
 
-    return dots_by_pairs if current().adds_pairs and fmt.MAX_CODE <= 64 else dots
+    return dots_by_pairs if current().adds_pairs and 0 < fmt.MAX_CODE <= 64 else dots
 
 
 def starter(fmt):
