@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import gguf
 
 MIXES = {"Q4_K_M": ("Q4_K", "Q6_K"), "Q8_0": ("Q8_0", "Q8_0"), "F16": ("F16", "F16"), "Q4_0": ("Q4_0", "Q6_K")}
-"""Name of a mix -> the format of most matrices, and that of those which llama-quantize gives more bits."""
+"""Name of a mix -> the format of most matrices, and that of those which llama-quantize gives more bits. Any other format
+is that of all matrices in layers; the output has Q6_K then."""
 _PIECE = 1 << 24
 """Elements that are made at once."""
 
@@ -41,8 +42,9 @@ def format_of(shape: Shape, mix: str, name: str, k: int) -> str:
         return "MXFP4"
     if any(part in name for part in ("altup", "laurel", "per_layer_model_proj")):
         return "F16"  # llama-quantize leaves them alone
-    most, more = MIXES[mix]
-    chosen = more if _has_more_bits(shape, name) else most
+    most, more = MIXES.get(mix, (mix, "Q6_K"))
+    has_more = _has_more_bits(shape, name) if mix in MIXES else not name.startswith("blk.")
+    chosen = more if has_more else most
     return chosen if k % FORMATS[chosen].block == 0 else "Q8_0" if k % 32 == 0 else "F16"
 
 
@@ -130,7 +132,7 @@ def _metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
 @click.command()
 @click.argument("shape", type=click.Choice(sorted(SHAPES)))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--format", "mix", type=click.Choice(sorted(MIXES)), default="Q4_K_M", show_default=True)
+@click.option("--format", "mix", type=click.Choice(sorted({*MIXES, *FORMATS})), default="Q4_K_M", show_default=True)
 def main(shape: str, out: Path, mix: str) -> None:
     """Write a file of a real model's shape with random weights."""
     write(out, SHAPES[shape], mix)

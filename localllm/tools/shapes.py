@@ -244,6 +244,17 @@ _QWEN3MOE = _kv(
     expert_feed_forward_length=768,
 )  # fmt: skip
 
+# --- Qwen2.5 1.5B
+
+
+def _qwen2_layer(i: int) -> Tensors:
+    n, heads_kv, head = 1536, 2, 128
+    biases: Tensors = {"attn_q.bias": (n,), "attn_k.bias": (heads_kv * head,), "attn_v.bias": (heads_kv * head,)}
+    return _attention(n, 12, heads_kv, head) | biases | {"ffn_norm.weight": (n,)} | _ffn(n, 8960)
+
+
+_QWEN2 = _kv(1536, 28, 8960, 12, 2, 128, rope__freq_base=1e6)
+
 # --- Gemma 3n E2B, Gemma 4 E2B: an embedding for each layer, the last layers use the keys and values of others
 
 
@@ -295,6 +306,7 @@ _GEMMA4 = _kv(
 ) | {"feed_forward_length": [6144] * 15 + [12288] * 20}  # fmt: skip
 
 SHAPES: dict[str, Shape] = {
+    "qwen2.5-1.5b": Shape("Qwen2.5 1.5B", "qwen2", 151936, _QWEN2, _qwen2_layer),
     "qwen35-0.8b": Shape("Qwen3.5 0.8B", "qwen35", 248320, _QWEN35, _qwen35_layer),
     "granite4-h-1b": Shape("Granite 4.0 H 1B", "granitehybrid", 100352, _GRANITE, _granite_layer),
     "lfm2-1.2b": Shape("LFM2 1.2B", "lfm2", 65536, _LFM2, _lfm2_layer, output_norm="token_embd_norm"),

@@ -57,6 +57,9 @@ def test_formats_of_the_mix():
     assert formats["blk.3.attn_q.weight"] == "Q4_K"
     more = [i for i in range(8) if formats[f"blk.{i}.ffn_down.weight"] == "Q6_K"]
     assert more == [i for i in range(8) if formats[f"blk.{i}.attn_v.weight"] == "Q6_K"] == [0, 3, 6, 7]
+    others = {format_of(SMALL, "IQ2_XS", name, dims[0]) for name, dims in SMALL.tensors().items() if "norm" not in name}
+    assert others == {"IQ2_XS", "Q6_K"}
+    assert format_of(SMALL, "IQ2_XS", "output.weight", 512) == "Q6_K"
     oss = SHAPES["gpt-oss-20b"]
     assert format_of(oss, "Q4_K_M", "blk.0.ffn_up_exps.weight", 2880) == "MXFP4"
     assert format_of(oss, "Q4_K_M", "blk.0.attn_q.weight", 2880) == "Q8_0"
