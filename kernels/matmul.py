@@ -78,8 +78,9 @@ def block(fmt: str, tile: str = ""):
     if format_.KIND == "float":
         return matmul_float.block(format_)
     R, V = map(int, (tile or tile_names()[0]).split("x"))
-    unpack, wide, stretch = _KINDS[format_.KIND](format_, R, V)
-    _, narrow, _ = _KINDS[format_.KIND](format_, R, 1)
+    unpack, wide, stretch, prepare_wide = _KINDS[format_.KIND](format_, R, V)
+    _, narrow, _, prepare_narrow = _KINDS[format_.KIND](format_, R, 1)
+    prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
 
     def units(p):
         return (p.n + BLOCK_ROWS - 1) // BLOCK_ROWS
@@ -102,16 +103,22 @@ def block(fmt: str, tile: str = ""):
                     unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
                 t = tile
                 while t + V <= last:
+                    prepare_wide(p, block, k0, k1, t)
                     for r in range(0, padded, R):
                         wide(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
                     t += V
                 while t < last:
+                    prepare_narrow(p, block, k0, k1, t)
                     for r in range(0, padded, R):
                         narrow(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
                     t += 1
             write(p, sums, first, n_rows, token, end)
 
     return work, units
+
+
+def _nothing(p, block, k0, k1, t):
+    """What there is to prepare for all rows of a block, as a rule."""
 
 
 def clear(sums, n):
@@ -223,7 +230,7 @@ def _block32(fmt, R, V):
                 acc = tile_fma(acc, block + MINIMUMS + (r * G + g) * 4, G * 4, s)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
-    return unpack, micro, K
+    return unpack, micro, K, None
 
 
 def _block16(fmt, R, V):
@@ -261,7 +268,7 @@ def _block16(fmt, R, V):
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
-    return unpack, micro, K
+    return unpack, micro, K, None
 
 
 # --- super-blocks of 256 with integer scales
@@ -342,7 +349,7 @@ def _super(fmt, R, V):
                 acc = tile_scaled(acc, a, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
             tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
-    return unpack, micro, K
+    return unpack, micro, K, None
 
 
 _KINDS = {"block32": _block32, "super": _super}

@@ -5,13 +5,17 @@ scale of the group on its way, as matvec_pairs does, and what the codes' offset 
 activations, two groups a step. The sums are the same integers.
 """
 
+from .formats import SIGNED
 from .simd import (
     Lanes,
+    dot2_u7,
     f32,
     f32x16,
+    i8x64,
     i16x16,
     i16x32,
     i32x16,
+    load,
     shuffle,
     splat,
     store,
@@ -23,16 +27,17 @@ from .simd import (
     tile_scaled,
     tile_spread,
     tile_store,
+    u8x64,
 )
 
 _TWICE = Lanes(tuple(i // 2 for i in range(32)))
 _EVEN = Lanes(tuple(range(0, 16, 2)))
-_TWO_SUMS_FIT = 32767 // (2 * 254)
-"""The greatest code of which two sums of two products with activations fit 16 bits."""
+_SUMS_OF = 254
+"""A sum of two products of codes up to 1 with activations, at most."""
 
 
 def super_blocks(fmt, R, V, BLOCK_ROWS):
-    """unpack, micro and the stretch of K, as matmul.block wants them."""
+    """unpack, micro, the stretch of K and `prepare`, as matmul.block wants them."""
     K = 2048
     GROUP, PER = fmt.GROUP, 256 // fmt.GROUP
     S = K // 256
@@ -42,8 +47,14 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, offset, has_min, max_code = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.MAX_CODE
     RV, steps = R * V, GROUP // 4
-    taken_off = offset if max_code > _TWO_SUMS_FIT else 0  # then more of them fit
-    has_others, pairs = has_min or offset != taken_off, PER // 2
+    is_signed, greatest = max_code == SIGNED, 127 if max_code == SIGNED else max_code
+    # Where two sums of two products do not fit 16 bits, they do less what their offset adds.
+    is_over = not is_signed and 32767 // (_SUMS_OF * greatest) < 2
+    together = 32767 // (_SUMS_OF * (max(greatest - offset, offset) if is_over else greatest))
+    chunks = (steps + together - 1) // together
+    OVER = FACTORS + BLOCK_ROWS * S * 8
+    over_stride = K // GROUP * chunks * 64
+    has_others, pairs = has_min or (offset != 0 and not is_over), PER // 2
 
     def unpack(w, k0, k1, block, r):
         for s in range((k1 - k0) // 256):
@@ -72,6 +83,20 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
         else:
             store(at, numbers)
 
+    def prepare(p, block, k0, k1, t):
+        """What the offset adds to the sums of 16 bits, V vectors of tokens from tile t on, for all rows."""
+        of = splat(u8x64, offset)
+        for v in range(V):
+            at = block + OVER + v * over_stride
+            x = p.x + ((t + v) * p.k + k0) * 16
+            for g in range((k1 - k0) // GROUP):
+                for first in range(0, steps, together):
+                    total = splat(i16x32, 0)
+                    for step in range(first, min(first + together, steps)):
+                        total = total + dot2_u7(of, load(i8x64, x + 16 * GROUP * g + 64 * step))
+                    store(at, total)
+                    at += 64
+
     def with_sums(total, p, others, t, s):
         """Sums of activations, group by group, times two bytes each at `others`."""
         supers = p.k // 256
@@ -93,10 +118,18 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
             x, others = p.x + (t * p.k + k0 + 256 * s) * 16, block + OTHERS + at * PER * 2
             total = tile_fill(RV, splat(i32x16, 0))
             for g in range(PER):
-                total = tile_group(
-                    total, w + 256 * s + GROUP * g, K, x + 16 * GROUP * g, p.k * 16, V, steps, max_code, taken_off,
-                    block + SCALES + (at * PER + g) * 4, S * PER * 4,
-                )  # fmt: skip
+                codes_at, scales_at = w + 256 * s + GROUP * g, block + SCALES + (at * PER + g) * 4
+                if is_over:
+                    over = block + OVER + (s * PER + g) * chunks * 64
+                    total = tile_group(
+                        total, codes_at, K, x + 16 * GROUP * g, p.k * 16, V, steps, together, is_signed,
+                        over, over_stride, scales_at, S * PER * 4,
+                    )  # fmt: skip
+                else:
+                    total = tile_group(
+                        total, codes_at, K, x + 16 * GROUP * g, p.k * 16, V, steps, together, is_signed,
+                        0, 0, scales_at, S * PER * 4,
+                    )  # fmt: skip
             if has_others and not has_min:
                 total = with_sums(total, p, others, t, from_start)
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
@@ -107,4 +140,4 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
                 acc = tile_scaled(acc, total, block + FACTORS + at * 8 + 4, S * 8, xd)
             tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
-    return unpack, micro, K
+    return unpack, micro, K, prepare if is_over else None

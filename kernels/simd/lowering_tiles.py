@@ -128,31 +128,30 @@ def _added(e, acc, v):
 
 @lowering(same)
 def tile_group(e, args, vals):
-    """Where taken_off comes off within 16 bits, sums may wrap around on the way: in the end they fit."""
+    """Sums may wrap around on the way: in the end they fit."""
     (total, w, w_stride, x, x_stride), n = vals[:5], args[5].literal_value
-    steps, max_byte, taken_off = (args[i].literal_value for i in (6, 7, 8))
+    steps, together, is_signed = (args[i].literal_value for i in (6, 7, 8))
+    is_over = getattr(args[9], "literal_value", None) != 0
     bytes_, shorts = (llvm_type(numba_type(vec)) for vec in (u8x64, i16x32))
     totals = _unpack(e, total, args[0].count)
-    n_rows, product = len(totals) // n, e.target["dot2_s8" if max_byte < 0 else "dot2_u7"]
+    n_rows, product = len(totals) // n, e.target["dot2_s8" if is_signed else "dot2_u7"]
     rows, columns, scales = (
-        list(e.rows(*at)) for at in ((w, w_stride, n_rows), (x, x_stride, n), (vals[9], vals[10], n_rows))
+        list(e.rows(*at)) for at in ((w, w_stride, n_rows), (x, x_stride, n), (vals[11], vals[12], n_rows))
     )
-    offsets = ir.Constant(bytes_, [taken_off] * bytes_.count)
-    together = 32767 // (254 * (127 if max_byte < 0 else max(max_byte - taken_off, taken_off)))
-    for first in range(0, steps, together):
-        sums, over = [None] * len(totals), [None] * n
+    over = list(e.rows(vals[9], vals[10], n)) if is_over else []
+    for i, first in enumerate(range(0, steps, together)):
+        sums = [None] * len(totals)
         for step in range(first, min(first + together, steps)):
             xs = [e.load(bytes_, column, 64 * step) for column in columns]
-            if taken_off:
-                over = [_added(e, o, product(e, offsets, x)) for o, x in zip(over, xs, strict=True)]
             for r, row in enumerate(rows):
                 codes = e.builder.bitcast(splat_i32(e, row, 4 * step), bytes_)
                 for v in range(n):
                     sums[r * n + v] = _added(e, sums[r * n + v], product(e, codes, xs[v]))
+        off = [e.load(shorts, place, 64 * i) for place in over]
         for r, row in enumerate(scales):
             scale = e.builder.bitcast(splat_i32(e, row), shorts)
             for v in range(n):
-                taken = e.builder.sub(sums[r * n + v], over[v]) if taken_off else sums[r * n + v]
+                taken = e.builder.sub(sums[r * n + v], off[v]) if is_over else sums[r * n + v]
                 totals[r * n + v] = e.target["dot2"](e, totals[r * n + v], taken, scale)
     return _pack(e, totals)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import gguf
 
 MIXES = {"Q4_K_M": ("Q4_K", "Q6_K"), "Q8_0": ("Q8_0", "Q8_0"), "F16": ("F16", "F16"), "Q4_0": ("Q4_0", "Q6_K")}
-"""Name of a mix -> the format of most matrices, and that of those which llama-quantize gives more bits. Any other format
-is that of all matrices in layers; the output has Q6_K then."""
+"""Name of a mix -> the format of most matrices, and that of those which llama-quantize gives more bits. Any other
+format is that of all matrices in layers; the output has Q6_K then."""
 _PIECE = 1 << 24
 """Elements that are made at once."""
 

@@ -374,14 +374,15 @@ def tiles_of_codes(p):
 
 @operation
 def tiles_of_groups(p):
-    """Four steps: of codes less what is taken off, which sum up in 16 bits three, two or one at a time; of small codes;
-    and of signed ones. Scales of rows stand behind the codes. Then the low halves of totals, in pairs."""
-    total, scales = tile_load(i32x16, p.c, 2, 192, 3, 64), p.b + 160
-    tile_store(p.out, 192, 64, tile_group(total, p.b, 16, p.a, 256, 3, 4, 86, 43, scales, 16), 3)
-    tile_store(p.out + 384, 192, 64, tile_group(total, p.b + 32, 16, p.a, 256, 3, 4, 124, 62, scales, 16), 3)
-    tile_store(p.out + 768, 192, 64, tile_group(total, p.b + 64, 16, p.a, 256, 3, 4, 127, 0, scales, 16), 3)
-    tile_store(p.out + 1152, 192, 64, tile_group(total, p.b + 96, 16, p.a, 256, 3, 4, 15, 0, scales, 16), 3)
-    tile_store(p.out + 1536, 192, 64, tile_group(total, p.b + 128, 16, p.a, 256, 3, 4, -1, 0, scales, 16), 3)
+    """Four steps: of codes less what stands for them, three and one together, and two and two; of codes, one each, and
+    all; of signed ones. Scales of rows stand behind the codes. Then the low halves of totals, in pairs."""
+    total, scales, over = tile_load(i32x16, p.c, 2, 192, 3, 64), p.b + 160, p.n
+    tile_store(p.out, 192, 64, tile_group(total, p.b, 16, p.a, 256, 3, 4, 3, False, over, 128, scales, 16), 3)
+    more = tile_group(total, p.b + 32, 16, p.a, 256, 3, 4, 2, False, over + 384, 128, scales, 16)
+    tile_store(p.out + 384, 192, 64, more, 3)
+    tile_store(p.out + 768, 192, 64, tile_group(total, p.b + 64, 16, p.a, 256, 3, 4, 1, False, 0, 0, scales, 16), 3)
+    tile_store(p.out + 1152, 192, 64, tile_group(total, p.b + 96, 16, p.a, 256, 3, 4, 4, False, 0, 0, scales, 16), 3)
+    tile_store(p.out + 1536, 192, 64, tile_group(total, p.b + 128, 16, p.a, 256, 3, 4, 1, True, 0, 0, scales, 16), 3)
     x = tile_spread(i32x16, p.c, 64, 3)
     tile_store(p.out + 1920, 192, 64, tile_join16(x, tile_spread(i32x16, p.c + 192, 64, 3)), 3)
 

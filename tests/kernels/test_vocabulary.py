@@ -349,9 +349,13 @@ def test_tiles_of_groups(run):
         codes = (w - taken_off[:, None, None]).reshape(5, 2, 1, 4, 1, 4).astype(I32)
         sums = (codes * x.reshape(1, 1, 3, 4, 16, 4)).sum((3, 5))
         operand = np.concatenate([w.astype(np.uint8).reshape(-1), np.repeat(scales, 8).view(np.uint8)])
+        # case, vector, chunk, lane of 16 bits: the sums of the offset times two bytes, which wrap around.
+        twos = x.reshape(3, 4, 32, 2).sum(-1, dtype=np.int64)
+        chunks = [np.stack([o * twos[:, :cut].sum(1), o * twos[:, cut:].sum(1)], 1) for o, cut in ((43, 3), (62, 2))]
+        over = harness.placed(np.stack(chunks).astype(np.int16))
         joined = np.stack([total[0], total[1]], -1).astype(np.int16).view(I32)
         expected = (total + scales[:, None, None] * sums).astype(I32)
-        assert_vectors(run("tiles_of_groups", 2112, x, operand, total), expected.reshape(-1), joined.reshape(-1))
+        assert_vectors(run("tiles_of_groups", 2112, x, operand, total, over), expected.reshape(-1), joined.reshape(-1))
 
 
 def test_float_tiles(run):
