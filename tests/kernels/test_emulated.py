@@ -14,10 +14,16 @@ pytestmark = [
 ]
 
 CHOSEN = {
-    "neon": ("matmul IQ2_XXS", "matvec Q8_0", "attention q8_0 4"),
+    "neon": ("matmul IQ2_XXS", "matvec Q5_0", "matvec Q8_0", "attention q8_0 4"),
     "neoni8mm": ("matmul Q4_K", "matvec IQ2_XXS", "scan ('head', 3, 20, 3, 37)"),
     "avx512vnni": ("matmul Q4_K", "matvec IQ2_XXS", "attention q4_0 4 split", "compress"),
-    "avx512vnni,avx512vbmi,avx512vbmi2": ("matmul IQ2_XXS", "matvec Q5_K", "attention f16 8", "rounding Q4_K"),
+    "avx512vnni,avx512vbmi,avx512vbmi2": (
+        "matmul IQ2_XXS",
+        "matvec Q5_0",
+        "matvec Q5_K",
+        "attention f16 8",
+        "rounding Q4_K",
+    ),
 }
 """Formats of codes of 8 bits and of fewer, and what calls for operations of other kinds."""
 
