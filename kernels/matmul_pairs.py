@@ -118,18 +118,11 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
             x, others = p.x + (t * p.k + k0 + 256 * s) * 16, block + OTHERS + at * PER * 2
             total = tile_fill(RV, splat(i32x16, 0))
             for g in range(PER):
-                codes_at, scales_at = w + 256 * s + GROUP * g, block + SCALES + (at * PER + g) * 4
-                if is_over:
-                    over = block + OVER + (s * PER + g) * chunks * 64
-                    total = tile_group(
-                        total, codes_at, K, x + 16 * GROUP * g, p.k * 16, V, steps, together, is_signed,
-                        over, over_stride, scales_at, S * PER * 4,
-                    )  # fmt: skip
-                else:
-                    total = tile_group(
-                        total, codes_at, K, x + 16 * GROUP * g, p.k * 16, V, steps, together, is_signed,
-                        0, 0, scales_at, S * PER * 4,
-                    )  # fmt: skip
+                total = tile_group(
+                    total, w + 256 * s + GROUP * g, K, x + 16 * GROUP * g, p.k * 16, V, steps, together, is_signed,
+                    is_over, block + OVER + (s * PER + g) * chunks * 64, over_stride,
+                    block + SCALES + (at * PER + g) * 4, S * PER * 4,
+                )  # fmt: skip
             if has_others and not has_min:
                 total = with_sums(total, p, others, t, from_start)
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)

@@ -121,7 +121,7 @@ def prefetch_address(w, row_bytes, r, last, after):
 def arrangement(fmt: str):
     """arrange(k, x, x_s, y): puts activations, k bytes, into the order in which the codes of a format come, and behind
     them what is wanted of their sums, as many bytes at most. Once for all rows of weights: each four would do it anew.
-    None where they are taken as they stand.
+    None where they are taken as they stand. Those of all rows must fit a thread's scratch: the gate limits k.
     """
     format_ = formats.for_products(fmt)
     return getattr(product_of(format_), "arrangement", _as_they_stand)(format_)

@@ -130,15 +130,14 @@ def _added(e, acc, v):
 def tile_group(e, args, vals):
     """Sums may wrap around on the way: in the end they fit."""
     (total, w, w_stride, x, x_stride), n = vals[:5], args[5].literal_value
-    steps, together, is_signed = (args[i].literal_value for i in (6, 7, 8))
-    is_over = getattr(args[9], "literal_value", None) != 0
+    steps, together, is_signed, is_over = (args[i].literal_value for i in (6, 7, 8, 9))
     bytes_, shorts = (llvm_type(numba_type(vec)) for vec in (u8x64, i16x32))
     totals = _unpack(e, total, args[0].count)
     n_rows, product = len(totals) // n, e.target["dot2_s8" if is_signed else "dot2_u7"]
     rows, columns, scales = (
-        list(e.rows(*at)) for at in ((w, w_stride, n_rows), (x, x_stride, n), (vals[11], vals[12], n_rows))
+        list(e.rows(*at)) for at in ((w, w_stride, n_rows), (x, x_stride, n), (vals[12], vals[13], n_rows))
     )
-    over = list(e.rows(vals[9], vals[10], n)) if is_over else []
+    over = list(e.rows(vals[10], vals[11], n)) if is_over else []
     for i, first in enumerate(range(0, steps, together)):
         sums = [None] * len(totals)
         for step in range(first, min(first + together, steps)):

@@ -273,11 +273,13 @@ def tile_dots(acc, w, w_stride, x, x_stride, n, steps, max_byte):
 
 
 @Op
-def tile_group(total, w, w_stride, x, x_stride, n, steps, together, is_signed, over, over_stride, scales, scale_stride):
+def tile_group(
+    total, w, w_stride, x, x_stride, n, steps, together, is_signed, is_over, over, over_stride, scales, scale_stride
+):
     """total[r, v] + scale[r] * the sum that tile_dots makes; scale[r]: twice as int16 at scales + r * scale_stride.
-    Products are added up in 16 bits, `together` steps at a time, less what stands for these steps in an i16x32 at over
-    + v * over_stride, one after another (over 0: nothing); each such difference must fit. w: bytes of at most 127, or
-    signed (is_signed), where bytes of x are at least -127. over may be known to be 0 at compile time only."""
+    Products are added up in 16 bits, `together` steps at a time, less (is_over) what stands for these steps in an
+    i16x32 at over + v * over_stride, one after another; each such difference must fit. w: bytes of at most 127, or
+    signed (is_signed), where bytes of x are at least -127."""
 
 
 @Op

@@ -39,7 +39,7 @@ def format_of_role(place: Place, name: str, known: Sequence[str], role: str = ""
     return name
 
 
-@check("rows of floats", "what kernels have scratch memory for", 56, error=UnsupportedError)
+@check("elements of a row", "what kernels have scratch memory for", 56, error=UnsupportedError)
 def row_length(place: Place, k: int, most: int, name: str) -> int:
     if k > most:
         raise place.error(f"has rows of {k} elements: in {name} at most {most} are supported", UnsupportedError)

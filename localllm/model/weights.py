@@ -22,7 +22,8 @@ from localllm.kernels.thread import SCRATCH_BYTES
 from localllm.runtime.arrays import SLACK, padded
 
 _MAX_K = (SCRATCH_BYTES - 8192) // (4 * 4)
-"""Elements of a row of floats: of four, kernels.matmul_float makes f32 in a thread's scratch memory, beside sums."""
+"""Elements of a row: of four rows of floats kernels.matmul_float makes f32 in a thread's scratch memory, beside sums;
+kernels.matvec puts up to eight of activations there in another order, two bytes an element."""
 _OF_MATRICES = tuple(fmt.name for fmt in FORMATS.values() if fmt.supported)
 _OF_SMALL_MATRICES = tuple(name for name in _OF_MATRICES if name not in ("Q1_0", "Q2_0"))
 """What the package gguf dequantizes."""
@@ -103,8 +104,7 @@ class Weights:
         info, place = self._info(name, shape), self._place(name)
         k, n = shape[0], math.prod(shape[1:])
         tensors.format_of_role(place, info.format.name, _OF_MATRICES)
-        if info.format.block == 1:
-            tensors.row_length(place, k, _MAX_K, info.format.name)
+        tensors.row_length(place, k, _MAX_K, info.format.name)
         row_bytes, header = info.format.row_bytes(k), self.file.headers[info.part]
         directory.data_end(place._replace(path=header.path), info.offset + n * row_bytes, header.size)
         start = int(self._parts[info.part].ctypes.data) if self._parts else 0

@@ -1,12 +1,10 @@
 """One tiny kernel an operation of the vocabulary. Parameters: addresses a, b, c of inputs, out, and a number n.
 
-Run as a program it compiles them for the target at hand and writes symbols and object code, base64, a line each.
+Those on register tiles stand in tile_operations.py; compile_operations.py compiles all.
 """
 
 from __future__ import annotations
 
-import base64
-import sys
 from collections.abc import Callable
 
 from localllm.kernels.math import exp16
@@ -70,22 +68,6 @@ from localllm.kernels.simd import (
     splat4,
     sqrt,
     store,
-    tile_add,
-    tile_dots,
-    tile_fill,
-    tile_fma,
-    tile_get,
-    tile_group,
-    tile_join16,
-    tile_load,
-    tile_multiply,
-    tile_pair,
-    tile_scale,
-    tile_scale2,
-    tile_scaled,
-    tile_spread,
-    tile_start,
-    tile_store,
     to_half,
     u8,
     u8x16,
@@ -350,58 +332,6 @@ def packs(p):
     store(p.out, pack16(load(i32x16, p.a), load(i32x16, p.b)))
 
 
-# --- tiles of 2 rows x 3 vectors; rows of operands are 16 bytes apart
-
-
-@operation
-def tiles_of_integers(p):
-    acc = tile_start(tile_spread(i32x16, p.c, 64, 3), -5, 2)
-    store(p.out, tile_get(acc, 4))
-    shorts = tile_spread(i16x32, p.a, 64, 3)
-    tile_store(p.out + 64, 192, 64, tile_pair(tile_fill(6, splat(i32x16, 9)), p.b, 16, shorts), 3)
-
-
-@operation
-def tiles_of_codes(p):
-    """Four steps, with greatest codes that the targets add up differently."""
-    acc = tile_load(i32x16, p.c, 2, 192, 3, 64)
-    tile_store(p.out, 192, 64, tile_dots(acc, p.b, 16, p.a, 256, 3, 4, 255), 3)
-    tile_store(p.out + 384, 192, 64, tile_dots(acc, p.b + 32, 16, p.a, 256, 3, 4, 127), 3)
-    tile_store(p.out + 768, 192, 64, tile_dots(acc, p.b + 64, 16, p.a, 256, 3, 4, 63), 3)
-    tile_store(p.out + 1152, 192, 64, tile_dots(acc, p.b + 96, 16, p.a, 256, 3, 4, 40), 3)
-    tile_store(p.out + 1536, 192, 64, tile_dots(acc, p.b + 128, 16, p.a, 256, 3, 4, 15), 3)
-
-
-@operation
-def tiles_of_groups(p):
-    """Four steps: of codes less what stands for them, three and one together, and two and two; of codes, one each, and
-    all; of signed ones. Scales of rows stand behind the codes. Then the low halves of totals, in pairs."""
-    total, scales, over = tile_load(i32x16, p.c, 2, 192, 3, 64), p.b + 160, p.n
-    tile_store(p.out, 192, 64, tile_group(total, p.b, 16, p.a, 256, 3, 4, 3, False, over, 128, scales, 16), 3)
-    more = tile_group(total, p.b + 32, 16, p.a, 256, 3, 4, 2, False, over + 384, 128, scales, 16)
-    tile_store(p.out + 384, 192, 64, more, 3)
-    tile_store(p.out + 768, 192, 64, tile_group(total, p.b + 64, 16, p.a, 256, 3, 4, 1, False, 0, 0, scales, 16), 3)
-    tile_store(p.out + 1152, 192, 64, tile_group(total, p.b + 96, 16, p.a, 256, 3, 4, 4, False, 0, 0, scales, 16), 3)
-    tile_store(p.out + 1536, 192, 64, tile_group(total, p.b + 128, 16, p.a, 256, 3, 4, 1, True, 0, 0, scales, 16), 3)
-    x = tile_spread(i32x16, p.c, 64, 3)
-    tile_store(p.out + 1920, 192, 64, tile_join16(x, tile_spread(i32x16, p.c + 192, 64, 3)), 3)
-
-
-@operation
-def tiles_of_floats(p):
-    x = tile_spread(f32x16, p.a, 64, 3)
-    acc = tile_load(f32x16, p.c, 2, 192, 3, 64)
-    counts = tile_start(tile_spread(i32x16, p.n, 64, 3), 1, 2)
-    tile_store(p.out, 192, 64, tile_fma(acc, p.b, 16, x), 3)
-    tile_store(p.out + 384, 192, 64, tile_scale(counts, counts, p.n, 16, 3), 3)
-    tile_store(p.out + 768, 192, 64, tile_scale2(acc, counts, p.b, 16, x), 3)
-    tile_store(p.out + 1152, 192, 64, tile_scaled(acc, counts, p.b, 16, x), 3)
-    tile_store(p.out + 1536, 192, 64, tile_scaled(acc, acc, p.b, 16, x), 3)
-    tile_store(p.out + 1920, 192, 64, tile_multiply(acc, p.a, 64, x), 3)
-    tile_store(p.out + 2304, 192, 64, tile_add(acc, acc), 3)
-    tile_store(p.out + 2688, 192, 64, tile_add(counts, counts), 3)
-
-
 # --- threads
 
 
@@ -412,16 +342,3 @@ def atomics(p):
     atomic_store(p.a, i64(77))
     store(p.out + 16, atomic_swap(p.a, 76, 1))
     store(p.out + 24, atomic_swap(p.a, 77, 2))
-
-
-def main() -> None:
-    from localllm.kernels.jit import Compiler
-    from localllm.kernels.simd.targets import current, host_features
-
-    compiler = Compiler(current(), current().features(host_features()))
-    for name, kernel in KERNELS.items():
-        sys.stdout.write(f"{name} {base64.b64encode(compiler.compile(kernel, f'operations-{name}')).decode()}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -114,6 +114,14 @@ def assert_close(got: np.ndarray, name: str, raw: np.ndarray, x: np.ndarray, ext
     assert np.isfinite(got).all()
 
 
+@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q4_K"])
+def test_activations_of_the_longest_rows_fit_scratch_when_they_are_arranged(name):
+    k = 65024  # see weights._MAX_K
+    raw, x = blocks.weights(name, 5, k, np.random.default_rng(1)), inputs(8, k, 1)
+    assert_close(fours(name, raw, x), name, raw, x)
+    assert_close(matvec(name, raw, x[:1]), name, raw, x[:1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_matvec(name):
     for k in lengths(name):

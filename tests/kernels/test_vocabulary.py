@@ -9,7 +9,7 @@ from localllm.kernels import objects
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from localllm.kernels.simd.vocabulary import Op
-from tests.kernels import harness, operations
+from tests.kernels import harness, operations, tile_operations
 
 I32, F32, I64 = np.int32, np.float32, np.int64
 FMA = current().name != "generic"
@@ -19,7 +19,7 @@ ALL_HALVES = np.arange(1 << 16, dtype=np.uint16)
 @pytest.fixture(scope="module")
 def addresses() -> dict[str, int]:
     """Compiled in another process, which may import numba, and linked as all kernels are."""
-    done = harness.python(current().name, "-m", "tests.kernels.operations")
+    done = harness.python(current().name, "-m", "tests.kernels.compile_operations")
     assert done.returncode == 0, done.stderr
     found: dict[Key, tuple[str, bytes]] = {}
     for line in done.stdout.splitlines():
@@ -63,7 +63,7 @@ def test_every_operation_is_used_here_or_in_the_team():
 
     from localllm.kernels.simd import vocabulary
 
-    source = inspect.getsource(operations)
+    source = inspect.getsource(operations) + inspect.getsource(tile_operations)
     names = [name for name, value in vars(vocabulary).items() if isinstance(value, Op)]
     assert [n for n in names if source.count(f"{n}(") == 0] == ["cycles", "call_kernel", "call_yield"]
 

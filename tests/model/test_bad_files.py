@@ -19,6 +19,7 @@ from localllm.model import network
 from localllm.model import weights as weights_module
 from localllm.model.blocks.attention import Attention
 from localllm.model.model import LoadedModel
+from localllm.model.recorder import MATVEC_MAX_ROWS
 from localllm.model.states.state import StateOptions
 from localllm.model.weights import Weights
 from tests import tiny_models
@@ -171,10 +172,11 @@ def test_vectors_are_followed_by_memory_that_kernels_may_load(tmp_path, dtype):
                 assert array.base.nbytes >= array.nbytes + 256
 
 
-def test_rows_that_matrix_products_cannot_unpack_are_refused_by_name(tmp_path):
-    """Of float formats; rows of codes go through scratch in stretches."""
+def test_rows_that_scratch_cannot_hold_are_refused_by_name(tmp_path):
+    """Matrix products unpack some rows of floats there; matrix-vector products arrange a few rows of activations."""
     most = weights_module._MAX_K
     assert 4096 + 4 * max(target.tile_rows for target in ALL_TARGETS) * most <= experts.BLOCK
+    assert MATVEC_MAX_ROWS * 2 * most + 64 <= SCRATCH_BYTES
     tensors: dict[str, np.ndarray]
     tensors = {"long": np.zeros((1, most), np.float32), "longer": np.zeros((1, most + 1), np.float16)}
     with open_gguf(tiny_models.write(tmp_path / "m.gguf", "llama", tensors=tensors)) as file:
@@ -182,6 +184,27 @@ def test_rows_that_matrix_products_cannot_unpack_are_refused_by_name(tmp_path):
         assert weights.matrix("long", most, 1).k == most
         with pytest.raises(UnsupportedError, match=f"longer: has rows of {most + 1} elements: in F16 at most {most}"):
             weights.matrix("longer", most + 1, 1)
+
+
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q4_K"])
+def test_long_rows_of_codes_are_refused_by_name(tmp_path, fmt):
+    most, kind = weights_module._MAX_K, gguf.GGMLQuantizationType[fmt]
+    block, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+    fits = most // block * block
+    writer = gguf.GGUFWriter(str(tmp_path / "m.gguf"), "llama")
+    for name, k in (("long", fits), ("longer", fits + block)):
+        writer.add_tensor(name, np.zeros((1, k // block * n_bytes), np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with open_gguf(tmp_path / "m.gguf") as file:
+        weights = Weights(file)
+        assert weights.matrix("long", fits, 1).k == fits
+        with pytest.raises(
+            UnsupportedError, match=f"longer: has rows of {fits + block} elements: in {fmt} at most {most}"
+        ):
+            weights.matrix("longer", fits + block, 1)
 
 
 @pytest.mark.parametrize("name", ["token_types.weight", "position_embd.weight"])
