@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ _COMPILER = ("jit", "simd")
 """What every kernel is compiled by."""
 _NOT_CODE = ("compiler", "objects", "sources", "workers")
 """What `jit` imports as a program: it moves object code around, and has no part in it."""
-_IMPORT = re.compile(r"^\s*from \.(\.?)([\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT = re.compile(r"^ *from \.(\.?)([\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 def digest(module: str, arguments: tuple[str | int, ...]) -> str:
@@ -26,7 +27,7 @@ def digest(module: str, arguments: tuple[str | int, ...]) -> str:
 def sources_of(module: str, arguments: tuple[str | int, ...] = ()) -> set[str]:
     """Modules of this folder: the kernel's own, all that it imports, and the format that its arguments name."""
     folders = ("formats", "encoders") if "encoders" in _reached(module) else ("formats",)
-    formats = (f"{f}.{a}" for f in folders for a in arguments if (_HERE / f / f"{a}.py").is_file())
+    formats = (f"{f}.{a}" for f in folders for a in arguments if f"{f}.{a}" in _files())
     return set().union(*(_reached(name) for name in (module, *_COMPILER, *formats)))
 
 
@@ -45,24 +46,33 @@ def _reached(module: str) -> frozenset[str]:
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+    package = module if _files()[module].name == "__init__.py" else module.rpartition(".")[0]
     found = []
     for up, name, imported in _IMPORT.findall(_content(module).decode()):
         base = package.rpartition(".")[0] if up else package
         target = ".".join(part for part in (base, name) if part)
         names = [word.split(" as ")[0].strip() for word in imported.strip("()").split(",")]
         parts = [".".join(part for part in (target, name) if part) for name in names]
-        found += [part for part in (*parts, target) if part and _path(part).is_file()]
-    if package == module:  # a package's own files make up its vocabulary
-        found += [f"{module}.{path.stem}" for path in _path(module).parent.glob("*.py") if module == "simd"]
-    return tuple(dict.fromkeys(name for name in found if not name.endswith("__init__")))
+        found += [part for part in (*parts, target) if part in _files()]
+    if module == "simd":  # its own files make up its vocabulary
+        found += [name for name in _files() if name.startswith("simd.")]
+    return tuple(dict.fromkeys(found))
 
 
-def _path(module: str) -> Path:
-    base = _HERE.joinpath(*module.split("."))
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+@cache
+def _files() -> dict[str, Path]:
+    """The file of each module of this folder; a package's is its __init__.py."""
+    found = {}
+    for folder, _, names in os.walk(_HERE):
+        package = folder[len(str(_HERE)) :].replace(os.sep, ".")[1:]
+        for name in names:
+            stem, ending = os.path.splitext(name)
+            if ending == ".py":
+                found[package if stem == "__init__" else f"{package}.{stem}".lstrip(".")] = Path(folder, name)
+    del found[""]  # this folder's own
+    return found
 
 
 @cache
 def _content(module: str) -> bytes:
-    return _path(module).read_bytes()
+    return _files()[module].read_bytes()

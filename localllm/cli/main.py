@@ -5,6 +5,8 @@ Only the module of the verb that runs is imported, so that `localllm --help` sta
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -28,6 +30,9 @@ from localllm.terminal.safe import visible
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+GARBAGE = 200_000
+"""New objects after which garbage in cycles is looked for: more than a start makes, most of which stay."""
 
 VERBS: dict[str, tuple[str, str]] = {
     "chat": ("localllm.cli.chat", "Chat with a model in the terminal."),
@@ -227,6 +232,8 @@ def _bug(error: Exception) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (error), 2 (wrong usage), 130 (Ctrl-C), 143 (SIGTERM) or 129
     (SIGHUP)."""
+    gc.set_threshold(GARBAGE)
+    atexit.register(gc.freeze)  # what is left is the system's to clear: looking through it takes 0.1 s
     try:
         with as_exceptions():
             return _main(args)

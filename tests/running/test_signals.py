@@ -22,6 +22,16 @@ from tests.running import signals
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
 
+@pytest.fixture(autouse=True)
+def as_at_a_terminal():
+    """Signals are as a terminal leaves them, also where nohup or a list's & began these tests and ignores some."""
+    fresh = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in fresh.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def until_it_comes(seconds=5.0):
     """What was put off comes while this waits."""
     end = time.monotonic() + seconds
