@@ -68,7 +68,7 @@ class _Signed:
 
 OPTIONAL: dict[str, Any] = {
     "PER": 1, "SCALES": 1, "SCALE_AT": None, "MINIMUM_AT": None, "WIDE": 0,
-    "quarters": None, "halves": None, "factors": None,
+    "quarters": None, "halves": None, "factors": None, "field": None, "five_digits": None,
 }  # fmt: skip
 """Names that a format's file may leave out, and what then holds."""
 

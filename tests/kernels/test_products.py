@@ -189,16 +189,18 @@ def test_matmul_bias_residual_and_stride(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
 def test_extreme_codes_do_not_overflow(name):
-    """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates."""
+    """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates. Rows of four blocks at once
+    and more, where a way of the product takes so many."""
     block = FORMATS[name].block
+    k = 5 * block
     for byte in (0x00, 0xFF, 0x80, 0x7F):
-        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
-        for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
+        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, k)
+        for x in (np.ones((17, k)), -np.ones((17, k)), np.resize([1.0, -1.0], (17, k))):
             x = x.astype(np.float32)
             for got in (matvec(name, raw, x[:1]), fours(name, raw, x[:4]), matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
-                terms = 2 * block * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
+                terms = k * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
                 np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
 
 
