@@ -57,6 +57,12 @@ def quarters16(a, b, c, d):
     return shuffle(_LOW64, ab, cd) + shuffle(_HIGH64, ab, cd)
 
 
+def zip4x4(a, b, c, d):
+    """Of four i32x16: in each quarter lanes 0 of that quarter of a, b, c, d; then lanes 1, 2 and 3."""
+    ab, cd, ab2, cd2 = shuffle(_LOW32, a, b), shuffle(_LOW32, c, d), shuffle(_HIGH32, a, b), shuffle(_HIGH32, c, d)
+    return shuffle(_LOW64, ab, cd), shuffle(_HIGH64, ab, cd), shuffle(_LOW64, ab2, cd2), shuffle(_HIGH64, ab2, cd2)
+
+
 def pairs16(a, b):
     """Of two i32x16: in each quarter the sums of lanes 0 and 1, and 2 and 3, of that quarter of a, then of b."""
     return shuffle(EVENS, a, b) + shuffle(ODDS, a, b)

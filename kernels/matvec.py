@@ -5,7 +5,7 @@ four, and their sums are formed side by side. The integer part of a product is e
 in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
-from . import formats, matvec_block32, matvec_float, matvec_k, matvec_pairs, matvec_super
+from . import formats, matvec_block32, matvec_digits, matvec_float, matvec_k, matvec_pairs, matvec_super
 from .simd import Struct, f32, f32x4, i64, lane, load, store
 from .simd.targets import current
 from .thread import Step, Thread, claim
@@ -161,8 +161,14 @@ def addresses(w, row_bytes, r, last):
     )  # fmt: skip
 
 
+_WITHOUT_LOOK_UPS = ("generic",)
+"""Targets where a look-up of bytes is many instructions: matvec_digits takes 1.4 times as many as matvec_super."""
+
+
 def product_of(format_):
     """The module whose four_rows multiplies a format on this target."""
+    if formats.optional(format_, "five_digits") and current().name not in _WITHOUT_LOOK_UPS:
+        return matvec_digits
     by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
     return matvec_pairs if by_pairs else kind_of(format_)
 

@@ -1,6 +1,6 @@
 """Four rows of blocks with float scales times a vector."""
 
-from . import formats, matvec_nibbles, matvec_sixteens
+from . import formats, matvec_fields, matvec_nibbles, matvec_sixteens
 from .lanes import (
     EACH,
     EVEN128,
@@ -39,11 +39,13 @@ from .simd import (
 
 def arrangement(fmt):
     """See matvec.arrangement."""
-    return matvec_nibbles.arrangement(fmt) if _is_in_fours(fmt) else None
+    if _has(fmt, "field"):
+        return matvec_fields.arrangement(fmt)
+    return matvec_nibbles.arrangement(fmt) if _has(fmt, "halves") else None
 
 
-def _is_in_fours(fmt):
-    return formats.optional(fmt, "halves") is not None and formats.optional(fmt, "SCALES") <= 1
+def _has(fmt, part):
+    return formats.optional(fmt, part) is not None and formats.optional(fmt, "SCALES") <= 1
 
 
 def four_rows(fmt, is_arranged=False):
@@ -89,8 +91,11 @@ def four_rows(fmt, is_arranged=False):
             acc = pair(wa, wb, wc, wd, i, i, prefetch_at, load(i8x64, x + 32 * i), x_d + 4 * i, x_s + 4 * i, acc)
         return acc
 
-    if _is_in_fours(fmt):
-        return _in_fours(fmt, rest, is_arranged)
+    if _has(fmt, "halves"):
+        sum_bytes = 16 if is_arranged and fmt.OFFSET else 4
+        return _in_fours(fmt, matvec_nibbles.step(fmt, is_arranged), sum_bytes, rest)
+    if _has(fmt, "field") and is_arranged:
+        return _in_fours(fmt, matvec_fields.step(fmt), 16 // fmt.PER, rest)
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         return rest(wa, wb, wc, wd, 0, k // 32, x, x_d, x_s, prefetch_at, splat(f32x4, 0.0))
@@ -98,18 +103,17 @@ def four_rows(fmt, is_arranged=False):
     return products
 
 
-def _in_fours(fmt, rest, is_arranged):
-    """Four blocks at a time, then the rest."""
-    four, size = matvec_nibbles.step(fmt, is_arranged), fmt.BYTES
-    sum_bytes = 16 if is_arranged and fmt.OFFSET else 4
+def _in_fours(fmt, four, sum_bytes, rest):
+    """Four blocks at a time, then the rest. sum_bytes: what x_s has a 32."""
+    size, taken = 4 * fmt.BYTES, 4 * formats.optional(fmt, "PER")
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
         acc, n = splat(f32x4, 0.0), k // 32
-        whole = n // 4 * 4
-        for i in range(0, whole, 4):
-            at, s = i * size, x_s + sum_bytes * i
+        whole = n // taken * taken
+        for i in range(0, whole, taken):
+            at, s = i // taken * size, x_s + sum_bytes * i
             to = prefetch_at + 4 * at
-            acc = four(wa + at, wb + at, wc + at, wd + at, x + 32 * i, x_d + 4 * i, s, to, acc)
+            acc = four(wa + at, wb + at, wc + at, wd + at, k, x + 32 * i, x_d + 4 * i, s, to, acc)
         return rest(wa, wb, wc, wd, whole, n, x, x_d, x_s, prefetch_at, acc)
 
     return products

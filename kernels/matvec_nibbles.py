@@ -42,7 +42,7 @@ _QUARTER0, _QUARTER1, _QUARTER2, _QUARTER3 = QUARTERS
 
 
 def step(fmt, is_arranged):
-    """four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc): acc plus four blocks at each address times 128
+    """four(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at, acc): acc plus four blocks at each address times 128
     activations. is_arranged: x and x_s are what `arrangement` has made of them.
 
     fmt: `halves(qs, heads)` gives elements 0-15 of four blocks, and 16-31, from their nibbles and their first 16 bytes;
@@ -50,7 +50,7 @@ def step(fmt, is_arranged):
     """
     halves, size, qs, has_min = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN
     dots, start, is_taken_off = two_dots(fmt), starter(fmt), is_arranged and fmt.OFFSET
-    scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
+    scales = scales_of(fmt)
 
     def row(w, begin, x0, x1):
         """Sums of a row's products, block by block, and the blocks' heads."""
@@ -59,7 +59,7 @@ def step(fmt, is_arranged):
         first, last = halves(join16(at, at + size, at + 2 * size, at + 3 * size), heads)
         return dots(begin, first, x0, last, x1), bitcast(u32x16, heads)
 
-    def four(wa, wb, wc, wd, x, x_d, x_s, prefetch_at, acc):
+    def four(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at, acc):
         for line in range(0, 16 * size, 64):
             prefetch(prefetch_at + line)
         x0, x1, begin = load(i8x64, x), load(i8x64, x + 64), splat(i32x16, 0)
@@ -115,8 +115,13 @@ def arrangement(fmt):
     return arrange
 
 
-def _halves(fmt):
+def scales_of(fmt):
     """scales(ha, hb, hc, hd): scales and minimums of the blocks whose first 16 bytes these are, row by row."""
+    return _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
+
+
+def _halves(fmt):
+    """They are binary16."""
     has_min = fmt.HAS_MIN
 
     def scales(ha, hb, hc, hd):
@@ -133,7 +138,7 @@ def _halves(fmt):
 
 
 def _factors(fmt):
-    """The same for a scale of another kind."""
+    """A scale of another kind."""
     factors = fmt.factors
 
     def scales(ha, hb, hc, hd):
@@ -186,7 +191,7 @@ def by_fours(fmt):
         return None, None
     pieces, size, has_min, offset = _pieces(fmt), fmt.BYTES, fmt.HAS_MIN, fmt.OFFSET
     dots = two_dots(fmt)
-    scales = _factors(fmt) if optional(fmt, "factors") else _halves(fmt)
+    scales = scales_of(fmt)
 
     def arrange(x, x_d, x_s, y, t):
         y0, y1 = load(i8x64, x), load(i8x64, x + 64)

@@ -13,7 +13,9 @@ A format's file says its KIND, by which matvec, matmul and embed choose how to u
 A format may also give its codes as the matrix-vector product likes them: `quarters(p)` (matvec_k), or, of nibbles in
 blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matvec_nibbles): qs holds the nibbles of
 four blocks, one in each 128 bits; elements 0-15 and 16-31 of each block are returned in these quarters. It makes such a
-format three times as fast; nibbles in another order are brought into this one by a shuffle.
+format three times as fast; nibbles in another order are brought into this one by a shuffle. Of other blocks of 16
+bytes behind a binary16, `field(qs, n)` gives the codes in every byte's field n (matvec_fields); of digits in base 3,
+`five_digits` and `two_digits` give them one after another (matvec_digits).
 
 Codes are unsigned bytes in the order of the elements, MAX_CODE the greatest possible one. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN. Products see them as
@@ -68,7 +70,7 @@ class _Signed:
 
 OPTIONAL: dict[str, Any] = {
     "PER": 1, "SCALES": 1, "SCALE_AT": None, "MINIMUM_AT": None, "WIDE": 0,
-    "quarters": None, "halves": None, "factors": None,
+    "quarters": None, "halves": None, "factors": None, "field": None, "five_digits": None,
 }  # fmt: skip
 """Names that a format's file may leave out, and what then holds."""
 

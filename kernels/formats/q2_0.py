@@ -21,6 +21,11 @@ def codes(a, i, b, j):
     return bitcast(u8x64, (v | (v << 6)) & LOW2)
 
 
+def field(qs, n):
+    """Elements n of every four; see matvec_fields."""
+    return bitcast(u8x64, (qs >> (2 * n)) & LOW2)
+
+
 def scale(p):
     return half(p)
 

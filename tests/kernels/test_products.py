@@ -114,7 +114,7 @@ def assert_close(got: np.ndarray, name: str, raw: np.ndarray, x: np.ndarray, ext
     assert np.isfinite(got).all()
 
 
-@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q4_K"])
+@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q4_K", "Q2_0", "Q1_0"])
 def test_activations_of_the_longest_rows_fit_scratch_when_they_are_arranged(name):
     k = 65024  # see weights._MAX_K
     raw, x = blocks.weights(name, 5, k, np.random.default_rng(1)), inputs(8, k, 1)
@@ -189,17 +189,31 @@ def test_matmul_bias_residual_and_stride(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])
 def test_extreme_codes_do_not_overflow(name):
-    """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates."""
+    """Codes, K-scales and activations at the ends of their ranges: no 16-bit sum saturates. Rows of four blocks at once
+    and more, where a way of the product takes so many."""
     block = FORMATS[name].block
+    k = 5 * block
     for byte in (0x00, 0xFF, 0x80, 0x7F):
-        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, 2 * block)
-        for x in (np.ones((17, 2 * block)), -np.ones((17, 2 * block)), np.tile([1.0, -1.0], (17, block))):
+        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 5, k)
+        for x in (np.ones((17, k)), -np.ones((17, k)), np.resize([1.0, -1.0], (17, k))):
             x = x.astype(np.float32)
             for got in (matvec(name, raw, x[:1]), fours(name, raw, x[:4]), matmul(name, raw, x)):
                 exact = seen(name, x[: len(got)]) @ reference.dequantize(name, raw).astype(np.float64).T
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
-                terms = 2 * block * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
+                terms = k * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
                 np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
+
+
+@pytest.mark.parametrize("name", ["Q1_0", "Q2_0", "TQ1_0", "TQ2_0"])
+def test_each_byte_of_packed_codes(name):
+    """All 256 are allowed; a row holds one of them, everywhere."""
+    k = 9 * FORMATS[name].block
+    scale = int(np.float16(0.01).view(np.uint16))
+    raw = np.concatenate([blocks.filled_rows(name, byte, scale, 1, k) for byte in range(256)])
+    x = inputs(3, k, 32)
+    got = matvec(name, raw, x)
+    assert_close(got, name, raw, x)
+    np.testing.assert_array_equal(got, matmul(name, raw, x))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES])

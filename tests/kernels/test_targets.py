@@ -24,7 +24,9 @@ WITH_FMA = [t for t in harness.runnable_targets() if t != "generic"]
 OTHERS = [t for t in harness.runnable_targets() if t != current().name]
 
 _FORMATS = {fmt.module for fmt in FORMATS.values() if fmt.module}
-_LOOKED_AT = {"f32", "f16", "q4_1", "q8_0", "q4_k", "q6_k", "iq4_xs", "iq2_xxs", "mxfp4", "nvfp4"}
+_LOOKED_AT = {
+    "f32", "f16", "q4_1", "q8_0", "q2_0", "q4_k", "q6_k", "tq1_0", "iq4_xs", "iq2_xxs", "mxfp4", "nvfp4"
+}  # fmt: skip
 _PRODUCTS = [
     k for k in harness.KEYS if k.module in ("matvec", "matmul") and not _FORMATS & set(k.arguments) - _LOOKED_AT
 ]
