@@ -25,6 +25,7 @@ OPERANDS = {
     "dot4_u7": (INTS, BYTES, BYTES), "dot4_s8": (INTS, BYTES, BYTES),
     "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
     "dot2_u7": (BYTES, BYTES), "dot2_s8": (BYTES, BYTES), "pick16": (BYTES,), "bit_to_16": (BYTES,),
+    "high4": (BYTES,),
 }  # fmt: skip
 
 KNOWN = {
