@@ -5,7 +5,7 @@ four, and their sums are formed side by side. The integer part of a product is e
 in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
-from . import formats, matvec_block32, matvec_float, matvec_k, matvec_pairs, matvec_super
+from . import formats, matvec_block32, matvec_float, matvec_k, matvec_lanes, matvec_pairs, matvec_super
 from .simd import Struct, f32, f32x4, i64, lane, load, store
 from .simd.targets import current
 from .thread import Step, Thread, claim
@@ -163,7 +163,10 @@ def addresses(w, row_bytes, r, last):
 
 def product_of(format_):
     """The module whose four_rows multiplies a format on this target."""
-    by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
+    target = current()
+    if format_.KIND == "super" and target.scales_by_lane:
+        return matvec_lanes
+    by_pairs = target.adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
     return matvec_pairs if by_pairs else kind_of(format_)
 
 
