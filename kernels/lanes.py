@@ -33,6 +33,9 @@ ODD8 = Lanes(tuple(16 * p + 8 + i for p in range(8) for i in range(8)))
 EVENS = Lanes(tuple(4 * q + v for q in range(4) for v in (0, 2, 16, 18)))
 ODDS = Lanes(tuple(4 * q + v for q in range(4) for v in (1, 3, 17, 19)))
 """In each quarter, every second lane of that quarter of two vectors."""
+_EVENS8 = Lanes(tuple(4 * q + v for q in range(2) for v in (0, 2, 8, 10)))
+_ODDS8 = Lanes(tuple(4 * q + v for q in range(2) for v in (1, 3, 9, 11)))
+"""The same of halves."""
 LOWER4, UPPER4 = Lanes((0, 1, 2, 3)), Lanes((4, 5, 6, 7))
 FOUR_TIMES = Lanes((0, 1, 2, 3) * 4)
 """Four lanes, in each quarter."""
@@ -68,9 +71,28 @@ def pairs16(a, b):
     return shuffle(EVENS, a, b) + shuffle(ODDS, a, b)
 
 
+def quarters16_by_pairs(a, b, c, d):
+    """quarters16, where an instruction adds neighbours: three of them a quarter, in the place of nine."""
+    return pairs16(pairs16(a, b), pairs16(c, d))
+
+
+def to_quarters():
+    """The one of these two that suits the target."""
+    return quarters16_by_pairs if current().adds_neighbours else quarters16
+
+
 def sums16(a, b, c, d):
     """Sums of all lanes of four i32x16: i32x4."""
-    v = quarters16(a, b, c, d)
+    return _over_all(quarters16(a, b, c, d))
+
+
+def sums16_by_pairs(a, b, c, d):
+    """sums16, where an instruction adds neighbours."""
+    return _over_all(quarters16_by_pairs(a, b, c, d))
+
+
+def _over_all(v):
+    """The quarters of an i32x16 added up."""
     v = shuffle(LOWER8, v, v) + shuffle(UPPER8, v, v)
     return shuffle(LOWER4, v, v) + shuffle(UPPER4, v, v)
 
@@ -80,6 +102,13 @@ def sums8(a, b, c, d):
     ab = shuffle(_LOW32H, a, b) + shuffle(_HIGH32H, a, b)
     cd = shuffle(_LOW32H, c, d) + shuffle(_HIGH32H, c, d)
     v = shuffle(_LOW64H, ab, cd) + shuffle(_HIGH64H, ab, cd)
+    return shuffle(LOWER4, v, v) + shuffle(UPPER4, v, v)
+
+
+def sums8_by_pairs(a, b, c, d):
+    """sums8, where an instruction adds neighbours."""
+    ab, cd = shuffle(_EVENS8, a, b) + shuffle(_ODDS8, a, b), shuffle(_EVENS8, c, d) + shuffle(_ODDS8, c, d)
+    v = shuffle(_EVENS8, ab, cd) + shuffle(_ODDS8, ab, cd)
     return shuffle(LOWER4, v, v) + shuffle(UPPER4, v, v)
 
 

@@ -5,7 +5,7 @@ four, and their sums are formed side by side. The integer part of a product is e
 in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
-from . import formats, matvec_block32, matvec_digits, matvec_float, matvec_k, matvec_pairs, matvec_super
+from . import formats, matvec_block32, matvec_digits, matvec_float, matvec_k, matvec_lanes, matvec_pairs, matvec_super
 from .simd import Struct, f32, f32x4, i64, lane, load, store
 from .simd.targets import current
 from .thread import Step, Thread, claim
@@ -167,9 +167,12 @@ _WITHOUT_LOOK_UPS = ("generic",)
 
 def product_of(format_):
     """The module whose four_rows multiplies a format on this target."""
-    if formats.optional(format_, "five_digits") and current().name not in _WITHOUT_LOOK_UPS:
+    target = current()
+    if format_.KIND == "super" and target.scales_by_lane:
+        return matvec_lanes
+    if formats.optional(format_, "five_digits") and target.name not in _WITHOUT_LOOK_UPS:
         return matvec_digits
-    by_pairs = current().adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
+    by_pairs = target.adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
     return matvec_pairs if by_pairs else kind_of(format_)
 
 

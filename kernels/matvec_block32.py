@@ -13,6 +13,7 @@ from .lanes import (
     quarters16,
     starter,
     sums_of_32s,
+    to_quarters,
 )
 from .simd import (
     cast,
@@ -53,7 +54,7 @@ def four_rows(fmt, is_arranged=False):
         return matvec_sixteens.four_rows(fmt)
     codes, block = formats.in_32s(fmt)
     taken = 8 * fmt.BYTES // formats.optional(fmt, "PER")
-    has_min, dot, start = fmt.HAS_MIN, dot_of(fmt), starter(fmt)
+    has_min, dot, start, quarters = fmt.HAS_MIN, dot_of(fmt), starter(fmt), to_quarters()
     scales = _of_eight(fmt.scale, formats.optional(fmt, "SCALE_AT"), block)
     minimums = _of_eight(fmt.minimum, formats.optional(fmt, "MINIMUM_AT"), block)
 
@@ -68,7 +69,7 @@ def four_rows(fmt, is_arranged=False):
         zero = start(x)
         ta, tb = dot(zero, codes(wa, i, j), x), dot(zero, codes(wb, i, j), x)
         tc, td = dot(zero, codes(wc, i, j), x), dot(zero, codes(wd, i, j), x)
-        v = quarters16(ta, tb, tc, td)
+        v = quarters(ta, tb, tc, td)
         totals = cast(f32x8, shuffle(EVEN128, v, v) + shuffle(ODD128, v, v)) * scales(wa, wb, wc, wd, i, j)
         m = totals
         acc = fma(shuffle(LOWER4, totals, totals), splat(f32x4, load(f32, d)), acc)

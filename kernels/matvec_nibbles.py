@@ -6,7 +6,19 @@ rows end in the quarter of their block, beside their scales, which come from the
 
 from .formats import optional
 from .formats.bits import join16
-from .lanes import EACH, EVEN16, FOUR_TIMES, ODD16, QUARTERS, by_quarters, quarters16, starter, sums_of_32s, two_dots
+from .lanes import (
+    EACH,
+    EVEN16,
+    FOUR_TIMES,
+    ODD16,
+    QUARTERS,
+    by_quarters,
+    quarters16,
+    starter,
+    sums_of_32s,
+    to_quarters,
+    two_dots,
+)
 from .simd import (
     Lanes,
     bitcast,
@@ -48,7 +60,7 @@ def step(fmt, is_arranged):
     fmt: `halves(qs, heads)` gives elements 0-15 of four blocks, and 16-31, from their nibbles and their first 16 bytes;
     QS is where the nibbles are. The scale is word 0 of a block, a minimum is word 1, or `factors(words)` gives scales.
     """
-    halves, size, qs, has_min = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN
+    halves, size, qs, has_min, quarters = fmt.halves, fmt.BYTES, fmt.QS, fmt.HAS_MIN, to_quarters()
     dots, start, is_taken_off = two_dots(fmt), starter(fmt), is_arranged and fmt.OFFSET
     scales = scales_of(fmt)
 
@@ -71,7 +83,7 @@ def step(fmt, is_arranged):
         tc, hc = row(wc, begin, x0, x1)
         td, hd = row(wd, begin, x0, x1)
         d, m = scales(ha, hb, hc, hd)
-        totals = quarters16(ta, tb, tc, td)
+        totals = quarters(ta, tb, tc, td)
         if is_taken_off:
             totals = totals + load(i32x16, x_s)
         v = cast(f32x16, totals) * d

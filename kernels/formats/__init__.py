@@ -40,10 +40,12 @@ SIGNED = -1
 
 def for_products(name: str) -> Any:
     """The file of a format, as products on this target want it: codes that can pass 127 less their offset, as signed
-    bytes, where those are multiplied faster."""
-    format_ = module(name)
+    bytes, where those are multiplied faster; and those of super-blocks where the sums that products would begin with
+    leave too few registers."""
+    format_, target = module(name), current()
     is_wide = format_.KIND != "float" and format_.MAX_CODE > 127
-    return _Signed(format_) if is_wide and current().signed_bytes else format_
+    is_super = format_.KIND == "super" and format_.OFFSET > 0
+    return _Signed(format_) if (is_wide and target.signed_bytes) or (is_super and target.signed_supers) else format_
 
 
 class _Signed:

@@ -8,6 +8,7 @@ from ..simd import (
     cast,
     constant,
     from_half,
+    high4,
     i16x16,
     load,
     mask64,
@@ -85,8 +86,7 @@ def join16(a, b, c, d):
 
 def nibble_halves(qs):
     """Low nibbles and high ones: u8x64 each."""
-    v = bitcast(u32x16, qs)
-    return bitcast(u8x64, v & LOW4), bitcast(u8x64, (v >> 4) & LOW4)
+    return bitcast(u8x64, bitcast(u32x16, qs) & LOW4), high4(qs)
 
 
 def nibble_halves5(qs, heads, first, last):
@@ -139,7 +139,8 @@ def k_quarters(address):
     """Nibbles of Q4_K's and Q5_K's 128 bytes, elements 0-15 of group 2j in quarter j, 16-31, and those of 2j + 1."""
     v, w = load(u32x16, address), load(u32x16, address + 64)
     first, last = shuffle(_EVEN_QUARTERS, v, w), shuffle(_ODD_QUARTERS, v, w)
-    return first & LOW4, last & LOW4, (first >> 4) & LOW4, (last >> 4) & LOW4
+    high, high_last = high4(bitcast(u8x64, first)), high4(bitcast(u8x64, last))
+    return first & LOW4, last & LOW4, bitcast(u32x16, high), bitcast(u32x16, high_last)
 
 
 def pairs32(address, run):

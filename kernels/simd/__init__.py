@@ -70,6 +70,7 @@ from .vocabulary import (
     from_half,
     gather4,
     gather8,
+    high4,
     hmax,
     hsum,
     lane,

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from .numba_types import VecType, llvm_type, named_type, numba_type, splat_value
 from .types import i16x32, u8x64
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I32, I64 = ir.IntType(32), ir.IntType(64)
 VOID = ir.VoidType()
 
 
@@ -163,6 +163,11 @@ def lookup16(e, args, vals):
     return e.target["lookup16"](e, args[0].value.values, vals[1])
 
 
+@lowering(lambda v: v)
+def high4(e, args, vals):
+    return e.target["high4"](e, vals[0])
+
+
 def _gathered(e, args, vals, bytes_: int):
     """One load an entry: faster than a processor's own gather, where it has one."""
     entry, table = ir.IntType(8 * bytes_), args[0].value
@@ -285,7 +290,7 @@ def less(e, args, vals):
 
 @lowering(lambda bits: VecType(types.boolean, 64))
 def mask64(e, args, vals):
-    return e.builder.bitcast(vals[0], ir.VectorType(I1, 64))
+    return e.target["mask64"](e, vals[0])
 
 
 @lowering(lambda mask, a, b: a)

@@ -98,10 +98,22 @@ def tile_dots(e, args, vals):
     accs, bytes_ = _unpack(e, acc, args[0].count), llvm_type(numba_type(u8x64))
     rows, columns = list(e.rows(w, w_stride, len(accs) // n)), list(e.rows(x, x_stride, n))
 
+    fours = {}
+
+    def spread(r: int, step: int):
+        """Four codes of a row. Loading with spreading (NEON's ld1r) would take an operation of the vector unit, and an
+        address of its own."""
+        if "lane" not in e.target or step >= steps // 4 * 4:
+            return splat_i32(e, rows[r], 4 * step)
+        at = r, step // 4
+        if at not in fours:
+            fours[at] = e.load(ir.VectorType(ir.IntType(32), 4), rows[r], 16 * at[1])
+        return e.target["lane"](e, fours[at], step % 4)
+
     def each(step: int, sums: list, product: Callable) -> None:
         xs = [e.load(bytes_, column, 64 * step) for column in columns]
-        for r, row in enumerate(rows):
-            codes = e.builder.bitcast(splat_i32(e, row, 4 * step), bytes_)
+        for r in range(len(rows)):
+            codes = e.builder.bitcast(spread(r, step), bytes_)
             for v in range(n):
                 sums[r * n + v] = product(sums[r * n + v], codes, xs[v])
 

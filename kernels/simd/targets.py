@@ -34,6 +34,12 @@ class Target:
     """It multiplies bytes by pairs alone: sums of four of them take an instruction more."""
     signed_bytes: bool = False
     """It multiplies signed bytes with signed ones faster than codes that can pass 127."""
+    signed_supers: bool = False
+    """So it does those of super-blocks, whose offset would be taken off in 16 registers at once."""
+    adds_neighbours: bool = False
+    """An instruction adds neighbouring lanes of two vectors."""
+    scales_by_lane: bool = False
+    """An instruction multiplies integers of 32 bits with a lane of another vector."""
 
     @property
     def tile_rows(self) -> int:
@@ -55,6 +61,7 @@ _MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platf
 _NEON = ("neon", "fullfp16", "dotprod")
 _BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}.get(_MACHINE, ("generic", ()))
 
+_ON_ARM = {"signed_bytes": True, "signed_supers": True, "adds_neighbours": True, "scales_by_lane": True}
 _NARROW = ((4, 1), (2, 2), (2, 1))
 
 _ROWS = (
@@ -64,8 +71,8 @@ _ROWS = (
     ),
     Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", _NARROW),
     Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", _NARROW, adds_pairs=True, signed_bytes=True),
-    Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", _NARROW, signed_bytes=True),
-    Target("neon", "generic", "aarch64", _NEON, (), "NEON", _NARROW, signed_bytes=True),
+    Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", _NARROW, **_ON_ARM),
+    Target("neon", "generic", "aarch64", _NEON, (), "NEON", _NARROW, **_ON_ARM),
     Target("generic", _BASELINE[0], _MACHINE, _BASELINE[1], (), "GENERIC", ((2, 1),)),
 )  # fmt: skip
 

@@ -100,6 +100,11 @@ def lookup16(table, codes):
 
 
 @Op
+def high4(v):
+    """The upper four bits of each byte of a u8x64, as numbers."""
+
+
+@Op
 def gather8(table, a, b, c, d, e, f, g, h):
     """Entries of eight bytes, picked from a `Table` by eight integers: u8x64. No index is checked."""
 

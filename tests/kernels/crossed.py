@@ -8,16 +8,16 @@ own: it imports numba, which takes the machine that it compiles for from llvmlit
 
 import base64
 import json
-import os
 import sys
-from functools import cache
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from localllm.kernels.objects import Key
 from localllm.kernels.simd import targets
+from localllm.tools import assembly
+from localllm.tools.assembly import TRIPLES
 
-TRIPLES = {"aarch64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 INTS, BYTES, SHORTS, FLOATS = (ir.VectorType(t, n) for t, n in ((I32, 16), (I8, 64), (I16, 32), (F32, 16)))
 OPERANDS = {
@@ -25,6 +25,7 @@ OPERANDS = {
     "dot4_u7": (INTS, BYTES, BYTES), "dot4_s8": (INTS, BYTES, BYTES),
     "dot2": (INTS, SHORTS, SHORTS), "pack16": (INTS, INTS), "lookup16": (BYTES,),
     "dot2_u7": (BYTES, BYTES), "dot2_s8": (BYTES, BYTES), "pick16": (BYTES,), "bit_to_16": (BYTES,),
+    "high4": (BYTES,),
 }  # fmt: skip
 
 KNOWN = {
@@ -68,19 +69,12 @@ def operations(target: targets.Target) -> dict[str, str]:
 
 def kernels(target: targets.Target, more: frozenset[str], keys: list[str]) -> dict[str, str]:
     """Object code of each kernel, in base64, for a processor that has `more` features than the target requires."""
-    triple = TRIPLES[target.machine]
-    llvm.get_process_triple = lambda: triple
-    targets.TARGETS[target.name] = target
-    targets.host_features = cache(lambda: more.union(target.requires))
-    os.environ["LOCALLLM_TARGET"] = target.name
-    from localllm.kernels.jit import Compiler
-    from localllm.kernels.objects import Key
+    compiler = assembly.compiler(target, more)
     from localllm.kernels.simd import instructions
 
     if target.machine == "x86_64":  # Bochs 2.7 rounds to halves upwards in the middle between two, not to even
         table = getattr(instructions, target.lowering)
         table["to_half"] = instructions.GENERIC["to_half"]
-    compiler = Compiler(target, target.features(more))
     return {
         key: base64.b64encode(compiler.compile(Key.parse(key).resolve(), key)).decode() for key in dict.fromkeys(keys)
     }

@@ -37,6 +37,7 @@ from localllm.kernels.simd import (
     from_half,
     gather4,
     gather8,
+    high4,
     hmax,
     hsum,
     i8x16,
@@ -314,6 +315,11 @@ ASKED = Lanes(tuple((3 * i + i // 8) % 8 for i in range(64)))
 def bits_to_16(p):
     for i in range(p.n):
         store(p.out + 64 * i, bit_to_16(ASKED, load(u8x64, p.a + 64 * i)))
+
+
+@operation
+def high_nibbles(p):
+    store(p.out, high4(load(u8x64, p.a)))
 
 
 @operation

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.slow
 FORMATS = {"neon": ("Q8_0", "IQ2_XXS"), "neoni8mm": ("Q8_0", "Q4_K")}
 """One whose codes have 8 bits, and one whose codes have fewer."""
 _SDOT = (0x4E809400, 0xFFE0FC00), (0x4F80E000, 0xFFC0F400)
-_USDOT = (0x4E809C00, 0xFFE0FC00), (0x4F80F000, 0xFFC0F400)
+_USDOT = (0x4E809C00, 0xFFE0FC00), (0x4F80F000, 0xFFC0F400), (0x4F00F000, 0xFFC0F400)
 DOTS = {"neon": _SDOT, "neoni8mm": _SDOT + _USDOT}
-"""sdot and usdot of 128 bits, by vector and by element: bits of the instruction, and which of them count (Arm
-Architecture Reference Manual, C7.2)."""
+"""sdot and usdot of 128 bits, by vector and by element, and sudot, which takes unsigned codes from a lane:
+bits of the instruction, and which of them count (Arm Architecture Reference Manual, C7.2)."""
 
 
 def keys(target: str) -> list[Key]:

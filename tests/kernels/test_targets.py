@@ -171,7 +171,7 @@ COMES_OUT = {
         "fma": "fmla", "from_half": "fcvtl", "to_half": "fcvtn", "dot4": "sdot", "dot4_u7": "sdot", "dot4_s8": "sdot",
         "dot2": "smull",
         "pack16": "xtn|uzp1", "lookup16": "tbl",
-        "dot2_u7": "smull", "dot2_s8": "smull", "pick16": "tbl", "bit_to_16": "cmeq",
+        "dot2_u7": "smull", "dot2_s8": "smull", "pick16": "tbl", "bit_to_16": "ushl", "high4": "ushr",
     },
 }  # fmt: skip
 COMES_OUT["neoni8mm"] = COMES_OUT["neon"] | {"dot4": "usdot", "dot4_u7": "usdot"}

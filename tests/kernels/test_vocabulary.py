@@ -295,6 +295,11 @@ def test_bits_become_sixteens(run):
     np.testing.assert_array_equal(run("bits_to_16", 64 * 64, a, n=64).reshape(64, 64), expected)
 
 
+def test_high_nibbles(run):
+    a = np.arange(0, 256, 4, dtype=np.uint8) | 3
+    np.testing.assert_array_equal(run("high_nibbles", 64, a), a >> 4)
+
+
 def test_dot2_is_exact(run):
     """All 16-bit values but the one whose doubled square is no int32."""
     a, b = rng().integers(-32768, 32768, (2, 64, 32)).astype(np.int16)
