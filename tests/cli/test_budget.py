@@ -61,6 +61,7 @@ def test_the_table_of_an_earlier_file_is_not_overwritten(call, source, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.exists(), reason="needs SmolLM2")
 def test_a_real_model_within_its_size(call, tmp_path):

@@ -100,7 +100,14 @@ def registers(target: str, keys: list[objects.Key]) -> str:
 @outermost
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["products", pytest.param("others", marks=pytest.mark.long)])
-@pytest.mark.parametrize("target", [t for t in harness.runnable_targets() if t in FORBIDDEN])
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(t, marks=[pytest.mark.long] if t == "generic" else [])
+        for t in harness.runnable_targets()
+        if t in FORBIDDEN
+    ],
+)
 def test_no_register_that_the_target_lacks(target, which, request):
     """What was found is kept by a digest of the kernels' paths in the cache: compiling again takes long."""
     keys = LOOKED_AT[which]
