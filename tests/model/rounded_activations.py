@@ -196,16 +196,34 @@ class Forward:
         return self._linear(self._norm(x, "output_norm")[_FIRST_SCORED:], "", "output")
 
 
-def main(path: str, text: str, n: str = "256") -> None:
+def ids_of(path: str, text: str, n: int) -> list[int]:
+    """The first n tokens of a text."""
     tokenizer = localllm.load_tokenizer(path)
     assert tokenizer is not None
-    ids = tokenizer.encode(Path(text).read_text(encoding="utf-8"), add_special=True)[: int(n)]
-    forward, targets = Forward(path), np.array([*ids[_FIRST_SCORED + 1 :], 0])
-    base = log_softmax(forward.logits(ids))
+    return tokenizer.encode(text, add_special=True)[:n]
+
+
+def of_precisions(path: str, ids: list[int], base: np.ndarray) -> dict[str, float]:
+    """By --precision, the mean divergence of localllm's predictions from `base`, log-probabilities of exact ones."""
+    found = {}
     for precision in PRECISIONS:
         with localllm.load(path, n_ctx=len(ids), precision=precision) as model:
-            kld = divergence(base, model.logits(ids)[_FIRST_SCORED:], targets).kld
-        sys.stdout.write(f"{f'localllm itself, --precision {precision}':40} KLD {kld.mean():.6f}\n")
+            kld = divergence(base, model.logits(ids)[_FIRST_SCORED:], targets_of(ids)).kld
+        found[precision] = float(kld.mean())
+    return found
+
+
+def targets_of(ids: list[int]) -> np.ndarray:
+    """The tokens that are predicted."""
+    return np.array([*ids[_FIRST_SCORED + 1 :], 0])
+
+
+def main(path: str, text: str, n: str = "256") -> None:
+    ids = ids_of(path, Path(text).read_text(encoding="utf-8"), int(n))
+    forward, targets = Forward(path), targets_of(ids)
+    base = log_softmax(forward.logits(ids))
+    for precision, mean in of_precisions(path, ids, base).items():
+        sys.stdout.write(f"{f'localllm itself, --precision {precision}':40} KLD {mean:.6f}\n")
     today = 0.0
     tried = {name: dict.fromkeys(_PRODUCTS, way) for name, way in SCHEMES.items()}
     for name, ways in (tried | {f"int8 in {product} alone": {product: scaled} for product in _PRODUCTS}).items():

@@ -1,18 +1,24 @@
 """High precision: nearer to exact activations, by the same bits however it is fed, at a cost that is told."""
 
+from importlib import resources
+from pathlib import Path
+
 import gguf
 import numpy as np
 import pytest
 
 import localllm
 from localllm.errors import UnsupportedError, UsageError
+from localllm.generate.logprobs import log_softmax
 from localllm.kernels.quantize import MIDDLE
 from localllm.model.model import LoadedModel
+from tests.model import rounded_activations
 from tests.model.test_recorded import feed
 from tests.model.test_recorded_quantized import contracting, quantizer
 from tests.recorded import models
 from tests.recorded.models import N_CTX, evaluate, ids_of, outputs
 
+REAL = Path.home() / ".cache" / "localllm-test-models"
 NAMES = ("llama", "gemma3", "qwen2", "mamba", "bert", "deepseek2", "qwen3next", "lfm2", "rwkv7")
 
 
@@ -36,6 +42,22 @@ def test_it_is_nearer_to_exact_activations(case_and_path, tmp_path):
         with load(path, precision=precision) as model:
             errors.append(np.median(((outputs(case, model, ids) - exact) ** 2).mean(-1)))
     assert errors[1] < 0.85 * errors[0]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"])
+def test_real_models_diverge_half_as_much(name):
+    """From exact activations, over the text that `localllm compare` predicts."""
+    paths = list(REAL.glob(f"{name}*.gguf"))
+    if not paths:
+        pytest.skip(f"{name} is not here")
+    path, text = str(paths[0]), resources.files("localllm.tools").joinpath("evaluation.txt").read_text("utf-8")
+    ids = rounded_activations.ids_of(path, text, 256)
+    exact = log_softmax(rounded_activations.Forward(path).logits(ids))
+    found = rounded_activations.of_precisions(path, ids, exact)
+    assert found["high"] <= 0.5 * found["normal"], found
 
 
 def test_the_same_bits_however_it_is_fed(case_and_path):
