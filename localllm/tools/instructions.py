@@ -21,6 +21,7 @@ from localllm.kernels import formats
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import ALL_TARGETS, TARGETS, Target, current
+from localllm.terminal.safe import visible
 from localllm.tools import assembly, cycles, loops
 
 _ROWS = 4
@@ -264,7 +265,7 @@ def main(
     try:
         _report(wanted, on, products, cpus, output, listing)
     except LocalllmError as error:
-        click.echo(f"instructions: {error}", err=True)
+        click.echo(f"instructions: {visible(str(error))}", err=True)
         sys.exit(error.status)
 
 
