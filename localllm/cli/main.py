@@ -184,11 +184,14 @@ _MAX_LINE = 1500
 
 
 def _complain(text: str) -> None:
-    """One line on stderr, whatever the message holds."""
+    """One line on stderr, whatever the message holds; none where nobody takes it."""
     line = visible(" ".join(text.split()))
     if len(line) > _MAX_LINE:
         line = f"{line[:_MAX_LINE]}… ({len(line)} characters)"
-    click.echo(f"localllm: {line}", err=True)
+    try:
+        click.echo(f"localllm: {line}", err=True)
+    except OSError:
+        streams.give_up(sys.stderr)
 
 
 def _usage(error: click.UsageError) -> int:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -51,9 +52,10 @@ def _may_recode(stream: io.TextIOWrapper) -> bool:
     return not (stream.isatty() or os.environ.get("PYTHONIOENCODING"))
 
 
-def give_up() -> None:
-    """What is still buffered for standard output must not be written when Python ends: nobody takes it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def give_up(stream: TextIO | None = None) -> None:
+    """What is still buffered for a stream (None: standard output) must not be written when Python ends: nobody takes
+    it, and the exit status would be another one."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def is_outputs(error: OSError) -> bool:
