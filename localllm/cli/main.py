@@ -276,13 +276,13 @@ def _main(args: Sequence[str] | None) -> int:
 def _failed(error: Exception) -> int:
     """The exit status of what nobody raised on purpose."""
     if isinstance(error, OSError) and streams.is_broken_pipe(error):
-        streams.give_up()
+        streams.give_up(sys.stdout, sys.stderr)  # which of them it was is not told
         return 1
     if limit := shortage(error):
         _complain(limit)
         return 1
     if isinstance(error, OSError) and streams.is_outputs(error):
-        streams.give_up()
+        streams.give_up(sys.stdout)
         _complain(f"the output cannot be written: {error.strerror}")
         return 1
     return _bug(error)

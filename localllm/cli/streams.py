@@ -52,10 +52,11 @@ def _may_recode(stream: io.TextIOWrapper) -> bool:
     return not (stream.isatty() or os.environ.get("PYTHONIOENCODING"))
 
 
-def give_up(stream: TextIO | None = None) -> None:
-    """What is still buffered for a stream (None: standard output) must not be written when Python ends: nobody takes
-    it, and the exit status would be another one."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+def give_up(*streams: TextIO) -> None:
+    """What is still buffered for them must not be written when Python ends: nobody takes it, and the exit status would
+    be another one."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_outputs(error: OSError) -> bool:
