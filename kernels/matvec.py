@@ -5,7 +5,17 @@ four, and their sums are formed side by side. The integer part of a product is e
 in which matmul adds them: a token gives the same bits alone and in a batch.
 """
 
-from . import formats, matvec_block32, matvec_digits, matvec_float, matvec_k, matvec_lanes, matvec_pairs, matvec_super
+from . import (
+    formats,
+    matvec_block32,
+    matvec_digits,
+    matvec_float,
+    matvec_grids,
+    matvec_k,
+    matvec_lanes,
+    matvec_pairs,
+    matvec_super,
+)
 from .simd import Struct, f32, f32x4, i64, lane, load, store
 from .simd.targets import current
 from .thread import Step, Thread, claim
@@ -172,6 +182,8 @@ def product_of(format_):
         return matvec_lanes
     if formats.optional(format_, "five_digits") and target.name not in _WITHOUT_LOOK_UPS:
         return matvec_digits
+    if formats.optional(format_, "entries"):
+        return matvec_grids
     by_pairs = target.adds_pairs and format_.KIND == "super" and format_.MAX_CODE < 128
     return matvec_pairs if by_pairs else kind_of(format_)
 

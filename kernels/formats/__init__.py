@@ -73,6 +73,7 @@ class _Signed:
 OPTIONAL: dict[str, Any] = {
     "PER": 1, "SCALES": 1, "SCALE_AT": None, "MINIMUM_AT": None, "WIDE": 0,
     "quarters": None, "halves": None, "factors": None, "field": None, "five_digits": None,
+    "entries": None, "signs": None, "offsets": None, "put_numbers": None,
 }  # fmt: skip
 """Names that a format's file may leave out, and what then holds."""
 

@@ -25,7 +25,9 @@ from ..simd import (
     u32x16,
     u64,
 )
+from ..simd.types import Vec
 
+_u64x8 = Vec(u64, 8)
 _TWICE32 = Lanes(tuple(range(32)) * 2)
 _TWICE16 = Lanes((*range(16), *range(16), *range(16, 32), *range(16, 32)))
 _NIBBLE_BY_32 = Const(u32x16, (0,) * 8 + (4,) * 8)
@@ -59,6 +61,11 @@ def twice32(address):
     """32 bytes, repeated, as u32x16: the lower copy serves elements 0-31, the upper one 32-63."""
     v = load(u8x32, address)
     return bitcast(u32x16, shuffle(_TWICE32, v, v))
+
+
+def eight_copies(address):
+    """The 8 bytes at `address`, eight times: u8x64."""
+    return bitcast(u8x64, splat(_u64x8, load(u64, address)))
 
 
 def nibbles32(address):

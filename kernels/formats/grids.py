@@ -1,6 +1,6 @@
 """The grids of the I-formats: tables of four or eight elements, taken from the gguf package when a kernel compiles."""
 
-from ..simd import Lanes, Table, bitcast, gather4, gather8, lane, shuffle, splat, u8x64, u32x8, u64
+from ..simd import Lanes, Table, bitcast, gather4, gather8, lane, load, shuffle, splat, u8x64, u16, u32x8, u64
 from ..simd.types import Vec
 
 _u64x4 = Vec(u64, 4)
@@ -51,6 +51,24 @@ def sixteen_entries(table, v):
         b & m, (b >> u64(16)) & m, (b >> u64(32)) & m, b >> u64(48),
         c & m, (c >> u64(16)) & m, (c >> u64(32)) & m, c >> u64(48),
         d & m, (d >> u64(16)) & m, (d >> u64(32)) & m, d >> u64(48),
+    )  # fmt: skip
+
+
+def eight_at(table, y):
+    """Entries of eight bytes, picked by eight u16 at y: u8x64."""
+    return gather8(
+        table, load(u16, y), load(u16, y + 2), load(u16, y + 4), load(u16, y + 6),
+        load(u16, y + 8), load(u16, y + 10), load(u16, y + 12), load(u16, y + 14),
+    )  # fmt: skip
+
+
+def sixteen_at(table, y):
+    """Entries of four bytes, picked by sixteen u16 at y: u8x64."""
+    return gather4(
+        table, load(u16, y), load(u16, y + 2), load(u16, y + 4), load(u16, y + 6),
+        load(u16, y + 8), load(u16, y + 10), load(u16, y + 12), load(u16, y + 14),
+        load(u16, y + 16), load(u16, y + 18), load(u16, y + 20), load(u16, y + 22),
+        load(u16, y + 24), load(u16, y + 26), load(u16, y + 28), load(u16, y + 30),
     )  # fmt: skip
 
 

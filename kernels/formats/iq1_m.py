@@ -11,26 +11,35 @@ element of group g = d * (2 * scale[g] + 1) * (grid + 1/8), or - 1/8 where the e
 from ..simd import (
     Const,
     Lanes,
+    bitcast,
     cast,
     constant,
     f32,
     from_half,
     i16x16,
     load,
+    pick16,
     shuffle,
     splat,
+    store,
     u8x8,
+    u8x16,
+    u8x32,
     u16,
     u16x4,
+    u16x16,
+    u16x32,
     u32,
     u32x8,
     u32x16,
     u64,
 )
-from .grids import IQ1, eight_entries, moved
+from .bits import eight_copies
+from .grids import IQ1, eight_at, eight_entries, moved
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 56, 16, 9, 0, 18
+_EACH_EIGHT_TIMES = Lanes(tuple(i // 8 for i in range(64)))
 _NIBBLES = Const(u32x8, tuple(4 * i for i in range(8)))
 _EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(16)))
 _THREES = Const(u32x16, (0, 3, 6, 9) * 4)
@@ -41,6 +50,25 @@ def codes(p, run):
     nibbles = splat(u32x8, load(u32, p + 32 + 4 * run)) >> constant(_NIBBLES)
     grid = eight_entries(IQ1, cast(u32x8, load(u8x8, p + 8 * run)) | ((nibbles & 7) << 8))
     return moved(grid, (nibbles >> 3) & 1)
+
+
+def put_numbers(p, y):
+    """See matvec_grids. Behind them: what each eight is moved by, i8 [32]."""
+    v = cast(u16x16, load(u8x16, p + 32))
+    nibbles = bitcast(u8x32, v | (v << 4))
+    store(y, cast(u16x32, load(u8x32, p)) | (cast(u16x32, nibbles & 7) << 8))
+    v = bitcast(u16x16, nibbles & 8) >> 2
+    store(y + 64, splat(u8x32, 1) - bitcast(u8x32, v))
+
+
+def entries(p, y, run):
+    """See matvec_grids."""
+    return eight_at(IQ1, y + 16 * run) + pick16(_EACH_EIGHT_TIMES, eight_copies(y + 64 + 8 * run))
+
+
+def offsets(p):
+    """See matvec_grids."""
+    return splat(i16x16, -9)
 
 
 def d(p):

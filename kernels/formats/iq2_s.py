@@ -9,12 +9,32 @@ byte   0  d       binary16
 element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import Const, cast, constant, f32, load, splat, u8x8, u16, u32, u32x8, u64
+from ..simd import (
+    Const,
+    Lanes,
+    cast,
+    constant,
+    f32,
+    load,
+    shuffle,
+    splat,
+    store,
+    u8x8,
+    u8x32,
+    u16,
+    u16x8,
+    u16x32,
+    u32,
+    u32x8,
+    u64,
+)
 from .bits import half, nibble_pairs, signed
-from .grids import IQ2_S, eight_entries
+from .grids import IQ2_S, eight_at, eight_entries
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 82, 16, 43, 0, 86
+_EACH_FOUR_TIMES = Lanes(tuple(i // 4 for i in range(32)))
+_TO_BIT_8 = Const(u16x32, (256, 64, 16, 4) * 8)
 _PAIRS = Const(u32x8, tuple(2 * i for i in range(8)))
 
 
@@ -23,6 +43,23 @@ def codes(p, run):
     high = splat(u32x8, u32(load(u16, p + 66 + 2 * run)) << u32(8)) >> constant(_PAIRS)
     grid = eight_entries(IQ2_S, cast(u32x8, load(u8x8, p + 2 + 8 * run)) | (high & 0x300))
     return signed(grid, load(u64, p + 34 + 8 * run), OFFSET)
+
+
+def put_numbers(p, y):
+    """See matvec_grids."""
+    v = cast(u16x8, load(u8x8, p + 66))
+    high = (shuffle(_EACH_FOUR_TIMES, v, v) * constant(_TO_BIT_8)) & 0x300
+    store(y, cast(u16x32, load(u8x32, p + 2)) | high)
+
+
+def entries(p, y, run):
+    """See matvec_grids."""
+    return eight_at(IQ2_S, y + 16 * run)
+
+
+def signs(p):
+    """See matvec_grids."""
+    return load(u32x8, p + 34)
 
 
 def d(p):

@@ -8,10 +8,10 @@ byte   0  d       binary16
 element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing where its sign is set
 """
 
-from ..simd import cast, f32, gather8, load, u8x32, u16, u16x32, u64
+from ..simd import bitcast, cast, f32, gather8, load, u8x32, u16, u16x32, u32x8, u64
 from .bits import half, nibble_pairs, signed
 from .grids import IQ2_XS
-from .signs import of_bytes
+from .signs import of_run, with_eighths
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 74, 16, 43, 0, 86
@@ -28,7 +28,28 @@ def codes(p, run):
         IQ2_XS, entry(q), entry(q + 2), entry(q + 4), entry(q + 6),
         entry(q + 8), entry(q + 10), entry(q + 12), entry(q + 14),
     )  # fmt: skip
-    return signed(grid, of_bytes(cast(u8x32, load(u16x32, p + 2) >> 9), run), OFFSET)
+    return signed(grid, of_run(signs(p), run), OFFSET)
+
+
+def entries(p, y, run):
+    """See matvec_grids."""
+    q = p + 2 + 16 * run
+    return gather8(
+        IQ2_XS,
+        entry(q),
+        entry(q + 2),
+        entry(q + 4),
+        entry(q + 6),
+        entry(q + 8),
+        entry(q + 10),
+        entry(q + 12),
+        entry(q + 14),
+    )
+
+
+def signs(p):
+    """See matvec_grids."""
+    return with_eighths(bitcast(u32x8, cast(u8x32, load(u16x32, p + 2) >> 9)))
 
 
 def d(p):

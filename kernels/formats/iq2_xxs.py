@@ -10,7 +10,7 @@ element of group g = d / 8 * (2 * scale[g] + 1) * grid, or less than nothing whe
 from ..simd import Lanes, cast, f32, gather8, i16x16, load, shuffle, u8, u32x16
 from .bits import half, signed
 from .grids import IQ2_XXS
-from .signs import of_words
+from .signs import of_run, of_words
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 66, 32, 43, 0, 86
@@ -20,13 +20,22 @@ _ODD_TWICE = Lanes(tuple(i | 1 for i in range(16)))
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
+    return signed(entries(p, p, run), of_run(signs(p), run), OFFSET)
+
+
+def entries(p, y, run):
+    """See matvec_grids."""
     q = p + 2 + 16 * run
-    grid = gather8(
+    return gather8(
         IQ2_XXS, load(u8, q), load(u8, q + 1), load(u8, q + 2), load(u8, q + 3),
         load(u8, q + 8), load(u8, q + 9), load(u8, q + 10), load(u8, q + 11),
     )  # fmt: skip
+
+
+def signs(p):
+    """See matvec_grids."""
     v = load(u32x16, p + 2)
-    return signed(grid, of_words(shuffle(_ODD, v, v), run), OFFSET)
+    return of_words(shuffle(_ODD, v, v))
 
 
 def d(p):

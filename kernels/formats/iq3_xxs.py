@@ -11,7 +11,7 @@ element of group g = d / 4 * (2 * scale[g] + 1) * grid, or less than nothing whe
 from ..simd import Lanes, cast, f32, gather4, i16x16, load, shuffle, u8, u32x8
 from .bits import half, signed
 from .grids import IQ3_XXS
-from .signs import of_words
+from .signs import of_run, of_words
 
 KIND = "super"
 BYTES, GROUP, OFFSET, HAS_MIN, MAX_CODE = 98, 32, 62, 0, 124
@@ -20,14 +20,23 @@ _EACH_TWICE = Lanes(tuple(i // 2 for i in range(16)))
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
+    return signed(entries(p, p, run), of_run(signs(p), run), OFFSET)
+
+
+def entries(p, y, run):
+    """See matvec_grids."""
     q = p + 2 + 16 * run
-    grid = gather4(
+    return gather4(
         IQ3_XXS, load(u8, q), load(u8, q + 1), load(u8, q + 2), load(u8, q + 3),
         load(u8, q + 4), load(u8, q + 5), load(u8, q + 6), load(u8, q + 7),
         load(u8, q + 8), load(u8, q + 9), load(u8, q + 10), load(u8, q + 11),
         load(u8, q + 12), load(u8, q + 13), load(u8, q + 14), load(u8, q + 15),
     )  # fmt: skip
-    return signed(grid, of_words(load(u32x8, p + 66), run), OFFSET)
+
+
+def signs(p):
+    """See matvec_grids."""
+    return of_words(load(u32x8, p + 66))
 
 
 def d(p):

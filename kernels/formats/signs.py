@@ -3,21 +3,20 @@
 A run's are one lane of them. Where all runs are unpacked, in the matrix-vector product, they are computed once.
 """
 
-from ..simd import bitcast, lane, u32x8, u64
+from ..simd import bitcast, lane, u64
 from ..simd.types import Vec
 
 _u64x4 = Vec(u64, 4)
 
 
-def of_words(v, run):
-    """The 64 signs of a run: u64; v: u32x8, four times seven signs in the lower 28 bits of a group's lane."""
-    s = (v & 0x7F) | ((v & 0x3F80) << 1) | ((v & 0x1FC000) << 2) | ((v & 0xFE00000) << 3)
-    return lane(bitcast(_u64x4, with_eighths(s)), run)
+def of_words(v):
+    """All 256 signs: u32x8; v: u32x8, four times seven signs in the lower 28 bits of a group's lane."""
+    return with_eighths((v & 0x7F) | ((v & 0x3F80) << 1) | ((v & 0x1FC000) << 2) | ((v & 0xFE00000) << 3))
 
 
-def of_bytes(v, run):
-    """The 64 signs of a run: u64; v: u8x32, seven signs in the lower bits of each lane."""
-    return lane(bitcast(_u64x4, with_eighths(bitcast(u32x8, v))), run)
+def of_run(signs, run):
+    """The 64 signs of a run: u64; signs: a u32x8."""
+    return lane(bitcast(_u64x4, signs), run)
 
 
 def with_eighths(s):

@@ -87,6 +87,7 @@ from .vocabulary import (
     pause,
     pick16,
     prefetch,
+    room,
     select,
     shuffle,
     splat,

@@ -45,6 +45,11 @@ def prefetch(address):
     """Prefetch the cache line at `address`, which need not be mapped."""
 
 
+@Op
+def room(n):
+    """The address of n bytes of the stack, of this call alone; n: a multiple of 32, known at compile time."""
+
+
 # --- making and reshaping vectors
 
 

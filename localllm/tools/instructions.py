@@ -112,14 +112,18 @@ class Count:
         return {"bytes": self.bytes_per_cycle, "macs": self.macs_per_cycle}[PRODUCTS[self.product].speed]
 
 
-def counted(fmt: Format, target: Target, product: str, text: str, cpu: str) -> Count:
-    """The figures of a kernel, whose assembly is `text`; of cycles, where there is a cpu. Raises LocalllmError."""
-    dialect = loops.DIALECTS[target.machine]
+def loop_of(fmt: Format, target: Target, product: str, text: str) -> loops.Loop:
+    """The loop of a kernel, whose assembly is `text`. Raises LocalllmError."""
     try:
-        loop = loops.hottest(text, dialect)
+        return loops.hottest(text, loops.DIALECTS[target.machine], PRODUCTS[product].work(fmt, target).products)
     except LocalllmError as error:
         raise LocalllmError(f"{product} of {fmt.name} for {target.name}: {error}") from None
-    work = PRODUCTS[product].work(fmt, target)
+
+
+def counted(fmt: Format, target: Target, product: str, text: str, cpu: str) -> Count:
+    """The figures of a kernel, whose assembly is `text`; of cycles, where there is a cpu. Raises LocalllmError."""
+    dialect, work = loops.DIALECTS[target.machine], PRODUCTS[product].work(fmt, target)
+    loop = loop_of(fmt, target, product, text)
     # The compiler may have made one run of several. Some dot products more are of what a code's offset takes off.
     times = max(1, loops.byte_products(loop, dialect) // work.products)
     took = cycles.of(loop, target, cpu) if cpu else None
@@ -140,8 +144,7 @@ def run(
         of = {PRODUCTS[product].key(fmt): (fmt, product) for fmt in wanted for product in products}
         for key, text in assembly.of_kernels(target, of):
             fmt, product = of[key]
-            loop = loops.hottest(text, loops.DIALECTS[target.machine])
-            yield counted(fmt, target, product, text, cpu), str(loop)
+            yield counted(fmt, target, product, text, cpu), str(loop_of(fmt, target, product, text))
 
 
 # --- as text

@@ -113,7 +113,7 @@ def loops(text: str, dialect: Dialect) -> Iterator[Loop]:
         if found := _LABEL.match(line):
             places[found[1]] = len(code)
         elif line and not line.startswith("."):
-            name, _, operands = line.replace("\t", " ").partition(" ")
+            name, _, operands = line.removeprefix("{vex}").replace("\t", " ").lstrip().partition(" ")
             code.append(Instruction(name, operands.strip()))
             to = code[-1].operands.rpartition(",")[2].strip()
             if dialect.branch.match(name) and to in places:
@@ -122,13 +122,26 @@ def loops(text: str, dialect: Dialect) -> Iterator[Loop]:
         yield Loop(label, tuple(code[places[label] : end]))
 
 
-def hottest(text: str, dialect: Dialect) -> Loop:
-    """Of the loops with products and no such loop inside them, the one with the most. Raises LocalllmError."""
+def hottest(text: str, dialect: Dialect, products: int = 0) -> Loop:
+    """Of the loops with products and no such loop inside them, the one with the most; where it has fewer products of
+    bytes than wanted, the one around it, in which it is run several times. Raises LocalllmError."""
     multiplying = [loop for loop in loops(text, dialect) if count(loop, dialect)["dots"]]
     inner = [a for a in multiplying if not any(b is not a and _is_in(b, a) for b in multiplying)]
     if not inner:
         raise LocalllmError("no loop with products was found in the assembly")
-    return max(inner, key=lambda loop: count(loop, dialect)["dots"])
+    found = max(inner, key=lambda loop: count(loop, dialect)["dots"])
+    around = [a for a in multiplying if _is_in(found, a)]
+    in_one = byte_products(found, dialect)
+    if not (around and in_one and products >= 2 * in_one):
+        return found
+    return _written_out(found, min(around, key=lambda loop: len(loop.instructions)), products // in_one)
+
+
+def _written_out(inner: Loop, outer: Loop, times: int) -> Loop:
+    """The outer loop with the inner one so many times in its place."""
+    first = next(i for i, one in enumerate(outer.instructions) if one is inner.instructions[0])
+    after = outer.instructions[first + len(inner.instructions) :]
+    return Loop(outer.label, (*outer.instructions[:first], *inner.instructions * times, *after))
 
 
 def _is_in(inner: Loop, outer: Loop) -> bool:
