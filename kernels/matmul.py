@@ -190,6 +190,32 @@ def one(p, out, at, place, values):
 # --- blocks of 32 with a float scale
 
 
+def _dots(K, V, steps, max_code):
+    """dots(tile, w, x, k): tile plus products of so many times four codes at w, rows K bytes apart, with activations at
+    x, of k elements.
+
+    On AVX2 it is a loop of its own. LLVM would else prepare floats of the group meanwhile, or spread all codes of a row
+    for the lower halves of vectors and keep them for the upper ones, and spill what it has no register for. Of signed
+    bytes, whose products fill 16 bits, a run is one step, of others all.
+    """
+    if not current().adds_pairs:
+
+        def at_once(tile, w, x, k):
+            return tile_dots(tile, w, K, x, k * 16, V, steps, max_code)
+
+        return at_once
+
+    IN_ONE = 1 if max_code == formats.SIGNED else steps
+
+    def dots(tile, w, x, k):
+        # k & 1 is 0, which LLVM does not know: it would write the loop out.
+        for step in range(0, steps + (k & 1), IN_ONE):
+            tile = tile_dots(tile, w + 4 * step, K, x + 64 * step, k * 16, V, IN_ONE, max_code)
+        return tile
+
+    return dots
+
+
 def _block32(fmt, R, V):
     if formats.optional(fmt, "SCALES") > 1:
         return _block16(fmt, R, V)
@@ -200,6 +226,7 @@ def _block32(fmt, R, V):
     codes, place = formats.in_32s(fmt)
     scale, minimum, offset, has_min, max_code = fmt.scale, fmt.minimum, fmt.OFFSET, fmt.HAS_MIN, fmt.MAX_CODE
     minus_offset, RV = -offset, R * V
+    dots = _dots(K, V, 8, max_code)
 
     def unpack(w, k0, k1, block, r):
         n, w = (k1 - k0) // 32, place(w, k0 // 32)
@@ -222,7 +249,7 @@ def _block32(fmt, R, V):
                 a = tile_start(tile_spread(i32x16, p.x_s + (g0 + g) * 64, groups * 64, V), minus_offset, R)
             else:
                 a = tile_fill(RV, splat(i32x16, 0))
-            a = tile_dots(a, w + 32 * g, K, x + 512 * g, p.k * 16, V, 8, max_code)
+            a = dots(a, w + 32 * g, x + 512 * g, p.k)
             d = tile_spread(f32x16, p.x_d + (g0 + g) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
             if has_min:
@@ -241,6 +268,7 @@ def _block16(fmt, R, V):
     OFFSETS = SCALES + BLOCK_ROWS * G * 4
     codes, place = formats.in_32s(fmt)
     scale, offsets, max_code = fmt.scale, fmt.OFFSET * 0x01010101, fmt.MAX_CODE
+    dots = _dots(K, V, 4, max_code)
 
     def unpack(w, k0, k1, block, r):
         w = place(w, k0 // 32)
@@ -263,7 +291,7 @@ def _block16(fmt, R, V):
             over = tile_fill(V, splat(i32x16, 0))
             over = tile_dots(over, block + OFFSETS, 0, x + 256 * g, p.k * 16, V, 4, max_code)
             a = tile_start(over, -1, R)
-            a = tile_dots(a, w + 16 * g, K, x + 256 * g, p.k * 16, V, 4, max_code)
+            a = dots(a, w + 16 * g, x + 256 * g, p.k)
             d = tile_spread(f32x16, p.x_d + (t * groups + k0 // 32 + g // 2) * 64, groups * 64, V)
             acc = tile_scale2(acc, a, block + SCALES + (r * G + g) * 4, G * 4, d)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)

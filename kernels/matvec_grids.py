@@ -1,9 +1,9 @@
-"""Four rows of super-blocks whose elements stand in a grid, times a vector, with 16 registers of 256 bits.
+"""Four rows of super-blocks whose elements stand in a grid, times a vector.
 
-Grid entries are looked up one by one. A compiler that sees all sixteen runs of four rows at once looks up some of them
-early, and keeps them and what it has decoded on the stack until they are used. So here is a loop over runs, whose
-number the compiler does not know. What is decoded for all runs of a super-block at once goes through memory: a load
-brings a run's part into every place of a vector, or a number of an entry into a scalar.
+Grid entries are looked up one by one. A compiler that sees the four runs of 64 elements of four rows at once looks up
+entries long before they are used, and keeps them on the stack. So here is a loop over runs, whose number the compiler
+does not know. What is decoded for all runs of a super-block together goes through memory: one load brings a run's part
+into every place of a vector, or the number of an entry into a scalar.
 """
 
 from .formats import optional
@@ -44,9 +44,13 @@ _ROOM = 4 * _ROW
 
 
 def four_rows(fmt):
-    """See matvec. fmt: `entries(p, y, run)` gives 64 elements, unsigned; `signs(p)` the signs of all 256, or
-    `offsets(p)` what entries of each 16 have too much, negative; `put_numbers(p, y)`, which may be missing, puts what
-    `entries` takes from there into 128 bytes."""
+    """See matvec.
+
+    Of a super-block at p the format gives `entries(p, y, run)`, 64 elements without their signs, u8x64, and either
+    `signs(p)`, a bit for each of 256 elements, u32x8, or `offsets(p)`, what is added to the entries of each 16
+    elements, i16x16. `put_numbers(p, y)`, which may be missing, puts into 128 bytes at y what `entries` takes from
+    there.
+    """
     entries, scales, d, size = fmt.entries, fmt.scales, fmt.d, fmt.BYTES
     put = optional(fmt, "put_numbers") or _put_nothing
     prepare, given = _signs(fmt) if optional(fmt, "signs") else _offsets(fmt)

@@ -15,7 +15,8 @@ blocks of 32 that begin with binary16 numbers, `halves(qs, heads)` and QS (matve
 four blocks, one in each 128 bits; elements 0-15 and 16-31 of each block are returned in these quarters. It makes such a
 format three times as fast; nibbles in another order are brought into this one by a shuffle. Of other blocks of 16
 bytes behind a binary16, `field(qs, n)` gives the codes in every byte's field n (matvec_fields); of digits in base 3,
-`five_digits` and `two_digits` give them one after another (matvec_digits).
+`five_digits` and `two_digits` give them one after another (matvec_digits). Elements of a grid come as `entries`, with
+`signs` or `offsets`, and `put_numbers` (matvec_grids).
 
 Codes are unsigned bytes in the order of the elements, MAX_CODE the greatest possible one. An element is
 scale * (code - OFFSET), plus ("block32") or minus ("super") a minimum where HAS_MIN. Products see them as

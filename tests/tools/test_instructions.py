@@ -57,12 +57,33 @@ kernel:
 	retq
 """
 
+NESTED = """
+.LBB0_1:
+	vmovdqu	(%rdi), %ymm0
+.LBB0_2:
+	vpmaddubsw	(%rsi), %ymm0, %ymm1
+	{vex}	vpdpwssd	%ymm2, %ymm1, %ymm1
+	jne	.LBB0_2
+	vpaddd	%ymm3, %ymm1, %ymm3
+	jb	.LBB0_1
+"""
+
 
 def test_the_inner_loop_with_the_most_products_is_found():
     assert {loop.label for loop in loops.loops(ON_ARM, ARM)} == {".LBB0_1", ".LBB0_2", ".LBB0_5"}
     loop = loops.hottest(ON_ARM, ARM)
     assert loop.label == ".LBB0_2"
     assert str(loop).splitlines()[1] == "\tprfm\tpldl1keep, [x0, #64]"
+
+
+def test_a_loop_inside_is_written_out_until_there_are_as_many_products_as_wanted():
+    loop = loops.hottest(NESTED, X86, products=96)
+    assert [one.name for one in loop.instructions] == [
+        "vmovdqu", *3 * ["vpmaddubsw", "vpdpwssd", "jne"], "vpaddd", "jb",
+    ]  # fmt: skip
+    assert loops.hottest(NESTED, X86, products=32).label == ".LBB0_1"
+    assert loops.hottest(NESTED, X86).label == ".LBB0_2"
+    assert loops.hottest(ON_X86, X86, products=96).label == ".LBB0_1"  # no loop is around it
 
 
 def test_kinds_of_instructions_on_arm():
