@@ -39,8 +39,8 @@ from .simd import (
 # Four numbers of 16 bits: one for each quarter of 64 elements.
 _OF_QUARTERS = Lanes(tuple(2 * q + b for q in range(4) for _ in range(8) for b in (0, 1)))
 _SIGNS, _SCALES, _NUMBERS, _ROW = 0, 32, 64, 192
+"""Where what is decoded of a row's super-block stands: signs, u64 [4]; scales, i16 [16]; what the format puts there."""
 _ROOM = 4 * _ROW
-"""What is decoded of a row's super-block: signs, u64 [4]; scales, i16 [16]; what the format puts there."""
 
 
 def four_rows(fmt):
@@ -70,6 +70,7 @@ def four_rows(fmt):
         return t + (shuffle(LOWER8, v, v) + shuffle(UPPER8, v, v))
 
     def products(wa, wb, wc, wd, k, x, x_d, x_s, prefetch_at):
+        # k & 8 is 0, which LLVM does not know.
         acc, y, n_runs = splat(f32x4, 0.0), room(_ROOM), 4 + (k & 8)
         for i in range(k // 256):
             q, at = x + 256 * i, i * size
