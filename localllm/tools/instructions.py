@@ -35,8 +35,8 @@ class Work:
     rows: int
     columns: int
     tokens: int
-    is_nested: bool = False
-    """The products are in a loop inside it."""
+    runs: int = 0
+    """Of a loop inside it, which has the products."""
 
     @property
     def products(self) -> int:
@@ -47,8 +47,8 @@ def _matvec(fmt: Format, target: Target) -> Work:
     """As matvec_float, matvec_super, matvec_grids, matvec_sixteens, matvec_nibbles and matvec_block32 step."""
     format_ = formats.module(fmt.module)
     if format_.KIND != "block32":
-        is_nested = formats.optional(format_, "entries") is not None and not target.scales_by_lane
-        return Work(_ROWS, {"float": 32, "super": 256}[format_.KIND], 1, is_nested)
+        runs = 4 if formats.optional(format_, "entries") and not target.scales_by_lane else 0
+        return Work(_ROWS, {"float": 32, "super": 256}[format_.KIND], 1, runs)
     many = formats.optional(format_, "SCALES") > 1 or formats.optional(format_, "halves")
     return Work(_ROWS, 128 if many else 64, 1)
 
@@ -59,7 +59,8 @@ def _matmul(fmt: Format, target: Target) -> Work:
     if format_.KIND == "float":
         return Work(target.tile_rows, 32, target.tile_vectors)
     group = format_.GROUP if format_.KIND == "super" else 32 // formats.optional(format_, "SCALES")
-    return Work(target.tile_rows, group, 16 * target.tile_vectors, target.adds_pairs and format_.KIND == "block32")
+    runs = 1 if target.adds_pairs and format_.KIND == "block32" else 0
+    return Work(target.tile_rows, group, 16 * target.tile_vectors, runs)
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ class Count:
 
 def loop_of(fmt: Format, target: Target, product: str, text: str) -> loops.Loop:
     """The loop of a kernel, whose assembly is `text`. Raises LocalllmError."""
-    work = PRODUCTS[product].work(fmt, target)
+    dialect, work = loops.DIALECTS[target.machine], PRODUCTS[product].work(fmt, target)
     try:
-        return loops.hottest(text, loops.DIALECTS[target.machine], work.products if work.is_nested else 0)
+        return loops.hottest(text, dialect, work.products if work.runs else 0, work.runs)
     except LocalllmError as error:
         raise LocalllmError(f"{product} of {fmt.name} for {target.name}: {error}") from None
 

@@ -122,9 +122,10 @@ def loops(text: str, dialect: Dialect) -> Iterator[Loop]:
         yield Loop(label, tuple(code[places[label] : end]))
 
 
-def hottest(text: str, dialect: Dialect, products: int = 0) -> Loop:
+def hottest(text: str, dialect: Dialect, products: int = 0, runs: int = 1) -> Loop:
     """Of the loops with products and no such loop inside them, the one with the most. Where so many products of bytes
-    are wanted, the loop around it, in which it is run until there are so many. Raises LocalllmError."""
+    are wanted, the loop around it, in which it is run until there are so many; so many runs where the target's products
+    are not known for what they are. Raises LocalllmError."""
     multiplying = [loop for loop in loops(text, dialect) if count(loop, dialect)["dots"]]
     inner = [a for a in multiplying if not any(b is not a and _is_in(b, a) for b in multiplying)]
     if not inner:
@@ -132,9 +133,10 @@ def hottest(text: str, dialect: Dialect, products: int = 0) -> Loop:
     found = max(inner, key=lambda loop: count(loop, dialect)["dots"])
     around = [a for a in multiplying if _is_in(found, a)]
     in_one = byte_products(found, dialect)
-    if not products or not around or not in_one:
+    if not products or not around:
         return found
-    return _written_out(found, min(around, key=lambda loop: len(loop.instructions)), max(1, products // in_one))
+    times = max(1, products // in_one) if in_one else runs
+    return _written_out(found, min(around, key=lambda loop: len(loop.instructions)), times)
 
 
 def _written_out(inner: Loop, outer: Loop, times: int) -> Loop:

@@ -83,6 +83,8 @@ def test_a_loop_inside_is_written_out_until_there_are_as_many_products_as_wanted
     ]  # fmt: skip
     assert loops.hottest(NESTED, X86, products=32).label == ".LBB0_1"
     assert loops.hottest(NESTED, X86).label == ".LBB0_2"
+    without_names = NESTED.replace("vpmaddubsw", "vpmullw")
+    assert len(loops.hottest(without_names, X86, products=96, runs=4).instructions) == 3 + 4 * 3
     assert loops.hottest(ON_X86, X86, products=96).label == ".LBB0_1"  # no loop is around it
 
 
