@@ -110,7 +110,9 @@ def prefetch(e, args, vals):
 
 @lowering(lambda n: types.int64)
 def room(e, args, vals):
-    kept = cgutils.alloca_once(e.builder, ir.ArrayType(ir.VectorType(I32, 8), args[0].literal_value // 32))
+    """Numba's own alloca_once would fill it with zeros, by a call of memset."""
+    with e.builder.goto_entry_block():
+        kept = e.builder.alloca(ir.ArrayType(ir.VectorType(I32, 8), args[0].literal_value // 32))
     return e.builder.ptrtoint(kept, I64)
 
 

@@ -63,6 +63,7 @@ from localllm.kernels.simd import (
     pause,
     pick16,
     prefetch,
+    room,
     select,
     shuffle,
     splat,
@@ -106,6 +107,18 @@ def load_store_scalars(p):
     store(p.out + 4, load(i32, p.a + 4))
     store(p.out + 8, load(u64, p.a + 8))
     store(p.out + 16, load(f32, p.a + 16))
+
+
+@operation
+def rooms(p):
+    """Two rooms, of which the second is written after the first: the loop's length is a number that nobody knows."""
+    y, z = room(32), room(64)
+    for i in range(p.n):
+        store(y + 8 * i, load(u64, p.a + 8 * i))
+        store(z + 8 * i, load(u64, p.b + 8 * i))
+    for i in range(p.n):
+        store(p.out + 8 * i, load(u64, y + 8 * i))
+        store(p.out + 32 + 8 * i, load(u64, z + 8 * i))
 
 
 @operation

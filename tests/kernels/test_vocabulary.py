@@ -73,6 +73,11 @@ def test_loads_and_stores_need_no_alignment(run):
     np.testing.assert_array_equal(run("load_store_scalars", 20, a), a)
 
 
+def test_rooms_are_apart(run):
+    a = random_bits(np.uint8, 64)
+    np.testing.assert_array_equal(run("rooms", 64, a[:32], a[32:], n=4), a)
+
+
 def test_splats(run):
     a = np.frombuffer(np.float32(1.5).tobytes() + b"\1\2\3\4", np.uint8)
     assert_vectors(
