@@ -32,9 +32,8 @@ class Compiler:
         os.environ["NUMBA_LOOP_VECTORIZE"] = os.environ["NUMBA_SLP_VECTORIZE"] = "0"
         if "numba" in sys.modules:
             raise RuntimeError("numba was imported before its target was set")
-        from .simd import instructions
-        from .simd.lowering import Emitter
-        from .simd.lowering_tiles import LOWERINGS
+        from .simd import instructions, lowering_threads, lowering_tiles  # noqa: F401, the last two complete the table
+        from .simd.lowering import LOWERINGS, Emitter
 
         self._lowerings = LOWERINGS
         self._emitter = Emitter

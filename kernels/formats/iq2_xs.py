@@ -23,28 +23,16 @@ def entry(p):
 
 def codes(p, run):
     """Elements 64 * run to 64 * run + 63: u8x64."""
-    q = p + 2 + 16 * run
-    grid = gather8(
-        IQ2_XS, entry(q), entry(q + 2), entry(q + 4), entry(q + 6),
-        entry(q + 8), entry(q + 10), entry(q + 12), entry(q + 14),
-    )  # fmt: skip
-    return signed(grid, of_run(signs(p), run), OFFSET)
+    return signed(entries(p, p, run), of_run(signs(p), run), OFFSET)
 
 
 def entries(p, y, run):
     """See matvec_grids."""
     q = p + 2 + 16 * run
     return gather8(
-        IQ2_XS,
-        entry(q),
-        entry(q + 2),
-        entry(q + 4),
-        entry(q + 6),
-        entry(q + 8),
-        entry(q + 10),
-        entry(q + 12),
-        entry(q + 14),
-    )
+        IQ2_XS, entry(q), entry(q + 2), entry(q + 4), entry(q + 6),
+        entry(q + 8), entry(q + 10), entry(q + 12), entry(q + 14),
+    )  # fmt: skip
 
 
 def signs(p):

@@ -11,7 +11,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .lowering import LOWERINGS as LOWERINGS
 from .lowering import lowering, nothing, same, splat_i32
 from .numba_types import llvm_type, named_type, numba_type, splat_value
 from .types import f32x16, i16x32, u8x64
