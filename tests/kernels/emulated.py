@@ -86,8 +86,8 @@ def emulating(machine: Machine, objects: dict[Key, bytes]) -> Iterator[None]:
 # --- linking: sections one after another, and the relocations that LLVM's large code model makes
 
 
-def link(named_object: bytes) -> tuple[bytes, int]:
-    """Memory of an object at CODE, and the address of the kernel."""
+def link(named_object: bytes, base: int = CODE) -> tuple[bytes, int]:
+    """Memory of an object at `base`, and the address of the kernel."""
     name, _, code = named_object.partition(b"\n")
     (table,), (size, count, names) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<HHH", code, 58)
     sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + i * size) for i in range(count)]
@@ -105,13 +105,13 @@ def link(named_object: bytes) -> tuple[bytes, int]:
 
     def address(number: int) -> int:
         _, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", code, at_symbols + 24 * number)
-        return CODE + starts[section] + value
+        return base + starts[section] + value
 
     for _, kind, _, _, offset, n, _, into, _, _ in sections:
         if kind == 4 and into in starts:
             for at in range(offset, offset + n, 24):
                 place, kind_, number, plus = struct.unpack_from("<QIIq", code, at)
-                _relocate(image, starts[into] + place, kind_, address(number) + plus)
+                _relocate(image, base, starts[into] + place, kind_, address(number) + plus)
     n_symbols = next(s[5] for s in sections if s[1] == 2) // 24
     for number in range(n_symbols):
         if text(at_names + struct.unpack_from("<I", code, at_symbols + 24 * number)[0]) == name:
@@ -127,7 +127,7 @@ _BRANCHES = (282, 283)
 """R_AARCH64_JUMP26, R_AARCH64_CALL26."""
 
 
-def _relocate(image: bytearray, at: int, kind: int, value: int) -> None:
+def _relocate(image: bytearray, base: int, at: int, kind: int, value: int) -> None:
     if kind == _WHOLE:
         struct.pack_into("<Q", image, at, value)
         return
@@ -135,7 +135,7 @@ def _relocate(image: bytearray, at: int, kind: int, value: int) -> None:
     if kind in _MOVW:
         word |= (value >> _MOVW[kind] & 0xFFFF) << 5
     elif kind in _BRANCHES:
-        word |= (value - CODE - at) >> 2 & 0x3FFFFFF
+        word |= (value - base - at) >> 2 & 0x3FFFFFF
     else:
         raise ValueError(f"relocation {kind} is not known here")
     struct.pack_into("<I", image, at, word)

@@ -1,11 +1,13 @@
-"""Kernels for ARM and for AVX-512 on an emulated processor: the bits of this one. All of them: emulated_bits.py."""
+"""Kernels for ARM and for AVX-512 on an emulated processor: the bits of this one. All of them: emulated_bits.py; whole
+programs: emulated_program.py."""
 
 import pytest
 
 from localllm.kernels.simd.targets import current, host_features
-from tests.kernels import emulated_bits
+from tests.kernels import emulated_bits, harness
 from tests.kernels.emulated_avx512 import Avx512
 from tests.kernels.test_targets import outermost
+from tests.server import tiny
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,6 +29,14 @@ CHOSEN = {
 }
 """Formats of codes of 8 bits and of fewer, and what calls for operations of other kinds."""
 
+LOGITS = """
+import hashlib, sys
+import localllm
+
+model = localllm.load(sys.argv[1], n_ctx=64)
+print(model.target, hashlib.sha256(model.logits([7 * i % 96 for i in range(40)]).tobytes()).hexdigest())
+"""
+
 
 @pytest.mark.parametrize("target", emulated_bits.MACHINES)
 def test_some_kernels_give_the_same_bits(target):
@@ -40,3 +50,13 @@ def test_some_kernels_give_the_same_bits(target):
 @pytest.mark.skipif(Avx512.PROGRAM is None, reason="no bochs: Debian's package of this name")
 def test_a_tile_of_avx_512_gives_the_same_bits():
     assert emulated_bits.differences("avx512vnni", "matmul Q4_K".__eq__, "8x1") == (1, [])
+
+
+@pytest.mark.skipif(Avx512.PROGRAM is None, reason="no bochs: Debian's package of this name")
+def test_a_model_gives_the_same_logits_with_avx_512(tmp_path):
+    (tmp_path / "logits.py").write_text(LOGITS)
+    arguments = (str(tmp_path / "logits.py"), str(tiny.write(tmp_path / "m.gguf")))
+    here = harness.python(current().name, *arguments)
+    there = harness.python(current().name, "-m", "tests.kernels.emulated_program", "avx512vnni", *arguments)
+    assert here.stdout.startswith(current().name), here.stderr
+    assert there.stdout == here.stdout.replace(current().name, "avx512vnni"), there.stderr
