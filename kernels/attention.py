@@ -8,7 +8,7 @@ cells: scores with 16 cells in lanes, then the weighted sum of values with 16 el
 
 from .cell_products import CHUNK as CHUNK
 from .cell_products import products
-from .cells import bytes_of
+from .cells import GROUP, bytes_of
 from .math import exp16, lanes_from
 from .scores import CHANGES, MASKED, RANGES
 from .simd import (
@@ -88,7 +88,8 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
     change, narrow = CHANGES[scores], RANGES[scores]
     of = bytes_of(kv_type)
     ready, score, gather = products(kv_type, T, 0)
-    _, score_ahead, _ = products(kv_type, T, 1)
+    _, score_ahead, gather_ahead = products(kv_type, T, 1)
+    dense = scores != "blocks"
 
     def kernel(params, thread):
         p = Params(params)
@@ -108,14 +109,38 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 end = first + 1
                 while end < last and load(i32, step.seqs + 4 * end) == seq:
                     end += 1
+                passes = ((end - first) * group + T - 1) // T
+                pace = of(GROUP) // (2 * passes)
+                next_k, next_v = i64(0), i64(0)
+                if p.split != 0:
+                    next_k, next_v = memory_of_next(p, step, rest, split, n_splits, n_blocks, Thread(thread).nth)
                 for j in range(first * group, end * group, T):
-                    queries(p, step, Thread(thread).scratch, i64(seq), head, group, j, end * group, split, n_splits)
+                    queries(
+                        p, step, Thread(thread).scratch, i64(seq), head, group, j, end * group, split, n_splits,
+                        next_k, next_v, pace,
+                    )  # fmt: skip
+                    next_k += CHUNK * of(p.k_dim) // passes
+                    next_v += CHUNK * of(p.v_dim) // passes
                 first = end
             unit = claim(thread, 1)
 
-    def queries(p, step, scratch, seq, head, group, j0, j1, split, n_splits):
+    def memory_of_next(p, step, rest, split, n_splits, n_blocks, nth):
+        """Where the keys and values begin that this thread will need next, most likely: others do the units between,
+        and stretches that hold nothing yet are left out. Where blocks are chosen, the keys of another unit may never be
+        read: this unit's values, twice."""
+        used = min(i64(load(i32, step.positions + 4 * (rest // p.n_head_kv * p.block))) // CHUNK + 1, n_splits)
+        after = rest * used + min(split, used - 1)
+        if dense:
+            after = min(after + nth, n_blocks * p.n_head_kv * used - 1)
+        rest, split = after // used, after % used
+        seq = i64(load(i32, step.seqs + 4 * (rest // p.n_head_kv * p.block)))
+        cell = (seq * p.n_head_kv + rest % p.n_head_kv) * p.n_cells + split * CHUNK
+        values = p.v_cache + cell * of(p.v_dim)
+        return p.k_cache + cell * of(p.k_dim) if dense else values, values
+
+    def queries(p, step, scratch, seq, head, group, j0, j1, split, n_splits, next_k, next_v, pace):
         """Queries j0 to j0 + T of a sequence's rows: query j is head j % group of row j // group. Past j1 the last
-        repeats."""
+        repeats. next_k, next_v, pace: what is prefetched, see cell_products."""
         size_of_part = part_bytes(p.v_dim)
         parts = scratch + T * CHUNK * 4
         totals = parts + T * size_of_part
@@ -154,8 +179,7 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
             lap, start = c0 % p.n_cells - c0, first // 32 * 32
             if p.split != 0:
                 # Each cell is read once or twice, and comes from memory.
-                rows = vals + (lap + start) * of(p.v_dim)
-                score_ahead(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, rows, of(p.v_dim))
+                score_ahead(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, next_k, pace)
             else:
                 score(q, p.k_dim, keys + lap * of(p.k_dim), scratch - 4 * c0, start, c1, 0, 0)
             for t in range(T):
@@ -165,7 +189,11 @@ def cells(kv_type: str, T: int, scores: str = "plain"):
                 change(p, weights, start, c1, position, head * group + min(j0 + t, j1 - 1) % group, row)
                 last = last_seen(position, p.ahead, reach)
                 weigh(weights, part, start, c1, first_seen(position, p.window), last)
-            gather(scratch - 4 * c0, vals + lap * of(p.v_dim), parts + 64, size_of_part, p.v_dim, first, c1)
+            weights, rows = scratch - 4 * c0, vals + lap * of(p.v_dim)
+            if p.split != 0:
+                gather_ahead(weights, rows, parts + 64, size_of_part, p.v_dim, first, c1, next_v, pace)
+            else:
+                gather(weights, rows, parts + 64, size_of_part, p.v_dim, first, c1, 0, 0)
             for t in range(T):
                 fold(totals + t * size_of_part, parts + t * size_of_part, size_of_part)
         for t in range(min(T, j1 - j0)):

@@ -42,20 +42,20 @@ from .simd.targets import current
 CHUNK = 256
 """Cells whose scores are computed before values are weighted; `scores` and `weights` have so many floats a query."""
 
-_AHEAD = 4096
-"""The prefetch distance in the keys, in bytes."""
-
 
 def products(kv_type: str, T: int, ahead: int):
     """(ready, score, gather) over one of cells.KV_TYPES.
 
     ready(q, dim): T queries, f32 [T][dim], into what `score` takes, in the same place.
 
-    score(q, dim, keys, scores, c0, c1, rows, row_bytes): scores[t, cell] = q[t] . key[cell], 16 or 32 cells at a time;
-    c0 is a multiple of 32. ahead: 1 to prefetch later keys, and the same cells' values, at `rows`.
+    score(q, dim, keys, scores, c0, c1, later, pace): scores[t, cell] = q[t] . key[cell], 16 or 32 cells at a time;
+    c0 is a multiple of 32.
 
-    gather(weights, vals, out, out_stride, dim, first, c1): out[t] = weights[t] . values, 32 elements at a time, from
-    the first cell that a row sees: others may hold NaN."""
+    gather(weights, vals, out, out_stride, dim, first, c1, later, pace): out[t] = weights[t] . values, 32 elements at a
+    time, from the first cell that a row sees: others may hold NaN.
+
+    ahead: 1 to prefetch what is needed later while they compute, so that memory is at work all the time: from `later`
+    on `pace` bytes for each vector of 16."""
     return _KINDS[kv_type](kv_type, T, ahead)
 
 
@@ -88,26 +88,28 @@ def _of_floats(kv_type: str, T: int, ahead: int):
 
     vectors = two if V == 2 else one
 
-    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
+    def score(q, dim, keys, scores, c0, c1, later, pace):
         for c in range(c0, c1, 16 * V):
             k = keys + c * dim * size
-            v, v_step = rows + (c - c0) * row_bytes, 16 * V * row_bytes // dim
             a = tile_fill(TV, splat(f32x16, 0.0))
             for i in range(dim):
                 if ahead:
-                    prefetch(k + _AHEAD + 16 * V * size * i)
-                    prefetch(v + v_step * i)
+                    prefetch(later + V * pace * i)
                 a = tile_fma(a, q + 4 * i, dim * 4, vectors(k + 16 * size * i, 16 * size * dim))
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, V)
+            later += V * pace * dim
 
-    def gather(weights, vals, out, out_stride, dim, first, c1):
+    def gather(weights, vals, out, out_stride, dim, first, c1, later, pace):
         i = 0
         while i + 16 * (V - 1) < dim:
             a = tile_fill(TV, splat(f32x16, 0.0))
             for c in range(first, c1):
+                if ahead:
+                    prefetch(later + V * pace * (c - first))
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, vectors(vals + (c * dim + i) * size, 16 * size))
             tile_store(out + 4 * i, out_stride, 64, a, V)
             i += 16 * V
+            later += V * pace * (c1 - first)
         if i < dim:
             b = tile_fill(T, splat(f32x16, 0.0))
             for c in range(first, c1):
@@ -140,10 +142,9 @@ def _of_codes(kv_type: str, T: int, ahead: int):
 
     keys_at, values_at = (two_keys, two_values) if V == 2 else (one_key, one_value)
 
-    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
+    def score(q, dim, keys, scores, c0, c1, later, pace):
         for c in range(c0, c1, 16 * V):
             k = keys + c * of(dim)
-            v, v_step = rows + (c - c0) * row_bytes, 16 * V * row_bytes // dim
             other = k + 16 * (V - 1) * of(dim)
             a = tile_fill(TV, splat(f32x16, 0.0))
             for g in range(dim // GROUP):
@@ -151,19 +152,22 @@ def _of_codes(kv_type: str, T: int, ahead: int):
                 d1 = from_half(load(u16x16, other + 16 * dim + 32 * g))
                 for i in range(GROUP * g, GROUP * g + GROUP):
                     if ahead:
-                        prefetch(k + _AHEAD + of(16 * V) * i)
-                        prefetch(v + v_step * i)
+                        prefetch(later + V * pace * i)
                     a = tile_fma(a, q + 4 * i, dim * 4, keys_at(k, other, i, d0, d1))
             tile_store(scores + 4 * c, CHUNK * 4, 64, a, V)
+            later += V * pace * dim
 
-    def gather(weights, vals, out, out_stride, dim, first, c1):
+    def gather(weights, vals, out, out_stride, dim, first, c1, later, pace):
         for i in range(0, dim, 16 * V):
             a = tile_fill(TV, splat(f32x16, 0.0))
             for c in range(first, c1):
+                if ahead:
+                    prefetch(later + V * pace * (c - first))
                 row = vals + c * of(dim)
                 d = from_half(splat(u16x16, load(u16, row + dim + i // GROUP * 2)))
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, values_at(row + i, d))
             tile_store(out + 4 * i, out_stride, 64, a, V)
+            later += V * pace * (c1 - first)
 
     return _as_they_are, score, gather
 
@@ -195,18 +199,16 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
                 store(out + 20, cast(i8x16, high))
                 store(out + 36, d)
 
-    def score(q, dim, keys, scores, c0, c1, rows, row_bytes):
+    def score(q, dim, keys, scores, c0, c1, later, pace):
         for c in range(c0, c1, 16):
             k = keys + c * of(dim)
-            v, v_step = rows + (c - c0) * row_bytes, 16 * GROUP * row_bytes // dim
             for t in range(T):
                 store(scores + (t * CHUNK + c) * 4, splat(f32x16, 0.0))
             for g in range(dim // GROUP):
                 if ahead:
-                    for i in range(0, 16 * of(GROUP), 64):
-                        prefetch(k + _AHEAD + 16 * of(GROUP) * g + i)
-                    for i in range(0, v_step, 64):
-                        prefetch(v + v_step * g + i)
+                    for i in range(0, GROUP * pace, 64):
+                        prefetch(later + i)
+                    later += GROUP * pace
                 d = from_half(load(u16x16, k + 8 * dim + 32 * g))
                 a0, b0 = _two(load(u32x16, k + 256 * g))
                 a1, b1 = _two(load(u32x16, k + 256 * g + 64))
@@ -220,21 +222,26 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
     def scale(row, dim, i):
         return from_half(splat(u16x16, load(u16, row + dim // 2 + i // 16)))
 
-    def gather(weights, vals, out, out_stride, dim, first, c1):
+    def gather(weights, vals, out, out_stride, dim, first, c1, later, pace):
         for i in range(0, dim, GROUP):
             a = tile_fill(T2, splat(f32x16, 0.0))
             for c in range(first, c1):
+                if ahead:
+                    prefetch(later + 2 * pace * (c - first))
                 row = vals + c * of(dim)
                 d = scale(row, dim, i)
                 low, high = nibbles(row + i // 2)
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, (low * d, high * d))
             tile_store(out + 4 * i, out_stride, 64, a, 2)
+            later += 2 * pace * (c1 - first)
 
-    def gather_halves(weights, vals, out, out_stride, dim, first, c1):
+    def gather_halves(weights, vals, out, out_stride, dim, first, c1, later, pace):
         """Low nibbles, and then high ones."""
         for i in range(0, dim, GROUP):
             a = tile_fill(T, splat(f32x16, 0.0))
             for c in range(first, c1):
+                if ahead:
+                    prefetch(later + 2 * pace * (c - first))
                 row = vals + c * of(dim)
                 low, _ = nibbles(row + i // 2)
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, (low * scale(row, dim, i),))
@@ -245,6 +252,7 @@ def _of_nibbles(kv_type: str, T: int, ahead: int):
                 _, high = nibbles(row + i // 2)
                 a = tile_fma(a, weights + 4 * c, CHUNK * 4, (high * scale(row, dim, i),))
             tile_store(out + 4 * i + 64, out_stride, 64, a, 1)
+            later += 2 * pace * (c1 - first)
 
     return ready, score, gather if V == 2 else gather_halves
 
