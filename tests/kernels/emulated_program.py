@@ -5,7 +5,10 @@
 
 A kernel that the program loads gets an address that only the guest knows, and a call of one, be it the team's replay of
 a whole plan, starts the computer of emulated_avx512.py with this process's memory at its own addresses. So plans,
-networks and caches for a processor that is not at hand can be held against what they should compute.
+networks and caches for a processor that is not at hand can be held against what they should compute. More features go
+behind the target, with commas, as in emulated_bits.py.
+
+What asks for the target when it is imported is imported in functions: by then this process takes itself for another.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import os
 import runpy
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -128,7 +132,12 @@ def _enter(target: str, folder: Path) -> None:
     Team._watch, Team._start = replay, start_none  # type: ignore[method-assign]
 
 
-def main(target: str, script: str, *arguments: str) -> None:
+def main() -> None:
+    if len(sys.argv) < 3 or sys.argv[1].partition(",")[0] != "avx512vnni":
+        sys.exit("usage: python -m tests.kernels.emulated_program avx512vnni SCRIPT [ARGUMENT ...]")
+    if shutil.which("bochs") is None:
+        sys.exit("no emulator: Debian's package bochs")
+    _, target, script, *arguments = sys.argv
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         _enter(target, Path(folder))
         sys.argv = [script, *arguments]
@@ -136,4 +145,4 @@ def main(target: str, script: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
