@@ -80,7 +80,9 @@ _THREADS = "Number of threads. [default: what --tune found, or else one per core
 @click.option("--limits", is_flag=True, help="Compare with the machine's memory bandwidth and compute limits.")
 @click.option("--profile", is_flag=True, help="Show each operation's time in a pass of -p tokens (1 to 512).")
 @click.option(
-    "--against", metavar="PEER", help="Compare with llamacpp (extra `peer`), llamacpp-avx2 or ik, in alternating runs."
+    "--against",
+    metavar="PEER",
+    help="Compare with llamacpp (extra `peer`), llamacpp-avx2, -avx512 or -native, or ik, in alternating runs.",
 )
 @click.option(
     "--draft",

@@ -12,19 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from typing import NamedTuple
 
 from localllm.errors import LocalllmError
 from localllm.kernels.simd.targets import host_features
-from localllm.tools import llamacpp_avx2
+from localllm.tools import llamacpp_built
 
 OURS = "localllm"
 _SEED = 1
 
 
-class Peer(NamedTuple):
+@dataclass(frozen=True)
+class Peer:
     """Another runtime, as a package of Python."""
 
     package: str
@@ -40,23 +41,34 @@ class Peer(NamedTuple):
             return None
 
 
+@dataclass(frozen=True)
 class BuiltPeer(Peer):
     """One that is built here, in a folder of its own."""
 
+    build: str
+
     @property
     def version(self) -> str | None:
-        return llamacpp_avx2.version()
+        return llamacpp_built.version(self.build)
 
 
+_BUILT = {
+    f"llamacpp-{build}": BuiltPeer(
+        llamacpp_built.PACKAGE,
+        llamacpp_built.MODULE,
+        f"python -m {llamacpp_built.__name__} {build} builds it",
+        build,
+    )
+    for build in llamacpp_built.BUILDS
+}
 PEERS = {
     "llamacpp": Peer("xllamacpp", "xllamacpp", "pip install 'localllm[peer]'"),
-    "llamacpp-avx2": BuiltPeer(
-        llamacpp_avx2.PACKAGE, llamacpp_avx2.MODULE, f"python -m {llamacpp_avx2.__name__} builds it"
-    ),
+    **_BUILT,
     "ik": Peer("ik-llama-cpp-python", "ik_llama_cpp", "pip install ik-llama-cpp-python"),
 }
-"""Name on the command line -> what it needs. llamacpp uses what the processor has, llamacpp-avx2 nothing newer than
-AVX2; ik is ik_llama.cpp, a fork with faster kernels for CPUs."""
+"""Name on the command line -> what it needs. llamacpp is a wheel, whose kernels are for AVX2 (its own
+`get_system_info()` says so); llamacpp-avx2, -avx512 and -native are built for those instructions; ik is ik_llama.cpp,
+a fork with faster kernels for CPUs."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +172,9 @@ def _llamacpp(job: Job) -> Callable[[int], dict[str, float]]:
     return measure
 
 
-def _llamacpp_avx2(job: Job) -> Callable[[int], dict[str, float]]:
+def _llamacpp_built(build: str, job: Job) -> Callable[[int], dict[str, float]]:
     """Through the C interface of llama.cpp, with its default of flash attention (on, where it can)."""
-    sys.path.insert(0, str(llamacpp_avx2.folder()))
+    sys.path.insert(0, str(llamacpp_built.folder(build)))
     import llama_cpp as api
 
     n_vocab, first = _file(job)
@@ -244,7 +256,8 @@ def _ik(job: Job) -> Callable[[int], dict[str, float]]:
 
 
 _SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {
-    OURS: _ours, "llamacpp": _llamacpp, "llamacpp-avx2": _llamacpp_avx2, "ik": _ik,
+    OURS: _ours, "llamacpp": _llamacpp, "ik": _ik,
+    **{name: partial(_llamacpp_built, peer.build) for name, peer in _BUILT.items()},
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ DOORS = {
     "terminal/screen.py": "the stream itself, for those above",
     "tools/assembly.py": "a pipe between two processes",
     "tools/instructions.py": "tables of numbers and loops of its own kernels; the line of an error: made visible",
-    "tools/llamacpp_avx2.py": "the line of an error, which localllm writes, and a path of its own",
+    "tools/llamacpp_built.py": "the line of an error, which localllm writes, and a path of its own",
     "tools/peers.py": "a pipe between two processes",
     "tools/tokenizer_speed.py": "a table of numbers",
 }

@@ -31,7 +31,7 @@ LEFT_OUT = {
     r"curl \S+/rerank": "needs a reranker",
     r".*--ray|.*--schemathesis": "needs ray",
     r".*--against": "needs the peer",
-    r".*tools\.llamacpp_avx2": "builds for minutes",
+    r".*tools\.llamacpp_built": "builds for minutes",
     r".*tools\.instructions": "compiles kernels for minutes; tests/tools has a short one",
     r".*tokenizer_speed": "compares with the package tokenizers, over a real vocabulary",
     r".*-folder |.*tools\.random_model": "needs a folder of Hugging Face's, or a shape of a real model",
