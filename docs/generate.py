@@ -307,9 +307,9 @@ def layout() -> str:
     return "```\n" + "\n".join(f"{name:<{width}}  {text}" for name, text in rows) + "\n```"
 
 
-def against(folder: str = "") -> str:
-    """What `localllm bench --against llamacpp -o json` wrote into docs/figures/ or a folder there, a file a model."""
-    paths = sorted((ROOT / "docs" / "figures" / folder).glob("[0-9]*.json"))
+def against(folder: str, pattern: str = "*") -> str:
+    """What `localllm bench --against PEER -o json` wrote into a folder of docs/figures/, a file a model and depth."""
+    paths = sorted((ROOT / "docs" / "figures" / folder).glob(f"{pattern}.json"))
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     rows = [
         (run["model"], t["test"], f"{t['median_ours']:.1f}", f"{t['median_theirs']:.1f}", f"{t['median_ratio']:.2f}")
@@ -321,14 +321,24 @@ def against(folder: str = "") -> str:
     return f"{table(head, rows)}\n\n{where}"
 
 
+def against_avx512() -> str:
+    """Both sides with AVX-512 with VNNI, and far into a context, too."""
+    return against("avx512")
+
+
 def against_avx2() -> str:
-    """Both sides with AVX2 and nothing newer, and far into a context, too."""
+    """Both sides with AVX2 and nothing newer."""
     return against("avx2")
 
 
+def against_at_once() -> str:
+    """The README's: AVX-512, at the beginning of a context."""
+    return against("avx512", "*-d0")
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"commands": commands, "against": against},
-    "docs/performance.md": {"against-avx2": against_avx2},
+    "README.md": {"commands": commands, "against": against_at_once},
+    "docs/performance.md": {"against-avx512": against_avx512, "against-avx2": against_avx2},
     "docs/chat.md": {"chat-keys": chat_keys, "chat-commands": chat_commands},
     "docs/run.md": {"run-options": run_options},
     "docs/models.md": {"catalog": catalog},

@@ -32,7 +32,8 @@ class Compiler:
         os.environ["NUMBA_LOOP_VECTORIZE"] = os.environ["NUMBA_SLP_VECTORIZE"] = "0"
         if "numba" in sys.modules:
             raise RuntimeError("numba was imported before its target was set")
-        from .simd import instructions, lowering_threads, lowering_tiles  # noqa: F401, the last two complete the table
+        # All but the first complete the table of lowerings.
+        from .simd import instructions, lowering_squares, lowering_threads, lowering_tiles  # noqa: F401
         from .simd.lowering import LOWERINGS, Emitter
 
         self._lowerings = LOWERINGS

@@ -7,6 +7,11 @@ from .simd import (
     load,
     prefetch,
     splat,
+    squares_add,
+    squares_begin,
+    squares_clear,
+    squares_end,
+    squares_put,
     store,
     tile_dots,
     tile_fill,
@@ -26,11 +31,15 @@ _QUARTER = PIECE // 4
 _ROUNDS = 64
 _STEPS = 256
 """Rows of scratch that a round walks over: 1 KB each of weights."""
+_SQUARES = 64
+"""Times that a round adds to four squares."""
 
 
 def macs() -> int:
     """Products of one unit of `dots`."""
     target = current()
+    if target.squares:
+        return _ROUNDS * _SQUARES * 4 * 16 * 16 * 64
     return _ROUNDS * _STEPS * target.tile_rows * target.tile_vectors * 64
 
 
@@ -56,8 +65,10 @@ def read():
 
 
 def dots():
-    """The register tile of matmul's inner loop, and nothing around it."""
+    """The register tile of matmul's inner loop, or its squares, and nothing around it."""
     target = current()
+    if target.squares:
+        return _square_dots
     R, V = target.tile_rows, target.tile_vectors
     RV = R * V
 
@@ -75,3 +86,17 @@ def dots():
         tile_store(scratch + 65536, V * 64, 64, acc, V)
 
     return kernel
+
+
+def _square_dots(params, thread):
+    p = DotsParams(params)
+    scratch = Thread(thread).scratch
+    unit = claim(thread, 1)
+    squares_begin(64)
+    squares_clear(scratch, 4)
+    while unit < p.n:
+        for _ in range(_ROUNDS * _SQUARES):
+            squares_add(scratch, scratch + 4096, 1024, 2, scratch + 6144, 1024, 2, 64, 2)
+        unit = claim(thread, 1)
+    squares_put(scratch, 4)
+    squares_end()

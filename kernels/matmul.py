@@ -6,7 +6,7 @@ then runs register tiles of R rows x V vectors over them. Floats are added in th
 token gives the same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
 """
 
-from . import formats, matmul_float, matmul_pairs
+from . import formats, matmul_float, matmul_pairs, matmul_squares
 from .simd import (
     Lanes,
     Struct,
@@ -55,7 +55,9 @@ _SUMS_BYTES = BLOCK_ROWS * MAX_TOKENS * 4
 
 def tile_names() -> tuple[str, ...]:
     """Variants of `tiles` on this target: "4x1", rows by vectors; the default first."""
-    return tuple(f"{rows}x{vectors}" for rows, vectors in current().tiles)
+    target = current()
+    squares = (matmul_squares.TILE,) if target.squares else ()
+    return tuple(f"{rows}x{vectors}" for rows, vectors in (*squares, *target.tiles))
 
 
 def tiles(fmt: str, tile: str = ""):
@@ -78,8 +80,12 @@ def block(fmt: str, tile: str = ""):
     if format_.KIND == "float":
         return matmul_float.block(format_)
     R, V = map(int, (tile or tile_names()[0]).split("x"))
-    unpack, wide, stretch, prepare_wide = _KINDS[format_.KIND](format_, R, V)
-    _, narrow, _, prepare_narrow = _KINDS[format_.KIND](format_, R, 1)
+    begin, finish = _no_more, _no_more
+    make = _KINDS[format_.KIND]
+    if (R, V) == matmul_squares.TILE:
+        make, begin, finish = matmul_squares.kind, matmul_squares.begin_of(format_), matmul_squares.end
+    unpack, wide, stretch, prepare_wide = make(format_, R, V)
+    _, narrow, _, prepare_narrow = make(format_, R, 1)
     prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
 
     def units(p):
@@ -92,6 +98,7 @@ def block(fmt: str, tile: str = ""):
         first = unit * BLOCK_ROWS
         n_rows = min(BLOCK_ROWS, p.n - first)
         padded = (n_rows + R - 1) // R * R
+        begin()
         for token in range(0, n_tokens, MAX_TOKENS):
             end = min(token + MAX_TOKENS, n_tokens)
             tile, last = token // 16, (end + 15) // 16
@@ -113,12 +120,17 @@ def block(fmt: str, tile: str = ""):
                         narrow(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
                     t += 1
             write(p, sums, first, n_rows, token, end)
+        finish()
 
     return work, units
 
 
 def _nothing(p, block, k0, k1, t):
     """What there is to prepare for all rows of a block, as a rule."""
+
+
+def _no_more():
+    """Nor before a block, or after it."""
 
 
 def clear(sums, n):
@@ -381,6 +393,3 @@ def _super(fmt, R, V):
 
 
 _KINDS = {"block32": _block32, "super": _super}
-
-SCRATCH = _SUMS_BYTES + BLOCK_ROWS * 2048 * 2
-"""Bytes of a thread's scratch that the kernels use at most."""

@@ -12,7 +12,7 @@ from .simd import Lanes, f32x4, i64, load, shuffle, store
 from .simd.targets import current
 from .thread import SCRATCH_BYTES, Step, Thread, claim
 
-_FASTER = ("avx512vnni", "avxvnni", "avx2")
+_FASTER = ("amx", "avx512vnni", "avxvnni", "avx2")
 """Targets where it was measured to be faster; with SSE2 alone four rows cost up to 1.4 times as much as one by one."""
 _RESULTS = SCRATCH_BYTES - 64
 """Of a thread's scratch: where four times four results stand."""

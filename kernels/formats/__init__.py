@@ -46,7 +46,12 @@ def for_products(name: str) -> Any:
     format_, target = module(name), current()
     is_wide = format_.KIND != "float" and format_.MAX_CODE > 127
     is_super = format_.KIND == "super" and format_.OFFSET > 0
-    return _Signed(format_) if (is_wide and target.signed_bytes) or (is_super and target.signed_supers) else format_
+    return signed(format_) if (is_wide and target.signed_bytes) or (is_super and target.signed_supers) else format_
+
+
+def signed(format_: Any) -> Any:
+    """A format whose codes are signed bytes where they have an offset: they are less it."""
+    return _Signed(format_) if format_.OFFSET else format_
 
 
 class _Signed:
@@ -61,11 +66,15 @@ class _Signed:
         def codes(a, b):
             return unsigned(a, b) - offset
 
+        def codes_of_parts(a, i, b, j):
+            return unsigned(a, i, b, j) - offset
+
         def halves(qs, heads):
             first, last = halves_(qs, heads)
             return first - offset, last - offset
 
-        self.codes, self.halves = codes, halves_ and halves
+        self.codes = codes if optional(format_, "PER") == 1 else codes_of_parts
+        self.halves = halves_ and halves
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._format, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from . import amx
 from .emission import (
     F32,
     I8,
@@ -91,6 +92,12 @@ AVX512VNNI = {
     "dot2": _vpdpwssd, "dot2_u7": _pmaddubsw512, "dot2_s8": _plain_dot2_s8, "pack16": _packssdw512,
     "lookup16": _pshufb512, "pick16": _pick512, "bit_to_16": _plain_bit_to_16,
     "high4": plain_high4, "mask64": plain_mask64,
+}  # fmt: skip
+
+
+AMX = AVX512VNNI | {
+    "squares_begin": amx.squares_begin, "squares_clear": amx.squares_clear, "squares_add": amx.squares_add,
+    "squares_put": amx.squares_put, "squares_end": amx.squares_end,
 }  # fmt: skip
 
 

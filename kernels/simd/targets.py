@@ -30,6 +30,8 @@ class Target:
     tiles: tuple[tuple[int, int], ...]
     """Matrix product: weight rows and vectors of 16 tokens whose sums stay in registers; the default, and others that
     were the fastest on some processor. Rows divide matmul.BLOCK_ROWS."""
+    squares: bool = False
+    """An instruction multiplies 16 rows by 16 tokens: the default of quantized formats, before `tiles`."""
     adds_pairs: bool = False
     """It multiplies bytes by pairs alone: sums of four of them take an instruction more."""
     signed_bytes: bool = False
@@ -57,6 +59,8 @@ class Target:
 _AVX2 = ("avx2", "fma", "f16c", "bmi", "bmi2", "popcnt", "sse4.2")
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512vnni")
 
+_AMX = ("amx-tile", "amx-int8")
+
 _MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
 _NEON = ("neon", "fullfp16", "dotprod")
 _BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}.get(_MACHINE, ("generic", ()))
@@ -64,11 +68,12 @@ _BASELINE = {"x86_64": ("x86-64", ("sse2",)), "aarch64": ("generic", ("neon",))}
 _ON_ARM = {"signed_bytes": True, "signed_supers": True, "adds_neighbours": True, "scales_by_lane": True}
 _NARROW = ((4, 1), (2, 2), (2, 1))
 
+_WIDE = ((4, 3), (8, 1), (2, 4), (4, 2))
+_BYTES = ("gfni", "avx512vbmi", "avx512vbmi2")
+
 _ROWS = (
-    Target(
-        "avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512,
-        ("gfni", "avx512vbmi", "avx512vbmi2"), "AVX512VNNI", ((4, 3), (8, 1), (2, 4), (4, 2)),
-    ),
+    Target("amx", "x86-64-v4", "x86_64", _AVX2 + _AVX512 + _AMX, _BYTES, "AMX", _WIDE, squares=True),
+    Target("avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512, _BYTES, "AVX512VNNI", _WIDE),
     Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", _NARROW),
     Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", _NARROW, adds_pairs=True, signed_bytes=True),
     Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", _NARROW, **_ON_ARM),
@@ -85,10 +90,24 @@ TARGETS: dict[str, Target] = {t.name: t for t in _ROWS if t.machine == _MACHINE}
 
 @cache
 def host_features() -> frozenset[str]:
-    """LLVM's names of what this processor can do."""
+    """LLVM's names of what this processor can do, and the system lets this process use."""
     import llvmlite.binding as llvm
 
-    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+    found = frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+    return found if found.isdisjoint(_AMX) or _tiles_permitted() else found.difference(_AMX)
+
+
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+
+
+def _tiles_permitted() -> bool:
+    """Linux lets a process use AMX's registers once it has asked (Documentation/arch/x86/xstate.rst)."""
+    import ctypes
+    import sys
+
+    if sys.platform != "linux":
+        return False
+    return bool(ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0)
 
 
 @cache

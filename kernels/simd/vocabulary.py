@@ -327,6 +327,37 @@ def tile_multiply(acc, w, w_stride, x):
     """acc[r, v] = fma(f32x16 at w + r * w_stride, x[v], acc[r, v]); x a tuple of f32x16."""
 
 
+# --- squares: 16 rows of weights times 16 tokens
+
+
+@Op
+def squares_begin(run):
+    """Before the others, once in a kernel and a thread: operands have so many bytes of k, known at compile time."""
+
+
+@Op
+def squares_clear(out, n):
+    """Begin n squares of i32 [16 rows, 16 tokens] with zeros; squares_put writes them to `out`, which is the same for
+    all three operations, 1 KB each. A thread has one set of them at a time; n is known at compile time."""
+
+
+@Op
+def squares_add(out, w, w_step, n_w, x, x_step, n_x, run, signed):
+    """Add to squares (i, v), number i * n_x + v: sums over k < run of the bytes of 16 rows at w + i * w_step + 64 * row
+    + k times the i8 of tokens at x + v * x_step + 64 * (k // 4) + 4 * token + k % 4. Bytes of operand i are signed
+    where bit i of `signed` is 1. n_w, n_x (1 or 2), run (4 to 64) and signed are known at compile time."""
+
+
+@Op
+def squares_put(out, n):
+    """Write the squares."""
+
+
+@Op
+def squares_end():
+    """After the last of them."""
+
+
 # --- threads
 
 

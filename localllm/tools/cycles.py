@@ -17,7 +17,8 @@ from localllm.tools.assembly import TRIPLES
 from localllm.tools.loops import Loop
 
 CPUS = {
-    "avx512vnni": "znver4", "avxvnni": "alderlake", "avx2": "znver3", "neoni8mm": "neoverse-v1", "neon": "neoverse-n1",
+    "amx": "sapphirerapids", "avx512vnni": "znver4", "avxvnni": "alderlake", "avx2": "znver3",
+    "neoni8mm": "neoverse-v1", "neon": "neoverse-n1",
 }  # fmt: skip
 """A processor for each target, where none is wished for."""
 _ITERATIONS = 100

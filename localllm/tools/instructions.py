@@ -75,8 +75,11 @@ class Product:
     speed: str
     """A key of `Count.speeds`."""
 
-    def key(self, fmt: Format) -> Key:
-        return Key(*self.kernel, (fmt.module,))
+    def key(self, fmt: Format, target: Target) -> Key:
+        """Where squares are the default, the tile of registers: how long squares take, no model knows."""
+        is_square = target.squares and self.kernel[0] == "matmul" and formats.module(fmt.module).KIND != "float"
+        tile = (f"{target.tile_rows}x{target.tile_vectors}",) if is_square else ()
+        return Key(*self.kernel, (fmt.module, *tile))
 
 
 PRODUCTS = {
@@ -146,7 +149,7 @@ def run(
     """Each kernel's figures and its loop, target by target. cpus: by machine, where other than cycles.CPUS."""
     for target in on:
         cpu = cpus.get(target.machine, cycles.CPUS.get(target.name, "")) if cycles.program() else ""
-        of = {PRODUCTS[product].key(fmt): (fmt, product) for fmt in wanted for product in products}
+        of = {PRODUCTS[product].key(fmt, target): (fmt, product) for fmt in wanted for product in products}
         for key, text in assembly.of_kernels(target, of):
             fmt, product = of[key]
             yield counted(fmt, target, product, text, cpu), str(loop_of(fmt, target, product, text))

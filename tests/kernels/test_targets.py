@@ -37,7 +37,7 @@ LOOKED_AT = {"products": _PRODUCTS, "others": _EACH}
 FORBIDDEN = {"avxvnni": {"zmm"}, "avx2": {"zmm"}, "generic": {"ymm", "zmm"}}
 
 
-OPERATIONS = ("tests/kernels/test_vocabulary.py", "tests/kernels/test_products.py")
+OPERATIONS = tuple(f"tests/kernels/test_{name}.py" for name in ("vocabulary", "tiles", "products"))
 MOST = (*OPERATIONS, "tests/kernels/test_attention.py")
 """Where targets differ: other kernels are made of the same operations."""
 
@@ -53,8 +53,8 @@ def between_pages(target: str, *what: str, **environment: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", OTHERS)
 def test_products_and_attention_on(target):
-    # avxvnni differs from avx2 in its dot products alone.
-    between_pages(target, *(OPERATIONS if target == "avxvnni" else MOST), **{harness.FEW: "1"})
+    # avxvnni differs from avx2, and avx512vnni from amx, in products alone.
+    between_pages(target, *(OPERATIONS if target in ("avxvnni", "avx512vnni") else MOST), **{harness.FEW: "1"})
 
 
 @outermost

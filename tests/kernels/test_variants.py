@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from localllm.errors import UsageError
-from localllm.kernels import matmul, matvec, objects, variants
+from localllm.kernels import matmul, matmul_squares, matvec, objects, variants
 from localllm.kernels.formats.table import FORMATS
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import ALL_TARGETS, current
@@ -17,6 +17,8 @@ TILED = ("Q4_1", "Q4_K", "Q6_K", "NVFP4")
 """One for each way in which scales, minimums and offsets go into a tile."""
 READ = ("Q4_K", "F16")
 TILES, AHEADS = matmul.tile_names(), matvec.AHEADS
+SQUARES = "{}x{}".format(*matmul_squares.TILE)
+"""A variant where the target has instructions for it; elsewhere a twin of loops computes the same."""
 
 
 @pytest.fixture
@@ -31,8 +33,11 @@ def in_variant(monkeypatch):
     return use
 
 
-@pytest.mark.parametrize("tile", TILES[1:])
-@pytest.mark.parametrize("name", TILED)
+@pytest.mark.parametrize(
+    ("name", "tile"),
+    [(name, tile) for tile in TILES[1:] for name in TILED]
+    + [(name, SQUARES) for name in (*TILED, "Q8_0", "Q2_K") if SQUARES not in TILES],
+)
 def test_tiles_give_the_same_bits(name, tile, in_variant):
     """Of rows and tokens that fill tiles, and that do not."""
     k = test_products.lengths(name)[2]

@@ -1,61 +1,16 @@
 """Each operation of the vector vocabulary, in a kernel of its own, against NumPy."""
 
-import base64
-
 import numpy as np
 import pytest
 
-from localllm.kernels import objects
-from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import current
 from localllm.kernels.simd.vocabulary import Op
 from tests.kernels import harness, operations, tile_operations
+from tests.kernels.one_operation import addresses, assert_vectors, random_bits, rng, run
 
 I32, F32, I64 = np.int32, np.float32, np.int64
 FMA = current().name != "generic"
 ALL_HALVES = np.arange(1 << 16, dtype=np.uint16)
-
-
-@pytest.fixture(scope="module")
-def addresses() -> dict[str, int]:
-    """Compiled in another process, which may import numba, and linked as all kernels are."""
-    done = harness.python(current().name, "-m", "tests.kernels.compile_operations")
-    assert done.returncode == 0, done.stderr
-    found: dict[Key, tuple[str, bytes]] = {}
-    for line in done.stdout.splitlines():
-        name, encoded = line.split()
-        symbol, _, code = base64.b64decode(encoded).partition(b"\n")
-        found[Key("operations", name)] = (symbol.decode(), code)
-    linker = objects._linker()
-    linker.add(found)
-    return {key.factory: linker.addresses[key] for key in found}
-
-
-@pytest.fixture
-def run(addresses):
-    def run(name: str, out_bytes: int, a=None, b=None, c=None, n: int | np.ndarray = 0) -> np.ndarray:
-        out = harness.buffer(out_bytes, np.uint8)
-        given = {field: harness.placed(v) for field, v in (("a", a), ("b", b), ("c", c)) if v is not None}
-        harness.team().call(addresses[name], harness.block(operations.Params, out=out, n=n, **given))
-        return out
-
-    return run
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-def random_bits(dtype: type, n: int) -> np.ndarray:
-    return rng().integers(0, 256, n * np.dtype(dtype).itemsize, np.uint8).view(dtype)
-
-
-def assert_vectors(out: np.ndarray, *expected: np.ndarray) -> None:
-    """The vectors that the kernel stored one after another."""
-    at = 0
-    for i, e in enumerate(expected):
-        np.testing.assert_array_equal(out[at : at + e.nbytes].view(e.dtype), e, err_msg=f"result {i}")
-        at += e.nbytes
 
 
 def test_every_operation_is_used_here_or_in_the_team():
@@ -68,17 +23,17 @@ def test_every_operation_is_used_here_or_in_the_team():
     assert [n for n in names if source.count(f"{n}(") == 0] == ["cycles", "call_kernel", "call_yield"]
 
 
-def test_loads_and_stores_need_no_alignment(run):
+def test_loads_and_stores_need_no_alignment():
     a = random_bits(np.uint8, 20)
     np.testing.assert_array_equal(run("load_store_scalars", 20, a), a)
 
 
-def test_rooms_are_apart(run):
+def test_rooms_are_apart():
     a = random_bits(np.uint8, 64)
     np.testing.assert_array_equal(run("rooms", 64, a[:32], a[32:], n=4), a)
 
 
-def test_splats(run):
+def test_splats():
     a = np.frombuffer(np.float32(1.5).tobytes() + b"\1\2\3\4", np.uint8)
     assert_vectors(
         run("splats", 256, a, n=-7 & 0x7F),
@@ -89,25 +44,25 @@ def test_splats(run):
     )
 
 
-def test_makes(run):
+def test_makes():
     assert_vectors(
         run("makes", 64, np.array([1, 2, 3, 4], F32)), np.array([4, 3, 2, 1, 4, 3, 2, 1, 1, 2, 3, 4, 3, 4, 1, 2], F32)
     )
 
 
-def test_constants_and_shuffles(run):
+def test_constants_and_shuffles():
     a, b = np.arange(16, dtype=I32), np.arange(16, 32, dtype=I32)
     assert_vectors(
         run("constants_and_shuffles", 128, a, b), np.arange(-8, 8, dtype=I32), (7 * np.arange(16) % 32).astype(I32)
     )
 
 
-def test_lookups(run):
+def test_lookups():
     codes = rng().integers(0, 16, 64, np.uint8)
     assert_vectors(run("lookups", 64, codes), np.array(operations.VALUES.values, np.uint8)[codes])
 
 
-def test_gathers(run):
+def test_gathers():
     """Indices of any integer type, to both ends of the table."""
     a = np.zeros(24, np.uint8)
     a[0], a[2:4].view(np.uint16)[0], a[4:8].view(np.uint32)[0] = 255, 256, 298
@@ -122,16 +77,16 @@ def test_gathers(run):
     )
 
 
-def test_lanes(run):
+def test_lanes():
     a = np.arange(16, dtype=I32)
     assert_vectors(run("lanes", 64, a), a[::-1])
 
 
-def test_prefetch_of_unmapped_memory_and_pause(run):
+def test_prefetch_of_unmapped_memory_and_pause():
     assert_vectors(run("prefetch_and_pause", 8, np.zeros(1)), np.array([1]))
 
 
-def test_casts(run):
+def test_casts():
     a, c = random_bits(I32, 16), random_bits(np.int8, 16)
     b = np.array(
         [0.0, -0.0, 0.9, -0.9, 1.5, -1.5, 2.5, 1e9, -1e9, 126.99999, 2**24 + 2, -(2.0**31), 1e-40, 3, -3, 7], F32
@@ -148,7 +103,7 @@ def test_casts(run):
 
 
 @pytest.mark.parametrize("kernel", ["halves_to_floats", "half_scalars_to_floats"])
-def test_from_half_on_every_value(run, kernel):
+def test_from_half_on_every_value(kernel):
     """Subnormals, infinities, NaN and both zeros."""
     out = run(kernel, 4 << 16, ALL_HALVES, n=1 << 16).view(F32)
     expected = ALL_HALVES.view(np.float16).astype(F32)
@@ -156,12 +111,12 @@ def test_from_half_on_every_value(run, kernel):
     np.testing.assert_array_equal(np.signbit(out), ALL_HALVES >= 0x8000)
 
 
-def test_from_bhalf_on_every_value(run):
+def test_from_bhalf_on_every_value():
     out = run("bhalves_to_floats", 4 << 16, ALL_HALVES, n=1 << 16)
     np.testing.assert_array_equal(out.view(np.uint32), ALL_HALVES.astype(np.uint32) << 16)
 
 
-def test_to_half(run):
+def test_to_half():
     """Each half; between two, the middle (a tie, to even) and its neighbours; the greatest, infinities, NaN."""
     exact = ALL_HALVES[:0x7C00].view(np.float16).astype(F32)
     middles = ((exact[:-1].astype(np.float64) + exact[1:]) / 2).astype(F32)
@@ -184,7 +139,7 @@ def float_vectors() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return a, b, c
 
 
-def test_float_operators(run):
+def test_float_operators():
     a, b, c = float_vectors()
     out = run("float_operators", 640, a, b, c)
     with np.errstate(all="ignore"):
@@ -198,7 +153,7 @@ def test_float_operators(run):
     np.testing.assert_array_equal(np.signbit(out[256:320].view(F32)[3:5]), [False, True])
 
 
-def test_integer_operators(run):
+def test_integer_operators():
     a, b = random_bits(I32, 16), random_bits(I32, 32)[16:]
     ua, ub = a.view(np.uint32), b.view(np.uint32)
     with np.errstate(over="ignore"):
@@ -209,7 +164,7 @@ def test_integer_operators(run):
     assert_vectors(run("integer_operators", 768, a, b), *expected)
 
 
-def test_mask64(run):
+def test_mask64():
     for word in (0, 1, 1 << 63, 0xFFFFFFFFFFFFFFFF, 0x0123456789ABCDEF):
         expected = np.where([word >> i & 1 for i in range(64)], 7, 250).astype(np.uint8)
         assert_vectors(run("masks", 64, np.array([word], np.uint64)), expected)
@@ -221,7 +176,7 @@ def halving_sum(v: np.ndarray) -> np.generic:
     return v[0]
 
 
-def test_reductions_add_by_halving(run):
+def test_reductions_add_by_halving():
     a, b = (rng().standard_normal(16) * 10.0 ** rng().integers(-6, 6, 16)).astype(F32), random_bits(I32, 16)
     with np.errstate(over="ignore"):
         out = run("reductions", 20, a, b)
@@ -235,7 +190,7 @@ def test_reductions_add_by_halving(run):
     assert run("reductions", 20, a, b)[:4].view(F32)[0] == 0
 
 
-def test_exp16_within_2_ulp(run):
+def test_exp16_within_2_ulp():
     x = np.linspace(-87.3, 88.3, 1 << 20).astype(F32)
     out = run("exponentials", x.nbytes, x, n=len(x)).view(F32)
     exact = np.exp(x.astype(np.float64))
@@ -243,7 +198,7 @@ def test_exp16_within_2_ulp(run):
     assert ulp.max() < 2, f"{ulp.max()} ulp at {x[ulp.argmax()]}"
 
 
-def test_exp16_at_its_ends(run):
+def test_exp16_at_its_ends():
     x = np.array([0, -0.0, -87.34, -1e30, -np.inf, 88.4, 1e30, np.inf] * 2, F32)
     out = run("exponentials", 64, x, n=16).view(F32)
     np.testing.assert_array_equal(out[:2], 1)
@@ -264,13 +219,13 @@ def dot_inputs(greatest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("kernel", "greatest"), [("dots4", 255), ("dots4_u7", 127)])
-def test_dot4_is_exact_in_its_whole_range(run, kernel, greatest):
+def test_dot4_is_exact_in_its_whole_range(kernel, greatest):
     u, s, acc = dot_inputs(greatest)
     expected = acc + (u.astype(I32) * s).reshape(64, 16, 4).sum(-1, dtype=I32)
     np.testing.assert_array_equal(run(kernel, 64 * 64, u, s, acc, 64).view(I32).reshape(64, 16), expected)
 
 
-def test_dots_of_signed_bytes_are_exact_in_their_whole_range(run):
+def test_dots_of_signed_bytes_are_exact_in_their_whole_range():
     u, s, acc = dot_inputs(255)
     c, s = u.view(np.int8), np.maximum(s, -127)
     c[:4] = [[-128], [127], [-1], [0]]
@@ -282,30 +237,30 @@ def test_dots_of_signed_bytes_are_exact_in_their_whole_range(run):
     np.testing.assert_array_equal(run("dots2_s8", 64 * 64, u, s, n=64).view(np.int16).reshape(64, 32), pairs)
 
 
-def test_dot2_u7_is_exact_in_its_whole_range(run):
+def test_dot2_u7_is_exact_in_its_whole_range():
     u, s, _ = dot_inputs(127)
     expected = (u.astype(np.int16) * s).reshape(64, 32, 2).sum(-1, dtype=np.int16)
     np.testing.assert_array_equal(run("dots2_u7", 64 * 64, u, s, n=64).view(np.int16).reshape(64, 32), expected)
 
 
-def test_picks_stay_in_their_quarter(run):
+def test_picks_stay_in_their_quarter():
     a = np.arange(100, 164).astype(np.uint8)
     expected = [0 if at == 128 else a[i // 16 * 16 + at] for i, at in enumerate(operations.PICKED.pattern)]
     np.testing.assert_array_equal(run("picks", 64, a), expected)
 
 
-def test_bits_become_sixteens(run):
+def test_bits_become_sixteens():
     a = rng().integers(0, 256, (64, 64)).astype(np.uint8)
     expected = (a >> np.array(operations.ASKED.pattern, np.uint8) & 1) * 16
     np.testing.assert_array_equal(run("bits_to_16", 64 * 64, a, n=64).reshape(64, 64), expected)
 
 
-def test_high_nibbles(run):
+def test_high_nibbles():
     a = np.arange(0, 256, 4, dtype=np.uint8) | 3
     np.testing.assert_array_equal(run("high_nibbles", 64, a), a >> 4)
 
 
-def test_dot2_is_exact(run):
+def test_dot2_is_exact():
     """All 16-bit values but the one whose doubled square is no int32."""
     a, b = rng().integers(-32768, 32768, (2, 64, 32)).astype(np.int16)
     a[0], b[0], a[1], b[1], a[2], b[2] = 32767, 32767, -32768, 32767, 32767, -32768
@@ -315,7 +270,7 @@ def test_dot2_is_exact(run):
     np.testing.assert_array_equal(run("dots2_of_8", 32, a[3], b[3], acc[0] + 5).view(I32), expected[3, :8] + 5)
 
 
-def test_pack16_order(run):
+def test_pack16_order():
     """Four of a, then four of b, in each 128 bits; values to the ends of 16 bits."""
     a, b = np.arange(16, dtype=I32), -np.arange(16, dtype=I32)
     a[3], b[4], a[15], b[15] = 32767, -32768, -32768, 32767
@@ -323,75 +278,7 @@ def test_pack16_order(run):
     assert_vectors(run("packs", 64, a, b), expected)
 
 
-def test_integer_tiles(run):
-    x = rng().integers(-128, 128, (3, 64)).astype(np.int8)
-    w = rng().integers(0, 128, (2, 16), np.uint8)
-    starts = rng().integers(-1000, 1000, (3, 16), I32)
-    acc = np.tile(-5 * starts, (2, 1, 1))
-    pairs = 9 + (w.view(np.int16)[:, None, None, :2].astype(I64) * x.view(np.int16).reshape(3, 16, 2)).sum(-1)
-    assert_vectors(run("tiles_of_integers", 448, x, w, starts), acc[1, 1], pairs.astype(I32).reshape(-1))
-
-
-def test_tiles_of_codes(run):
-    """Any sums are exact, those of the greatest codes with the least activations too."""
-    x = rng().integers(-128, 128, (3, 4, 64)).astype(np.int8)
-    x[1] = -128
-    w = np.stack([rng().integers(0, max_byte + 1, (2, 16), np.uint8) for max_byte in (255, 127, 63, 40, 15)])
-    w[:, 1] = [[255], [127], [63], [40], [15]]
-    acc = rng().integers(-1000, 1000, (2, 3, 16), I32)
-    # max_byte, row, vector, step, lane, byte
-    products = w.reshape(5, 2, 1, 4, 1, 4).astype(I32) * x.reshape(1, 1, 3, 4, 16, 4)
-    assert_vectors(run("tiles_of_codes", 1920, x, w, acc), (acc + products.sum((3, 5))).astype(I32).reshape(-1))
-
-
-def test_tiles_of_groups(run):
-    """Any sums are exact, those of the greatest and of the least codes with one sign of activations too."""
-    most, taken_off = np.array([86, 124, 127, 15, 127]), np.array([43, 62, 0, 0, 0])
-    least = np.array([0, 0, 0, 0, -127])
-    x = rng().integers(-127, 128, (3, 4, 64)).astype(np.int8)
-    x[1] = -127
-    w = np.stack([rng().integers(low, high + 1, (2, 16)) for low, high in zip(least, most, strict=True)])
-    for extreme in most, least:
-        w[:, 1] = extreme[:, None]
-        scales = np.array([-128, 127], np.int16)
-        total = rng().integers(-1000, 1000, (2, 3, 16), I32)
-        # case, row, vector, step, lane, byte
-        codes = (w - taken_off[:, None, None]).reshape(5, 2, 1, 4, 1, 4).astype(I32)
-        sums = (codes * x.reshape(1, 1, 3, 4, 16, 4)).sum((3, 5))
-        operand = np.concatenate([w.astype(np.uint8).reshape(-1), np.repeat(scales, 8).view(np.uint8)])
-        # case, vector, chunk, lane of 16 bits: the sums of the offset times two bytes, which wrap around.
-        twos = x.reshape(3, 4, 32, 2).sum(-1, dtype=np.int64)
-        chunks = [np.stack([o * twos[:, :cut].sum(1), o * twos[:, cut:].sum(1)], 1) for o, cut in ((43, 3), (62, 2))]
-        over = harness.placed(np.stack(chunks).astype(np.int16))
-        joined = np.stack([total[0], total[1]], -1).astype(np.int16).view(I32)
-        expected = (total + scales[:, None, None] * sums).astype(I32)
-        assert_vectors(run("tiles_of_groups", 2112, x, operand, total, over), expected.reshape(-1), joined.reshape(-1))
-
-
-def test_float_tiles(run):
-    x, acc = rng().standard_normal((3, 16)).astype(F32), rng().standard_normal((2, 3, 16)).astype(F32)
-    w = rng().standard_normal((2, 4)).astype(F32)
-    counts = harness.placed(rng().integers(-1000, 1000, (3, 16), I32))
-
-    def fma(a, b, c):
-        return (a.astype(np.float64) * b + c).astype(F32) if FMA else a * b + c
-
-    row = w[:, :1, None]
-    n = np.broadcast_to(counts, (2, 3, 16)).astype(F32)
-    expected = (
-        fma(row, x, acc),
-        np.broadcast_to(counts + counts * counts.reshape(-1)[[0, 4], None, None], (2, 3, 16)),
-        fma(n * row, x, acc),
-        fma(n, row * x, acc),
-        fma(acc, row * x, acc),
-        fma(x[:2, None], x, acc),
-        acc + acc,
-        np.broadcast_to(2 * counts, (2, 3, 16)),
-    )
-    assert_vectors(run("tiles_of_floats", 3072, x, w, acc, counts), *(e.reshape(-1) for e in expected))
-
-
-def test_atomics(addresses):
+def test_atomics():
     word, out = np.array([40]), harness.buffer(4, I64)
-    harness.team().call(addresses["atomics"], harness.block(operations.Params, a=word, out=out, n=3))
+    harness.team().call(addresses()["atomics"], harness.block(operations.Params, a=word, out=out, n=3))
     assert (out.tolist(), word.tolist()) == ([40, 43, 77, 77], [2])

@@ -5,6 +5,11 @@ from localllm.kernels.simd import (
     i16x32,
     i32x16,
     splat,
+    squares_add,
+    squares_begin,
+    squares_clear,
+    squares_end,
+    squares_put,
     store,
     tile_add,
     tile_dots,
@@ -78,3 +83,26 @@ def tiles_of_floats(p):
     tile_store(p.out + 1920, 192, 64, tile_multiply(acc, p.a, 64, x), 3)
     tile_store(p.out + 2304, 192, 64, tile_add(acc, acc), 3)
     tile_store(p.out + 2688, 192, 64, tile_add(counts, counts), 3)
+
+
+def _squares(run_of_k):
+    step = 32 * run_of_k  # bytes of a vector's two runs
+
+    def kernel(p):
+        """Two runs of two operands and two vectors, then one of each."""
+        squares_begin(run_of_k)
+        squares_clear(p.out, 4)
+        squares_add(p.out, p.a, 2048, 2, p.b, step, 2, run_of_k, 2)
+        squares_add(p.out, p.a + 1024, 2048, 2, p.b + 16 * run_of_k, step, 2, run_of_k, 2)
+        squares_put(p.out, 4)
+        squares_clear(p.out + 4096, 1)
+        squares_add(p.out + 4096, p.a, 0, 1, p.b, 0, 1, run_of_k, 0)
+        squares_put(p.out + 4096, 1)
+        squares_end()
+
+    kernel.__name__ = f"squares_of_{run_of_k}"
+    return operation(kernel)
+
+
+for _run in (16, 32, 64):
+    _squares(_run)

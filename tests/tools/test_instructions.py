@@ -197,7 +197,7 @@ def test_cycles_of_a_processor(no_compiler):
     [
         (["q4_9"], r"q4_9: no such format; there is F32, F16, Q4_0, [A-Z0-9_, ]+"),
         (["Q8_K"], r"Q8_K: no such format; there is F32, [A-Z0-9_, ]+"),  # known, and nothing computes with it
-        (["Q4_0", "-t", "sve"], r"sve: no such target; there is avx512vnni, [a-z0-9, ]+"),
+        (["Q4_0", "-t", "sve"], r"sve: no such target; there is amx, avx512vnni, [a-z0-9, ]+"),
         pytest.param(
             ["Q4_0", "--cpu", "6502"], r"--cpu 6502: no such processor; `llvm-mca.*-mcpu=help` lists them",
             marks=pytest.mark.skipif(cycles.program() is None, reason="llvm-mca is not installed"),
