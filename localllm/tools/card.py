@@ -221,7 +221,8 @@ def _beside_peer(
         measured = against.compare(job, PEER, pairs, lambda done: None, _PEER_PATIENCE + 2 * (pairs + 1) * pair)
     except LocalllmError as error:
         return (), f"llama.cpp could not be measured: {error}"
-    name = f"{peers.PEERS[PEER].package} {peers.PEERS[PEER].version}"
+    peer = peers.PEERS[PEER]
+    name = f"{peer.package} {peer.version}" + (f", built for {peer.built_for}" if peer.built_for else "")
     rows = tuple(against.comparisons(job, measured))
     if not rows[0].has_ratio:
         return (), f"llama.cpp was left out: {against.doubts(rows)}"

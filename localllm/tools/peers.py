@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import platform
 import signal
 import sys
 import time
@@ -31,6 +32,8 @@ class Peer:
     package: str
     module: str
     install: str
+    built_for: str
+    """The newest instructions that it uses, whatever the processor; empty where that is not known."""
 
     @property
     def version(self) -> str | None:
@@ -45,13 +48,12 @@ class Peer:
 class BuiltPeer(Peer):
     """One that is built here, in a folder of its own."""
 
-    build: str
-
     @property
     def version(self) -> str | None:
-        return llamacpp_built.version(self.build)
+        return llamacpp_built.version(self.built_for)
 
 
+_WHEELS = "avx2" if platform.machine() in ("x86_64", "AMD64") else ""
 _BUILT = {
     f"llamacpp-{build}": BuiltPeer(
         llamacpp_built.PACKAGE,
@@ -62,9 +64,9 @@ _BUILT = {
     for build in llamacpp_built.BUILDS
 }
 PEERS = {
-    "llamacpp": Peer("xllamacpp", "xllamacpp", "pip install 'localllm[peer]'"),
+    "llamacpp": Peer("xllamacpp", "xllamacpp", "pip install 'localllm[peer]'", _WHEELS),
     **_BUILT,
-    "ik": Peer("ik-llama-cpp-python", "ik_llama_cpp", "pip install ik-llama-cpp-python"),
+    "ik": Peer("ik-llama-cpp-python", "ik_llama_cpp", "pip install ik-llama-cpp-python", _WHEELS),
 }
 """Name on the command line -> what it needs. llamacpp is a wheel, whose kernels are for AVX2 (its own
 `get_system_info()` says so); llamacpp-avx2, -avx512 and -native are built for those instructions; ik is ik_llama.cpp,
@@ -257,7 +259,7 @@ def _ik(job: Job) -> Callable[[int], dict[str, float]]:
 
 _SIDES: dict[str, Callable[[Job], Callable[[int], dict[str, float]]]] = {
     OURS: _ours, "llamacpp": _llamacpp, "ik": _ik,
-    **{name: partial(_llamacpp_built, peer.build) for name, peer in _BUILT.items()},
+    **{name: partial(_llamacpp_built, peer.built_for) for name, peer in _BUILT.items()},
 }  # fmt: skip
 
 

@@ -136,6 +136,16 @@ def test_the_best_target_is_chosen(monkeypatch):
     assert current().name == "generic"
 
 
+@pytest.mark.parametrize("permitted", [True, False])
+def test_tile_registers_are_used_where_the_system_lets_us(monkeypatch, permitted):
+    import llvmlite.binding as llvm
+
+    found = dict.fromkeys(("avx2", "amx-tile", "amx-int8"), True) | {"sse4a": False}
+    monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: found)
+    monkeypatch.setattr(targets, "_tiles_permitted", lambda: permitted)
+    assert targets.host_features.__wrapped__() == ({"avx2", "amx-tile", "amx-int8"} if permitted else {"avx2"})
+
+
 @pytest.mark.parametrize("target", list(targets.TARGETS))
 def test_a_target_can_be_forced(monkeypatch, target):
     monkeypatch.setattr(
