@@ -80,12 +80,11 @@ def block(fmt: str, tile: str = ""):
     if format_.KIND == "float":
         return matmul_float.block(format_)
     R, V = map(int, (tile or tile_names()[0]).split("x"))
-    begin, finish = _no_more, _no_more
-    make = _KINDS[format_.KIND]
+    kind, begin, finish = _KINDS[format_.KIND], _no_more, _no_more
     if (R, V) == matmul_squares.TILE:
-        make, begin, finish = matmul_squares.kind, matmul_squares.begin_of(format_), matmul_squares.end
-    unpack, wide, stretch, prepare_wide = make(format_, R, V)
-    _, narrow, _, prepare_narrow = make(format_, R, 1)
+        kind, begin, finish = _squares, matmul_squares.begin_of(format_), matmul_squares.end
+    unpack, wide, stretch, prepare_wide = kind(format_, R, V)
+    _, narrow, _, prepare_narrow = kind(format_, R, 1)
     prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
 
     def units(p):
@@ -393,3 +392,7 @@ def _super(fmt, R, V):
 
 
 _KINDS = {"block32": _block32, "super": _super}
+
+
+def _squares(fmt, _, V):
+    return matmul_squares.products(fmt, V, BLOCK_ROWS)

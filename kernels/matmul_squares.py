@@ -40,17 +40,16 @@ from .simd import (
 
 TILE = (16, 2)
 """Rows, and vectors of 16 tokens."""
-BLOCK_ROWS = 32
 _K = 2048
 _SQUARE = 1024
 _ROWS = 4
 """Of a square that are folded at once."""
 
 
-def kind(fmt, R, V):
-    """unpack, micro, the stretch of K and `prepare`, as matmul.block wants them, of R = 16 rows."""
+def products(fmt, V, BLOCK_ROWS):
+    """unpack, micro, the stretch of K and `prepare`, as matmul.block wants them; micro has 16 rows."""
     fmt = formats.signed(fmt)
-    return (_super if fmt.KIND == "super" else _block32)(fmt, V)
+    return (_super if fmt.KIND == "super" else _block32)(fmt, V, BLOCK_ROWS)
 
 
 def begin_of(fmt):
@@ -76,7 +75,7 @@ def _row(block, r):
 # --- blocks of 32 with a float scale, or two
 
 
-def _block32(fmt, V):
+def _block32(fmt, V, BLOCK_ROWS):
     K, RUN = _K, 32 // formats.optional(fmt, "SCALES")
     PER, G = 32 // RUN, K // RUN
     SCALES = BLOCK_ROWS * K
@@ -168,7 +167,7 @@ _S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _OF_32
 _EVEN8 = Lanes(tuple(range(0, 16, 2)))
 
 
-def _super(fmt, V):
+def _super(fmt, V, BLOCK_ROWS):
     K = _K
     GROUP, S = fmt.GROUP, K // 256
     HIGH = BLOCK_ROWS * K
