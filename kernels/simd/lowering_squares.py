@@ -1,4 +1,4 @@
-"""What squares of products become in LLVM: a table's own instructions, or loops over its dot4.
+"""What squares of products become in LLVM: a table's own instructions, or loops.
 
 See `lowering` for the form; this file completes its table, LOWERINGS.
 """

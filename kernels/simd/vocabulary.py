@@ -337,8 +337,7 @@ def squares_begin(run):
 
 @Op
 def squares_clear(out, n):
-    """Begin n squares of i32 [16 rows, 16 tokens] with zeros; squares_put writes them to `out`, which is the same for
-    all three operations, 1 KB each. A thread has one set of them at a time; n is known at compile time."""
+    """Begin n (known at compile time) squares of i32 [16 rows, 16 tokens], a thread's only ones, which go to `out`."""
 
 
 @Op
