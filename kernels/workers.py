@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from localllm.errors import FileError, LocalllmError, NotEnoughMemoryError
 from localllm.signals import whole
 
+from .simd.targets import current
+
 Kernel = TypeVar("Kernel")
 """What str makes a kernel's name of, a line."""
 Progress = Callable[[int, int], None]
@@ -82,6 +84,7 @@ class _Worker:
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(p for p in paths if p), "LOCALLLM_CACHE": str(cache), "PYTHONWARNINGS": "",
+            "LOCALLLM_TARGET": current().name,  # the system may permit a child more than it did its parent: AMX
         }  # fmt: skip
         # In a group of its own: Ctrl-C is for the process that started it, which then ends it.
         group: dict[str, Any] = {} if sys.platform == "win32" else {"process_group": 0}

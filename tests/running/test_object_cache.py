@@ -17,6 +17,7 @@ import pytest
 from localllm.errors import FileError, LocalllmError
 from localllm.kernels import objects, workers
 from localllm.kernels.objects import Key
+from localllm.kernels.simd.targets import TARGETS
 from tests.running.signals import processes_of
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,18 @@ def test_no_process_can_be_started(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(LocalllmError, match=r"no process for it can be started \(Resource temporarily unavailable\)$"):
         workers.compile_all(["a"], lambda _: False, tmp_path, None)
+
+
+@pytest.mark.slow
+def test_workers_compile_for_the_target_of_their_parent(cold, monkeypatch):
+    """Even where the system permits them more: one that compiled for another would leave its kernels elsewhere."""
+    generic = TARGETS["generic"]
+    for module in (objects, workers):
+        monkeypatch.setattr(module, "current", lambda: generic)
+    monkeypatch.delenv("LOCALLLM_TARGET", raising=False)
+    assert all(objects.load([KEY]).values())
+    assert objects.path(KEY).is_relative_to(cold)
+    assert objects.folder().name.startswith("generic-")
 
 
 @pytest.mark.slow
