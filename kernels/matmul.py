@@ -6,32 +6,25 @@ then runs register tiles of R rows x V vectors over them. Floats are added in th
 token gives the same bits in a batch of any size. Float formats have a kernel of their own, in matmul_float.
 """
 
-from . import formats, matmul_float, matmul_pairs, matmul_squares
+from . import formats, matmul_float, matmul_pairs, matmul_squares, matmul_super
 from .simd import (
     Lanes,
     Struct,
-    cast,
     f32,
     f32x4,
     f32x16,
-    i16x32,
     i32x4,
-    i32x8,
     i32x16,
     i64,
     load,
     shuffle,
     splat,
     store,
-    tile_add,
     tile_dots,
     tile_fill,
     tile_fma,
     tile_load,
-    tile_pair,
-    tile_scale,
     tile_scale2,
-    tile_scaled,
     tile_spread,
     tile_start,
     tile_store,
@@ -310,85 +303,9 @@ def _block16(fmt, R, V):
     return unpack, micro, K, None
 
 
-# --- super-blocks of 256 with integer scales
-
-
-_EVEN8 = Lanes(tuple(range(0, 16, 2)))
-
-
 def _super(fmt, R, V):
-    if current().adds_pairs:
-        return matmul_pairs.super_blocks(fmt, R, V, BLOCK_ROWS)
-    K = 2048
-    GROUP, PER = fmt.GROUP, 256 // fmt.GROUP
-    S = K // 256
-    SCALES = BLOCK_ROWS * K
-    MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
-    FACTORS = MINIMUMS + BLOCK_ROWS * S * PER * 4
-    codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
-    size, offset, has_min, max_code = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN, fmt.MAX_CODE
-    minus_offset, RV = -offset, R * V
-    steps = GROUP // 4
-
-    def unpack(w, k0, k1, block, r):
-        for s in range((k1 - k0) // 256):
-            p = w + (k0 // 256 + s) * size
-            for run in range(4):
-                store(block + r * K + 256 * s + 64 * run, codes(p, run))
-            sc = scales(p)
-            at = block + SCALES + (r * S + s) * PER * 4
-            if PER == 8:
-                store(at, cast(i32x8, shuffle(_EVEN8, sc, sc)))
-            else:
-                store(at, cast(i32x16, sc))
-            store(block + FACTORS + (r * S + s) * 8, f32(d(p)))
-            if has_min:
-                mn = minimums(p)
-                if PER == 8:
-                    store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
-                else:
-                    store(block + MINIMUMS + (r * S + s) * 64, cast(i32x16, mn))
-                store(block + FACTORS + (r * S + s) * 8 + 4, f32(-dmin(p)))
-
-    def micro(p, block, r, k0, k1, t, c):
-        supers = p.k // 256
-        s0 = t * supers + k0 // 256
-        w = block + r * K
-        for s in range((k1 - k0) // 256):
-            x = p.x + (t * p.k + k0 + 256 * s) * 16
-            # Integers to the end, as in matvec: Q4_K's can pass 2**24, where floats would round on the way.
-            total = tile_fill(RV, splat(i32x16, 0))
-            for g in range(PER):
-                if offset:
-                    sums = p.x_s + ((s0 + s) * 16 + g * (GROUP // 16)) * 64
-                    of = tile_spread(i32x16, sums, supers * 1024, V)
-                    if GROUP == 32:
-                        of = tile_add(of, tile_spread(i32x16, sums + 64, supers * 1024, V))
-                    a = tile_start(of, minus_offset, R)
-                else:
-                    a = tile_fill(RV, splat(i32x16, 0))
-                at = w + 256 * s + GROUP * g
-                a = tile_dots(a, at, K, x + 64 * steps * g, p.k * 16, V, steps, max_code)
-                total = tile_scale(total, a, block + SCALES + ((r * S + s) * PER + g) * 4, S * PER * 4, V)
-            acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
-            xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)
-            acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8, S * 8, xd)
-            if has_min and PER == 16:
-                # The sums in pairs that come with activations are those of 32.
-                total = tile_fill(RV, splat(i32x16, 0))
-                for g in range(16):
-                    a = tile_start(tile_spread(i32x16, p.x_s + ((s0 + s) * 16 + g) * 64, supers * 1024, V), 1, R)
-                    total = tile_scale(total, a, block + MINIMUMS + (r * S + s) * 64 + 4 * g, S * 64, V)
-                acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
-            elif has_min:
-                a = tile_fill(RV, splat(i32x16, 0))
-                for j in range(4):
-                    xs16 = tile_spread(i16x32, p.x_p + ((s0 + s) * 4 + j) * 64, supers * 256, V)
-                    a = tile_pair(a, block + MINIMUMS + (r * S + s) * 16 + 4 * j, S * 16, xs16)
-                acc = tile_scaled(acc, a, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
-            tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
-
-    return unpack, micro, K, None
+    of = matmul_pairs if current().adds_pairs else matmul_super
+    return of.super_blocks(fmt, R, V, BLOCK_ROWS)
 
 
 _KINDS = {"block32": _block32, "super": _super}

@@ -6,6 +6,7 @@ activations, two groups a step. The sums are the same integers.
 """
 
 from .formats import SIGNED
+from .quantize import P_BYTES
 from .simd import (
     Lanes,
     dot2_u7,
@@ -102,7 +103,7 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
         supers = p.k // 256
         for j in range(pairs):
             if PER == 8:
-                xs = tile_spread(i16x32, p.x_p + ((t * supers + s) * 4 + j) * 64, supers * 256, V)
+                xs = tile_spread(i16x32, p.x_p + (t * supers + s) * P_BYTES + 64 * j, supers * P_BYTES, V)
             else:
                 at = p.x_s + ((t * supers + s) * 16 + 2 * j) * 64
                 xs = tile_join16(

@@ -7,6 +7,7 @@ at hand are folded into floats: the processor does both at a time.
 """
 
 from . import formats
+from .quantize import P_BYTES
 from .simd import (
     Lanes,
     bitcast,
@@ -37,6 +38,7 @@ from .simd import (
     tile_store,
     u8x32,
 )
+from .simd.targets import current
 
 TILE = (16, 2)
 """Rows, and vectors of 16 tokens."""
@@ -178,7 +180,7 @@ def _super(fmt, V, BLOCK_ROWS):
     BUFFER = V2 * _SQUARE
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min = fmt.BYTES, fmt.HAS_MIN
-    is_signed = fmt.MAX_CODE == formats.SIGNED
+    is_signed, fits = fmt.MAX_CODE == formats.SIGNED, current().scales_pairs
 
     def put(c, first, last, at):
         """64 codes times the scales of the first and of the last 32 of them: low bytes, and high bytes."""
@@ -231,13 +233,13 @@ def _super(fmt, V, BLOCK_ROWS):
             total = tile_fill(RV, splat(i32x16, 0))
             if GROUP == 32:
                 for j in range(4):
-                    xs = tile_spread(i16x32, p.x_p + (s0 * 4 + j) * 64, supers * 256, V)
+                    xs = tile_spread(i16x32, p.x_p + s0 * P_BYTES + 64 * j, supers * P_BYTES, V)
                     total = tile_pair(total, minimum + 4 * j, S * 64, xs)
             else:
                 # The sums in pairs that come with activations are those of 32.
                 for g in range(16):
                     xs = tile_spread(i32x16, p.x_s + (s0 * 16 + g) * 64, supers * 1024, V)
-                    total = tile_scale(total, tile_start(xs, 1, _ROWS), minimum + 4 * g, S * 64, V)
+                    total = tile_scale(total, tile_start(xs, 1, _ROWS), minimum + 4 * g, S * 64, V, fits)
             acc = tile_scaled(acc, total, factors + 4, S * 8, xd)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 

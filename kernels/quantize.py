@@ -43,14 +43,20 @@ rows(group): q int8 [k to a multiple of 64], d f32 [k / group]; s: group 32: f32
 [k / 16] sums; a row of each after the other.
 
 tiles(group), for each tile of 16 rows: q int8 [k / 4][16][4], d f32 [k / group][16]; s int32 [k / 32][16] sums (group
-256: [k / 16][16]); p: group 32: f32 [k / 32][16], d * sum; group 256: int16 [k / 64][16][2], sums of 32. Rows past
-n_rows are zeros.
+256: [k / 16][16]); p: group 32: f32 [k / 32][16], d * sum; group 256, for each of them: int16 [4][16][2], sums of 32,
+and int32 [16], the greatest sum of 16 magnitudes (MANY where codes mean nothing). Rows past n_rows are zeros.
 
 middles: f32 [n_rows][k / MIDDLE], of both, where they are "centred".
 """
 
 MIDDLE = 32
 """Elements that share a middle."""
+
+P_BYTES = 5 * 64
+"""Of `p` in tiles, a group of 256."""
+MOST = 16 * 127
+"""The greatest possible sum of 16 magnitudes of codes."""
+MANY = MOST + 1
 
 _MAGIC = 12582912.0
 _MAGIC_BITS = 0x4B400000
@@ -83,6 +89,9 @@ def greatest(x, n):
 
 _LEAST = 2.0**-126
 """The least scale that counts: 1 / d is infinite below a quarter of it, and codes would be garbage."""
+
+
+_INFINITE = float("inf")
 
 
 def inverse_of(d):
@@ -171,9 +180,11 @@ def tiles(group: int, how: str = "plain"):
 
     def lane_group(p, tile, row, g, n_rows, differences):
         """One row's group: its codes four by four, 64 bytes apart."""
+        n_groups = p.k // group
         q = p.q + (tile * p.k + g * group) * 16 + row * 4
-        d_at = p.d + ((tile * (p.k // group) + g) * 16 + row) * 4
+        d_at = p.d + ((tile * n_groups + g) * 16 + row) * 4
         s = p.s + ((tile * (p.k // sums_of) + g * (group // sums_of)) * 16 + row) * 4
+        pairs = p.p + (tile * n_groups + g) * P_BYTES + 4 * row
         if tile * 16 + row >= n_rows:
             store(d_at, f32(0.0))
             for i in range(0, group, 4):
@@ -181,10 +192,10 @@ def tiles(group: int, how: str = "plain"):
             for i in range(group // sums_of):
                 store(s + 64 * i, i32(0))
             if group == 32:
-                store(p.p + ((tile * (p.k // 32) + g) * 16 + row) * 4, f32(0.0))
+                store(p.p + ((tile * n_groups + g) * 16 + row) * 4, f32(0.0))
             else:
-                for i in range(group // 64):
-                    store(p.p + ((tile * (p.k // 64) + g * (group // 64) + i) * 16 + row) * 4, i32(0))
+                for i in range(0, P_BYTES, 64):
+                    store(pairs + i, i32(0))
             return
         x = p.x + (tile * 16 + row) * p.stride + 4 * group * g
         if is_centred:
@@ -193,7 +204,9 @@ def tiles(group: int, how: str = "plain"):
         d = f32(greatest(x, group) / f32(127.0))
         inverse = inverse_of(d)
         store(d_at, d)
-        total = i32(0)
+        total, most = i32(0), i32(0)
+        if not d < f32(_INFINITE):
+            most = i32(MANY)
         for i in range(0, group, 16):
             c = codes16(x + 4 * i, inverse)
             packed = bitcast(i32x4, cast(i8x16, c))
@@ -201,15 +214,21 @@ def tiles(group: int, how: str = "plain"):
             store(q + 16 * i + 64, lane(packed, 1))
             store(q + 16 * i + 128, lane(packed, 2))
             store(q + 16 * i + 192, lane(packed, 3))
-            n = hsum(c)
-            total = i32(total + n)
-            if group == 256:
+            if group == 32:
+                total = i32(total + hsum(c))
+            else:
+                # The sum of magnitudes in the upper half of the sum of codes.
+                both = hsum(c + (maximum(c, splat(i32x16, 0) - c) << 16))
+                n = i32(i16(both))
+                total, most = i32(total + n), max(most, i32((both - n) >> 16))
                 store(s + 64 * (i // 16), n)
-                store(p.p + ((tile * (p.k // 64) + g * 4 + i // 64) * 16 + row) * 4 + i // 32 % 2 * 2, i16(total))
+                store(pairs + 64 * (i // 64) + i // 32 % 2 * 2, i16(total))
                 if i // 16 % 2 == 1:
                     total = i32(0)
         if group == 32:
             store(s, total)
-            store(p.p + ((tile * (p.k // 32) + g) * 16 + row) * 4, f32(d * f32(total)))
+            store(p.p + ((tile * n_groups + g) * 16 + row) * 4, f32(d * f32(total)))
+        else:
+            store(pairs + P_BYTES - 64, most)
 
     return kernel

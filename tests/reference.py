@@ -78,6 +78,14 @@ def to_tiles(rows: np.ndarray, per_lane: int) -> np.ndarray:
     return padded.reshape(-1, 16, width // per_lane, per_lane).transpose(0, 2, 1, 3)
 
 
+def pairs(codes: np.ndarray) -> np.ndarray:
+    """What quantize.tiles leaves in `p` for super-blocks: int32 [tiles][k / 256][5][16], the first four of them sums of
+    32 as two int16, the last the greatest sums of 16 magnitudes."""
+    sums32 = to_tiles(sums(codes, 32).astype(np.int16), 2).reshape(-1, codes.shape[1] // 256, 4, 32).view(np.int32)
+    magnitudes = sums(np.abs(codes.astype(np.int32)), 16).reshape(len(codes), -1, 16).max(-1)
+    return np.concatenate([sums32, to_tiles(magnitudes, 1).reshape(-1, codes.shape[1] // 256, 1, 16)], 2)
+
+
 # --- one row after another
 
 

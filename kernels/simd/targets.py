@@ -40,6 +40,8 @@ class Target:
     """So it does those of super-blocks, whose offset would be taken off in 16 registers at once."""
     adds_neighbours: bool = False
     """An instruction adds neighbouring lanes of two vectors."""
+    scales_pairs: bool = False
+    """An instruction multiplies pairs of integers of 16 bits, and adds both products to one of 32."""
     scales_by_lane: bool = False
     """An instruction multiplies integers of 32 bits with a lane of another vector."""
 
@@ -72,9 +74,9 @@ _WIDE = ((4, 3), (8, 1), (2, 4), (4, 2))
 _BYTES = ("gfni", "avx512vbmi", "avx512vbmi2")
 
 _ROWS = (
-    Target("amx", "x86-64-v4", "x86_64", _AVX2 + _AVX512 + _AMX, _BYTES, "AMX", _WIDE, squares=True),
-    Target("avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512, _BYTES, "AVX512VNNI", _WIDE),
-    Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", _NARROW),
+    Target("amx", "x86-64-v4", "x86_64", _AVX2 + _AVX512 + _AMX, _BYTES, "AMX", _WIDE, squares=True, scales_pairs=True),
+    Target("avx512vnni", "x86-64-v4", "x86_64", _AVX2 + _AVX512, _BYTES, "AVX512VNNI", _WIDE, scales_pairs=True),
+    Target("avxvnni", "x86-64-v3", "x86_64", (*_AVX2, "avxvnni"), (), "AVXVNNI", _NARROW, scales_pairs=True),
     Target("avx2", "x86-64-v3", "x86_64", _AVX2, (), "AVX2", _NARROW, adds_pairs=True, signed_bytes=True),
     Target("neoni8mm", "generic", "aarch64", (*_NEON, "i8mm"), (), "NEONI8MM", _NARROW, **_ON_ARM),
     Target("neon", "generic", "aarch64", _NEON, (), "NEON", _NARROW, **_ON_ARM),

@@ -308,8 +308,8 @@ def tile_fma(acc, w, w_stride, x):
 
 
 @Op
-def tile_scale(acc, a, w, w_stride, n):
-    """acc[r, v] + a[r, v] * int32 at w + r * w_stride, of i32x16, n vectors a row. Exact."""
+def tile_scale(acc, a, w, w_stride, n, fits):
+    """acc[r, v] + a[r, v] * int16 at w + r * w_stride, n vectors a row. fits: a is of 16 bits, zeros follow."""
 
 
 @Op

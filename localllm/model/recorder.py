@@ -264,7 +264,9 @@ class Recorder:
         )  # fmt: skip
         # What a row takes, of the tiles of 16 that it lies in (many), or of its own.
         if many:
-            of_s, of_p = (k // 32 * 4, k // 32 * 4) if group == 32 else (k // 16 * 4, k // 64 * 4)
+            of_s, of_p = (
+                (k // 32 * 4, k // 32 * 4) if group == 32 else (k // 16 * 4, k // 256 * quantize.P_BYTES // TILE)
+            )
             return Ready(q, d, s, p, (k, k // group * F32, of_s, of_p), middles_)
         of_s = k // 32 * 4 if group == 32 else k // 16 * 2
         return Ready(q, d, s, p, (-(-k // 64) * 64, k // group * F32, of_s, 0), middles_)

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from localllm.errors import LocalllmError, UsageError
-from localllm.kernels import formats
+from localllm.kernels import formats, matmul_super
 from localllm.kernels.formats.table import FORMATS, Format
 from localllm.kernels.objects import Key
 from localllm.kernels.simd.targets import ALL_TARGETS, TARGETS, Target, current
@@ -54,11 +54,12 @@ def _matvec(fmt: Format, target: Target) -> Work:
 
 
 def _matmul(fmt: Format, target: Target) -> Work:
-    """As the tiles of matmul and matmul_float step: a group that has a scale."""
+    """As the tiles of matmul, matmul_super and matmul_float step: what is scaled together."""
     format_ = formats.module(fmt.module)
     if format_.KIND == "float":
         return Work(target.tile_rows, 32, target.tile_vectors)
-    group = format_.GROUP if format_.KIND == "super" else 32 // formats.optional(format_, "SCALES")
+    is_super = format_.KIND == "super"
+    group = matmul_super.run(format_, target) if is_super else 32 // formats.optional(format_, "SCALES")
     runs = 1 if target.adds_pairs and format_.KIND == "block32" else 0
     return Work(target.tile_rows, group, 16 * target.tile_vectors, runs)
 

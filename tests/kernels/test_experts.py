@@ -151,7 +151,7 @@ def activation_fields(name: str, x: np.ndarray, tiles: bool) -> tuple[dict[str, 
     if group == 32:
         s, p = reference.to_tiles(s32, 1), reference.to_tiles(d * s32.astype(np.float32), 1)
     else:
-        s, p = reference.to_tiles(s16, 1), reference.to_tiles(s32.astype(np.int16), 2)
+        s, p = reference.to_tiles(s16, 1), reference.pairs(codes)
     fields = {"x": reference.to_tiles(codes, 4), "x_d": reference.to_tiles(d, 1), "x_s": s, "x_p": p}
     placed = {f: harness.placed(np.ascontiguousarray(v)) for f, v in fields.items()}
     return placed, (K, K // group * 4, s.nbytes // (len(s) * 16), p.nbytes // (len(p) * 16))

@@ -9,7 +9,7 @@ measured, at most 7e-8 of |w| |x| for quantized and 1.6e-7 for float formats, wh
 import numpy as np
 import pytest
 
-from localllm.kernels import formats
+from localllm.kernels import formats, matmul_super
 from localllm.kernels.formats.table import FORMATS
 from tests import reference
 from tests.kernels import blocks, harness
@@ -62,11 +62,7 @@ def tile_fields(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
     codes, d = reference.quantize(x, group)
     s = reference.sums(codes, 32 if group == 32 else 16)
     s32 = reference.sums(codes, 32)
-    p = (
-        reference.to_tiles(d * s32.astype(np.float32), 1)
-        if group == 32
-        else reference.to_tiles(s32.astype(np.int16), 2)
-    )
+    p = reference.to_tiles(d * s32.astype(np.float32), 1) if group == 32 else reference.pairs(codes)
     tiles = {
         "x": reference.to_tiles(codes, 4),
         "x_d": reference.to_tiles(d, 1),
@@ -202,6 +198,26 @@ def test_extreme_codes_do_not_overflow(name):
                 # The greatest sum of terms, minimums apart: scale * K-scale * code + scale * minimum.
                 terms = k * 0.01 * MAX_SCALED.get(name, 32 * 63 if group_of(name) == 256 else 129)
                 np.testing.assert_allclose(got, exact, rtol=0, atol=1e-6 * terms)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n in blocks.SCALES and group_of(n) == 256])
+@pytest.mark.parametrize("tokens", [1, 17, 65])
+def test_activations_around_the_limit_of_sums_of_16_bits(name, tokens):
+    """Groups of 16 whose magnitudes come to just as much as a product of a prompt takes for small, and to one more,
+    where codes are extreme: the bits of matvec, in a batch with others that are small or large."""
+    k = 2 * 256
+    few = matmul_super.FEW
+    for byte in (0x00, 0xFF, 0x80, 0x7F):
+        raw = blocks.filled_rows(name, byte, int(np.float16(0.01).view(np.uint16)), 37, k)
+        for total in (few, few + 1):
+            codes = np.full(16, total // 16, np.float32)
+            codes[: total % 16] += 1
+            x = np.zeros((tokens, k), np.float32)
+            x[:, 255::256] = 127.0  # what the scale comes from; of the last group of 16 alone
+            x[:, 0:16], x[:, 256 + 32 : 256 + 48], x[-1, 64:80] = codes, -codes, codes
+            np.testing.assert_array_equal(reference.quantize(x, 256)[0], x)
+            got = matmul(name, raw, x)
+            np.testing.assert_array_equal(got, np.concatenate([matvec(name, raw, row[None]) for row in x]))
 
 
 @pytest.mark.parametrize("name", ["Q1_0", "Q2_0", "TQ1_0", "TQ2_0"])

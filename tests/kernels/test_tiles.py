@@ -56,6 +56,22 @@ def test_tiles_of_groups():
         assert_vectors(run("tiles_of_groups", 2112, x, operand, total, over), expected.reshape(-1), joined.reshape(-1))
 
 
+def test_tiles_of_scales():
+    total = rng().integers(-1000, 1000, (2, 3, 16), I32)
+    large, small = (
+        rng().integers(-(1 << 23), 1 << 23, (2, 3, 16), I32),
+        rng().integers(-(1 << 15), 1 << 15, (2, 3, 16), I32),
+    )
+    small[:, :, :2] = -(1 << 15), (1 << 15) - 1
+    for scales in ((-128, 127), (63, -1)):
+        operand = np.zeros((2, 8), np.int16)
+        operand[:, 0] = scales
+        of_rows = operand[:, 0].astype(I32)[:, None, None]
+        expected = (total + of_rows * large, total + of_rows * small)
+        got = run("tiles_of_scales", 768, large, operand.view(np.uint8), total, harness.placed(small))
+        assert_vectors(got, *(e.reshape(-1) for e in expected))
+
+
 def test_float_tiles():
     x, acc = rng().standard_normal((3, 16)).astype(F32), rng().standard_normal((2, 3, 16)).astype(F32)
     w = rng().standard_normal((2, 4)).astype(F32)

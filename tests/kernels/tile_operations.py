@@ -71,12 +71,20 @@ def tiles_of_groups(p):
 
 
 @operation
+def tiles_of_scales(p):
+    """Sums of any size, and those that fit 16 bits."""
+    total = tile_load(i32x16, p.c, 2, 192, 3, 64)
+    tile_store(p.out, 192, 64, tile_scale(total, tile_load(i32x16, p.a, 2, 192, 3, 64), p.b, 16, 3, False), 3)
+    tile_store(p.out + 384, 192, 64, tile_scale(total, tile_load(i32x16, p.n, 2, 192, 3, 64), p.b, 16, 3, True), 3)
+
+
+@operation
 def tiles_of_floats(p):
     x = tile_spread(f32x16, p.a, 64, 3)
     acc = tile_load(f32x16, p.c, 2, 192, 3, 64)
     counts = tile_start(tile_spread(i32x16, p.n, 64, 3), 1, 2)
     tile_store(p.out, 192, 64, tile_fma(acc, p.b, 16, x), 3)
-    tile_store(p.out + 384, 192, 64, tile_scale(counts, counts, p.n, 16, 3), 3)
+    tile_store(p.out + 384, 192, 64, tile_scale(counts, counts, p.n, 16, 3, False), 3)
     tile_store(p.out + 768, 192, 64, tile_scale2(acc, counts, p.b, 16, x), 3)
     tile_store(p.out + 1152, 192, 64, tile_scaled(acc, counts, p.b, 16, x), 3)
     tile_store(p.out + 1536, 192, 64, tile_scaled(acc, acc, p.b, 16, x), 3)

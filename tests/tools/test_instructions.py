@@ -88,6 +88,13 @@ def test_a_loop_inside_is_written_out_until_there_are_as_many_products_as_wanted
     assert loops.hottest(ON_X86, X86, products=96).label == ".LBB0_1"  # no loop is around it
 
 
+def test_of_loops_with_as_many_products_the_shortest_is_counted():
+    """A kernel has a way of its own for small sums, and one for any."""
+    text = ON_X86 + ON_X86.replace("LBB0_1", "LBB0_2").replace("\tvmovdqa\t%ymm1, %ymm4\n", "")
+    assert loops.hottest(text, X86).label == ".LBB0_2"
+    assert loops.hottest(text.replace("LBB0_2", "LBB0_0"), X86).label == ".LBB0_0"
+
+
 def test_kinds_of_instructions_on_arm():
     loop = loops.hottest(ON_ARM, ARM)
     assert loops.count(loop, ARM) == {
@@ -125,6 +132,8 @@ def test_what_several_runs_were_made_one_of_counts_for_all():
         ("Q8_0", "avx512vnni", ((4, 64, 1), (4, 32, 48))),
         ("NVFP4", "neon", ((4, 128, 1), (4, 16, 16))),
         ("Q6_K", "avx2", ((4, 256, 1), (4, 16, 16))),
+        ("Q4_K", "avx512vnni", ((4, 256, 1), (4, 32, 48))),
+        ("Q5_K", "avxvnni", ((4, 256, 1), (4, 16, 16))),
         ("F16", "neon", ((4, 32, 1), (4, 32, 1))),
     ],
 )
