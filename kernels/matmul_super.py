@@ -151,7 +151,7 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
     return unpack, micro, _K, prepare if is_few or offset else None
 
 
-def run(fmt, target):
+def run(fmt, target) -> int:
     """Elements whose sums are scaled together, as a rule."""
     return fmt.GROUP // (_parts(fmt, FEW, target) or 1)
 
