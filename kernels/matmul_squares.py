@@ -7,7 +7,7 @@ at hand are folded into floats: the processor does both at a time.
 """
 
 from . import formats
-from .quantize import P_BYTES
+from .matmul_super import of_minimums
 from .simd import (
     Lanes,
     bitcast,
@@ -18,7 +18,6 @@ from .simd import (
     i16x32,
     i32x16,
     shuffle,
-    splat,
     squares_add,
     squares_begin,
     squares_clear,
@@ -26,11 +25,8 @@ from .simd import (
     squares_put,
     store,
     tile_add,
-    tile_fill,
     tile_fma,
     tile_load,
-    tile_pair,
-    tile_scale,
     tile_scale2,
     tile_scaled,
     tile_spread,
@@ -38,7 +34,6 @@ from .simd import (
     tile_store,
     u8x32,
 )
-from .simd.targets import current
 
 TILE = (16, 2)
 """Rows, and vectors of 16 tokens."""
@@ -166,21 +161,21 @@ def _scales(fmt):
 _FIRST, _LAST = Lanes(tuple(range(32))), Lanes(tuple(range(32, 64)))
 _OF_32 = [Lanes(tuple(2 * half + i // 16 for i in range(32))) for half in range(8)]
 _S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _OF_32
-_EVEN8 = Lanes(tuple(range(0, 16, 2)))
 
 
 def _super(fmt, V, BLOCK_ROWS):
     K = _K
-    GROUP, S = fmt.GROUP, K // 256
+    S = K // 256
     HIGH = BLOCK_ROWS * K
     MINIMUMS = 2 * HIGH
-    FACTORS = MINIMUMS + BLOCK_ROWS * S * 64
+    put_minimums, minimum_sums, MINIMUM = of_minimums(fmt, _ROWS, V)
+    FACTORS = MINIMUMS + BLOCK_ROWS * S * MINIMUM
     SQUARES = FACTORS + BLOCK_ROWS * S * 8
-    V2, RV = 2 * V, _ROWS * V
+    V2 = 2 * V
     BUFFER = V2 * _SQUARE
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, has_min = fmt.BYTES, fmt.HAS_MIN
-    is_signed, fits = fmt.MAX_CODE == formats.SIGNED, current().scales_pairs
+    is_signed = fmt.MAX_CODE == formats.SIGNED
 
     def put(c, first, last, at):
         """64 codes times the scales of the first and of the last 32 of them: low bytes, and high bytes."""
@@ -207,11 +202,7 @@ def _super(fmt, V, BLOCK_ROWS):
             factors = block + FACTORS + (r * S + s) * 8
             store(factors, f32(d(p)))
             if has_min:
-                mn, place = minimums(p), block + MINIMUMS + (r * S + s) * 64
-                if GROUP == 32:
-                    store(place, shuffle(_EVEN8, mn, mn))
-                else:
-                    store(place, cast(i32x16, mn))
+                put_minimums(block + MINIMUMS + (r * S + s) * MINIMUM, minimums(p))
                 store(factors + 4, f32(-dmin(p)))
 
     def add(p, w, x, s, run, out):
@@ -229,17 +220,7 @@ def _super(fmt, V, BLOCK_ROWS):
         acc = tile_load(f32x16, c, _ROWS, 64, V, BLOCK_ROWS * 64)
         acc = tile_scaled(acc, tile_add(low, tile_start(high, 256, 1)), factors, S * 8, xd)
         if has_min:
-            minimum = block + MINIMUMS + (row * S + s) * 64
-            total = tile_fill(RV, splat(i32x16, 0))
-            if GROUP == 32:
-                for j in range(4):
-                    xs = tile_spread(i16x32, p.x_p + s0 * P_BYTES + 64 * j, supers * P_BYTES, V)
-                    total = tile_pair(total, minimum + 4 * j, S * 64, xs)
-            else:
-                # The sums in pairs that come with activations are those of 32.
-                for g in range(16):
-                    xs = tile_spread(i32x16, p.x_s + (s0 * 16 + g) * 64, supers * 1024, V)
-                    total = tile_scale(total, tile_start(xs, 1, _ROWS), minimum + 4 * g, S * 64, V, fits)
+            total = minimum_sums(p, block + MINIMUMS + (row * S + s) * MINIMUM, S * MINIMUM, s0)
             acc = tile_scaled(acc, total, factors + 4, S * 8, xd)
         tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 

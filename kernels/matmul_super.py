@@ -48,8 +48,10 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
     GROUP, PER, S = fmt.GROUP, 256 // fmt.GROUP, _K // 256
     SCALES = BLOCK_ROWS * _K
     MINIMUMS = SCALES + BLOCK_ROWS * S * PER * 4
-    FACTORS = MINIMUMS + BLOCK_ROWS * S * PER * 4
-    MAGNITUDES = FACTORS + BLOCK_ROWS * S * 8
+    put_minimums, minimum_sums, MINIMUM = of_minimums(fmt, R, V)
+    FACTORS = MINIMUMS + BLOCK_ROWS * S * MINIMUM
+    SHORT_SCALES = FACTORS + BLOCK_ROWS * S * 8
+    MAGNITUDES = SHORT_SCALES + BLOCK_ROWS * S * PER * 4
     OFFSETS = MAGNITUDES + S * 64
     codes, scales, minimums, d, dmin = fmt.codes, fmt.scales, fmt.minimums, fmt.d, fmt.dmin
     size, offset, has_min = fmt.BYTES, fmt.OFFSET, fmt.HAS_MIN
@@ -57,25 +59,25 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
     always, mostly, fits = _parts(fmt, MOST, target), _parts(fmt, FEW, target), target.scales_pairs
     is_few = mostly > 0 and mostly != always
 
+    widened = _of_32 if PER == 8 else _of_16
+
     def unpack(w, k0, k1, block, r):
         for s in range((k1 - k0) // 256):
             p = w + (k0 // 256 + s) * size
             for run in range(4):
                 store(block + r * _K + 256 * s + 64 * run, codes(p, run))
-            sc = scales(p)
-            at = block + SCALES + (r * S + s) * PER * 4
-            if PER == 8:
-                store(at, cast(i32x8, shuffle(_EVEN8, sc, sc)) & 0xFFFF)
-            else:
-                store(at, cast(i32x16, sc) & 0xFFFF)
+            put(block + (r * S + s) * PER * 4, scales(p))
             store(block + FACTORS + (r * S + s) * 8, f32(d(p)))
             if has_min:
-                mn = minimums(p)
-                if PER == 8:
-                    store(block + MINIMUMS + (r * S + s) * 16, shuffle(_EVEN8, mn, mn))
-                else:
-                    store(block + MINIMUMS + (r * S + s) * 64, cast(i32x16, mn))
+                put_minimums(block + MINIMUMS + (r * S + s) * MINIMUM, minimums(p))
                 store(block + FACTORS + (r * S + s) * 8 + 4, f32(-dmin(p)))
+
+    def put(block, numbers):
+        """A scale a group, as 32 bits, and as 16 before 16 bits of zeros; they come as one for 16 elements."""
+        of_groups = widened(numbers)
+        store(block + SCALES, of_groups)
+        if fits:
+            store(block + SHORT_SCALES, of_groups & 0xFFFF)
 
     def prepare(p, block, k0, k1, t):
         """For V vectors of tokens from tile t on and all rows: what the codes' offset adds to sums of 16, and the
@@ -96,7 +98,7 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
 
     def scaled_in(parts, fits):
         """The integer sums of a super-block, where a scale multiplies one `parts`th of a group at a time."""
-        RUN = GROUP // parts
+        RUN, SCALES_AT = GROUP // parts, SHORT_SCALES if fits else SCALES
         steps = RUN // 4
 
         def scaled(p, block, r, s, x):
@@ -112,7 +114,7 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
                     a = tile_fill(RV, splat(i32x16, 0))
                 w = block + r * _K + 256 * s + RUN * i
                 a = tile_dots(a, w, _K, x + 16 * RUN * i, p.k * 16, V, steps, max_code)
-                scale = block + SCALES + ((r * S + s) * PER + i // parts) * 4
+                scale = block + SCALES_AT + ((r * S + s) * PER + i // parts) * 4
                 total = tile_scale(total, a, scale, S * PER * 4, V, fits)
             return total
 
@@ -133,22 +135,50 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
             acc = tile_load(f32x16, c, R, 64, V, BLOCK_ROWS * 64)
             xd = tile_spread(f32x16, p.x_d + (s0 + s) * 64, supers * 64, V)
             acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8, S * 8, xd)
-            if has_min and PER == 16:
-                # The sums in pairs that come with activations are those of 32.
-                total = tile_fill(RV, splat(i32x16, 0))
-                for g in range(16):
-                    a = tile_start(tile_spread(i32x16, p.x_s + ((s0 + s) * 16 + g) * 64, supers * 1024, V), 1, R)
-                    total = tile_scale(total, a, block + MINIMUMS + (r * S + s) * 64 + 4 * g, S * 64, V, fits)
+            if has_min:
+                total = minimum_sums(p, block + MINIMUMS + (r * S + s) * MINIMUM, S * MINIMUM, s0 + s)
                 acc = tile_scaled(acc, total, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
-            elif has_min:
-                a = tile_fill(RV, splat(i32x16, 0))
-                for j in range(4):
-                    xs16 = tile_spread(i16x32, p.x_p + (s0 + s) * P_BYTES + 64 * j, supers * P_BYTES, V)
-                    a = tile_pair(a, block + MINIMUMS + (r * S + s) * 16 + 4 * j, S * 16, xs16)
-                acc = tile_scaled(acc, a, block + FACTORS + (r * S + s) * 8 + 4, S * 8, xd)
             tile_store(c, 64, BLOCK_ROWS * 64, acc, V)
 
     return unpack, micro, _K, prepare if is_few or offset else None
+
+
+def of_minimums(fmt, R, V):
+    """How a super-block's minimums stand in scratch, and their sums: put(at, numbers); sums(p, at, stride, of), of R
+    rows, `stride` bytes apart, times sums of V vectors' activations, `of` being the first one's super-block of all; and
+    how many bytes one takes."""
+    RV, fits = R * V, current().scales_pairs
+
+    def put_pairs(at, numbers):
+        store(at, shuffle(_EVEN8, numbers, numbers))
+
+    def pairs(p, at, stride, of):
+        supers, total = p.k // 256, tile_fill(RV, splat(i32x16, 0))
+        for j in range(4):
+            xs = tile_spread(i16x32, p.x_p + of * P_BYTES + 64 * j, supers * P_BYTES, V)
+            total = tile_pair(total, at + 4 * j, stride, xs)
+        return total
+
+    def put(at, numbers):
+        store(at, cast(i32x16, numbers))
+
+    def sums(p, at, stride, of):
+        # The sums in pairs that come with activations are those of 32.
+        supers, total = p.k // 256, tile_fill(RV, splat(i32x16, 0))
+        for g in range(16):
+            a = tile_start(tile_spread(i32x16, p.x_s + (of * 16 + g) * 64, supers * 1024, V), 1, R)
+            total = tile_scale(total, a, at + 4 * g, stride, V, fits)
+        return total
+
+    return (put_pairs, pairs, 16) if fmt.GROUP == 32 else (put, sums, 64)
+
+
+def _of_32(numbers):
+    return cast(i32x8, shuffle(_EVEN8, numbers, numbers))
+
+
+def _of_16(numbers):
+    return cast(i32x16, numbers)
 
 
 def run(fmt, target) -> int:

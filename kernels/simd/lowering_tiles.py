@@ -213,15 +213,12 @@ def _scaled(e, args, vals, n_x: int, combine):
 def tile_scale(e, args, vals):
     n, b = args[4].literal_value, e.builder
     accs, a = _unpack(e, vals[0], args[0].count), _unpack(e, vals[1], args[0].count)
-    sums, shorts = accs[0].type, llvm_type(numba_type(i16x32))
+    shorts = llvm_type(numba_type(i16x32))
     for r, row in enumerate(e.rows(vals[2], vals[3], len(accs) // n)):
-        if args[5].literal_value:
-            scale = b.bitcast(splat_i32(e, row), shorts)
-        else:
-            scale = splat_value(b, sums, b.sext(e.load(ir.IntType(16), row), sums.element))
+        scale = splat_i32(e, row)
         for i in range(r * n, r * n + n):
             if args[5].literal_value:
-                accs[i] = e.target["dot2"](e, accs[i], b.bitcast(a[i], shorts), scale)
+                accs[i] = e.target["dot2"](e, accs[i], b.bitcast(a[i], shorts), b.bitcast(scale, shorts))
             else:
                 accs[i] = b.add(accs[i], b.mul(a[i], scale))
     return _pack(e, accs)

@@ -309,7 +309,7 @@ def tile_fma(acc, w, w_stride, x):
 
 @Op
 def tile_scale(acc, a, w, w_stride, n, fits):
-    """acc[r, v] + a[r, v] * int16 at w + r * w_stride, n vectors a row. fits: a is of 16 bits, zeros follow."""
+    """acc[r, v] + a[r, v] * int32 at w + r * w_stride, n vectors a row. fits: a is of 16 bits, that an int16 and 0."""
 
 
 @Op

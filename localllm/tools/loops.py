@@ -123,16 +123,19 @@ def loops(text: str, dialect: Dialect) -> Iterator[Loop]:
 
 
 def hottest(text: str, dialect: Dialect, products: int = 0, runs: int = 1) -> Loop:
-    """Of the loops with products and no such loop inside them, the one with the most; of several, the shortest, which
-    a kernel takes where it can. Where so many products of bytes are wanted, the loop around it, in which it is run
-    until there are so many; so many runs where the target's products are not known for what they are.
+    """Of the loops with products and no such loop inside them, the one with the most, of bytes above all; of several,
+    the shortest, which a kernel takes where it can. Where so many products of bytes are wanted, the loop around it, in
+    which it is run until there are so many; so many runs where the target's products are not known for what they are.
 
     Raises LocalllmError."""
     multiplying = [loop for loop in loops(text, dialect) if count(loop, dialect)["dots"]]
     inner = [a for a in multiplying if not any(b is not a and _is_in(b, a) for b in multiplying)]
     if not inner:
         raise LocalllmError("no loop with products was found in the assembly")
-    found = max(inner, key=lambda loop: (count(loop, dialect)["dots"], -len(loop.instructions)))
+    found = max(
+        inner,
+        key=lambda loop: (byte_products(loop, dialect), count(loop, dialect)["dots"], -len(loop.instructions)),
+    )
     around = [a for a in multiplying if _is_in(found, a)]
     in_one = byte_products(found, dialect)
     if not products or not around:

@@ -65,8 +65,9 @@ def test_tiles_of_scales():
     small[:, :, :2] = -(1 << 15), (1 << 15) - 1
     for scales in ((-128, 127), (63, -1)):
         operand = np.zeros((2, 8), np.int16)
-        operand[:, 0] = scales
-        of_rows = operand[:, 0].astype(I32)[:, None, None]
+        operand[:, 4] = scales  # and zeros behind them
+        operand[:, :2].view(I32)[:, 0] = scales
+        of_rows = np.array(scales, I32)[:, None, None]
         expected = (total + of_rows * large, total + of_rows * small)
         got = run("tiles_of_scales", 768, large, operand.view(np.uint8), total, harness.placed(small))
         assert_vectors(got, *(e.reshape(-1) for e in expected))

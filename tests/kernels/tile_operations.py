@@ -75,7 +75,7 @@ def tiles_of_scales(p):
     """Sums of any size, and those that fit 16 bits."""
     total = tile_load(i32x16, p.c, 2, 192, 3, 64)
     tile_store(p.out, 192, 64, tile_scale(total, tile_load(i32x16, p.a, 2, 192, 3, 64), p.b, 16, 3, False), 3)
-    tile_store(p.out + 384, 192, 64, tile_scale(total, tile_load(i32x16, p.n, 2, 192, 3, 64), p.b, 16, 3, True), 3)
+    tile_store(p.out + 384, 192, 64, tile_scale(total, tile_load(i32x16, p.n, 2, 192, 3, 64), p.b + 8, 16, 3, True), 3)
 
 
 @operation
