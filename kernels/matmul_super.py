@@ -38,7 +38,8 @@ from .simd.targets import current
 
 _EVEN8 = Lanes(tuple(range(0, 16, 2)))
 _TURN8, _TURN4, _TURN2, _TURN1 = (Lanes(tuple((i + step) % 16 for i in range(16))) for step in (8, 4, 2, 1))
-_K = 2048
+_K = 512
+"""Activations of a tile's tokens, 24 KB of so many elements, stay in the first-level cache for all rows of a block."""
 FEW = 1023
 """The greatest sum of 16 magnitudes with which all sums fit 16 bits: Q6_K's codes are up to 32 from their middle."""
 

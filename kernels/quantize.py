@@ -16,11 +16,13 @@ from .simd import (
     absolute,
     bitcast,
     cast,
+    dot4,
     f32,
     f32x16,
     hmax,
     hsum,
     i8x16,
+    i8x64,
     i16,
     i32,
     i32x4,
@@ -30,9 +32,11 @@ from .simd import (
     load,
     maximum,
     minimum,
+    prefetch,
     shuffle,
     splat,
     store,
+    u8x64,
 )
 from .thread import Thread, claim
 
@@ -89,9 +93,6 @@ def greatest(x, n):
 
 _LEAST = 2.0**-126
 """The least scale that counts: 1 / d is infinite below a quarter of it, and codes would be garbage."""
-
-
-_INFINITE = float("inf")
 
 
 def inverse_of(d):
@@ -161,7 +162,7 @@ def rows(group: int, how: str = "plain"):
 def tiles(group: int, how: str = "plain"):
     """Pack tiles of 16 rows; threads claim pieces of a tile. how: "plain" or "centred"."""
     is_centred = how == "centred"
-    sums_of = 32 if group == 32 else 16
+    sums = _sums_of_32 if group == 32 else _sums_of_256
 
     def kernel(params, thread):
         p = Params(params)
@@ -171,31 +172,27 @@ def tiles(group: int, how: str = "plain"):
         pieces = (n_groups + STEP - 1) // STEP
         while unit < n_tiles * pieces:
             tile, first = unit // pieces, unit % pieces * STEP
+            last = min(first + STEP, n_groups)
             for row in range(16):
-                for g in range(first, min(first + STEP, n_groups)):
+                # Rows' pieces are too short for the processor to see what comes next.
+                for i in range(4 * group * first, 4 * group * last, 64):
+                    prefetch(p.x + (tile * 16 + row + 1) * p.stride + i)
+                for g in range(first, last):
                     lane_group(p, tile, row, g, n_rows, Thread(thread).scratch)
+            for g in range(first, last):
+                sums(p, tile * n_groups + g)
             unit = claim(thread, 1)
 
     STEP = 512 // group
 
     def lane_group(p, tile, row, g, n_rows, differences):
-        """One row's group: its codes four by four, 64 bytes apart."""
-        n_groups = p.k // group
-        q = p.q + (tile * p.k + g * group) * 16 + row * 4
-        d_at = p.d + ((tile * n_groups + g) * 16 + row) * 4
-        s = p.s + ((tile * (p.k // sums_of) + g * (group // sums_of)) * 16 + row) * 4
-        pairs = p.p + (tile * n_groups + g) * P_BYTES + 4 * row
+        """One row's group: its codes four by four, 64 bytes apart, and its scale."""
+        of = tile * (p.k // group) + g
+        q, d_at = p.q + of * group * 16 + row * 4, p.d + (of * 16 + row) * 4
         if tile * 16 + row >= n_rows:
             store(d_at, f32(0.0))
             for i in range(0, group, 4):
                 store(q + 16 * i, i32(0))
-            for i in range(group // sums_of):
-                store(s + 64 * i, i32(0))
-            if group == 32:
-                store(p.p + ((tile * n_groups + g) * 16 + row) * 4, f32(0.0))
-            else:
-                for i in range(0, P_BYTES, 64):
-                    store(pairs + i, i32(0))
             return
         x = p.x + (tile * 16 + row) * p.stride + 4 * group * g
         if is_centred:
@@ -204,31 +201,44 @@ def tiles(group: int, how: str = "plain"):
         d = f32(greatest(x, group) / f32(127.0))
         inverse = inverse_of(d)
         store(d_at, d)
-        total, most = i32(0), i32(0)
-        if not d < f32(_INFINITE):
-            most = i32(MANY)
         for i in range(0, group, 16):
-            c = codes16(x + 4 * i, inverse)
-            packed = bitcast(i32x4, cast(i8x16, c))
+            packed = bitcast(i32x4, cast(i8x16, codes16(x + 4 * i, inverse)))
             store(q + 16 * i, lane(packed, 0))
             store(q + 16 * i + 64, lane(packed, 1))
             store(q + 16 * i + 128, lane(packed, 2))
             store(q + 16 * i + 192, lane(packed, 3))
-            if group == 32:
-                total = i32(total + hsum(c))
-            else:
-                # The sum of magnitudes in the upper half of the sum of codes.
-                both = hsum(c + (maximum(c, splat(i32x16, 0) - c) << 16))
-                n = i32(i16(both))
-                total, most = i32(total + n), max(most, i32((both - n) >> 16))
-                store(s + 64 * (i // 16), n)
-                store(pairs + 64 * (i // 64) + i // 32 % 2 * 2, i16(total))
-                if i // 16 % 2 == 1:
-                    total = i32(0)
-        if group == 32:
-            store(s, total)
-            store(p.p + ((tile * n_groups + g) * 16 + row) * 4, f32(d * f32(total)))
-        else:
-            store(pairs + P_BYTES - 64, most)
 
     return kernel
+
+
+def _sums_of_32(p, of):
+    """Of group number `of` of all tiles, all 16 rows at once."""
+    q, total = p.q + of * 512, splat(i32x16, 0)
+    for i in range(8):
+        total = dot4(total, splat(u8x64, 1), load(i8x64, q + 64 * i))
+    store(p.s + 64 * of, total)
+    store(p.p + 64 * of, load(f32x16, p.d + 64 * of) * cast(f32x16, total))
+
+
+def _sums_of_256(p, of):
+    q, s, pairs, most = p.q + of * 4096, p.s + of * 1024, p.p + of * P_BYTES, splat(i32x16, 0)
+    for i in range(4):
+        a, most = _sums_of_16(q + 1024 * i, s + 256 * i, most)
+        b, most = _sums_of_16(q + 1024 * i + 256, s + 256 * i + 64, most)
+        c, most = _sums_of_16(q + 1024 * i + 512, s + 256 * i + 128, most)
+        d, most = _sums_of_16(q + 1024 * i + 768, s + 256 * i + 192, most)
+        store(pairs + 64 * i, ((a + b) & 0xFFFF) | ((c + d) << 16))
+    # A scale that is no finite number has all bits of the exponent: one more there makes it negative.
+    means_nothing = (bitcast(i32x16, absolute(load(f32x16, p.d + 64 * of))) + (1 << 23)) >> 31
+    store(pairs + 256, maximum(most, means_nothing & MANY))
+
+
+def _sums_of_16(q, s, most):
+    """Stores the sum; it, and the greater of its magnitudes' and `most`."""
+    total, magnitudes = splat(i32x16, 0), splat(i32x16, 0)
+    for i in range(4):
+        codes = load(i8x64, q + 64 * i)
+        total = dot4(total, splat(u8x64, 1), codes)
+        magnitudes = dot4(magnitudes, bitcast(u8x64, maximum(codes, splat(i8x64, 0) - codes)), splat(i8x64, 1))
+    store(s, total)
+    return total, maximum(magnitudes, most)
