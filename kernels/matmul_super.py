@@ -8,7 +8,7 @@ code of 256 activations is 127. Sums that fit in half a group alone are scaled h
 """
 
 from .formats import SIGNED
-from .quantize import MOST, P_BYTES
+from .quantize import MOST, P_BYTES, greatest_lane
 from .simd import (
     Lanes,
     cast,
@@ -37,9 +37,8 @@ from .simd import (
 from .simd.targets import current
 
 _EVEN8 = Lanes(tuple(range(0, 16, 2)))
-_TURN8, _TURN4, _TURN2, _TURN1 = (Lanes(tuple((i + step) % 16 for i in range(16))) for step in (8, 4, 2, 1))
 _K = 512
-"""Activations of a tile's tokens, 24 KB of so many elements, stay in the first-level cache for all rows of a block."""
+"""So many activations of a tile's tokens, 24 KB of three vectors, stay in the first-level cache for all rows."""
 FEW = 1023
 """The greatest sum of 16 magnitudes with which all sums fit 16 bits: Q6_K's codes are up to 32 from their middle."""
 
@@ -59,7 +58,6 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
     RV, max_code, target = R * V, fmt.MAX_CODE, current()
     always, mostly, fits = _parts(fmt, MOST, target), _parts(fmt, FEW, target), target.scales_pairs
     is_few = mostly > 0 and mostly != always
-
     widened = _of_32 if PER == 8 else _of_16
 
     def unpack(w, k0, k1, block, r):
@@ -90,7 +88,7 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
                 most = splat(i32x16, 0)
                 for v in range(V):
                     most = maximum(most, load(i32x16, p.x_p + (of + v * supers) * P_BYTES + 256))
-                store(block + MAGNITUDES + 64 * s, _greatest(most))
+                store(block + MAGNITUDES + 64 * s, greatest_lane(most))
             if offset:
                 for g in range(16):
                     for v in range(V):
@@ -121,8 +119,8 @@ def super_blocks(fmt, R, V, BLOCK_ROWS):
 
         return scaled
 
-    at_ease = scaled_in(mostly or 1, mostly > 0)
     at_worst = scaled_in(always or mostly or 1, always > 0)
+    at_ease = scaled_in(mostly, True) if is_few else at_worst
 
     def micro(p, block, r, k0, k1, t, c):
         supers = p.k // 256
@@ -193,11 +191,3 @@ def _parts(fmt, most, target):
     greatest = 127 if fmt.MAX_CODE == SIGNED else max(fmt.OFFSET, fmt.MAX_CODE - fmt.OFFSET)
     fitting = (n for n in range(1, fmt.GROUP // 16 + 1) if greatest * most * (fmt.GROUP // 16 // n) < 1 << 15)
     return next(fitting, 0) if target.scales_pairs else 0
-
-
-def _greatest(v):
-    """In all lanes."""
-    v = maximum(v, shuffle(_TURN8, v, v))
-    v = maximum(v, shuffle(_TURN4, v, v))
-    v = maximum(v, shuffle(_TURN2, v, v))
-    return maximum(v, shuffle(_TURN1, v, v))

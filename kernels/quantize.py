@@ -75,6 +75,14 @@ def codes16(x, inverse):
 _TURN8, _TURN4, _TURN2, _TURN1 = (Lanes(tuple((i + step) % 16 for i in range(16))) for step in (8, 4, 2, 1))
 
 
+def greatest_lane(m):
+    """The greatest lane of an i32x16, in all lanes."""
+    m = maximum(m, shuffle(_TURN8, m, m))
+    m = maximum(m, shuffle(_TURN4, m, m))
+    m = maximum(m, shuffle(_TURN2, m, m))
+    return maximum(m, shuffle(_TURN1, m, m))
+
+
 def greatest(x, n):
     """Greatest magnitude of n elements, n a multiple of 16; infinite or NaN where one is.
 
@@ -84,11 +92,7 @@ def greatest(x, n):
     m = splat(i32x16, 0)
     for i in range(0, n, 16):
         m = maximum(bitcast(i32x16, absolute(load(f32x16, x + 4 * i))), m)
-    m = maximum(m, shuffle(_TURN8, m, m))
-    m = maximum(m, shuffle(_TURN4, m, m))
-    m = maximum(m, shuffle(_TURN2, m, m))
-    m = maximum(m, shuffle(_TURN1, m, m))
-    return lane(bitcast(f32x16, m), 0)
+    return lane(bitcast(f32x16, greatest_lane(m)), 0)
 
 
 _LEAST = 2.0**-126
