@@ -17,6 +17,7 @@ from .simd import (
     i32x16,
     i64,
     load,
+    prefetch,
     shuffle,
     splat,
     store,
@@ -73,15 +74,28 @@ def block(fmt: str, tile: str = ""):
     if format_.KIND == "float":
         return matmul_float.block(format_)
     R, V = map(int, (tile or tile_names()[0]).split("x"))
+    # What remains, fewer than V vectors, comes one by one: of more rows, so that sums do not wait for one another.
+    N = next(rows for rows, vectors in current().tiles if vectors == 1)
     kind, begin, finish = _KINDS[format_.KIND], _no_more, _no_more
     if (R, V) == matmul_squares.TILE:
-        kind, begin, finish = _squares, matmul_squares.begin_of(format_), matmul_squares.end
-    unpack, wide, stretch, prepare_wide = kind(format_, R, V)
-    _, narrow, _, prepare_narrow = kind(format_, R, 1)
-    prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
+        N, kind, begin, finish = R, _squares, matmul_squares.begin_of(format_), matmul_squares.end
+    unpack, micro, stretch, prepare = kind(format_, R, V)
+    whole, rest, PADDED = _over(R, V, micro, prepare), _none_left, max(R, N)
+    if V > 1:
+        _, micro, _, prepare = kind(format_, N, 1)
+        rest = _over(N, 1, micro, prepare)
 
     def units(p):
         return (p.n + BLOCK_ROWS - 1) // BLOCK_ROWS
+
+    def coming(p, thread, unit, k1):
+        """Address and bytes of a row's next stretch; behind the last one the first of the block that this thread has
+        next, if threads keep step."""
+        if k1 == p.k:
+            unit += Thread(thread).nth
+            k1 = i64(0)
+        at = p.w + unit * BLOCK_ROWS * p.row_bytes + k1 * p.row_bytes // p.k
+        return at, min(stretch, p.k - k1) * p.row_bytes // p.k
 
     def work(p, thread, unit):
         sums = Thread(thread).scratch
@@ -89,7 +103,7 @@ def block(fmt: str, tile: str = ""):
         n_tokens = load(i64, p.n_rows_at)
         first = unit * BLOCK_ROWS
         n_rows = min(BLOCK_ROWS, p.n - first)
-        padded = (n_rows + R - 1) // R * R
+        padded = (n_rows + PADDED - 1) // PADDED * PADDED
         begin()
         for token in range(0, n_tokens, MAX_TOKENS):
             end = min(token + MAX_TOKENS, n_tokens)
@@ -100,21 +114,42 @@ def block(fmt: str, tile: str = ""):
                 for r in range(padded):
                     # Rows past the end repeat the last one; their sums are not used.
                     unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
-                t = tile
-                while t + V <= last:
-                    prepare_wide(p, block, k0, k1, t)
-                    for r in range(0, padded, R):
-                        wide(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
-                    t += V
-                while t < last:
-                    prepare_narrow(p, block, k0, k1, t)
-                    for r in range(0, padded, R):
-                        narrow(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
-                    t += 1
+                soon, n_soon = coming(p, thread, unit, k1)
+                t = whole(p, block, padded, k0, k1, tile, last, sums, soon, n_soon)
+                if t > tile:
+                    n_soon = 0
+                rest(p, block, padded, k0, k1, t, last, sums + (t - tile) * BLOCK_ROWS * 64, soon, n_soon)
             write(p, sums, first, n_rows, token, end)
         finish()
 
     return work, units
+
+
+def _over(R, V, micro, prepare):
+    """over(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon): all whole tiles of R rows x V vectors from vector t
+    of tokens to the last; gives where they end. During the first of them n_soon bytes at `soon`, and as many of each
+    row that follows, are prefetched."""
+    prepare = prepare or _nothing
+
+    def over(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon):
+        while t + V <= last:
+            prepare(p, block, k0, k1, t)
+            for r in range(0, n_rows, R):
+                for row in range(r, r + R):
+                    for i in range(0, n_soon, 64):
+                        prefetch(soon + row * p.row_bytes + i)
+                micro(p, block, r, k0, k1, t, sums + r * 64)
+            n_soon = 0
+            sums += V * BLOCK_ROWS * 64
+            t += V
+        return t
+
+    return over
+
+
+def _none_left(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon):
+    """Tiles of one vector leave none."""
+    return t
 
 
 def _nothing(p, block, k0, k1, t):
