@@ -79,11 +79,10 @@ def block(fmt: str, tile: str = ""):
     kind, begin, finish = _KINDS[format_.KIND], _no_more, _no_more
     if (R, V) == matmul_squares.TILE:
         N, kind, begin, finish = R, _squares, matmul_squares.begin_of(format_), matmul_squares.end
-    unpack, micro, stretch, prepare = kind(format_, R, V)
-    whole, rest, PADDED = _over(R, V, micro, prepare), _none_left, max(R, N)
-    if V > 1:
-        _, micro, _, prepare = kind(format_, N, 1)
-        rest = _over(N, 1, micro, prepare)
+    unpack, wide, stretch, prepare_wide = kind(format_, R, V)
+    _, narrow, _, prepare_narrow = kind(format_, N, 1)
+    prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
+    PADDED = max(R, N)
 
     def units(p):
         return (p.n + BLOCK_ROWS - 1) // BLOCK_ROWS
@@ -115,41 +114,32 @@ def block(fmt: str, tile: str = ""):
                     # Rows past the end repeat the last one; their sums are not used.
                     unpack(p.w + min(first + r, p.n - 1) * p.row_bytes, k0, k1, block, r)
                 soon, n_soon = coming(p, thread, unit, k1)
-                t = whole(p, block, padded, k0, k1, tile, last, sums, soon, n_soon)
-                if t > tile:
+                t = tile
+                while t + V <= last:
+                    prepare_wide(p, block, k0, k1, t)
+                    for r in range(0, padded, R):
+                        fetch(p, soon, n_soon, r, R)
+                        wide(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
+                    t += V
                     n_soon = 0
-                rest(p, block, padded, k0, k1, t, last, sums + (t - tile) * BLOCK_ROWS * 64, soon, n_soon)
+                while t < last:
+                    prepare_narrow(p, block, k0, k1, t)
+                    for r in range(0, padded, N):
+                        fetch(p, soon, n_soon, r, N)
+                        narrow(p, block, r, k0, k1, t, sums + ((t - tile) * BLOCK_ROWS + r) * 64)
+                    t += 1
+                    n_soon = 0
             write(p, sums, first, n_rows, token, end)
         finish()
 
     return work, units
 
 
-def _over(R, V, micro, prepare):
-    """over(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon): all whole tiles of R rows x V vectors from vector t
-    of tokens to the last; gives where they end. During the first of them n_soon bytes at `soon`, and as many of each
-    row that follows, are prefetched."""
-    prepare = prepare or _nothing
-
-    def over(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon):
-        while t + V <= last:
-            prepare(p, block, k0, k1, t)
-            for r in range(0, n_rows, R):
-                for row in range(r, r + R):
-                    for i in range(0, n_soon, 64):
-                        prefetch(soon + row * p.row_bytes + i)
-                micro(p, block, r, k0, k1, t, sums + r * 64)
-            n_soon = 0
-            sums += V * BLOCK_ROWS * 64
-            t += V
-        return t
-
-    return over
-
-
-def _none_left(p, block, n_rows, k0, k1, t, last, sums, soon, n_soon):
-    """Tiles of one vector leave none."""
-    return t
+def fetch(p, soon, n_soon, first, n):
+    """Prefetch n_soon bytes of each of n rows, of which row 0 has them at `soon`."""
+    for row in range(first, first + n):
+        for i in range(0, n_soon, 64):
+            prefetch(soon + row * p.row_bytes + i)
 
 
 def _nothing(p, block, k0, k1, t):
