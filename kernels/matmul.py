@@ -80,7 +80,9 @@ def block(fmt: str, tile: str = ""):
     if (R, V) == matmul_squares.TILE:
         N, kind, begin, finish = R, _squares, matmul_squares.begin_of(format_), matmul_squares.end
     unpack, wide, stretch, prepare_wide = kind(format_, R, V)
-    _, narrow, _, prepare_narrow = kind(format_, N, 1)
+    narrow, prepare_narrow = wide, prepare_wide
+    if V > 1:
+        _, narrow, _, prepare_narrow = kind(format_, N, 1)
     prepare_wide, prepare_narrow = prepare_wide or _nothing, prepare_narrow or _nothing
     PADDED = max(R, N)
 
